@@ -1,0 +1,147 @@
+"""Train a VAE on MNIST, gradients written by hand, and look at what it learned.
+
+    python examples/mnist_vae.py                       # the MLP of the paper: one minute
+    python examples/mnist_vae.py --model conv
+    python examples/mnist_vae.py --latent-dim 2        # draws the latent plane, too
+
+Without MNIST and without a network it goes on with digits drawn from fonts, and says so.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import scratchvae as sv
+from scratchvae import plots
+from scratchvae.checkpoint import save_weights, write_atomically
+from scratchvae.data import WeightedMean, batches, load_or_glyphs
+from scratchvae.train import evaluate, random_streams, train_step
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", choices=["mlp", "conv", "ae"], default="mlp", help="which one")
+    parser.add_argument("--epochs", type=positive(int), default=10, help="passes over the data")
+    parser.add_argument("--batch-size", type=positive(int), default=128, help="images in a step")
+    parser.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate")
+    parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
+    parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument(
+        "--dataset", choices=["mnist", "fashion-mnist", "glyphs"], default="mnist", help="pictures"
+    )
+    parser.add_argument("--data-dir", help="folder with the four IDX files")
+    parser.add_argument(
+        "--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="who computes"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/mnist"), help="folder for results")
+    args = parser.parse_args()
+    if args.seed < 0:
+        parser.error("argument --seed: must be 0 or more")
+    if not 0 <= args.beta < float("inf"):
+        parser.error("argument --beta: must be a number, 0 or more")
+    if args.model == "ae" and args.beta != 1:
+        parser.error("argument --beta: the autoencoder has no KL term to weight")
+    return args
+
+
+def main() -> None:
+    args = options()
+    start = time.perf_counter()
+    engine = sv.use(args.engine)
+    data = load_or_glyphs(args.dataset, args.data_dir)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    # The model, its optimizer, and one stream of random numbers for each purpose.
+    kl = {} if args.model == "ae" else {"kl_weight": args.beta}
+    model = sv.models.build(args.model, latent_dim=args.latent_dim, seed=args.seed, **kl)
+    optimizer = sv.optim.Adam(model, lr=args.lr)
+    shuffle_rng, noise_rng, picture_rng = random_streams(args.seed, 3)
+
+    print(
+        f"{args.model}: {model.flat_value.size:,} parameters, engine {engine}; {data.name}: "
+        f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
+    )
+
+    # Train. Every epoch sees each image once; the test noise is the same after every epoch.
+    history = []
+    for epoch in range(1, args.epochs + 1):
+        mean = WeightedMean()
+        steps = batches(data.train_images, args.batch_size, shuffle_rng, model.data_range)
+        count = -(-len(data.train_images) // args.batch_size)
+        with tqdm(steps, total=count, desc=f"epoch {epoch:2}", leave=False) as progress:
+            for x in progress:
+                eps = model.noise(len(x), noise_rng)
+                losses = train_step(model, optimizer, sv.asarray(x), eps)
+                mean.add(losses, len(x))
+        train, test = mean.mean(), evaluate(model, data.test_images, np.random.default_rng(args.seed))
+        history.append(
+            {f"train_{name}": value for name, value in train._asdict().items()}
+            | {f"test_{name}": value for name, value in test._asdict().items()}
+        )
+        print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}")
+
+    # Pictures, weights, numbers.
+    x = next(batches(data.test_images[:12], 12, data_range=model.data_range))
+    z = model.noise(64, picture_rng)
+    unit = "squared error per image" if args.model == "ae" else "nats per image"
+    plots.loss_curves(history, args.out / "loss.png", unit)
+    plots.reconstructions(model, sv.asarray(x[:8]), args.out / "reconstructions.png")
+    plots.image_grid(model.generate(z), args.out / "samples.png", columns=8)
+    plots.interpolation(model, sv.asarray(x), args.out / "interpolation.png")
+    if args.latent_dim == 2:
+        plots.manifold(model, args.out / "manifold.png")
+    save_weights(
+        model, args.out / "weights.safetensors", model=args.model, latent_dim=str(args.latent_dim)
+    )
+    # The -ELBO is reconstruction + KL whatever beta training weighted the KL with.
+    neg_elbo = None if args.model == "ae" else test.reconstruction + test.kl
+    metrics = {
+        "dataset": data.name,
+        "model": args.model,
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "lr": args.lr,
+        "latent_dim": args.latent_dim,
+        "beta": None if args.model == "ae" else args.beta,
+        "seed": args.seed,
+        "engine": engine,
+        "test_neg_elbo": neg_elbo,
+        "test_reconstruction": test.reconstruction,
+        "test_kl": test.kl,
+        "seconds": round(time.perf_counter() - start, 1),
+        "history": history,
+    }
+    write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    result = (
+        f"test squared error {test.reconstruction:.2f} per image"
+        if neg_elbo is None
+        else f"test -ELBO {neg_elbo:.2f} nats per image"
+    )
+    print(f"{result}; pictures, weights and metrics are in {args.out}")
+
+
+def in_words(losses: sv.ops.Losses) -> str:
+    return f"{losses.total:7.2f} = recon {losses.reconstruction:6.2f} + KL {losses.kl:5.2f}"
+
+
+def positive(kind: type) -> object:
+    """An argparse type: a number of this kind above zero."""
+
+    def parse(text: str) -> object:
+        if not 0 < (value := kind(text)) < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+if __name__ == "__main__":
+    main()

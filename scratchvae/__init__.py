@@ -1,0 +1,36 @@
+"""Variational autoencoders from scratch: every forward and backward pass written by hand.
+
+>>> import scratchvae as sv
+>>> sv.use("numba")
+'numba'
+>>> model = sv.models.build("conv", latent_dim=20, seed=0)
+>>> optimizer = sv.optim.Adam(model, lr=1e-3)
+"""
+
+from pathlib import Path
+
+# In a checkout `kernels/` stands beside this folder; an install puts it inside. Where it is not
+# inside, look one door up, so that a checkout works installed or not.
+_here = Path(__file__).resolve().parent
+if not (_here / "kernels").is_dir():
+    __path__.append(str(_here.parent))
+
+__version__ = "0.1.0"
+
+from . import checkpoint, data, gradcheck, layers, models, ops, optim, train
+from .backend import asarray, asnumpy, use, using
+
+__all__ = [
+    "asarray",
+    "asnumpy",
+    "checkpoint",
+    "data",
+    "gradcheck",
+    "layers",
+    "models",
+    "ops",
+    "optim",
+    "train",
+    "use",
+    "using",
+]

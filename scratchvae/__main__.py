@@ -1,0 +1,47 @@
+"""The command line: `scratchvae kernels`, `scratchvae --version`."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import __version__, optim, ops  # noqa: F401  (importing them fills the registry)
+from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem
+
+
+def kernels() -> str:
+    """A table of every accelerated function and what serves it on each engine."""
+    rows = [("function", *ENGINES)]
+    for op, functions in REGISTRY.items():
+        for name in functions:
+            served = [find_kernel(engine, op, name) for engine in ENGINES]
+            rows.append((name, *(_where(kernel) for kernel in served)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    lines += ["", "reference: the body in scratchvae/ops/<op>.py, on NumPy or CuPy arrays"]
+    if problem := gpu_problem():
+        lines.append(f"cuda cannot run here: {problem}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _where(kernel: object) -> str:
+    if kernel is None:
+        return "reference"
+    return "kernels/" + "/".join(kernel.__module__.split(".")[2:]) + ".py"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the `scratchvae` command."""
+    parser = argparse.ArgumentParser(
+        prog="scratchvae", description="Variational autoencoders from scratch."
+    )
+    parser.add_argument("--version", action="version", version=f"scratchvae {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("kernels", help="show which function serves each op on each engine")
+    parser.parse_args(arguments)
+    print(kernels())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

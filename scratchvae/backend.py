@@ -1,0 +1,265 @@
+"""Which engine serves an array: numpy, numba or cuda.
+
+An op's body is written once, against `xp` (NumPy or CuPy). `@accelerated` says: if the array's
+engine has a function of the same name in `kernels/<cpu|cuda>/<op>.py`, call that one instead. The
+body stays at hand as `.reference`, and the tests hold every kernel equal to it.
+
+    arguments     checked and normalised once, before any engine sees them
+    forward       the array type picks cuda; `use` picks numpy or numba for arrays of the host
+    backward      follows the engine that made its cache, whatever `use` has said since
+    complex128    always the reference body: complex-step differentiation goes through it
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ENGINES = ("numpy", "numba", "cuda")
+KERNEL_ROOM = {"numba": "cpu", "cuda": "cuda"}  # numpy runs the bodies: it needs no kernels
+
+# op -> its accelerated functions by name, in the order of definition
+REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {}
+
+_engine = "numpy"  # until use() is called, ops run as they are written
+_host_engine = "numpy"
+_announced = False
+
+
+class Cache(NamedTuple):
+    """What a forward pass leaves for its backward. Opaque: hand it on, unchanged."""
+
+    op: str
+    engine: str
+    y_shape: tuple[int, ...] | None  # None where y is a tuple of scalars (elbo)
+    y_dtype: Any
+    content: tuple[Any, ...]
+
+
+# ---------------------------------------------------------------------- choosing an engine
+
+
+def gpu_problem() -> str | None:
+    """Why the GPU cannot be used, in one sentence; None when CuPy just computed something on it."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed: pip install 'scratchvae[cuda13]' (or 'scratchvae[cuda12]')"
+    except Exception as error:  # a broken CUDA install fails in many ways, all of them at import
+        return f"CuPy does not import ({type(error).__name__}: {error})"
+    if not cupy.cuda.is_available():
+        return f"CuPy {cupy.__version__} is installed, but finds no CUDA device (see nvidia-smi)"
+    try:
+        ones = cupy.ones((2, 2), "float32")
+        kernel = cupy.RawKernel('extern "C" __global__ void twice(float* x) { *x *= 2; }', "twice")
+        product = ones @ ones
+        kernel((1,), (1,), (product,))
+        if float(product[0, 0]) != 4.0:
+            return f"CuPy {cupy.__version__} computes 2 * (1 + 1) as {float(product[0, 0])}"
+    except Exception as error:  # driver, toolkit or memory: the message is all there is to say
+        return f"a GPU is visible, but a first kernel failed ({type(error).__name__}: {error})"
+    return None
+
+
+def use(engine: str = "auto") -> str:
+    """Choose the engine.
+
+    Parameters
+    ----------
+    engine : {"auto", "numpy", "numba", "cuda"}
+        "numpy" runs the op bodies, "numba" the CPU kernels where there are any, "cuda" (alias
+        "cupy") keeps models and batches on the GPU. "auto" takes cuda where a GPU works, else
+        numba, and says once what it chose and why.
+
+    Returns
+    -------
+    str
+        The engine chosen.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    RuntimeError
+        If the engine asked for by name cannot run here; the message says what to install.
+    """
+    global _engine, _host_engine
+    if engine == "auto":
+        engine = _choose()
+    elif engine in ("cuda", "cupy"):
+        engine = "cuda"
+        if problem := gpu_problem():
+            raise RuntimeError(f"use('cuda'): {problem}")
+    elif engine == "numba":
+        if importlib.util.find_spec("numba") is None:
+            raise RuntimeError("use('numba'): Numba is not installed: pip install numba")
+    elif engine != "numpy":
+        raise ValueError(f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}")
+    _engine = engine
+    if engine != "cuda":
+        _host_engine = engine
+    return engine
+
+
+def _choose() -> str:
+    global _announced
+    problem = gpu_problem()
+    if problem is None:
+        engine, why = "cuda", "a GPU answers"
+    elif importlib.util.find_spec("numba") is not None:
+        engine, why = "numba", f"no GPU: {problem}"
+    else:
+        engine, why = "numpy", f"no GPU: {problem}; no Numba: pip install numba"
+    if not _announced:
+        print(f"scratchvae: engine {engine} ({why})", file=sys.stderr)
+        _announced = True
+    return engine
+
+
+@contextmanager
+def using(engine: str) -> Iterator[str]:
+    """`use(engine)` for the length of a `with` block."""
+    global _engine, _host_engine
+    before = _engine, _host_engine
+    try:
+        yield use(engine)
+    finally:
+        _engine, _host_engine = before
+
+
+def current_engine() -> str:
+    """The engine chosen with `use`."""
+    return _engine
+
+
+# ------------------------------------------------------------------------------ where arrays live
+
+
+def is_gpu_array(a: Any) -> bool:
+    """Whether `a` is a CuPy array (asked without importing CuPy)."""
+    return type(a).__module__.partition(".")[0] == "cupy"
+
+
+def array_module(a: Any) -> ModuleType:
+    """NumPy or CuPy: the library that owns array `a`; the ops call it `xp`."""
+    return importlib.import_module("cupy") if is_gpu_array(a) else np
+
+
+def asarray(a: Any) -> Any:
+    """`a` where the engine in use computes: a CuPy array under "cuda", else a NumPy array."""
+    if _engine == "cuda":
+        return importlib.import_module("cupy").asarray(a)
+    return asnumpy(a)
+
+
+def asnumpy(a: Any) -> np.ndarray:
+    """`a` as a NumPy array, copied from the GPU if it lives there."""
+    return a.get() if is_gpu_array(a) else np.asarray(a)
+
+
+def engine_of(*arrays: Any) -> str:
+    """The engine that serves these arrays; TypeError if some are on the GPU and some are not."""
+    on_gpu = {is_gpu_array(a) for a in arrays}
+    if len(on_gpu) > 1:
+        where = ", ".join("GPU" if is_gpu_array(a) else "CPU" for a in arrays)
+        raise TypeError(f"arrays live on different devices ({where}): move them with sv.asarray")
+    if any(a.dtype.kind == "c" for a in arrays):
+        return "numpy"
+    return "cuda" if on_gpu == {True} else _host_engine
+
+
+# ------------------------------------------------------------------------------ dispatch
+
+
+@functools.cache
+def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | None:
+    """The function of this name in the engine's kernels/<room>/<op>.py, or None."""
+    if engine not in KERNEL_ROOM:
+        return None
+    module = f"scratchvae.kernels.{KERNEL_ROOM[engine]}.{op}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    return getattr(importlib.import_module(module), function, None)
+
+
+def accelerated(body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] | None = None) -> Any:
+    """Let a kernel stand in for this function where the array's engine has one.
+
+    Parameters
+    ----------
+    body : callable
+        `<op>_forward(...)` returning `y, cache, ...`; `<op>_backward(dy, cache, ...)`; or any
+        other function of arrays, such as an optimizer's update. It becomes `.reference`.
+    arguments : callable
+        Takes what the caller gives and returns what the body and the kernels receive: defaults
+        filled in, ints made pairs. What it raises is passed on with the function's name in front.
+    """
+    if body is None:
+        return functools.partial(accelerated, arguments=arguments)
+    op = body.__module__.rpartition(".")[2]
+    if body.__name__.endswith("_forward"):
+        call, reference = _forward(body, op, arguments)
+    elif body.__name__.endswith("_backward"):
+        call, reference = _backward(body, op), body
+    else:
+        call, reference = _plain(body, op), body
+    functools.update_wrapper(call, body)
+    call.reference = reference
+    if arguments is not None:
+        call.__wrapped__ = arguments  # help() and inspect show the caller's signature, not the body's
+    REGISTRY.setdefault(op, {})[body.__name__] = call
+    return call
+
+
+def _forward(body: Any, op: str, arguments: Any) -> tuple[Any, Any]:
+    def run(engine: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            args = arguments(*args, **kwargs)
+            engine = engine or engine_of(*(a for a in args if hasattr(a, "dtype")))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{body.__name__}: {error}") from None
+        y, content, *more = (find_kernel(engine, op, body.__name__) or body)(*args)
+        shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
+        return y, Cache(op, engine, shape, dtype, content), *more
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return run(None, args, kwargs)
+
+    def reference(*args: Any, **kwargs: Any) -> Any:
+        return run("numpy", args, kwargs)
+
+    return call, functools.update_wrapper(reference, body)
+
+
+def _backward(body: Any, op: str) -> Any:
+    def call(dy: Any, cache: Cache, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(cache, Cache) or cache.op != op:
+            came = f"one of {cache.op}" if isinstance(cache, Cache) else type(cache).__name__
+            raise TypeError(f"{body.__name__}: expected the cache of {op}_forward, got {came}")
+        if cache.y_shape is not None:
+            shape, dtype = getattr(dy, "shape", None), getattr(dy, "dtype", None)
+            if shape != cache.y_shape or dtype != cache.y_dtype:
+                raise ValueError(
+                    f"{body.__name__}: dy must be like y, {cache.y_dtype} of shape {cache.y_shape}; "
+                    f"got {dtype or type(dy).__name__} of shape {shape}"
+                )
+        kernel = find_kernel(cache.engine, op, body.__name__)
+        return (kernel or body)(dy, cache.content, *args, **kwargs)
+
+    return call
+
+
+def _plain(body: Any, op: str) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        engine = engine_of(*(a for a in args if hasattr(a, "dtype")))
+        return (find_kernel(engine, op, body.__name__) or body)(*args, **kwargs)
+
+    return call

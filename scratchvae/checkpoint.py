@@ -1,0 +1,57 @@
+"""Weights on disk: safetensors, never pickle, and never half a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .module import Module
+
+
+def save_weights(model: Module, path: str | os.PathLike[str], **metadata: str) -> None:
+    """Write `model.state_dict()` to a .safetensors file, with `metadata` in its header.
+
+    The file appears under its name only when it is complete: it is written beside it, flushed to
+    disk, and renamed.
+    """
+    from safetensors.numpy import save
+
+    content = save(model.state_dict(), {key: str(value) for key, value in metadata.items()})
+    write_atomically(path, content)
+
+
+def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
+    """Copy the weights of a .safetensors file into `model`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, or does not fit the model (every misfit is listed).
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        state = load(Path(path).read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"load_weights: {path} is not a safetensors file ({error})") from None
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"load_weights: {path} does not fit: {error}") from None
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file or none: readers see the old one or the new one, never a part."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

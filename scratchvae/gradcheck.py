@@ -1,0 +1,148 @@
+"""Does a backward agree with its forward?
+
+A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Differences of that number
+are the judge:
+
+    central        (<y(x + h e), dy> - <y(x - h e), dy>) / 2h     any function; error about 1e-9
+    complex step   Im <y(x + i h e), dy> / h, h = 1e-100          analytic functions; about 1e-15
+
+Errors are measured per tensor, max|analytic - numeric| / max|analytic|: relative to the largest
+element, because the smallest are all rounding. dy is drawn at random, never ones: with dy = 1 the
+gradient of a batch norm is zero, whatever its code says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from .models import Model
+
+
+def check(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    *inputs: np.ndarray,
+    h: float = 1e-6,
+    tolerance: float = 1e-7,
+    seed: int = 0,
+) -> list[float]:
+    """Compare a backward with central differences of its forward, element by element.
+
+    Parameters
+    ----------
+    forward : callable
+        `forward(*inputs)` returns `y, cache` (and maybe more). Bind further arguments with a lambda.
+    backward : callable
+        `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
+        among them is not checked.
+    *inputs : float64 arrays
+        Every element of each is moved by +-h: keep them small, and away from kinks.
+
+    Returns
+    -------
+    list of float
+        The error of each input's gradient.
+
+    Raises
+    ------
+    AssertionError
+        If an error exceeds `tolerance`; it names the input and its worst element.
+    """
+    y, cache = forward(*inputs)[:2]
+    dy = np.random.default_rng(seed).standard_normal(np.shape(y))
+    gradients = backward(dy if np.ndim(y) else float(dy), cache)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    if len(gradients) != len(inputs):
+        raise ValueError(f"check: {len(inputs)} inputs, but backward gave {len(gradients)} gradients")
+
+    errors = []
+    for k, (x, analytic) in enumerate(zip(inputs, gradients, strict=True)):
+        if analytic is None:
+            continue
+
+        def slope_of(moved: np.ndarray, k: int = k) -> float:
+            return float(np.sum(forward(*inputs[:k], moved, *inputs[k + 1 :])[0] * dy))
+
+        numeric = central_differences(slope_of, x, h)
+        errors.append(tensor_error(analytic, numeric))
+        if not errors[-1] <= tolerance:
+            at = np.unravel_index(np.argmax(abs(analytic - numeric)), x.shape)
+            raise AssertionError(
+                f"gradient of input {k} (shape {x.shape}): error {errors[-1]:.2g} > {tolerance:g}, "
+                f"worst at {tuple(map(int, at))}: backward says {analytic[at]:.9g}, "
+                f"differences say {numeric[at]:.9g}"
+            )
+    return errors
+
+
+def central_differences(f: Callable[[np.ndarray], float], x: np.ndarray, h: float) -> np.ndarray:
+    """The gradient of the scalar function f at x, two evaluations per element."""
+    gradient = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[at] += h
+        down[at] -= h
+        gradient[at] = (f(up) - f(down)) / (up[at] - down[at])  # the step that was really taken
+    return gradient
+
+
+def tensor_error(analytic: Any, numeric: Any) -> float:
+    """max|analytic - numeric| / max|analytic|; the numerator alone where the gradient is zero."""
+    worst, scale = float(np.max(np.abs(analytic - numeric))), float(np.max(np.abs(analytic)))
+    return worst / scale if scale > 0 else worst
+
+
+def check_model(
+    model: Model, x: np.ndarray, eps: np.ndarray, samples: int = 4, seed: int = 0
+) -> dict[str, float]:
+    """Compare a model's backward with the complex step, for every parameter tensor.
+
+    The loss is evaluated in complex128, through the reference bodies of all ops, with one parameter
+    moved by i h: once along a random direction (all elements of the tensor at once), once for the
+    element with the largest gradient, and for `samples` elements drawn at random.
+
+    Parameters
+    ----------
+    model : Model
+        In float64. Copies are checked; the model itself is left alone.
+    x, eps : float64 arrays
+        The batch and its frozen noise.
+
+    Returns
+    -------
+    dict
+        Parameter name -> error, relative to the largest analytic value compared. Analytic gradients
+        hold to 1e-10 and better; nothing is raised.
+    """
+    if model.dtype != np.float64:
+        raise ValueError(f"check_model: the model must be float64, got {model.dtype}")
+    real, moved, rng = deepcopy(model), deepcopy(model).to("complex128"), np.random.default_rng(seed)
+    real.zero_grad()
+    real.loss(x, eps)
+    real.backward()
+    return {
+        name: _complex_step_error(moved, name, p.grad, x, eps, samples, rng)
+        for name, p in real.parameters().items()
+    }
+
+
+def _complex_step_error(
+    model: Model, name: str, gradient: np.ndarray, x: Any, eps: Any, samples: int, rng: Any
+) -> float:
+    value = model.parameters()[name].value
+    elements = [int(abs(gradient).argmax()), *rng.integers(gradient.size, size=samples)]
+    directions = [rng.standard_normal(gradient.shape)]
+    for element in elements:
+        directions.append(np.zeros(gradient.shape))
+        directions[-1].flat[element] = 1.0
+    analytic = np.array([np.sum(gradient * direction) for direction in directions])
+    numeric = np.empty(len(directions))
+    for i, direction in enumerate(directions):
+        value.imag = 1e-100 * direction
+        numeric[i] = model.loss(x, eps, keep=False).total.imag / 1e-100
+        value.imag = 0
+    return tensor_error(analytic, numeric)

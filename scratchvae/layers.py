@@ -1,0 +1,252 @@
+"""Layers: an op, its parameters, and the cache between forward and backward. No mathematics here.
+
+    y = layer.forward(x)          keeps what backward needs; forward(x, keep=False) keeps nothing
+    dx = layer.backward(dy)       adds to each Param.grad; uses the cache up, so once per forward
+
+Names and constructor arguments are torch.nn's, and so are the initial values: uniform within
++-1/sqrt(fan_in) for the weights and biases of Linear, Conv2d and ConvTranspose2d. `rng` draws them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .backend import asarray
+from .module import Module, Param
+from .ops.checks import pair
+
+
+def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, ...], dtype: Any) -> Param:
+    """PyTorch's default: uniform within +-1/sqrt(fan_in). Every dtype draws the same numbers."""
+    bound = fan_in**-0.5
+    return Param(rng.uniform(-bound, bound, shape).astype(dtype))
+
+
+class _Affine(Module):
+    """A layer with a weight and maybe a bias: its op's backward gives dx, dw, db."""
+
+    weight: Param
+    bias: Param | None
+
+    def _bias(self) -> Any:
+        return None if self.bias is None else self.bias.value
+
+    def _add(self, dx: Any, dw: Any, db: Any) -> Any:
+        self.weight.grad += dw
+        if self.bias is not None:
+            self.bias.grad += db
+        return dx
+
+
+class Linear(_Affine):
+    """y = x weight^T + bias. See ops/linear.py."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = "float32",
+    ) -> None:
+        self.weight = uniform(rng, in_features, (out_features, in_features), dtype)
+        self.bias = uniform(rng, in_features, (out_features,), dtype) if bias else None
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.linear_forward(x, self.weight.value, self._bias()), keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        return self._add(*ops.linear_backward(dy, self._kept(), need_dx))
+
+
+class Conv2d(_Affine):
+    """Convolution, weight (O, C, KH, KW). See ops/conv2d.py."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = "float32",
+    ) -> None:
+        KH, KW = pair("Conv2d: kernel_size", kernel_size, 1)
+        fan_in = in_channels * KH * KW
+        self.weight = uniform(rng, fan_in, (out_channels, in_channels, KH, KW), dtype)
+        self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
+        self.sizes = stride, padding
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.conv2d_forward(x, self.weight.value, self._bias(), *self.sizes), keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        return self._add(*ops.conv2d_backward(dy, self._kept(), need_dx))
+
+
+class ConvTranspose2d(_Affine):
+    """Transposed convolution, weight (C, O, KH, KW). See ops/conv_transpose2d.py."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = "float32",
+    ) -> None:
+        KH, KW = pair("ConvTranspose2d: kernel_size", kernel_size, 1)
+        fan_in = out_channels * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
+        self.weight = uniform(rng, fan_in, (in_channels, out_channels, KH, KW), dtype)
+        self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
+        self.sizes = stride, padding, output_padding
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        y, cache = ops.conv_transpose2d_forward(x, self.weight.value, self._bias(), *self.sizes)
+        return self._keep(y, cache, keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        return self._add(*ops.conv_transpose2d_backward(dy, self._kept(), need_dx))
+
+
+class BatchNorm2d(_Affine):
+    """Batch normalisation with running statistics. See ops/batch_norm.py."""
+
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = "float32"
+    ) -> None:
+        self.weight, self.bias = Param(np.ones(num_features, dtype)), Param(np.zeros(num_features, dtype))
+        self.running_mean = asarray(np.zeros(num_features, dtype))
+        self.running_var = asarray(np.ones(num_features, dtype))
+        self.num_batches_tracked = asarray(np.array(0))
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        y, cache, (self.running_mean, self.running_var) = ops.batch_norm_forward(
+            x, self.running_mean, self.running_var, self.weight.value, self._bias(),
+            self.training, self.momentum, self.eps,
+        )  # fmt: skip
+        self.num_batches_tracked = self.num_batches_tracked + int(self.training)
+        return self._keep(y, cache, keep)
+
+    def backward(self, dy: Any) -> Any:
+        return self._add(*ops.batch_norm_backward(dy, self._kept()))
+
+
+class MaxPool2d(Module):
+    """Max pooling. See ops/max_pool2d.py."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.sizes = kernel_size, stride, padding
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.max_pool2d_forward(x, *self.sizes), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.max_pool2d_backward(dy, self._kept())
+
+
+class AvgPool2d(Module):
+    """Average pooling, padding counted. See ops/avg_pool2d.py."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.sizes = kernel_size, stride, padding
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.avg_pool2d_forward(x, *self.sizes), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.avg_pool2d_backward(dy, self._kept())
+
+
+class AdaptiveAvgPool2d(Module):
+    """Average pooling to a given output size. See ops/adaptive_avg_pool2d.py."""
+
+    def __init__(self, output_size: Any) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.adaptive_avg_pool2d_forward(x, self.output_size), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.adaptive_avg_pool2d_backward(dy, self._kept())
+
+
+class UpsamplingNearest2d(Module):
+    """Nearest-neighbour upsampling. See ops/upsample_nearest.py."""
+
+    def __init__(self, scale_factor: Any) -> None:
+        self.scale_factor = scale_factor
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.upsample_nearest_forward(x, self.scale_factor), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.upsample_nearest_backward(dy, self._kept())
+
+
+class ReLU(Module):
+    """max(x, 0). See ops/relu.py."""
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.relu_forward(x), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.relu_backward(dy, self._kept())
+
+
+class LeakyReLU(Module):
+    """x, or negative_slope * x where x is negative. See ops/leaky_relu.py."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.leaky_relu_forward(x, self.negative_slope), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.leaky_relu_backward(dy, self._kept())
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x)). See ops/sigmoid.py."""
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.sigmoid_forward(x), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.sigmoid_backward(dy, self._kept())
+
+
+class Tanh(Module):
+    """The hyperbolic tangent. See ops/tanh.py."""
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.tanh_forward(x), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.tanh_backward(dy, self._kept())
+
+
+class Reparameterize(Module):
+    """z = mu + exp(logvar / 2) eps, the noise an argument. See ops/reparameterize.py."""
+
+    def forward(self, mu: Any, logvar: Any, eps: Any, keep: bool = True) -> Any:
+        return self._keep(*ops.reparameterize_forward(mu, logvar, eps), keep)
+
+    def backward(self, dz: Any) -> tuple[Any, Any]:
+        return ops.reparameterize_backward(dz, self._kept())

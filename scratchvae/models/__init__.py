@@ -1,0 +1,50 @@
+"""The models, one file each, found by name: `build("conv", latent_dim=20, seed=0)`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from .ae import AE
+from .base import BernoulliVAE, Model
+from .conv import Conv
+from .mlp import MLP
+
+MODELS: dict[str, type[Model]] = {"mlp": MLP, "conv": Conv, "ae": AE}
+
+__all__ = ["AE", "MLP", "MODELS", "BernoulliVAE", "Conv", "Model", "build"]
+
+
+def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -> Model:
+    """A model with freshly drawn weights.
+
+    Parameters
+    ----------
+    name : {"mlp", "conv", "ae"}
+        See the file of that name in scratchvae/models/.
+    seed : int
+        Of the initial weights: same seed, same weights, in float32 up to rounding those of float64.
+    dtype : {"float32", "float64"}
+        Of the parameters.
+    **options
+        The model's own: latent_dim, image_shape, and kl_weight where there is a KL term.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, dtype or option; the message lists the known ones.
+    """
+    if name not in MODELS:
+        raise ValueError(f"build: unknown model {name!r}; there are {', '.join(MODELS)}")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"build: dtype must be 'float32' or 'float64', got {dtype!r}")
+    known = [p for p in inspect.signature(MODELS[name]).parameters if p not in ("rng", "dtype")]
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(
+            f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    if (latent_dim := options.get("latent_dim", 1)) < 1:
+        raise ValueError(f"build: latent_dim must be at least 1, got {latent_dim}")
+    return MODELS[name](rng=np.random.default_rng(seed), dtype=dtype, **options)

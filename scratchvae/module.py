@@ -1,0 +1,167 @@
+"""Param and Module: where weights and gradients live, and how they are found and named.
+
+A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what it
+computes; see layers.py and models/ for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .backend import array_module, asarray, asnumpy
+
+
+class Param:
+    """A weight and its gradient. Assigning to `.value` or `.grad` copies into them.
+
+    The arrays themselves may be views into a model's flat buffers, so they are never exchanged
+    for others: `param.value = a` leaves the buffer in step.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._value = asarray(value)
+        self._grad = array_module(self._value).zeros_like(self._value)
+
+    @property
+    def value(self) -> Any:
+        """The weight."""
+        return self._value
+
+    @value.setter
+    def value(self, array: Any) -> None:
+        self._copy(self._value, array, "value")
+
+    @property
+    def grad(self) -> Any:
+        """d(loss)/d(value), summed over all backward passes since zero_grad."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, array: Any) -> None:
+        self._copy(self._grad, array, "grad")
+
+    @staticmethod
+    def _copy(into: Any, array: Any, what: str) -> None:
+        if array is into:  # `param.grad += dw` ends here, the sum already in place
+            return
+        if np.shape(array) != into.shape:
+            raise ValueError(f"Param.{what}: expected shape {into.shape}, got {np.shape(array)}")
+        into[...] = array
+
+    def move_into(self, value: Any, grad: Any) -> None:
+        """From now on live in these two arrays of the same shape (views into flat buffers).
+
+        From complex to real, the real part moves.
+        """
+        real = value.dtype.kind == "f"
+        value[...] = self._value.real if real else self._value
+        grad[...] = self._grad.real if real else self._grad
+        self._value, self._grad = value, grad
+
+    def __repr__(self) -> str:
+        return f"Param{self._value.shape} {self._value.dtype}"
+
+
+class Module:
+    """What layers and models have in common: finding, naming, loading and saving their state.
+
+    Attributes that are a Param, a Module or a list of Modules are found by themselves, in the order
+    of assignment, which is the order of the forward pass.
+    """
+
+    training = True
+    buffers: tuple[str, ...] = ()  # attributes that are state, but have no gradient
+    _cache: Any = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`layer.weight = array` copies into the Param, as `layer.weight.value = array` does."""
+        old = self.__dict__.get(name)
+        if isinstance(old, Param) and value is not old:
+            old.value = value.value if isinstance(value, Param) else value
+        else:
+            super().__setattr__(name, value)
+
+    def _keep(self, y: Any, cache: Any, keep: bool) -> Any:
+        self._cache = cache if keep else None
+        return y
+
+    def _kept(self) -> Any:
+        """The cache of the last forward, handed out once."""
+        cache, self._cache = self._cache, None
+        if cache is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward: no cache; every backward needs a forward(x) "
+                "of its own before it, with keep=True"
+            )
+        return cache
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """(name, layer) of every direct child; those in lists are called name.0, name.1, ..."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list):
+                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+
+    def parameters(self) -> dict[str, Param]:
+        """name -> Param, in the order of the forward pass."""
+        own = {name: p for name, p in vars(self).items() if isinstance(p, Param)}
+        for prefix, child in self.children():
+            own |= {f"{prefix}.{name}": p for name, p in child.parameters().items()}
+        return own
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero: backward adds."""
+        for p in self.parameters().values():
+            p.grad[...] = 0
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """name -> a copy of the array, parameters and buffers, under PyTorch's names."""
+        own = {n: asnumpy(p.value).copy() for n, p in vars(self).items() if isinstance(p, Param)}
+        own |= {name: np.array(asnumpy(getattr(self, name))) for name in self.buffers}
+        for prefix, child in self.children():
+            own |= {f"{prefix}.{name}": a for name, a in child.state_dict().items()}
+        return own
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy `state` in. ValueError lists every missing, surplus and misshapen name at once;
+        nothing is copied then."""
+        mine = self.state_dict()
+        faults = [f"missing {name}" for name in mine if name not in state]
+        faults += [f"unknown {name}" for name in state if name not in mine]
+        faults += [
+            f"{name} has shape {np.shape(state[name])}, expected {mine[name].shape}"
+            for name in mine
+            if name in state and np.shape(state[name]) != mine[name].shape
+        ]
+        if faults:
+            raise ValueError(f"load_state_dict({type(self).__name__}): " + "; ".join(faults))
+        self._load(state, "")
+
+    def _load(self, state: dict[str, Any], prefix: str) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, Param):
+                value.value = asarray(state[prefix + name])
+            elif name in self.buffers:
+                setattr(self, name, asarray(np.asarray(state[prefix + name], asnumpy(value).dtype)))
+        for name, child in self.children():
+            child._load(state, f"{prefix}{name}.")
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def train(self, mode: bool = True) -> Module:
+        """Training mode (batch statistics), or evaluation with mode=False."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Evaluation mode: running statistics."""
+        return self.train(False)

@@ -1,0 +1,98 @@
+"""Batch normalisation, one mean and one variance per channel.
+
+    mean[c]   = average of x over all axes but the channels';  M values each
+    var[c]    = average of (x - mean[c])^2                      (biased: divided by M)
+    x_hat     = (x - mean[c]) / sqrt(var[c] + eps)
+    y         = w[c] x_hat + b[c]
+
+    db[c]     = sum of dy
+    dw[c]     = sum of dy x_hat
+    dx        = w[c] / sqrt(var[c] + eps) * (dy - average(dy) - x_hat average(dy x_hat))
+
+    x (N, C) or (N, C, H, W), all else (C,)  ->  y like x
+
+The two averages in dx are there because x moves the mean and the variance too. They also make dx
+zero for dy = 1, whatever else the code gets wrong: check this gradient with a random dy.
+
+In evaluation mean and var are the running ones, constants, and dx = w[c] dy / sqrt(var[c] + eps).
+The running ones follow training with momentum, and, as in PyTorch, with the unbiased variance:
+
+    running_mean <- (1 - momentum) running_mean + momentum mean
+    running_var  <- (1 - momentum) running_var  + momentum var M / (M - 1)
+
+Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 and 2, section 3.
+"""
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_vector
+
+
+def batch_norm_arguments(
+    x, running_mean, running_var, w, b, training=False, momentum=0.1, eps=1e-5
+):
+    """Check shapes and dtypes; one value per channel has no variance to train with."""
+    check_floats(x=x, running_mean=running_mean, running_var=running_var, w=w, b=b)
+    if x.ndim not in (2, 4):
+        raise ValueError(f"x must have axes (N, C) or (N, C, H, W), got shape {x.shape}")
+    C = x.shape[1]
+    vectors = {"running_mean": running_mean, "running_var": running_var, "w": w, "b": b}
+    for name, vector in vectors.items():
+        check_vector(name, vector, C, "channel")
+    if training and x.size == C:
+        raise ValueError(f"training needs more than one value per channel, got x of shape {x.shape}")
+    return x, running_mean, running_var, w, b, bool(training), float(momentum), float(eps)
+
+
+def batch_norm_naive(x, running_mean, running_var, w, b, training=False, momentum=0.1, eps=1e-5):
+    """The first four formulas, read aloud, a channel at a time."""
+    xp = array_module(x)
+    y = xp.empty_like(x)
+    for c in range(x.shape[1]):
+        values = x[:, c].ravel()
+        M = len(values)
+        mean = sum(values) / M if training else running_mean[c]
+        var = sum((value - mean) ** 2 for value in values) / M if training else running_var[c]
+        y[:, c] = w[c] * (x[:, c] - mean) / xp.sqrt(var + eps) + b[c]
+    return y
+
+
+def _per_channel(vector, x):
+    """(C,) shaped to stand beside x: (C,) or (C, 1, 1)."""
+    return vector.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+@accelerated(arguments=batch_norm_arguments)
+def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
+    """y, cache, (running_mean, running_var): the formulas at the top of this file.
+
+    The inputs stay as they are: the new running statistics are returned, the layer stores them.
+    """
+    axes = (0, *range(2, x.ndim))
+    if training:
+        M = x.size // x.shape[1]
+        mean = x.mean(axis=axes)  # (C,)
+        var = ((x - _per_channel(mean, x)) ** 2).mean(axis=axes)  # (C,); x.var() is not complex-safe
+        running_mean = (1 - momentum) * running_mean + momentum * mean
+        running_var = (1 - momentum) * running_var + momentum * (var * (M / (M - 1)))
+    else:
+        mean, var = running_mean, running_var
+    inv_std = (var + eps) ** -0.5  # (C,)
+    x_hat = (x - _per_channel(mean, x)) * _per_channel(inv_std, x)
+    y = _per_channel(w, x) * x_hat + _per_channel(b, x)
+    cache = (x_hat, inv_std, w, training)
+    return y, cache, (running_mean, running_var)
+
+
+@accelerated
+def batch_norm_backward(dy, cache):
+    """dx, dw, db."""
+    x_hat, inv_std, w, training = cache
+    axes = (0, *range(2, dy.ndim))
+    db = dy.sum(axis=axes)  # (C,)
+    dw = (dy * x_hat).sum(axis=axes)  # (C,)
+    scale = _per_channel(w * inv_std, dy)
+    if not training:
+        return scale * dy, dw, db
+    M = dy.size // dy.shape[1]  # db / M and dw / M are the two averages of the formula
+    dx = scale * (dy - _per_channel(db / M, dy) - x_hat * _per_channel(dw / M, dy))
+    return dx, dw, db

@@ -1,0 +1,60 @@
+"""Binary cross-entropy from logits: -log p(x|z) of a Bernoulli decoder, in nats per image.
+
+    y[n]    = -sum over pixels of  t log s(l) + (1 - t) log(1 - s(l)),   s(l) = 1 / (1 + exp(-l))
+            =  sum over pixels of  log(1 + exp(l)) - t l
+    dlogits = dy[n] (s(l) - t)
+
+    logits l (N, ...), target t like it, 0 <= t <= 1  ->  y (N,)
+
+From probabilities one would clip s away from 0 and 1 and divide by it; from logits nothing blows up:
+log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)). Grey levels t are taken as probabilities.
+Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C.1.
+"""
+
+import math
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_same_shape
+from .sigmoid import sigmoid
+
+
+def bce_arguments(logits, target):
+    """Check shapes, dtypes and that the targets are probabilities."""
+    check_floats(logits=logits, target=target)
+    check_same_shape(logits=logits, target=target)
+    if logits.ndim < 2:
+        raise ValueError(f"logits must have axes (N, ...), got shape {logits.shape}")
+    low, high = float(target.min()), float(target.max())
+    if not (low >= 0 and high <= 1):  # asked this way round, NaN is refused too
+        raise ValueError(f"target must lie in [0, 1], got values from {low:g} to {high:g}")
+    return logits, target
+
+
+def bce_naive(logits, target):
+    """The first formula, read aloud: fine for moderate logits, log(0) for large ones."""
+    y = array_module(logits).zeros(len(logits), logits.dtype)
+    for n, (image_logits, image) in enumerate(zip(logits, target, strict=True)):
+        for logit, t in zip(image_logits.ravel(), image.ravel(), strict=True):
+            s = 1 / (1 + math.exp(-logit))
+            y[n] -= t * math.log(s) + (1 - t) * math.log(1 - s)
+    return y
+
+
+@accelerated(arguments=bce_arguments)
+def bce_forward(logits, target):
+    """y, cache: the formulas at the top of this file."""
+    xp = array_module(logits)
+    pixels = tuple(range(1, logits.ndim))
+    magnitude = xp.where(logits.real > 0, logits, -logits)  # |l|, complex-safe
+    softplus = xp.maximum(logits, 0) + xp.log1p(xp.exp(-magnitude))  # log(1 + exp(l))
+    y = (softplus - target * logits).sum(axis=pixels)  # (N,)
+    cache = (logits, target)
+    return y, cache
+
+
+@accelerated
+def bce_backward(dy, cache):
+    """dlogits. The target is data: it gets no gradient."""
+    logits, target = cache
+    dy = dy.reshape(-1, *(1,) * (logits.ndim - 1))  # (N, 1, ...)
+    return dy * (sigmoid(logits) - target)

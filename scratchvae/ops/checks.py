@@ -1,0 +1,74 @@
+"""What every op asks of its arguments, asked in one place and before any engine sees them.
+
+Each function raises a TypeError (not an array, a dtype or number of the wrong kind) or a ValueError
+(a shape or number that does not fit). `@accelerated` puts the op's name in front.
+"""
+
+from ..backend import is_gpu_array, np
+
+FLOATS = ("float32", "float64", "complex128")
+
+
+def check_floats(**arrays):
+    """All given arrays (None: left out) are non-empty and share one floating dtype.
+
+    Real float64 may stand beside complex128: a complex step perturbs one input of many.
+    """
+    given = {name: a for name, a in arrays.items() if a is not None}
+    for name, a in given.items():
+        if not isinstance(a, np.ndarray) and not is_gpu_array(a):
+            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(a).__name__}")
+        if str(a.dtype) not in FLOATS:
+            raise TypeError(f"{name} must be float32 or float64 (or complex128), got {a.dtype}")
+        if a.size == 0:
+            raise ValueError(f"{name} is empty: its shape is {a.shape}")
+    dtypes = {str(a.dtype) for a in given.values()}
+    if len(dtypes) > 1 and dtypes != {"float64", "complex128"}:
+        came = ", ".join(f"{name} {a.dtype}" for name, a in given.items())
+        raise TypeError(f"all arrays must share one dtype, got {came}")
+
+
+def check_rank(name, a, ndim, axes):
+    """`a` has `ndim` axes; `axes` names them for the message, as in "(N, C, H, W)"."""
+    if a.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes {axes}, got shape {a.shape}")
+
+
+def check_same_shape(**arrays):
+    """All given arrays have the same shape."""
+    if len({a.shape for a in arrays.values()}) > 1:
+        came = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+        raise ValueError(f"shapes must agree, got {came}")
+
+
+def check_vector(name, a, length, counts):
+    """`a` is None or has shape (length,); `counts` says what the length counts."""
+    if a is not None and a.shape != (length,):
+        raise ValueError(f"{name} must have shape ({length},), one per {counts}, got {a.shape}")
+
+
+def pair(name, value, least):
+    """An int, or a pair of them, as a pair of ints that are `least` or more."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or not all(
+        isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values
+    ):
+        raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
+    if min(values) < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return int(values[0]), int(values[1])
+
+
+def one_float_array(x):
+    """The arguments of an op on a single array of any shape."""
+    check_floats(x=x)
+    return (x,)
+
+
+def check_window_fits(x, kernel_size, padding):
+    """At least one window fits into the padded image."""
+    padded = (x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1])
+    if padded[0] < kernel_size[0] or padded[1] < kernel_size[1]:
+        raise ValueError(
+            f"the window {kernel_size} is larger than the padded image {padded}: y would be empty"
+        )

@@ -1,0 +1,81 @@
+"""Convolution (a cross-correlation, as in every deep-learning library).
+
+    y[n,o,i,j]  = b[o] + sum over c,u,v of  w[o,c,u,v] x[n, c, i*SH + u - PH, j*SW + v - PW]
+
+    db[o]       = sum over n,i,j of  dy[n,o,i,j]
+    dw[o,c,u,v] = sum over n,i,j of  dy[n,o,i,j] x[n, c, i*SH + u - PH, j*SW + v - PW]
+    dx[n,c,h,w] = sum over all o,i,j,u,v that read x[n,c,h,w] of  w[o,c,u,v] dy[n,o,i,j]
+
+    x (N, C, H, W), w (O, C, KH, KW), b (O,) or None  ->  y (N, O, OH, OW)
+    OH = floor((H + 2 PH - KH) / SH) + 1, OW likewise; x is 0 outside the image
+
+In words: cut x into windows, multiply each by w. Backwards: multiply dy by w, add the windows back.
+Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
+"""
+
+from itertools import product
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_rank, check_vector, check_window_fits, pair
+from .windows import add_windows, crop2d, pad2d, windows
+
+
+def conv2d_arguments(x, w, b=None, stride=1, padding=0):
+    """Check shapes and dtypes; make stride and padding pairs."""
+    check_floats(x=x, w=w, b=b)
+    check_rank("x", x, 4, "(N, C, H, W)")
+    check_rank("w", w, 4, "(O, C, KH, KW)")
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} channels, w expects {w.shape[1]}")
+    check_vector("b", b, w.shape[0], "output channel")
+    stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
+    check_window_fits(x, w.shape[2:], padding)
+    return x, w, b, stride, padding
+
+
+def conv2d_naive(x, w, b=None, stride=1, padding=0):
+    """The first formula, read aloud."""
+    x, w, b, stride, padding = conv2d_arguments(x, w, b, stride, padding)
+    (SH, SW), (PH, PW) = stride, padding
+    (N, C, H, W), (O, _, KH, KW) = x.shape, w.shape
+    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    y = array_module(x).zeros((N, O, OH, OW), x.dtype)
+    for n, o, i, j in product(range(N), range(O), range(OH), range(OW)):
+        if b is not None:
+            y[n, o, i, j] = b[o]
+        for c, u, v in product(range(C), range(KH), range(KW)):
+            h, k = i * SH + u - PH, j * SW + v - PW
+            if 0 <= h < H and 0 <= k < W:
+                y[n, o, i, j] += w[o, c, u, v] * x[n, c, h, k]
+    return y
+
+
+@accelerated(arguments=conv2d_arguments)
+def conv2d_forward(x, w, b, stride, padding):
+    """y, cache: the formulas at the top of this file. stride, padding: an int or a pair."""
+    xp = array_module(x)
+    cells = windows(pad2d(x, padding), w.shape[2:], stride)  # (N, C, OH, OW, KH, KW)
+    y = xp.tensordot(cells, w, axes=((1, 4, 5), (1, 2, 3)))  # (N, OH, OW, O)
+    y = xp.moveaxis(y, 3, 1)  # (N, O, OH, OW)
+    if b is not None:
+        y = y + b[:, None, None]
+    cache = (x, w, b is not None, stride, padding)
+    return y, cache
+
+
+@accelerated
+def conv2d_backward(dy, cache, need_dx=True):
+    """dx, dw, db. Without need_dx, dx is None (a first layer has no use for it); db is None
+    where b was."""
+    x, w, has_b, stride, padding = cache
+    xp = array_module(dy)
+    x_padded = pad2d(x, padding)
+    cells = windows(x_padded, w.shape[2:], stride)  # (N, C, OH, OW, KH, KW)
+    dw = xp.tensordot(dy, cells, axes=((0, 2, 3), (0, 2, 3)))  # (O, C, KH, KW)
+    db = dy.sum(axis=(0, 2, 3)) if has_b else None  # (O,)
+    if not need_dx:
+        return None, dw, db
+    dcells = xp.tensordot(dy, w, axes=(1, 0))  # (N, OH, OW, C, KH, KW)
+    dcells = xp.moveaxis(dcells, 3, 1)  # (N, C, OH, OW, KH, KW)
+    dx = crop2d(add_windows(dcells, x_padded.shape[2:], stride), padding)  # (N, C, H, W)
+    return dx, dw, db

@@ -1,0 +1,61 @@
+"""The objective: the negative evidence lower bound, averaged over the batch.
+
+    log p(x) >= ELBO(x) = E over z ~ q(z|x) of log p(x|z)  -  KL(q(z|x) || p(z))
+
+    total           = 1/N * sum over n of  reconstruction[n] + beta kl[n]          (to minimise)
+
+    dreconstruction = dtotal / N
+    dkl             = dtotal beta / N
+
+    reconstruction[n] = -log p(x[n]|z[n]) with one sample z (bce or mse), kl[n] (kl): both (N,)
+
+With beta = 1 and `bce`, total is the -ELBO in nats per image; another beta makes it the objective of
+a beta-VAE. This is the only place where the batch is averaged: every op before it works per image.
+Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al., "beta-VAE" (2017).
+"""
+
+from typing import Any, NamedTuple
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_rank, check_same_shape
+
+
+class Losses(NamedTuple):
+    """Means over the batch; total = reconstruction + beta * kl is what training minimises."""
+
+    total: Any
+    reconstruction: Any
+    kl: Any
+
+
+def elbo_arguments(reconstruction, kl, beta=1.0):
+    """Check shapes and dtypes."""
+    check_floats(reconstruction=reconstruction, kl=kl)
+    check_rank("reconstruction", reconstruction, 1, "(N,)")
+    check_same_shape(reconstruction=reconstruction, kl=kl)
+    return reconstruction, kl, float(beta)
+
+
+def elbo_naive(reconstruction, kl, beta=1.0):
+    """The second formula, read aloud."""
+    N = len(reconstruction)
+    return sum(reconstruction[n] + beta * kl[n] for n in range(N)) / N
+
+
+@accelerated(arguments=elbo_arguments)
+def elbo_forward(reconstruction, kl, beta):
+    """losses, cache: the formulas at the top of this file; losses.total is the objective."""
+    mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
+    losses = Losses(mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl)
+    cache = (reconstruction, beta)
+    return losses, cache
+
+
+@accelerated
+def elbo_backward(dtotal, cache):
+    """dreconstruction, dkl: both (N,). dtotal is a number, 1 in a training step."""
+    reconstruction, beta = cache
+    dreconstruction = array_module(reconstruction).full_like(
+        reconstruction, dtotal / len(reconstruction)
+    )
+    return dreconstruction, beta * dreconstruction

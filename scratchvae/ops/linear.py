@@ -1,0 +1,58 @@
+"""A fully connected layer.
+
+    y  = x w^T + b            y[n,o]  = b[o] + sum over i of  x[n,i] w[o,i]
+
+    dx = dy w                 dx[n,i] = sum over o of  dy[n,o] w[o,i]
+    dw = dy^T x               dw[o,i] = sum over n of  dy[n,o] x[n,i]
+    db = sum over n of dy[n]
+
+    x (N, I), w (O, I), b (O,) or None  ->  y (N, O)
+
+To remember it: dx has x's shape and dw has w's, and there is only one product that fits each.
+"""
+
+from itertools import product
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_rank, check_vector
+
+
+def linear_arguments(x, w, b=None):
+    """Check shapes and dtypes."""
+    check_floats(x=x, w=w, b=b)
+    check_rank("x", x, 2, "(N, I)")
+    check_rank("w", w, 2, "(O, I)")
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} features, w expects {w.shape[1]}")
+    check_vector("b", b, w.shape[0], "output feature")
+    return x, w, b
+
+
+def linear_naive(x, w, b=None):
+    """The first formula, read aloud."""
+    (N, I), (O, _) = x.shape, w.shape
+    y = array_module(x).zeros((N, O), x.dtype)
+    for n, o in product(range(N), range(O)):
+        y[n, o] = sum(x[n, i] * w[o, i] for i in range(I)) + (0 if b is None else b[o])
+    return y
+
+
+@accelerated(arguments=linear_arguments)
+def linear_forward(x, w, b):
+    """y, cache: the formulas at the top of this file."""
+    y = x @ w.T  # (N, O)
+    if b is not None:
+        y = y + b
+    cache = (x, w, b is not None)
+    return y, cache
+
+
+@accelerated
+def linear_backward(dy, cache, need_dx=True):
+    """dx, dw, db. Without need_dx, dx is None (a first layer has no use for it); db is None
+    where b was."""
+    x, w, has_b = cache
+    dx = dy @ w if need_dx else None  # (N, I)
+    dw = dy.T @ x  # (O, I)
+    db = dy.sum(axis=0) if has_b else None  # (O,)
+    return dx, dw, db

@@ -1,0 +1,69 @@
+"""Max pooling.
+
+    y[n,c,i,j]  = max over u,v of  x[n, c, i*SH + u - PH, j*SW + v - PW]
+    dx[n,c,h,w] = sum of dy[n,c,i,j] over the windows (i,j) whose winner is x[n,c,h,w]
+
+    x (N, C, H, W)  ->  y (N, C, OH, OW),  OH = floor((H + 2 PH - KH) / SH) + 1, OW likewise
+
+Outside the image x is -infinity, not 0: zeros would beat negative values. A tie goes to the first
+cell in reading order, and to it alone; NaN wins over everything.
+"""
+
+from itertools import product
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_rank, check_window_fits, pair
+from .windows import add_windows, crop2d, pad2d, windows
+
+
+def max_pool2d_arguments(x, kernel_size, stride=None, padding=0):
+    """Check shapes and dtypes; make the sizes pairs. stride None: kernel_size, windows touch."""
+    check_floats(x=x)
+    check_rank("x", x, 4, "(N, C, H, W)")
+    kernel_size, padding = pair("kernel_size", kernel_size, 1), pair("padding", padding, 0)
+    stride = kernel_size if stride is None else pair("stride", stride, 1)
+    if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
+        raise ValueError(
+            f"padding {padding} must be at most half of kernel_size {kernel_size}: "
+            "a window must not lie outside the image"
+        )
+    check_window_fits(x, kernel_size, padding)
+    return x, kernel_size, stride, padding
+
+
+def max_pool2d_naive(x, kernel_size, stride=None, padding=0):
+    """The first formula, read aloud."""
+    arguments = max_pool2d_arguments(x, kernel_size, stride, padding)
+    x, (KH, KW), (SH, SW), (PH, PW) = arguments
+    N, C, H, W = x.shape
+    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    y = array_module(x).empty((N, C, OH, OW), x.dtype)
+    for n, c, i, j in product(range(N), range(C), range(OH), range(OW)):
+        rows = range(max(i * SH - PH, 0), min(i * SH - PH + KH, H))
+        columns = range(max(j * SW - PW, 0), min(j * SW - PW + KW, W))
+        y[n, c, i, j] = max(x[n, c, h, w] for h in rows for w in columns)
+    return y
+
+
+@accelerated(arguments=max_pool2d_arguments)
+def max_pool2d_forward(x, kernel_size, stride, padding):
+    """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
+    xp = array_module(x)
+    x_padded = pad2d(x, padding, value=-xp.inf)
+    cells = windows(x_padded, kernel_size, stride)  # (N, C, OH, OW, KH, KW)
+    cells = cells.reshape(*cells.shape[:4], -1)  # (N, C, OH, OW, KH*KW)
+    winner = cells.argmax(axis=4)  # (N, C, OH, OW): u*KW + v, the first of equals
+    y = xp.take_along_axis(cells, winner[..., None], axis=4)[..., 0]
+    cache = (winner, x_padded.shape[2:], kernel_size, stride, padding)
+    return y, cache
+
+
+@accelerated
+def max_pool2d_backward(dy, cache):
+    """dx: each dy goes to its window's winner."""
+    winner, padded_size, kernel_size, stride, padding = cache
+    xp = array_module(dy)
+    cell = xp.arange(kernel_size[0] * kernel_size[1])  # (KH*KW,)
+    dcells = xp.where(winner[..., None] == cell, dy[..., None], 0)  # (N, C, OH, OW, KH*KW)
+    dcells = dcells.reshape(*dy.shape, *kernel_size)
+    return crop2d(add_windows(dcells, padded_size, stride), padding)

@@ -1,0 +1,23 @@
+"""Rectified linear unit, element by element.
+
+    y  = max(x, 0)
+    dx = dy where y > 0, else 0          (the slope at the kink x = 0 is taken as 0)
+"""
+
+from ..backend import accelerated, array_module
+from .checks import one_float_array
+
+
+@accelerated(arguments=one_float_array)
+def relu_forward(x):
+    """y, cache. x of any shape. NaN stays NaN."""
+    y = array_module(x).maximum(x, 0)
+    cache = (y,)
+    return y, cache
+
+
+@accelerated
+def relu_backward(dy, cache):
+    """dx."""
+    (y,) = cache
+    return array_module(dy).where(y > 0, dy, 0)

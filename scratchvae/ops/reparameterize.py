@@ -1,0 +1,38 @@
+"""The reparameterization trick: a sample of N(mu, exp(logvar)) that one can differentiate.
+
+    z       = mu + std eps,   std = exp(logvar / 2),   eps ~ N(0, I)
+
+    dmu     = dz
+    dlogvar = dz eps std / 2
+
+    mu, logvar, eps and z: one shape, any.  logvar is the log of the VARIANCE, hence the half.
+
+The noise is an argument. The caller draws it once, and forward and backward see the same eps.
+Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2.4.
+"""
+
+from ..backend import accelerated, array_module
+from .checks import check_floats, check_same_shape
+
+
+def reparameterize_arguments(mu, logvar, eps):
+    """Check shapes and dtypes."""
+    check_floats(mu=mu, logvar=logvar, eps=eps)
+    check_same_shape(mu=mu, logvar=logvar, eps=eps)
+    return mu, logvar, eps
+
+
+@accelerated(arguments=reparameterize_arguments)
+def reparameterize_forward(mu, logvar, eps):
+    """z, cache: the formulas at the top of this file."""
+    std = array_module(mu).exp(logvar / 2)
+    z = mu + std * eps
+    cache = (std, eps)
+    return z, cache
+
+
+@accelerated
+def reparameterize_backward(dz, cache):
+    """dmu, dlogvar."""
+    std, eps = cache
+    return dz, dz * eps * std / 2

@@ -1,0 +1,23 @@
+"""Hyperbolic tangent, element by element.
+
+    y  = tanh(x)
+    dx = dy (1 - y^2)
+"""
+
+from ..backend import accelerated, array_module
+from .checks import one_float_array
+
+
+@accelerated(arguments=one_float_array)
+def tanh_forward(x):
+    """y, cache. x of any shape."""
+    y = array_module(x).tanh(x)
+    cache = (y,)
+    return y, cache
+
+
+@accelerated
+def tanh_backward(dy, cache):
+    """dx."""
+    (y,) = cache
+    return dy * (1 - y**2)

@@ -1,0 +1,178 @@
+"""Optimizers: SGD, Adam, AdamW, with PyTorch's arguments, defaults and update rules.
+
+    optimizer.zero_grad();  losses = model.loss(x, eps);  model.backward();  optimizer.step()
+
+A model keeps all its parameters in one flat buffer and all gradients in another, so a step is one
+update of two arrays, written below as functions: the formula first, a kernel beside it if it pays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backend import accelerated, array_module
+from .models import Model
+
+
+@accelerated
+def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):  # type: ignore[no-untyped-def]
+    """Stochastic gradient descent, in place on `value` and `velocity`.
+
+        g        = grad + weight_decay value
+        velocity = momentum velocity + g
+        value    = value - lr velocity              (nesterov: lr (g + momentum velocity))
+
+    Source: Sutskever et al., "On the importance of initialization and momentum" (2013). PyTorch
+    starts with velocity = g, which is the same with a velocity of zero.
+    """
+    g = grad + weight_decay * value
+    velocity *= momentum
+    velocity += g
+    value -= lr * (g + momentum * velocity if nesterov else velocity)
+
+
+@accelerated
+def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):  # type: ignore[no-untyped-def]
+    """Adam and AdamW, in place on `value`, `m` and `v`; `step` counts from 1.
+
+        value = value - lr weight_decay value       AdamW (decoupled)
+        g     = grad + weight_decay value           Adam; AdamW: g = grad
+        m     = beta1 m + (1 - beta1) g             running mean of g
+        v     = beta2 v + (1 - beta2) g^2           running mean of g^2
+        value = value - lr m_hat / (sqrt(v_hat) + eps)
+
+    m and v start at zero and lean towards it; m_hat = m / (1 - beta1^step) and
+    v_hat = v / (1 - beta2^step) set that right.
+    Sources: Kingma & Ba (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter (arXiv:1711.05101).
+    """
+    xp = array_module(value)
+    if decoupled:
+        value *= 1 - lr * weight_decay
+        g = grad
+    else:
+        g = grad + weight_decay * value
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g
+    m_hat, v_hat = m / (1 - beta1**step), v / (1 - beta2**step)
+    value -= lr * m_hat / (xp.sqrt(v_hat) + eps)
+
+
+def _check(optimizer: str, **at_least_zero: float) -> None:
+    for name, number in at_least_zero.items():
+        if not number >= 0:
+            raise ValueError(f"{optimizer}: {name} must be at least 0, got {number}")
+
+
+class Optimizer:
+    """Holds a model and its running averages; `step` changes the model's parameters in place."""
+
+    def __init__(self, model: Model, lr: float) -> None:
+        _check(type(self).__name__, lr=lr)
+        self.model, self.lr = model, lr
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero: backward adds."""
+        self.model.zero_grad()
+
+    def step(self) -> None:
+        """Update the parameters from their gradients."""
+        raise NotImplementedError
+
+    def _zeros(self) -> Any:
+        return array_module(self.model.flat_value).zeros_like(self.model.flat_value)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent; see `sgd_step`."""
+
+    def __init__(
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(model, lr)
+        _check("SGD", momentum=momentum, weight_decay=weight_decay)
+        if nesterov and momentum == 0:
+            raise ValueError("SGD: nesterov needs a momentum above 0")
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self.velocity = self._zeros()
+
+    def step(self) -> None:
+        value, grad = self.model.flat_value, self.model.flat_grad
+        sgd_step(
+            value, grad, self.velocity, self.lr, self.momentum, self.weight_decay, self.nesterov
+        )
+
+
+class Adam(Optimizer):
+    """Adam; see `adam_step`. Weight decay, if any, is added to the gradient."""
+
+    decoupled = False
+
+    def __init__(
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr)
+        _check(type(self).__name__, eps=eps, weight_decay=weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.m, self.v, self.steps = self._zeros(), self._zeros(), 0
+
+    def step(self) -> None:
+        self.steps += 1
+        adam_step(
+            self.model.flat_value, self.model.flat_grad, self.m, self.v, self.steps,
+            self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled,
+        )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam with the weight decay taken off the weights themselves."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(model, lr, betas, eps, weight_decay)
+
+
+def clip_grad_norm(model: Model, max_norm: float) -> float:
+    """Scale all gradients together so that their global norm is at most `max_norm`.
+
+    Returns
+    -------
+    float
+        The norm before clipping. NaN or infinite: the gradients are left as they are.
+
+    Raises
+    ------
+    ValueError
+        If max_norm is not above 0.
+
+    Notes
+    -----
+    As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
+    norm = float(array_module(model.flat_grad).linalg.norm(model.flat_grad))
+    if max_norm < norm < float("inf"):
+        model.flat_grad *= max_norm / (norm + 1e-6)
+    return norm

@@ -1,0 +1,116 @@
+"""Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
+
+The only module that imports matplotlib, and it draws straight into files: no window, no display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .backend import asnumpy
+
+
+def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
+    """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped."""
+    low, high = data_range
+    scaled = (asnumpy(images).astype("float64") - low) / (high - low)
+    return np.rint(255 * np.clip(scaled, 0, 1)).astype("uint8")
+
+
+def image_grid(
+    images: Any,
+    path: str | os.PathLike[str],
+    columns: int,
+    data_range: tuple[float, float] = (0.0, 1.0),
+    zoom: int = 3,
+    gap: int = 1,
+) -> None:
+    """Write images side by side to a PNG, `columns` to a row, each pixel `zoom` x `zoom`.
+
+    Parameters
+    ----------
+    images : array (N, C, H, W), C 1 or 3
+    gap : int
+        Pixels (before zooming) between images and around the grid.
+    """
+    pixels = to_uint8(images, data_range)
+    N, C, H, W = pixels.shape
+    if C not in (1, 3):
+        raise ValueError(f"image_grid: images must have 1 or 3 channels, got shape {pixels.shape}")
+    rows = -(-N // columns)
+    sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap, C), 64, "uint8")
+    for i, image in enumerate(pixels):
+        top, left = (gap + (i // columns) * (H + gap)), (gap + (i % columns) * (W + gap))
+        sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
+    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    Image.fromarray(sheet[..., 0] if C == 1 else sheet).save(path)
+
+
+def reconstructions(model: Any, x: Any, path: str | os.PathLike[str]) -> None:
+    """The images x in a row, over their reconstructions (without noise)."""
+    pictures = np.concatenate([asnumpy(x), asnumpy(model.reconstruct(x))])
+    image_grid(pictures, path, columns=len(x), data_range=model.data_range)
+
+
+def interpolation(model: Any, pairs: Any, path: str | os.PathLike[str], steps: int = 10) -> None:
+    """A row per pair of images: decoded from evenly spaced points between their codes.
+
+    Parameters
+    ----------
+    pairs : array (2 R, C, H, W)
+        Each two in a row are the ends of one row.
+    """
+    codes = model.embed(pairs)
+    t = np.linspace(0, 1, steps, dtype=model.dtype).reshape(-1, *(1,) * (codes.ndim - 1))
+    rows = [
+        asnumpy(model.generate((1 - t) * codes[i : i + 1] + t * codes[i + 1 : i + 2]))
+        for i in range(0, len(pairs), 2)
+    ]
+    image_grid(np.concatenate(rows), path, columns=steps, data_range=model.data_range)
+
+
+def manifold(model: Any, path: str | os.PathLike[str], size: int = 20) -> None:
+    """The decoded latent plane of a model with two latent dimensions.
+
+    The codes lie at the (i + 1/2) / size quantiles of N(0, 1) along each axis: every picture stands
+    for the same share of the prior. Second coordinate upwards.
+    """
+    if model.latent_shape != (2,):
+        raise ValueError(f"manifold: latent_shape must be (2,), got {model.latent_shape}")
+    from statistics import NormalDist
+
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
+    codes = np.array([(a, b) for b in reversed(quantiles) for a in quantiles], model.dtype)
+    image_grid(model.generate(codes), path, size, model.data_range, zoom=1, gap=0)
+
+
+def loss_curves(
+    history: Sequence[dict[str, float]], path: str | os.PathLike[str], unit: str = "nats per image"
+) -> None:
+    """Training and test losses by epoch, reconstruction and KL apart.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        One per epoch: train_total, train_reconstruction, train_kl and the same with test_.
+    """
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = np.arange(1, len(history) + 1)
+    for axes, part in zip(figure.subplots(1, 3), ("total", "reconstruction", "kl"), strict=True):
+        for split, style in (("train", "o--"), ("test", "o-")):
+            axes.plot(epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split)
+        axes.set_title("KL" if part == "kl" else part, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel(unit)
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,34 @@
+"""Fixtures and settings of the whole suite."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import scratchvae as sv
+from scratchvae import backend
+
+# No deadline: the first example of a test may compile a kernel. The shapes are drawn by hypothesis,
+# the numbers from a drawn seed, so that shrinking works on small integers.
+settings.register_profile(
+    "scratchvae",
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("scratchvae")
+
+ENGINES = ["numpy", "numba", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Run the test once on every engine."""
+    with sv.using(request.param):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def engine_left_alone():
+    """No test may leave another engine behind than it found."""
+    before = backend._engine, backend._host_engine, backend._announced
+    yield
+    backend._engine, backend._host_engine, backend._announced = before

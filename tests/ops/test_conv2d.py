@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from harness import check_op
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
+
+small = st.integers(1, 3)
+pairs = st.tuples(small, small)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=small,
+    channels=pairs,
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    kernel=pairs,
+    stride=pairs,
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    bias=st.booleans(),
+)
+def test_conv2d(engine, seed, batch, channels, size, kernel, stride, padding, bias):
+    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, channels[0], *size))
+    w = rng.standard_normal((channels[1], channels[0], *kernel))
+    b = rng.standard_normal(channels[1]) if bias else None
+    check_op("conv2d", (x, w, b), (stride, padding))
+
+
+def test_one_by_hand(engine):
+    x = np.arange(9.0).reshape(1, 1, 3, 3)
+    w = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(1, 1, 2, 2)
+    y, _ = conv2d_forward(x, w, np.array([10.0]))
+    assert_allclose(y, np.full((1, 1, 2, 2), 6.0))  # each pixel minus the one below right is -4
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.tuples(st.integers(2, 7), st.integers(2, 7)),
+    kernel=pairs,
+    stride=pairs,
+    padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+)
+def test_conv_transpose_is_the_adjoint(engine, seed, size, kernel, stride, padding):
+    """<conv2d(x, w), y> = <x, conv_transpose2d(y, w)>, with the output padding that conv2d forgot."""
+    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((2, 3, *size))
+    w = rng.standard_normal((4, 3, *kernel))
+    conv_x, _ = conv2d_forward(x, w, None, stride, padding)
+    y = rng.standard_normal(conv_x.shape)
+    forgotten = tuple(
+        (n + 2 * p - k) % s for n, p, k, s in zip(size, padding, kernel, stride, strict=True)
+    )
+    back, _ = conv_transpose2d_forward(y, w, None, stride, padding, forgotten)
+    assert_allclose((conv_x * y).sum(), (x * back).sum(), rtol=1e-12, atol=1e-12)
+
+
+def test_dx_is_left_out_on_request(engine):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 1, 5, 5)), rng.standard_normal((3, 1, 2, 2))
+    (y, cache), (_, again) = conv2d_forward(x, w), conv2d_forward(x, w)
+    dx, dw, db = conv2d_backward(y, cache, need_dx=False)
+    assert dx is None and db is None
+    assert_allclose(dw, conv2d_backward(y, again)[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (((2, 3, 4, 4), (5, 1, 3, 3)), ValueError, "conv2d_forward: x has 3 channels, w expects 1"),
+        (((3, 4, 4), (5, 3, 3, 3)), ValueError, r"x must have 4 axes \(N, C, H, W\), got shape"),
+        (((2, 3, 4, 4), (5, 3, 9, 9)), ValueError, r"window \(9, 9\) is larger .* \(4, 4\)"),
+        (((2, 3, 4, 4), (5, 3, 3, 3), (4,)), ValueError, r"b must have shape \(5,\), one per output"),
+        (((0, 3, 4, 4), (5, 3, 3, 3)), ValueError, r"x is empty: its shape is \(0, 3, 4, 4\)"),
+        (((2, 3, 4, 4), (5, 3, 3, 3), None, 0), ValueError, "stride must be at least 1, got 0"),
+        (((2, 3, 4, 4), (5, 3, 3, 3), None, 1.5), TypeError, "stride must be an int or a pair"),
+        (((2, 3, 4, 4), (5, 3, 3, 3), None, 1, -1), ValueError, "padding must be at least 0, got -1"),
+        (((2, 3, 4, 4), (5, 3, 3, 3), None, 1, (1, 2, 3)), TypeError, "padding must be an int or a pair"),
+    ],
+)
+def test_errors(engine, arguments, error, message):
+    x, w, b, *sizes = (*arguments, None)[:3] + arguments[3:]
+    with pytest.raises(error, match=message):
+        conv2d_forward(np.zeros(x), np.zeros(w), None if b is None else np.zeros(b), *sizes)

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from harness import check_op
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from scratchvae.ops import conv_transpose2d_backward, conv_transpose2d_forward
+
+small = st.integers(1, 3)
+pairs = st.tuples(small, small)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=small,
+    channels=pairs,
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    kernel=pairs,
+    stride=pairs,
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    output_padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    bias=st.booleans(),
+)
+def test_conv_transpose2d(
+    engine, seed, batch, channels, size, kernel, stride, padding, output_padding, bias
+):
+    sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
+    assume(all(op < s and (n - 1) * s - 2 * p + k + op > 0 for n, k, s, p, op in sizes))
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, channels[0], *size))
+    w = rng.standard_normal((channels[0], channels[1], *kernel))
+    b = rng.standard_normal(channels[1]) if bias else None
+    check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
+
+
+def test_one_pixel_paints_w(engine):
+    w = np.arange(6.0).reshape(1, 1, 2, 3)
+    y, _ = conv_transpose2d_forward(np.full((1, 1, 1, 1), 2.0), w)
+    assert_allclose(y, 2 * w)
+
+
+def test_sizes_of_the_celeba_decoder(engine):
+    """k3 s2 p1 with output padding 1 doubles; without, it gives one less (7 = 2 * 4 - 1)."""
+    x, w = np.zeros((1, 2, 4, 4)), np.zeros((2, 3, 3, 3))
+    assert conv_transpose2d_forward(x, w, None, 2, 1, 1)[0].shape == (1, 3, 8, 8)
+    assert conv_transpose2d_forward(x, w, None, 2, 1)[0].shape == (1, 3, 7, 7)
+
+
+def test_dx_is_left_out_on_request(engine):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((3, 2, 2, 2))
+    (y, cache), (_, again) = conv_transpose2d_forward(x, w), conv_transpose2d_forward(x, w)
+    dx, dw, db = conv_transpose2d_backward(y, cache, need_dx=False)
+    assert dx is None and db is None
+    assert_allclose(dw, conv_transpose2d_backward(y, again)[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "sizes", "message"),
+    [
+        ((1, 3, 4, 4), (2, 5, 3, 3), (), "conv_transpose2d_forward: x has 3 channels, w expects 2"),
+        ((1, 2, 4, 4), (2, 5, 3, 3), (2, 1, 2), r"output_padding \(2, 2\) must be smaller than stride"),
+        ((1, 2, 1, 1), (2, 5, 2, 2), (1, 1), "padding .* leaves an output of 0 x 0"),
+        ((1, 2, 4), (2, 5, 3, 3), (), r"x must have 4 axes \(N, C, H, W\)"),
+        ((1, 2, 4, 4), (2, 5, 3), (), r"w must have 4 axes \(C, O, KH, KW\)"),
+    ],
+)
+def test_errors(engine, x, w, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        conv_transpose2d_forward(np.zeros(x), np.zeros(w), None, *sizes)

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+from harness import check_op
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratchvae.ops import linear_backward, linear_forward
+
+size = st.integers(1, 6)
+
+
+@given(seed=st.integers(0, 2**32 - 1), N=size, inputs=size, outputs=size, bias=st.booleans())
+def test_linear(engine, seed, N, inputs, outputs, bias):
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal((N, inputs)), rng.standard_normal((outputs, inputs))
+    check_op("linear", (x, w, rng.standard_normal(outputs) if bias else None))
+
+
+def test_dx_is_left_out_on_request(engine):
+    x, w = np.ones((2, 3)), np.ones((4, 3))
+    y, cache = linear_forward(x, w)
+    assert linear_backward(y, cache, need_dx=False)[0] is None
+
+
+def test_errors(engine):
+    with pytest.raises(ValueError, match="linear_forward: x has 3 features, w expects 4"):
+        linear_forward(np.zeros((2, 3)), np.zeros((5, 4)))
+    with pytest.raises(ValueError, match=r"x must have 2 axes \(N, I\), got shape \(2, 3, 4\)"):
+        linear_forward(np.zeros((2, 3, 4)), np.zeros((5, 4)))
+    with pytest.raises(ValueError, match=r"b must have shape \(5,\), one per output feature"):
+        linear_forward(np.zeros((2, 4)), np.zeros((5, 4)), np.zeros((1, 5)))

@@ -1,0 +1,119 @@
+"""reparameterize, bce, mse, kl and elbo: the objective and its parts."""
+
+import numpy as np
+import pytest
+from harness import check_op
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from scratchvae import ops
+
+seeds = st.integers(0, 2**32 - 1)
+batches = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+
+
+@given(seed=seeds, shape=batches)
+def test_reparameterize(engine, seed, shape):
+    mu, logvar, eps = np.random.default_rng(seed).standard_normal((3, *shape))
+    check_op("reparameterize", (mu, logvar, eps), differentiable=(0, 1))
+
+
+def test_z_has_the_variance_that_the_kl_means(engine):
+    """The trap std = exp(logvar): no gradient check sees it, this does."""
+    eps = np.random.default_rng(0).standard_normal((200_000, 1))
+    z, _ = ops.reparameterize_forward(np.full_like(eps, 3.0), np.full_like(eps, -1.5), eps)
+    assert_allclose(z.mean(), 3.0, atol=0.01)
+    assert_allclose(z.var(), np.exp(-1.5), rtol=0.02)
+
+
+@given(seed=seeds, shape=batches)
+def test_bce(engine, seed, shape):
+    rng = np.random.default_rng(seed)
+    check_op("bce", (rng.standard_normal(shape), rng.random(shape)), differentiable=(0,))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bce_of_extreme_logits(engine, dtype):
+    """Where clipped probabilities would give 4e15 or a gradient of zero."""
+    logits, target = np.array([[1e4], [-1e4], [1e4]], dtype), np.array([[0], [1], [1]], dtype)
+    y, cache = ops.bce_forward(logits, target)
+    assert_allclose(y, [1e4, 1e4, 0])
+    assert_allclose(ops.bce_backward(np.ones(3, dtype), cache), [[1], [-1], [0]])
+
+
+def test_bce_of_a_coin(engine):
+    """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784."""
+    y, _ = ops.bce_forward(np.zeros((2, 784)), np.random.default_rng(0).random((2, 784)))
+    assert_allclose(y, 784 * np.log(2))
+
+
+@pytest.mark.parametrize("bad", [-0.01, 1.01, np.nan])
+def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
+    target = np.full((2, 3), 0.5)
+    target[1, 2] = bad
+    with pytest.raises(ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"):
+        ops.bce_forward(np.zeros((2, 3)), target)
+
+
+@given(seed=seeds, shape=batches, reduction=st.sampled_from(["mean", "sum"]))
+def test_mse(engine, seed, shape, reduction):
+    prediction, target = np.random.default_rng(seed).standard_normal((2, *shape))
+    check_op("mse", (prediction, target), (reduction,), differentiable=(0,))
+
+
+def test_mse_refuses_other_reductions(engine):
+    with pytest.raises(ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"):
+        ops.mse_forward(np.zeros((2, 3)), np.zeros((2, 3)), "none")
+
+
+@given(seed=seeds, shape=batches)
+def test_kl(engine, seed, shape):
+    mu, logvar = np.random.default_rng(seed).standard_normal((2, *shape))
+    check_op("kl", (mu, logvar))
+
+
+def test_kl_is_the_divergence(engine):
+    """Against its definition, E over q of log q(z) - log p(z), by numerical integration."""
+    mu, logvar = 0.7, -0.9
+    z = np.linspace(-12, 12, 200_001)
+    log_q = -0.5 * ((z - mu) ** 2 / np.exp(logvar) + logvar + np.log(2 * np.pi))
+    log_p = -0.5 * (z**2 + np.log(2 * np.pi))
+    integral = np.trapezoid(np.exp(log_q) * (log_q - log_p), z)
+    y, _ = ops.kl_forward(np.full((1, 3), mu), np.full((1, 3), logvar))
+    assert_allclose(y, 3 * integral, rtol=1e-8)
+
+
+def test_kl_near_zero_keeps_its_digits(engine):
+    """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would be rounding."""
+    y, _ = ops.kl_forward(np.zeros((1, 1)), np.full((1, 1), 1e-6))
+    assert_allclose(y, 0.25e-12, rtol=1e-3)
+
+
+@given(seed=seeds, N=st.integers(1, 6), beta=st.floats(0.1, 10))
+def test_elbo(engine, seed, N, beta):
+    reconstruction, kl = np.random.default_rng(seed).uniform(1, 2, (2, N))
+    check_op("elbo", (reconstruction, kl), (beta,))
+
+
+def test_elbo_is_a_mean_over_the_batch(engine):
+    """The trap of dividing one term twice: twice the batch, the same losses and halved gradients."""
+    reconstruction, kl = np.array([10.0, 20.0]), np.array([1.0, 3.0])
+    losses, cache = ops.elbo_forward(reconstruction, kl, 0.5)
+    assert losses == (16.0, 15.0, 2.0)
+    twice, twice_cache = ops.elbo_forward(np.tile(reconstruction, 2), np.tile(kl, 2), 0.5)
+    assert twice == losses
+    for once, halved in zip(
+        ops.elbo_backward(1.0, cache), ops.elbo_backward(1.0, twice_cache), strict=True
+    ):
+        assert_allclose(np.tile(once, 2) / 2, halved)
+
+
+@pytest.mark.parametrize(
+    ("op", "arrays"),
+    [("reparameterize", 3), ("bce", 2), ("mse", 2), ("kl", 2), ("elbo", 2)],
+)
+def test_shapes_must_agree(engine, op, arrays):
+    shapes = [(2,)] * (arrays - 1) + [(3,)] if op == "elbo" else [(2, 3)] * (arrays - 1) + [(2, 4)]
+    with pytest.raises(ValueError, match=f"{op}_forward: shapes must agree, got"):
+        getattr(ops, f"{op}_forward")(*map(np.zeros, shapes))
