@@ -10,6 +10,7 @@ Without MNIST and without a network it goes on with digits drawn from fonts, and
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def main() -> None:
     # Train. Every epoch sees each image once; the test noise is the same after every epoch.
     history = []
     for epoch in range(1, args.epochs + 1):
-        mean = WeightedMean()
+        mean = WeightedMean[sv.ops.Losses]()
         steps = batches(data.train_images, args.batch_size, shuffle_rng, model.data_range)
         count = -(-len(data.train_images) // args.batch_size)
         with tqdm(steps, total=count, desc=f"epoch {epoch:2}", leave=False) as progress:
@@ -80,7 +81,10 @@ def main() -> None:
                 eps = model.noise(len(x), noise_rng)
                 losses = train_step(model, optimizer, sv.asarray(x), eps)
                 mean.add(losses, len(x))
-        train, test = mean.mean(), evaluate(model, data.test_images, np.random.default_rng(args.seed))
+        train, test = (
+            mean.mean(),
+            evaluate(model, data.test_images, np.random.default_rng(args.seed)),
+        )
         history.append(
             {f"train_{name}": value for name, value in train._asdict().items()}
             | {f"test_{name}": value for name, value in test._asdict().items()}
@@ -131,16 +135,15 @@ def in_words(losses: sv.ops.Losses) -> str:
     return f"{losses.total:7.2f} = recon {losses.reconstruction:6.2f} + KL {losses.kl:5.2f}"
 
 
-def positive(kind: type) -> object:
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     """An argparse type: a number of this kind above zero."""
 
-    def parse(text: str) -> object:
+    def number(text: str) -> float:
         if not 0 < (value := kind(text)) < float("inf"):
             raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
         return value
 
-    parse.__name__ = kind.__name__
-    return parse
+    return number
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import __version__, optim, ops  # noqa: F401  (importing them fills the registry)
+from . import __version__, ops, optim  # noqa: F401  (importing them fills the registry)
 from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem
 
 
 def kernels() -> str:
     """A table of every accelerated function and what serves it on each engine."""
-    rows = [("function", *ENGINES)]
+    rows: list[tuple[str, ...]] = [("function", *ENGINES)]
     for op, functions in REGISTRY.items():
         for name in functions:
             served = [find_kernel(engine, op, name) for engine in ENGINES]

@@ -102,7 +102,9 @@ def use(engine: str = "auto") -> str:
         if importlib.util.find_spec("numba") is None:
             raise RuntimeError("use('numba'): Numba is not installed: pip install numba")
     elif engine != "numpy":
-        raise ValueError(f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}")
+        raise ValueError(
+            f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}"
+        )
     _engine = engine
     if engine != "cuda":
         _host_engine = engine
@@ -190,7 +192,9 @@ def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | Non
     return getattr(importlib.import_module(module), function, None)
 
 
-def accelerated(body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] | None = None) -> Any:
+def accelerated(
+    body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] | None = None
+) -> Any:
     """Let a kernel stand in for this function where the array's engine has one.
 
     Parameters
@@ -214,7 +218,9 @@ def accelerated(body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] |
     functools.update_wrapper(call, body)
     call.reference = reference
     if arguments is not None:
-        call.__wrapped__ = arguments  # help() and inspect show the caller's signature, not the body's
+        call.__wrapped__ = (
+            arguments  # help() and inspect show the caller's signature, not the body's
+        )
     REGISTRY.setdefault(op, {})[body.__name__] = call
     return call
 
@@ -248,8 +254,8 @@ def _backward(body: Any, op: str) -> Any:
             shape, dtype = getattr(dy, "shape", None), getattr(dy, "dtype", None)
             if shape != cache.y_shape or dtype != cache.y_dtype:
                 raise ValueError(
-                    f"{body.__name__}: dy must be like y, {cache.y_dtype} of shape {cache.y_shape}; "
-                    f"got {dtype or type(dy).__name__} of shape {shape}"
+                    f"{body.__name__}: dy must be like y, {cache.y_dtype} of shape "
+                    f"{cache.y_shape}; got {dtype or type(dy).__name__} of shape {shape}"
                 )
         kernel = find_kernel(cache.engine, op, body.__name__)
         return (kernel or body)(dy, cache.content, *args, **kwargs)

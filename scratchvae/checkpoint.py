@@ -8,7 +8,7 @@ from pathlib import Path
 from .module import Module
 
 
-def save_weights(model: Module, path: str | os.PathLike[str], **metadata: str) -> None:
+def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
     """Write `model.state_dict()` to a .safetensors file, with `metadata` in its header.
 
     The file appears under its name only when it is complete: it is written beside it, flushed to

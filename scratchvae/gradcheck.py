@@ -35,7 +35,7 @@ def check(
     Parameters
     ----------
     forward : callable
-        `forward(*inputs)` returns `y, cache` (and maybe more). Bind further arguments with a lambda.
+        `forward(*inputs)` returns `y, cache` (and maybe more). A lambda binds other arguments.
     backward : callable
         `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
         among them is not checked.
@@ -57,7 +57,9 @@ def check(
     gradients = backward(dy if np.ndim(y) else float(dy), cache)
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     if len(gradients) != len(inputs):
-        raise ValueError(f"check: {len(inputs)} inputs, but backward gave {len(gradients)} gradients")
+        raise ValueError(
+            f"check: {len(inputs)} inputs, but backward gave {len(gradients)} gradients"
+        )
 
     errors = []
     for k, (x, analytic) in enumerate(zip(inputs, gradients, strict=True)):
@@ -120,7 +122,11 @@ def check_model(
     """
     if model.dtype != np.float64:
         raise ValueError(f"check_model: the model must be float64, got {model.dtype}")
-    real, moved, rng = deepcopy(model), deepcopy(model).to("complex128"), np.random.default_rng(seed)
+    real, moved, rng = (
+        deepcopy(model),
+        deepcopy(model).to("complex128"),
+        np.random.default_rng(seed),
+    )
     real.zero_grad()
     real.loss(x, eps)
     real.backward()

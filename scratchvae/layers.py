@@ -57,7 +57,7 @@ class Linear(_Affine):
         self.bias = uniform(rng, in_features, (out_features,), dtype) if bias else None
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.linear_forward(x, self.weight.value, self._bias()), keep)
+        return self._keep(ops.linear_forward(x, self.weight.value, self._bias()), keep)
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
         return self._add(*ops.linear_backward(dy, self._kept(), need_dx))
@@ -85,7 +85,7 @@ class Conv2d(_Affine):
         self.sizes = stride, padding
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.conv2d_forward(x, self.weight.value, self._bias(), *self.sizes), keep)
+        return self._keep(ops.conv2d_forward(x, self.weight.value, self._bias(), *self.sizes), keep)
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
         return self._add(*ops.conv2d_backward(dy, self._kept(), need_dx))
@@ -115,7 +115,7 @@ class ConvTranspose2d(_Affine):
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         y, cache = ops.conv_transpose2d_forward(x, self.weight.value, self._bias(), *self.sizes)
-        return self._keep(y, cache, keep)
+        return self._keep((y, cache), keep)
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
         return self._add(*ops.conv_transpose2d_backward(dy, self._kept(), need_dx))
@@ -129,7 +129,10 @@ class BatchNorm2d(_Affine):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = "float32"
     ) -> None:
-        self.weight, self.bias = Param(np.ones(num_features, dtype)), Param(np.zeros(num_features, dtype))
+        self.weight, self.bias = (
+            Param(np.ones(num_features, dtype)),
+            Param(np.zeros(num_features, dtype)),
+        )
         self.running_mean = asarray(np.zeros(num_features, dtype))
         self.running_var = asarray(np.ones(num_features, dtype))
         self.num_batches_tracked = asarray(np.array(0))
@@ -141,7 +144,7 @@ class BatchNorm2d(_Affine):
             self.training, self.momentum, self.eps,
         )  # fmt: skip
         self.num_batches_tracked = self.num_batches_tracked + int(self.training)
-        return self._keep(y, cache, keep)
+        return self._keep((y, cache), keep)
 
     def backward(self, dy: Any) -> Any:
         return self._add(*ops.batch_norm_backward(dy, self._kept()))
@@ -154,7 +157,7 @@ class MaxPool2d(Module):
         self.sizes = kernel_size, stride, padding
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.max_pool2d_forward(x, *self.sizes), keep)
+        return self._keep(ops.max_pool2d_forward(x, *self.sizes), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.max_pool2d_backward(dy, self._kept())
@@ -167,7 +170,7 @@ class AvgPool2d(Module):
         self.sizes = kernel_size, stride, padding
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.avg_pool2d_forward(x, *self.sizes), keep)
+        return self._keep(ops.avg_pool2d_forward(x, *self.sizes), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.avg_pool2d_backward(dy, self._kept())
@@ -180,7 +183,7 @@ class AdaptiveAvgPool2d(Module):
         self.output_size = output_size
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.adaptive_avg_pool2d_forward(x, self.output_size), keep)
+        return self._keep(ops.adaptive_avg_pool2d_forward(x, self.output_size), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.adaptive_avg_pool2d_backward(dy, self._kept())
@@ -193,7 +196,7 @@ class UpsamplingNearest2d(Module):
         self.scale_factor = scale_factor
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.upsample_nearest_forward(x, self.scale_factor), keep)
+        return self._keep(ops.upsample_nearest_forward(x, self.scale_factor), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.upsample_nearest_backward(dy, self._kept())
@@ -203,7 +206,7 @@ class ReLU(Module):
     """max(x, 0). See ops/relu.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.relu_forward(x), keep)
+        return self._keep(ops.relu_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.relu_backward(dy, self._kept())
@@ -216,7 +219,7 @@ class LeakyReLU(Module):
         self.negative_slope = negative_slope
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.leaky_relu_forward(x, self.negative_slope), keep)
+        return self._keep(ops.leaky_relu_forward(x, self.negative_slope), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.leaky_relu_backward(dy, self._kept())
@@ -226,7 +229,7 @@ class Sigmoid(Module):
     """1 / (1 + exp(-x)). See ops/sigmoid.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.sigmoid_forward(x), keep)
+        return self._keep(ops.sigmoid_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.sigmoid_backward(dy, self._kept())
@@ -236,7 +239,7 @@ class Tanh(Module):
     """The hyperbolic tangent. See ops/tanh.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.tanh_forward(x), keep)
+        return self._keep(ops.tanh_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
         return ops.tanh_backward(dy, self._kept())
@@ -246,7 +249,7 @@ class Reparameterize(Module):
     """z = mu + exp(logvar / 2) eps, the noise an argument. See ops/reparameterize.py."""
 
     def forward(self, mu: Any, logvar: Any, eps: Any, keep: bool = True) -> Any:
-        return self._keep(*ops.reparameterize_forward(mu, logvar, eps), keep)
+        return self._keep(ops.reparameterize_forward(mu, logvar, eps), keep)
 
     def backward(self, dz: Any) -> tuple[Any, Any]:
         return ops.reparameterize_backward(dz, self._kept())

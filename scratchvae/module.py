@@ -1,7 +1,7 @@
 """Param and Module: where weights and gradients live, and how they are found and named.
 
-A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what it
-computes; see layers.py and models/ for that.
+A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what
+it computes; see layers.py and models/ for that.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class Module:
         else:
             super().__setattr__(name, value)
 
-    def _keep(self, y: Any, cache: Any, keep: bool) -> Any:
+    def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
+        """y; the cache stays for one backward, if keep says so."""
+        y, cache = y_and_cache
         self._cache = cache if keep else None
         return y
 
@@ -104,7 +106,9 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
             elif isinstance(value, list):
-                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+                yield from (
+                    (f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module)
+                )
 
     def parameters(self) -> dict[str, Param]:
         """name -> Param, in the order of the forward pass."""

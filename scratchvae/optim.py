@@ -15,7 +15,7 @@ from .models import Model
 
 
 @accelerated
-def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):  # type: ignore[no-untyped-def]
+def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):
     """Stochastic gradient descent, in place on `value` and `velocity`.
 
         g        = grad + weight_decay value
@@ -32,7 +32,7 @@ def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):  # ty
 
 
 @accelerated
-def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):  # type: ignore[no-untyped-def]
+def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
     """Adam and AdamW, in place on `value`, `m` and `v`; `step` counts from 1.
 
         value = value - lr weight_decay value       AdamW (decoupled)

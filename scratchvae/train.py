@@ -55,7 +55,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        mean = WeightedMean()
+        mean = WeightedMean[Losses]()
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
             mean.add(model.loss(asarray(x), model.noise(len(x), rng), keep=False), len(x))
         return mean.mean()

@@ -47,7 +47,9 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True):
         spread = [a if a is None else _spread_out(a) for a in cast]
         y, cache = _call(forward, spread, options)
         _assert_close(f"{op}_forward of strided inputs", y, expected, dtype)
-        for ours, theirs in zip(_tuple(backward(_spread_out(dy), cache)), expected_gradients, strict=True):
+        for ours, theirs in zip(
+            _tuple(backward(_spread_out(dy), cache)), expected_gradients, strict=True
+        ):
             if ours is not None:
                 _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype)
 

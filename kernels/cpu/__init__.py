@@ -15,8 +15,8 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 def jit(function: Callable[..., Any]) -> Any:
     """Compile at the first call, and keep the machine code on disk where there is a place for it.
 
-    nogil: other Python threads run on. The loops of one file call no loops of another: Numba's cache
-    looks at the file of the function alone, and would miss a change elsewhere.
+    nogil: other Python threads run on. The loops of one file call no loops of another: Numba's
+    cache looks at the file of the function alone, and would miss a change elsewhere.
     """
     try:
         return njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")(function)

@@ -3,14 +3,23 @@
     gather       x (N, H, W, C)  ->  rows (N*OH*OW, KH*KW*C)     what ops/windows.py calls windows
     scatter_add  rows  ->  x                                     its transpose, add_windows
 
-Memory order is channels-last here: KW*C neighbours of a patch lie side by side and are copied in one
-run. `to_nhwc` and `to_nchw` turn logically NCHW arrays over; an array that already has channels-last
-memory behind its NCHW shape, as every conv kernel returns it, is turned over without a copy.
+Memory order is channels-last here: KW*C neighbours of a patch lie side by side and are copied in
+one run. `to_nhwc` and `to_nchw` turn logically NCHW arrays over; an array that already has
+channels-last memory behind its NCHW shape, as every conv kernel returns it, is not copied for that.
+
+The rows are KH*KW/(SH*SW) times as large as the image. So the kernels go through the batch in tiles
+of a few images, whose rows fit into the processor's L2 cache and are written over by the next tile:
+they never travel to memory, and no page of it has to be asked for.
 """
+
+import threading
 
 import numpy as np
 
 from . import jit
+
+TILE_BYTES = 1 << 20
+_scratch = threading.local()  # a buffer for each thread; nothing in it outlives a kernel's call
 
 
 def to_nhwc(x):
@@ -23,26 +32,44 @@ def to_nchw(x):
     return x.transpose(0, 3, 1, 2)
 
 
-def gather(x, grid, kernel_size, stride, padding):
-    """x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C) for the grid (OH, OW) of patches."""
-    (N, _, _, C), (OH, OW), (KH, KW) = x.shape, grid, kernel_size
-    rows = np.empty((N, OH, OW, KH, KW * C), x.dtype)
-    _gather(x.reshape(*x.shape[:2], -1), rows, C, *stride, *padding)
-    return rows.reshape(N * OH * OW, KH * KW * C)
+def tiles(N, row_count, row_size, dtype):
+    """Cut a batch of N images, each with row_count rows, into tiles: (slice, rows) pairs.
+
+    All tiles share the memory of `rows` (images*row_count, row_size), whose content is undefined.
+    """
+    image_bytes = row_count * row_size * dtype.itemsize
+    images = min(N, max(1, TILE_BYTES // image_bytes))
+    size = images * image_bytes
+    if getattr(_scratch, "buffer", None) is None or _scratch.buffer.size < size:
+        _scratch.buffer = np.empty(size, np.uint8)
+    rows = _scratch.buffer[:size].view(dtype).reshape(-1, row_size)
+    for start in range(0, N, images):
+        tile = slice(start, min(start + images, N))
+        yield tile, rows[: (tile.stop - start) * row_count]
 
 
-def scatter_add(rows, shape, grid, kernel_size, stride, padding):
-    """rows (N*OH*OW, KH*KW*C) -> x of this shape (N, H, W, C): overlaps add, the border is lost."""
-    (N, H, W, C), (KH, KW) = shape, kernel_size
-    x = np.zeros((N, H, W * C), rows.dtype)
-    _scatter_add(rows.reshape(N, *grid, KH, KW * C), x, C, *stride, *padding)
-    return x.reshape(shape)
+def gather(x, rows, grid, kernel_size, stride, padding):
+    """x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C), written for the grid (OH, OW) of patches."""
+    N, H, W, C = x.shape
+    rows = rows.reshape(N, *grid, kernel_size[0], -1)
+    _gather(x.reshape(N, H, W * C), rows, C, *stride, *padding)
+
+
+def scatter_add(rows, x, grid, kernel_size, stride, padding):
+    """rows (N*OH*OW, KH*KW*C) -> x (N, H, W, C), added: overlaps sum, what sticks out is lost."""
+    N, H, W, C = x.shape
+    rows = rows.reshape(N, *grid, kernel_size[0], -1)
+    _scatter_add(rows, x.reshape(N, H, W * C), C, *stride, *padding)
+
+
+# The loops below read and write runs: KW*C neighbours, of which the cells first..last lie inside
+# the image. Long runs are taken as slices, whose indices start at 0: that lets LLVM use SIMD.
 
 
 @jit
 def _gather(x, rows, C, SH, SW, PH, PW):
     N, OH, OW, KH, run = rows.shape
-    H, W = x.shape[1:]  # W counts floats: image width times C
+    H, W = x.shape[1:]  # W counts numbers: image width times C
     for n in range(N):
         for i in range(OH):
             for j in range(OW):
@@ -50,13 +77,19 @@ def _gather(x, rows, C, SH, SW, PH, PW):
                 first, last = max(0, -start), min(run, W - start)
                 for u in range(KH):
                     h = i * SH - PH + u
-                    row = rows[n, i, j, u]
+                    target = rows[n, i, j, u]
                     if h < 0 or h >= H or first >= last:
-                        row[:] = 0
+                        target[:] = 0
+                        continue
+                    if last - first < run:
+                        target[:] = 0
+                    if run < 16:
+                        for k in range(first, last):
+                            target[k] = x[n, h, start + k]
                     else:
-                        row[:first] = 0
-                        row[first:last] = x[n, h, start + first : start + last]
-                        row[last:] = 0
+                        source, target = x[n, h, start + first :], target[first:last]
+                        for k in range(target.size):
+                            target[k] = source[k]
 
 
 @jit
@@ -70,6 +103,13 @@ def _scatter_add(rows, x, C, SH, SW, PH, PW):
                 first, last = max(0, -start), min(run, W - start)
                 for u in range(KH):
                     h = i * SH - PH + u
-                    if 0 <= h < H:
+                    if h < 0 or h >= H or first >= last:
+                        continue
+                    source = rows[n, i, j, u]
+                    if run < 16:
                         for k in range(first, last):
-                            x[n, h, start + k] += rows[n, i, j, u, k]
+                            x[n, h, start + k] += source[k]
+                    else:
+                        source, target = source[first:last], x[n, h, start + first :]
+                        for k in range(source.size):
+                            target[k] += source[k]

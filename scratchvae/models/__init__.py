@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .base import BernoulliVAE, Model
 from .conv import Conv
 from .mlp import MLP
 
-MODELS: dict[str, type[Model]] = {"mlp": MLP, "conv": Conv, "ae": AE}
+MODELS: dict[str, Callable[..., Model]] = {"mlp": MLP, "conv": Conv, "ae": AE}
 
 __all__ = ["AE", "MLP", "MODELS", "BernoulliVAE", "Conv", "Model", "build"]
 

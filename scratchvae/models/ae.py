@@ -63,7 +63,7 @@ class AE(Model):
         squared_error, mse_cache = mse_forward(self.forward(x, eps, keep), x, "sum")  # (N,)
         reconstruction = squared_error.mean()
         losses = Losses(total=reconstruction, reconstruction=reconstruction, kl=0 * reconstruction)
-        return self._keep(losses, (squared_error, mse_cache), keep)
+        return self._keep((losses, (squared_error, mse_cache)), keep)
 
     def backward(self) -> None:
         """loss, decode and encode above, read from the last line to the first."""

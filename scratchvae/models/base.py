@@ -35,7 +35,7 @@ class Model(Module):
     `parameters()`: an optimizer's step is one pass over two arrays.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
     flat_value: Any
@@ -79,6 +79,10 @@ class Model(Module):
 
     def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
         """The objective at x with the noise eps; keeps the caches for one backward."""
+        raise NotImplementedError
+
+    def backward(self) -> None:
+        """Add d(losses.total) to the gradient of every parameter; once for each loss."""
         raise NotImplementedError
 
     def embed(self, x: Any) -> Any:
@@ -136,7 +140,7 @@ class BernoulliVAE(Model):
         reconstruction, bce_cache = bce_forward(logits, x)  # (N,) nats
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
         losses, elbo_cache = elbo_forward(reconstruction, kl, self.kl_weight)
-        return self._keep(losses, (bce_cache, kl_cache, elbo_cache), keep)
+        return self._keep((losses, (bce_cache, kl_cache, elbo_cache)), keep)
 
     def loss_backward(self) -> tuple[Any, Any, Any]:
         """dlogits, and the gradients that reach mu and logvar straight from the KL term."""

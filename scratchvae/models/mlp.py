@@ -4,8 +4,8 @@
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> fc2 -> ReLU -> fc3 -> logits
 
-Source: seed 003 of the project, after "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C.
-For 28 x 28 images and 20 latent dimensions: 652,824 parameters.
+Source: seed 003 of the project, after Kingma & Welling, "Auto-Encoding Variational Bayes"
+(arXiv:1312.6114), appendix C. For 28 x 28 images and 20 latent dimensions: 652,824 parameters.
 """
 
 from __future__ import annotations

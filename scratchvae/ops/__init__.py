@@ -38,4 +38,6 @@ from .upsample_nearest import (
     upsample_nearest_naive,
 )
 
-__all__ = [name for name in dir() if name.endswith(("_forward", "_backward", "_naive"))] + ["Losses"]
+__all__ = [name for name in dir() if name.endswith(("_forward", "_backward", "_naive"))] + [
+    "Losses"
+]

@@ -5,11 +5,11 @@
 
     x (N, C, H, W)  ->  y (N, C, OH, OW)
 
-Where OH does not divide H the windows overlap and differ in size: 7 -> 4 has the rows 0-1, 1-3, 3-5,
-5-6. Averaging over rows and over columns are two small matrices, so both passes are products:
+Where OH does not divide H the windows overlap and differ in size: 7 -> 4 has the rows 0-1, 1-3,
+3-5, 5-6. Averaging over rows and over columns are two small matrices, so both passes are products:
 
-    y = A x B^T        A[i,h] = 1 / (rows in window i) where window i holds row h, else 0; B likewise
-    dx = A^T dy B
+    y  = A x B^T       A[i,h] = 1 / (rows in window i) where window i holds row h, else 0
+    dx = A^T dy B      B the same for columns
 """
 
 from itertools import product

@@ -39,7 +39,9 @@ def batch_norm_arguments(
     for name, vector in vectors.items():
         check_vector(name, vector, C, "channel")
     if training and x.size == C:
-        raise ValueError(f"training needs more than one value per channel, got x of shape {x.shape}")
+        raise ValueError(
+            f"training needs more than one value per channel, got x of shape {x.shape}"
+        )
     return x, running_mean, running_var, w, b, bool(training), float(momentum), float(eps)
 
 
@@ -71,7 +73,9 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
     if training:
         M = x.size // x.shape[1]
         mean = x.mean(axis=axes)  # (C,)
-        var = ((x - _per_channel(mean, x)) ** 2).mean(axis=axes)  # (C,); x.var() is not complex-safe
+        var = ((x - _per_channel(mean, x)) ** 2).mean(
+            axis=axes
+        )  # (C,); x.var() is not complex-safe
         running_mean = (1 - momentum) * running_mean + momentum * mean
         running_var = (1 - momentum) * running_var + momentum * (var * (M / (M - 1)))
     else:

@@ -9,8 +9,8 @@
 
     reconstruction[n] = -log p(x[n]|z[n]) with one sample z (bce or mse), kl[n] (kl): both (N,)
 
-With beta = 1 and `bce`, total is the -ELBO in nats per image; another beta makes it the objective of
-a beta-VAE. This is the only place where the batch is averaged: every op before it works per image.
+With beta = 1 and `bce`, total is the -ELBO in nats per image; another beta makes it the objective
+of a beta-VAE. Only here is the batch averaged: every op before works per image.
 Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al., "beta-VAE" (2017).
 """
 

@@ -12,7 +12,7 @@ from .checks import one_float_array
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)) without overflow; complex-safe, so it asks for the sign of the real part."""
+    """1 / (1 + exp(-x)) without overflow; complex-safe, hence the sign of the real part."""
     xp = array_module(x)
     positive = x.real >= 0
     e = xp.exp(xp.where(positive, -x, x))  # exp(-|x|)

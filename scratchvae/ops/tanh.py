@@ -1,7 +1,7 @@
 """Hyperbolic tangent, element by element.
 
-    y  = tanh(x)
-    dx = dy (1 - y^2)
+y  = tanh(x)
+dx = dy (1 - y^2)
 """
 
 from ..backend import accelerated, array_module

@@ -6,9 +6,12 @@
     add_windows  cells (N, C, OH, OW, KH, KW)  ->  x (N, C, H, W)
                  x[n,c,h,w] = sum of cells[n,c,i,j,u,v] over all i*SH + u = h and j*SW + v = w
 
-The second is the transpose (the adjoint) of the first: <windows(x), cells> = <x, add_windows(cells)>.
-That one sentence is the whole relation between conv2d and conv_transpose2d: the forward pass of
-either is the backward pass of the other.
+The second is the transpose (the adjoint) of the first:
+
+    <windows(x), cells> = <x, add_windows(cells)>
+
+That one line is the whole relation between conv2d and conv_transpose2d: the forward pass of either
+is the backward pass of the other.
 """
 
 from itertools import product

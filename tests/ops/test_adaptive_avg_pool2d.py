@@ -29,5 +29,7 @@ def test_seven_to_four_overlaps(engine):
 
 
 def test_errors(engine):
-    with pytest.raises(ValueError, match="adaptive_avg_pool2d_forward: output_size must be at least 1"):
+    with pytest.raises(
+        ValueError, match="adaptive_avg_pool2d_forward: output_size must be at least 1"
+    ):
         adaptive_avg_pool2d_forward(np.zeros((1, 1, 2, 2)), 0)

@@ -45,7 +45,7 @@ def test_one_by_hand(engine):
     padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
 )
 def test_conv_transpose_is_the_adjoint(engine, seed, size, kernel, stride, padding):
-    """<conv2d(x, w), y> = <x, conv_transpose2d(y, w)>, with the output padding that conv2d forgot."""
+    """<conv2d(x, w), y> = <x, conv_transpose2d(y, w)>, given the output padding conv2d forgot."""
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((2, 3, *size))
@@ -74,12 +74,24 @@ def test_dx_is_left_out_on_request(engine):
         (((2, 3, 4, 4), (5, 1, 3, 3)), ValueError, "conv2d_forward: x has 3 channels, w expects 1"),
         (((3, 4, 4), (5, 3, 3, 3)), ValueError, r"x must have 4 axes \(N, C, H, W\), got shape"),
         (((2, 3, 4, 4), (5, 3, 9, 9)), ValueError, r"window \(9, 9\) is larger .* \(4, 4\)"),
-        (((2, 3, 4, 4), (5, 3, 3, 3), (4,)), ValueError, r"b must have shape \(5,\), one per output"),
+        (
+            ((2, 3, 4, 4), (5, 3, 3, 3), (4,)),
+            ValueError,
+            r"b must have shape \(5,\), one per output",
+        ),
         (((0, 3, 4, 4), (5, 3, 3, 3)), ValueError, r"x is empty: its shape is \(0, 3, 4, 4\)"),
         (((2, 3, 4, 4), (5, 3, 3, 3), None, 0), ValueError, "stride must be at least 1, got 0"),
         (((2, 3, 4, 4), (5, 3, 3, 3), None, 1.5), TypeError, "stride must be an int or a pair"),
-        (((2, 3, 4, 4), (5, 3, 3, 3), None, 1, -1), ValueError, "padding must be at least 0, got -1"),
-        (((2, 3, 4, 4), (5, 3, 3, 3), None, 1, (1, 2, 3)), TypeError, "padding must be an int or a pair"),
+        (
+            ((2, 3, 4, 4), (5, 3, 3, 3), None, 1, -1),
+            ValueError,
+            "padding must be at least 0, got -1",
+        ),
+        (
+            ((2, 3, 4, 4), (5, 3, 3, 3), None, 1, (1, 2, 3)),
+            TypeError,
+            "padding must be an int or a pair",
+        ),
     ],
 )
 def test_errors(engine, arguments, error, message):

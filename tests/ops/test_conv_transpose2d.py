@@ -60,7 +60,12 @@ def test_dx_is_left_out_on_request(engine):
     ("x", "w", "sizes", "message"),
     [
         ((1, 3, 4, 4), (2, 5, 3, 3), (), "conv_transpose2d_forward: x has 3 channels, w expects 2"),
-        ((1, 2, 4, 4), (2, 5, 3, 3), (2, 1, 2), r"output_padding \(2, 2\) must be smaller than stride"),
+        (
+            (1, 2, 4, 4),
+            (2, 5, 3, 3),
+            (2, 1, 2),
+            r"output_padding \(2, 2\) must be smaller than stride",
+        ),
         ((1, 2, 1, 1), (2, 5, 2, 2), (1, 1), "padding .* leaves an output of 0 x 0"),
         ((1, 2, 4), (2, 5, 3, 3), (), r"x must have 4 axes \(N, C, H, W\)"),
         ((1, 2, 4, 4), (2, 5, 3), (), r"w must have 4 axes \(C, O, KH, KW\)"),

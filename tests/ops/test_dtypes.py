@@ -39,7 +39,9 @@ def run(op, arrays):
 
 
 def test_every_op_is_here():
-    assert set(CASES) == {name.removesuffix("_forward") for name in ops.__all__ if "_forward" in name}
+    assert set(CASES) == {
+        name.removesuffix("_forward") for name in ops.__all__ if "_forward" in name
+    }
 
 
 @every_op
@@ -53,14 +55,18 @@ def test_other_dtypes_are_refused(engine, op, dtype):
 def test_mixed_dtypes_are_refused(engine, op):
     first, *others = arrays_of(op)
     if others:
-        with pytest.raises(TypeError, match=f"{op}_forward: all arrays must share one dtype, got .*32"):
+        with pytest.raises(
+            TypeError, match=f"{op}_forward: all arrays must share one dtype, got .*32"
+        ):
             run(op, [first.astype("float32"), *others])
 
 
 @every_op
 def test_lists_are_refused(engine, op):
     first, *others = arrays_of(op)
-    with pytest.raises(TypeError, match=f"{op}_forward: .* must be a NumPy or CuPy array, got list"):
+    with pytest.raises(
+        TypeError, match=f"{op}_forward: .* must be a NumPy or CuPy array, got list"
+    ):
         run(op, [first.tolist(), *others])
 
 
@@ -73,13 +79,15 @@ def test_empty_arrays_are_refused(engine, op):
 
 @every_op
 def test_complex_step(op):
-    """Every body is analytic: Im f(x + ihv) / h is the derivative, as central differences see it."""
+    """Every body is analytic: Im f(x + ihv) / h is the derivative that differences see."""
     arrays = arrays_of(op)
     direction = np.random.default_rng(1).standard_normal(arrays[0].shape)
 
     def total(first):
         y = run(op, [first, *arrays[1:]])[0]
-        return np.sum(y.total if isinstance(y, ops.Losses) else y * np.cos(np.arange(y.size)).reshape(y.shape))
+        return np.sum(
+            y.total if isinstance(y, ops.Losses) else y * np.cos(np.arange(y.size)).reshape(y.shape)
+        )
 
     with sv.using("numba"):  # complex128 takes the reference body on any engine
         numeric = (total(arrays[0] + 1e-6 * direction) - total(arrays[0] - 1e-6 * direction)) / 2e-6
@@ -102,7 +110,9 @@ def test_backward_refuses_a_dy_unlike_y(engine, op):
 @every_op
 def test_backward_refuses_a_foreign_cache(engine, op):
     backward = getattr(ops, f"{op}_backward")
-    with pytest.raises(TypeError, match=f"{op}_backward: expected the cache of {op}_forward, got tuple"):
+    with pytest.raises(
+        TypeError, match=f"{op}_backward: expected the cache of {op}_forward, got tuple"
+    ):
         backward(np.ones(3), ())
     other = "relu" if op != "relu" else "tanh"
     _, cache, *_ = run(other, arrays_of(other))

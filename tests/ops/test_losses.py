@@ -52,7 +52,9 @@ def test_bce_of_a_coin(engine):
 def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
     target = np.full((2, 3), 0.5)
     target[1, 2] = bad
-    with pytest.raises(ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"):
+    with pytest.raises(
+        ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"
+    ):
         ops.bce_forward(np.zeros((2, 3)), target)
 
 
@@ -63,7 +65,9 @@ def test_mse(engine, seed, shape, reduction):
 
 
 def test_mse_refuses_other_reductions(engine):
-    with pytest.raises(ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"):
+    with pytest.raises(
+        ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"
+    ):
         ops.mse_forward(np.zeros((2, 3)), np.zeros((2, 3)), "none")
 
 
@@ -97,7 +101,7 @@ def test_elbo(engine, seed, N, beta):
 
 
 def test_elbo_is_a_mean_over_the_batch(engine):
-    """The trap of dividing one term twice: twice the batch, the same losses and halved gradients."""
+    """The trap of dividing a term twice: twice the batch, the same losses, halved gradients."""
     reconstruction, kl = np.array([10.0, 20.0]), np.array([1.0, 3.0])
     losses, cache = ops.elbo_forward(reconstruction, kl, 0.5)
     assert losses == (16.0, 15.0, 2.0)

@@ -1,0 +1,110 @@
+"""load and load_or_glyphs, and what the package may import."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import scratchvae.data as data
+from scratchvae.data.sources import SOURCES, Source
+
+
+@pytest.fixture
+def offline(cache, monkeypatch):
+    """No mirrors at all, and an empty cache."""
+    for name, source in list(SOURCES.items()):
+        monkeypatch.setitem(SOURCES, name, Source((), source.hashes))
+
+
+@pytest.fixture
+def small_glyphs(monkeypatch):
+    """The glyphs, but few."""
+
+    def load():
+        return data.glyphs.load_glyphs(train_count=10, test_count=10)
+
+    monkeypatch.setattr(data, "load_glyphs", load)
+
+
+def test_loads_by_name(tmp_path, cache, write_mnist, small_glyphs):
+    for name in ("mnist", "fashion-mnist"):
+        write_mnist(tmp_path / name)
+        assert data.load(name, tmp_path).name == name
+    assert data.load("glyphs").name == "glyphs"
+    write_mnist(cache / "mnist")
+    assert data.load().name == "mnist"
+
+
+def test_refuses_unknown_names():
+    with pytest.raises(ValueError, match="mnist, fashion-mnist, glyphs; found 'cifar'"):
+        data.load("cifar")
+    with pytest.raises(ValueError, match="found 'cifar'"):
+        data.load_or_glyphs("cifar")
+
+
+def test_load_raises_when_there_is_nothing(offline):
+    with pytest.raises(data.DataNotFound):
+        data.load("fashion-mnist")
+
+
+def test_glyphs_step_in_and_say_so_once(offline, small_glyphs, capsys):
+    assert data.load_or_glyphs("fashion-mnist").name == "glyphs"
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fashion-mnist is not on this machine and could not be downloaded.")
+    assert err.endswith(
+        "t10k-labels-idx1-ubyte.gz\nGoing on with the embedded glyphs: digits drawn from fonts.\n"
+    )
+    assert err.count("Tried:") == err.count("embedded glyphs") == 1
+
+
+def test_glyphs_stay_away_when_the_data_is_there(tmp_path, write_mnist, capsys):
+    write_mnist(tmp_path)
+    assert data.load_or_glyphs("mnist", tmp_path).name == "mnist"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_only_absence_leads_to_the_glyphs(tmp_path, offline, write_mnist, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        data.load_or_glyphs("mnist", tmp_path / "nothing")
+    write_mnist(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="not an IDX file"):
+        data.load_or_glyphs("mnist")
+
+
+def test_a_dataset_is_frozen(tmp_path, write_mnist):
+    write_mnist(tmp_path)
+    dataset = data.load("mnist", tmp_path)
+    with pytest.raises(AttributeError):
+        dataset.name = "other"
+
+
+def modules_imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node, "." * node.level + (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(data.__file__).parent.glob("*.py")), ids=lambda path: path.name
+)
+def test_imports_little_and_the_slow_things_late(path):
+    tree = ast.parse(path.read_text())
+    lazy = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        or (isinstance(function, ast.If) and ast.unparse(function.test) == "TYPE_CHECKING")
+        for node in ast.walk(function)
+    }
+    for node, name in modules_imported(tree):
+        if name.startswith("."):
+            assert not name.startswith(".."), f"{path.name} reaches out of the package: {name}"
+        else:
+            allowed = {"numpy"} | ({"pooch", "PIL", "tqdm"} if node in lazy else set())
+            assert name in sys.stdlib_module_names | allowed, f"{path.name} imports {name}"

@@ -1,0 +1,241 @@
+"""Downloading MNIST's files; the internet is a server on this machine."""
+
+import hashlib
+import logging
+import re
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from scratchvae.data import DataNotFound, download, find_files, load_mnist
+from scratchvae.data.sources import FILES, SOURCES, Source
+
+
+def same(dataset, arrays):
+    return all(np.array_equal(getattr(dataset, field), arrays[field]) for field in FILES)
+
+
+def files_under(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@contextmanager
+def serve(folder, fault=None):
+    """Serve the files in `folder`; yield the address and the list of requested names.
+
+    fault: None, "cut" (half of the bytes, then the line is cut), "stall" (half, then silence),
+    "wrong" (other bytes), "missing" (404).
+    """
+    requested = []
+    release = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rsplit("/", 1)[-1]
+            requested.append(name)
+            if fault == "missing":
+                self.send_error(404)
+                return
+            data = (folder / name).read_bytes()
+            data = b"?" * len(data) if fault == "wrong" else data
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if fault in ("cut", "stall") else data)
+            if fault == "stall":
+                self.wfile.flush()
+                release.wait(20)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/data/", requested
+    finally:
+        release.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def dead_address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/"
+
+
+@pytest.fixture
+def shelf(tmp_path, write_mnist):
+    """The folder that the test servers serve, and its arrays."""
+    return tmp_path / "shelf", write_mnist(tmp_path / "shelf")
+
+
+@pytest.fixture
+def use_mirrors(monkeypatch, shelf, cache):
+    """Return a function that replaces MNIST's mirrors, and its hashes by those of the shelf."""
+    hashes = {
+        name: "sha256:" + hashlib.sha256((shelf[0] / name).read_bytes()).hexdigest()
+        for name in FILES.values()
+    }
+    return lambda *mirrors: monkeypatch.setitem(SOURCES, "mnist", Source(mirrors, hashes))
+
+
+def test_downloads_once(cache, shelf, use_mirrors, capfd):
+    folder, arrays = shelf
+    with serve(folder) as (address, requested):
+        use_mirrors(address)
+        assert same(load_mnist("mnist"), arrays)
+        assert same(load_mnist("mnist"), arrays)
+        assert sorted(requested) == sorted(FILES.values())
+    assert files_under(cache) == sorted(f"mnist/{name}" for name in FILES.values())
+    assert capfd.readouterr() == ("", "")  # not a terminal: no progress bar
+
+
+def test_pooch_keeps_silent_and_is_left_as_it_was(cache, shelf, use_mirrors, monkeypatch):
+    import pooch
+
+    logger, heard = pooch.get_logger(), []
+    handler = logging.Handler()
+    handler.emit = heard.append
+    monkeypatch.setattr(logger, "handlers", [handler])
+    with serve(shelf[0]) as (address, _):
+        use_mirrors(address)
+        load_mnist("mnist")
+    assert heard == []
+    logger.info("pooch can be heard again")
+    assert len(heard) == 1
+
+
+def test_a_terminal_gets_a_progress_bar(cache, shelf, use_mirrors, capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with serve(shelf[0]) as (address, _):
+        use_mirrors(address)
+        load_mnist("mnist")
+    assert "100%" in capfd.readouterr().err
+
+
+def test_waits_five_seconds_for_a_mirror_and_thirty_for_bytes(cache, use_mirrors, monkeypatch):
+    import pooch
+
+    options = {}
+    monkeypatch.setattr(pooch, "HTTPDownloader", lambda **kwargs: options.update(kwargs))
+    use_mirrors()
+    with pytest.raises(DataNotFound):
+        load_mnist("mnist")
+    assert options["timeout"] == (5, 30)
+
+
+@pytest.mark.parametrize("fault", ["dead", "missing", "wrong", "cut"])
+def test_the_second_mirror_steps_in(cache, shelf, use_mirrors, fault):
+    folder, arrays = shelf
+    with serve(folder, fault) as (bad, asked), serve(folder) as (good, _):
+        use_mirrors(dead_address() if fault == "dead" else bad, good)
+        assert same(load_mnist("mnist"), arrays)
+        assert len(asked) == (0 if fault == "dead" else 1)  # left after its first failure
+    assert files_under(cache) == sorted(f"mnist/{name}" for name in FILES.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("missing", "the server answered 404 Client Error: Not Found"),
+        ("wrong", "the file that came is not the expected one (its hash differs)"),
+        ("cut", "the connection was cut midway"),
+        ("stall", "nothing came for 0.3 seconds"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(cache, shelf, use_mirrors, monkeypatch, fault, reason):
+    monkeypatch.setattr(download, "READ_SECONDS", 0.3)
+    with serve(shelf[0], fault) as (address, _):
+        use_mirrors(address)
+        with pytest.raises(DataNotFound) as caught:
+            load_mnist("mnist")
+    assert f"  - {address}: {reason}\n" in str(caught.value)
+    assert files_under(cache) == []
+
+
+def test_a_later_attempt_goes_on_where_an_earlier_one_stopped(cache, shelf, use_mirrors):
+    folder, arrays = shelf
+    last = folder / FILES["test_labels"]
+    content = last.read_bytes()
+    last.write_bytes(b"not what the hash promises")
+    with serve(folder) as (address, requested):
+        use_mirrors(address)
+        with pytest.raises(DataNotFound):
+            load_mnist("mnist")
+        assert len(files_under(cache)) == 3
+        last.write_bytes(content)
+        requested.clear()
+        assert same(load_mnist("mnist"), arrays)
+        assert requested == [last.name]
+
+
+def test_the_message_when_nothing_can_be_reached(cache, use_mirrors, tmp_path, monkeypatch):
+    mirrors = dead_address(), dead_address()
+    use_mirrors(*mirrors)
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path / "x"))
+    with pytest.raises(DataNotFound) as caught:
+        find_files("mnist")
+    assert isinstance(caught.value, OSError)
+    assert str(caught.value) == (
+        "mnist is not on this machine and could not be downloaded. Tried:\n"
+        f"  - $SCRATCHVAE_DATA = {tmp_path / 'x'}: there is no such folder\n"
+        f"  - {cache / 'mnist'}: there is no such folder\n"
+        f"  - {mirrors[0]}: the connection was refused\n"
+        f"  - {mirrors[1]}: the connection was refused\n"
+        f"Put these four files, as they are or unpacked, into {cache / 'mnist'}\n"
+        "or into a folder that you name with --data-dir or $SCRATCHVAE_DATA:\n"
+        "  - train-images-idx3-ubyte.gz\n"
+        "  - train-labels-idx1-ubyte.gz\n"
+        "  - t10k-images-idx3-ubyte.gz\n"
+        "  - t10k-labels-idx1-ubyte.gz"
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_told(cache, use_mirrors):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    use_mirrors("http://never.asked.invalid/")
+    with pytest.raises(DataNotFound, match=r"invalid/: cannot write the file here \(.+\)\n"):
+        load_mnist("mnist")
+
+
+def network_errors():
+    import requests.exceptions as r
+    from urllib3.exceptions import MaxRetryError, NameResolutionError
+
+    unresolved = NameResolutionError("x.org", None, socket.gaierror(-2, "Name or service"))
+    return [
+        (r.ConnectionError(MaxRetryError(None, "/", unresolved)), "host name was not found"),
+        (r.ConnectTimeout("<object at 0x7f>"), "no answer within 5 seconds"),
+        (r.ReadTimeout("Read timed out. (read timeout=30)"), "nothing came for 30 seconds"),
+        (r.SSLError("certificate verify failed"), "no secure connection"),
+        (r.ProxyError("Cannot connect to proxy."), "the proxy"),
+        (r.ConnectionError("Network is unreachable"), "no connection could be made"),
+        (r.TooManyRedirects("Exceeded 30 redirects"), "TooManyRedirects"),
+        (PermissionError(13, "Permission denied"), "cannot write"),
+    ]
+
+
+def test_network_errors_in_plain_words():
+    for error, words in network_errors():
+        assert words in download.explain(error), repr(error)
+        assert not re.search(r"0x|object|Error", download.explain(error))
+
+
+def test_the_sources_are_complete():
+    assert list(SOURCES) == ["mnist", "fashion-mnist"]
+    for name, algorithm, digits in (("mnist", "sha256", 64), ("fashion-mnist", "md5", 32)):
+        source = SOURCES[name]
+        assert list(source.hashes) == list(FILES.values())
+        assert all(re.fullmatch(r"https?://.+/", mirror) for mirror in source.mirrors)
+        pattern = f"{algorithm}:[0-9a-f]{{{digits}}}"
+        assert all(re.fullmatch(pattern, value) for value in source.hashes.values())
+        assert len(set(source.hashes.values())) == 4

@@ -1,0 +1,247 @@
+"""The drawn digits: the same each time, legible, inside the frame, whatever the cache is like."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchvae.data import drawing, glyphs, load_glyphs
+
+FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, field), getattr(b, field)) for field in FIELDS)
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("glyphs")
+
+
+@pytest.fixture(scope="module")
+def full(cache_dir):
+    """The set as users get it: 10,000 + 2,000."""
+    return load_glyphs(cache_dir=cache_dir)
+
+
+def test_shapes_and_labels(full):
+    assert full.name == "glyphs"
+    for part, count in (("train", 10_000), ("test", 2_000)):
+        images, labels = getattr(full, f"{part}_images"), getattr(full, f"{part}_labels")
+        assert images.shape == (count, 28, 28) and images.dtype == np.uint8
+        assert labels.shape == (count,) and labels.dtype == np.uint8
+        assert np.bincount(labels).tolist() == [count // 10] * 10
+        assert len(set(labels[:10].tolist())) > 3  # in random order
+
+
+def test_digits_are_of_mnists_size_and_touch_no_edge(full):
+    images = np.concatenate([full.train_images, full.test_images])
+    edge = np.concatenate([images[:, [0, -1]].ravel(), images[:, :, [0, -1]].ravel()])
+    assert edge.max() == 0
+    ink = images > 127
+    heights = ink.any(axis=2).sum(axis=1)
+    widths = ink.any(axis=1).sum(axis=1)
+    longest = np.maximum(heights, widths)
+    assert longest.min() >= 12 and longest.max() <= 26
+    assert 17 <= longest.mean() <= 21
+    # Centred, on the whole: the mean position of all ink is the middle of the frame.
+    mass = images.sum(axis=0, dtype=np.float64)
+    middle = np.array([mass.sum(axis=1) @ np.arange(28), mass.sum(axis=0) @ np.arange(28)])
+    np.testing.assert_allclose(middle / mass.sum(), 13.5, atol=0.5)
+
+
+def test_digits_are_white_on_black_with_grey_edges(full):
+    images = full.train_images
+    assert (images.max(axis=(1, 2)) > 200).all()
+    assert 0.10 < images.mean() / 255 < 0.20  # MNIST: 0.13
+    grey = (images > 20) & (images < 235)
+    assert 0.05 < grey.mean() < 0.2
+
+
+def test_digits_are_varied_and_can_be_told_apart(full):
+    assert len(np.unique(full.train_images.reshape(10_000, -1), axis=0)) > 9_990
+    # Labels belong to their pictures, and the digits are legible: the nearest of 2,000 training
+    # pictures has the right label nearly always, where chance would be 10 %.
+    train = full.train_images[:2000].reshape(2000, -1).astype(np.float32) / 255
+    test = full.test_images[:500].reshape(500, -1).astype(np.float32) / 255
+    distance = (train**2).sum(axis=1) - 2 * test @ train.T
+    guess = full.train_labels[distance.argmin(axis=1)]
+    assert (guess == full.test_labels[:500]).mean() > 0.9
+
+
+def test_each_label_names_the_digit_that_is_drawn(full):
+    # The mean picture of a class resembles its own digit, upright and in the same fonts, most.
+    likeness = np.empty((10, 10))
+    for digit in range(10):
+        upright = [
+            drawing._warp(drawing._master(font, str(digit), 1), np.eye(2), np.zeros(2))
+            for font in drawing.find_fonts()
+        ]
+        template = np.mean(upright, axis=0).ravel()
+        for label in range(10):
+            mean = full.train_images[full.train_labels == label].mean(axis=0).ravel()
+            likeness[label, digit] = np.corrcoef(mean, template)[0, 1]
+    assert likeness.argmax(axis=1).tolist() == list(range(10))
+
+
+def test_no_test_picture_is_a_training_picture(full):
+    train = {image.tobytes() for image in full.train_images}
+    assert not any(image.tobytes() in train for image in full.test_images)
+    # And the generators differ: same count, other labels and other pictures.
+    small = load_glyphs(train_count=50, test_count=50, cache_dir=os.devnull)
+    assert not np.array_equal(small.train_labels, small.test_labels)
+
+
+def test_neither_part_depends_on_the_size_of_the_other(tmp_path):
+    train = load_glyphs(train_count=20, test_count=0, cache_dir=tmp_path)
+    test = load_glyphs(train_count=0, test_count=30, cache_dir=tmp_path)
+    both = load_glyphs(train_count=20, test_count=30, cache_dir=tmp_path)
+    assert train.test_images.shape == (0, 28, 28) and train.test_labels.shape == (0,)
+    np.testing.assert_array_equal(train.train_images, both.train_images)
+    np.testing.assert_array_equal(test.test_images, both.test_images)
+
+
+def test_same_seed_same_pictures_other_seed_other_pictures(tmp_path):
+    first = load_glyphs(seed=5, train_count=40, test_count=10, cache_dir=tmp_path / "a")
+    again = load_glyphs(seed=5, train_count=40, test_count=10, cache_dir=tmp_path / "b")
+    other = load_glyphs(seed=6, train_count=40, test_count=10, cache_dir=tmp_path / "a")
+    assert same(first, again)
+    assert not np.array_equal(first.train_images, other.train_images)
+
+
+def test_hash_order_plays_no_part(tmp_path):
+    code = (
+        "import hashlib, os, scratchvae.data as d\n"
+        "g = d.load_glyphs(train_count=30, test_count=5, cache_dir=os.devnull)\n"
+        "print(hashlib.sha256(g.train_images.tobytes() + g.test_images.tobytes()).hexdigest())"
+    )
+    root = Path(drawing.__file__).parents[2]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A small set, its one cache file, and a function that loads it again."""
+
+    def load():
+        return load_glyphs(train_count=20, test_count=10, cache_dir=tmp_path)
+
+    dataset = load()
+    (path,) = tmp_path.iterdir()
+    return dataset, path, load
+
+
+def test_the_cache_is_used_and_holds_the_same(small, monkeypatch):
+    dataset, path, load = small
+    assert path.suffix == ".npz"
+    monkeypatch.setattr(glyphs, "draw", lambda *_: pytest.fail("drawn again"))
+    assert same(load(), dataset)
+
+
+def test_the_default_cache_is_the_users(cache):
+    load_glyphs(train_count=3, test_count=2)
+    assert len(list((cache / "glyphs").glob("*.npz"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("VERSION", 99), ("version", lambda _: "0.0"), ("find_fonts", None)]
+)
+def test_the_cache_of_another_version_is_not_read(small, monkeypatch, name, value):
+    _, path, load = small
+    if name == "find_fonts":
+        fonts = drawing.find_fonts()
+        value = lambda: fonts[:3]  # noqa: E731
+    monkeypatch.setattr(glyphs, name, value)
+    load()
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "text":
+        path.write_text("hello")
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
+    elif how == "field missing":
+        np.savez(path, train_images=np.zeros((20, 28, 28), np.uint8))
+    else:
+        dtype, size = (np.float32, 28) if how == "other dtype" else (np.uint8, 27)
+        np.savez(
+            path,
+            train_images=np.zeros((20, size, size), dtype),
+            train_labels=np.zeros(20, np.uint8),
+            test_images=np.zeros((10, size, size), dtype),
+            test_labels=np.zeros(10, np.uint8),
+        )
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["empty", "text", "cut", "flipped", "field missing", "other dtype", "other shape"],
+)
+def test_a_damaged_cache_is_made_again(small, how, monkeypatch):
+    dataset, path, load = small
+    damage(path, how)
+    assert same(load(), dataset)
+    assert list(path.parent.iterdir()) == [path]
+    monkeypatch.setattr(glyphs, "draw", lambda *_: pytest.fail("not repaired"))
+    assert same(load(), dataset)
+
+
+class Intruder:
+    """Unpickling one makes a folder; a worse one would do worse."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_cache_is_never_unpickled(small, tmp_path):
+    dataset, path, load = small
+    proof = tmp_path / "unpickled"
+    intruder = np.array([Intruder(proof)], object)
+    np.savez(path, **{field: intruder for field in FIELDS})
+    assert same(load(), dataset)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("failing", ["mkdir", "savez", "replace"])
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, failing):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "cache"
+    if failing == "mkdir":
+        folder.write_text("a file where the folder should be")
+    elif failing == "savez":
+        monkeypatch.setattr(np, "savez_compressed", refuse)
+    else:
+        monkeypatch.setattr(os, "replace", refuse)
+    assert load_glyphs(train_count=5, test_count=5, cache_dir=folder).train_images.max() > 200
+    assert not folder.is_dir() or list(folder.iterdir()) == []
+
+
+def test_refuses_negative_counts():
+    with pytest.raises(ValueError, match="counts >= 0, found 5 and -1"):
+        load_glyphs(train_count=5, test_count=-1)

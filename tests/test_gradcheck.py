@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+import scratchvae as sv
+from scratchvae.gradcheck import check, check_model, tensor_error
+
+
+def cube(x, w):
+    return w * x**3, (x, w)
+
+
+def cube_backward(dy, cache):
+    x, w = cache
+    return dy * 3 * w * x**2, dy * x**3
+
+
+def inputs():
+    return tuple(np.random.default_rng(0).uniform(0.5, 1.5, (2, 3, 4)))
+
+
+def test_a_right_backward_passes():
+    errors = check(cube, cube_backward, *inputs())
+    assert len(errors) == 2 and max(errors) < 1e-8
+
+
+def test_a_wrong_backward_is_named():
+    def wrong(dy, cache):
+        dx, dw = cube_backward(dy, cache)
+        dw[1, 2] *= 1.001
+        return dx, dw
+
+    with pytest.raises(
+        AssertionError, match=r"gradient of input 1 \(shape \(3, 4\)\): .* worst at \(1, 2\)"
+    ):
+        check(cube, wrong, *inputs())
+
+
+@pytest.mark.parametrize("lie", [lambda dx: 0 * dx, lambda dx: 17 * dx, lambda dx: dx + np.nan])
+def test_gradients_of_zero_seventeen_and_nan_fail(lie):
+    def wrong(dy, cache):
+        dx, dw = cube_backward(dy, cache)
+        return lie(dx), dw
+
+    with pytest.raises(AssertionError, match="gradient of input 0"):
+        check(cube, wrong, *inputs())
+
+
+def test_a_missing_gradient_is_an_error():
+    with pytest.raises(ValueError, match="check: 2 inputs, but backward gave 1 gradients"):
+        check(cube, lambda dy, cache: cube_backward(dy, cache)[0], *inputs())
+
+
+def test_none_is_not_checked():
+    assert len(check(cube, lambda dy, cache: (None, cube_backward(dy, cache)[1]), *inputs())) == 1
+
+
+def test_error_is_relative_to_the_largest_element():
+    assert tensor_error(np.array([100.0, 1e-9]), np.array([100.0, 0.0])) == pytest.approx(1e-11)
+    assert tensor_error(np.zeros(2), np.array([0.0, 3.0])) == 3.0
+
+
+def test_check_model_leaves_the_model_alone():
+    model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
+    model.flat_grad[...] = 3
+    value, held = model.flat_value.copy(), model.fc1.weight.value
+    rng = np.random.default_rng(0)
+    check_model(model, rng.random((2, 1, 2, 2)), model.noise(2, rng))
+    assert (model.flat_value == value).all() and (model.flat_grad == 3).all()
+    assert model.fc1.weight.value is held and model.dtype == np.float64
+    with pytest.raises(RuntimeError, match="no cache"):
+        model.backward()
+
+
+def test_check_model_wants_float64():
+    model = sv.models.build("mlp")
+    with pytest.raises(ValueError, match="check_model: the model must be float64, got float32"):
+        check_model(model, np.zeros((1, 1, 28, 28)), np.zeros((1, 20)))

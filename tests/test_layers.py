@@ -1,0 +1,171 @@
+import copy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from scratchvae import layers
+from scratchvae.module import Param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+MAKE = {
+    "Linear": (lambda rng: layers.Linear(3, 4, rng=rng), (2, 3)),
+    "Conv2d": (lambda rng: layers.Conv2d(3, 4, (3, 2), padding=1, rng=rng), (2, 3, 5, 5)),
+    "ConvTranspose2d": (
+        lambda rng: layers.ConvTranspose2d(3, 4, 3, 2, 1, 1, rng=rng),
+        (2, 3, 4, 4),
+    ),
+    "BatchNorm2d": (lambda rng: layers.BatchNorm2d(3), (2, 3, 4, 4)),
+    "MaxPool2d": (lambda rng: layers.MaxPool2d(2), (2, 3, 4, 4)),
+    "AvgPool2d": (lambda rng: layers.AvgPool2d(2), (2, 3, 4, 4)),
+    "AdaptiveAvgPool2d": (lambda rng: layers.AdaptiveAvgPool2d(3), (2, 3, 4, 4)),
+    "UpsamplingNearest2d": (lambda rng: layers.UpsamplingNearest2d(2), (2, 3, 4, 4)),
+    "ReLU": (lambda rng: layers.ReLU(), (2, 3)),
+    "LeakyReLU": (lambda rng: layers.LeakyReLU(0.2), (2, 3)),
+    "Sigmoid": (lambda rng: layers.Sigmoid(), (2, 3)),
+    "Tanh": (lambda rng: layers.Tanh(), (2, 3)),
+}
+every_layer = pytest.mark.parametrize("name", MAKE)
+
+
+@every_layer
+def test_a_cache_serves_one_backward(engine, rng, name):
+    make, shape = MAKE[name]
+    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
+    with pytest.raises(RuntimeError, match=f"{name}.backward: no cache"):
+        layer.backward(x)
+    y = layer.forward(x)
+    assert layer.backward(y).shape == x.shape
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        layer.backward(y)
+    layer.forward(x)
+    assert_array_equal(layer.forward(x, keep=False).shape, y.shape)
+    with pytest.raises(RuntimeError):  # an evaluation leaves no cache, nor an older one
+        layer.backward(y)
+
+
+@pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d"])
+def test_backward_adds_to_the_gradients(engine, rng, name):
+    make, shape = MAKE[name]
+    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
+    dy = rng.standard_normal(layer.forward(x).shape).astype("float32")
+    layer.backward(dy)
+    once = {n: p.grad.copy() for n, p in layer.parameters().items()}
+    layer.forward(x)
+    layer.backward(dy)
+    for n, p in layer.parameters().items():
+        assert_allclose(p.grad, 2 * once[n], rtol=1e-5)
+        assert np.abs(once[n]).max() > 0
+    layer.zero_grad()
+    assert all((p.grad == 0).all() for p in layer.parameters().values())
+
+
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [
+        (lambda rng: layers.Linear(64, 50, rng=rng), 1 / 8),
+        (lambda rng: layers.Conv2d(4, 50, (2, 2), rng=rng), 1 / 4),
+        (lambda rng: layers.ConvTranspose2d(50, 1, 4, rng=rng), 1 / 4),  # fan_in: OUTPUT channels
+    ],
+)
+def test_initial_values_are_pytorchs(rng, make, bound):
+    layer = make(rng)
+    for p in (layer.weight, layer.bias):
+        assert np.abs(p.value).max() <= bound
+    assert np.abs(layer.weight.value).max() > 0.95 * bound
+    assert_allclose(layer.weight.value.std(), bound / np.sqrt(3), rtol=0.1)
+
+
+def test_both_dtypes_start_from_the_same_numbers():
+    a, b = (
+        layers.Linear(5, 6, rng=np.random.default_rng(3), dtype=d) for d in ("float32", "float64")
+    )
+    assert_array_equal(a.weight.value, b.weight.value.astype("float32"))
+
+
+def test_no_bias(rng):
+    layer = layers.Linear(3, 4, bias=False, rng=rng)
+    assert list(layer.parameters()) == ["weight"]
+    layer.backward(layer.forward(np.ones((2, 3), "float32")))
+
+
+def test_batch_norm_stores_its_statistics(engine, rng):
+    layer, x = layers.BatchNorm2d(3), rng.standard_normal((4, 3, 2, 2)).astype("float32") + 5
+    layer.forward(x)
+    assert_allclose(layer.running_mean, 0.1 * x.mean(axis=(0, 2, 3)), rtol=1e-5)
+    assert layer.num_batches_tracked == 1
+    before = layer.running_mean.copy()
+    layer.eval().forward(x)
+    assert_array_equal(layer.running_mean, before)
+    assert layer.num_batches_tracked == 1
+    assert list(layer.state_dict()) == [
+        "weight", "bias", "running_mean", "running_var", "num_batches_tracked",
+    ]  # fmt: skip
+
+
+def test_param_assignment_copies():
+    p = Param(np.zeros((2, 2), "float32"))
+    held = p.value
+    p.value = np.ones((2, 2))
+    assert p.value is held and (held == 1).all() and held.dtype == np.float32
+    p.grad += np.ones((2, 2), "float32")
+    assert (p.grad == 1).all()
+    with pytest.raises(ValueError, match=r"Param.value: expected shape \(2, 2\), got \(4,\)"):
+        p.value = np.ones(4)
+    with pytest.raises(ValueError, match=r"Param.grad: expected shape \(2, 2\), got \(\)"):
+        p.grad = 0.0
+
+
+def test_assigning_to_a_layers_weight_copies_too(rng):
+    layer = layers.Linear(2, 3, rng=rng)
+    param, held = layer.weight, layer.weight.value
+    layer.weight = np.ones((3, 2))
+    assert layer.weight is param and (held == 1).all()
+    layer.weight = Param(np.full((3, 2), 2.0))
+    assert layer.weight is param and (held == 2).all()
+
+
+def test_state_dict_goes_round(rng):
+    a, b = layers.BatchNorm2d(3), layers.BatchNorm2d(3)
+    a.forward(rng.standard_normal((4, 3, 2, 2)).astype("float32"))
+    a.weight = np.array([1.0, 2.0, 3.0])
+    b.load_state_dict(a.state_dict())
+    for name, array in a.state_dict().items():
+        assert_array_equal(b.state_dict()[name], array)
+    state = a.state_dict()
+    state["running_mean"][...] = 9
+    assert (a.running_mean != 9).all(), "state_dict must copy"
+
+
+def test_load_state_dict_lists_every_misfit_and_copies_nothing(rng):
+    layer = layers.Linear(2, 3, rng=rng)
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(
+        ValueError,
+        match=r"load_state_dict\(Linear\): missing bias; unknown b; "
+        r"weight has shape \(2, 3\), expected \(3, 2\)",
+    ):
+        layer.load_state_dict({"weight": np.ones((2, 3)), "b": np.ones(3)})
+    for name, array in layer.state_dict().items():
+        assert_array_equal(array, before[name])
+
+
+def test_modules_in_lists_have_pytorchs_names(rng):
+    class Stack(layers.Module):
+        def __init__(self):
+            self.encoder = [
+                layers.Linear(2, 3, rng=rng),
+                layers.ReLU(),
+                layers.Linear(3, 1, rng=rng),
+            ]
+
+    stack = Stack()
+    assert list(stack.parameters()) == [
+        "encoder.0.weight", "encoder.0.bias", "encoder.2.weight", "encoder.2.bias",
+    ]  # fmt: skip
+    assert [m.training for m in stack.eval().modules()] == [False] * 4

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import scratchvae as sv
+from scratchvae import optim
+
+
+@pytest.fixture
+def model():
+    return sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), seed=0, dtype="float64")
+
+
+def gradients(model, steps, seed=5):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(model.flat_value.size) for _ in range(steps)]
+
+
+def run(model, optimizer, grads):
+    for grad in grads:
+        model.flat_grad[...] = grad
+        optimizer.step()
+    return model.flat_value.copy()
+
+
+def test_sgd_by_hand(engine, model):
+    start, (g1, g2) = model.flat_value.copy(), gradients(model, 2)
+    assert_allclose(run(model, optim.SGD(model, lr=0.1), [g1, g2]), start - 0.1 * (g1 + g2))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_by_hand(engine, model, nesterov):
+    start, (g1, g2) = model.flat_value.copy(), gradients(model, 2)
+    optimizer = optim.SGD(model, lr=0.1, momentum=0.9, nesterov=nesterov)
+    v1, v2 = g1, 0.9 * g1 + g2
+    moves = (g1 + 0.9 * v1) + (g2 + 0.9 * v2) if nesterov else v1 + v2
+    assert_allclose(run(model, optimizer, [g1, g2]), start - 0.1 * moves)
+
+
+def test_weight_decay_by_hand(engine, model):
+    start, (g,) = model.flat_value.copy(), gradients(model, 1)
+    ours = run(model, optim.SGD(model, lr=0.1, weight_decay=0.01), [g])
+    assert_allclose(ours, start - 0.1 * (g + 0.01 * start))
+
+
+def test_adams_first_step_is_lr_times_the_sign(engine, model):
+    """Both bias corrections make m_hat / sqrt(v_hat) = +-1, whatever the size of the gradient."""
+    start, (g,) = model.flat_value.copy(), gradients(model, 1)
+    ours = run(model, optim.Adam(model, lr=0.01), [1e3 * g])
+    assert_allclose(ours, start - 0.01 * np.sign(g), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_by_its_algorithm(engine, model, kind, decay):
+    value, m, v = model.flat_value.copy(), 0.0, 0.0
+    grads = gradients(model, 5)
+    for t, g in enumerate(grads, 1):
+        if kind == "AdamW":
+            value = value - 0.01 * decay * value
+        else:
+            g = g + decay * value
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+        value = value - 0.01 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-8)
+    optimizer = getattr(optim, kind)(model, lr=0.01, betas=(0.8, 0.95), weight_decay=decay)
+    assert_allclose(run(model, optimizer, grads), value, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_engines_take_the_same_steps(kind, dtype):
+    results = []
+    for engine in ("numpy", "numba"):
+        with sv.using(engine):
+            model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype=dtype)
+            optimizer = getattr(optim, kind)(model, weight_decay=0.05)
+            results.append(run(model, optimizer, gradients(model, 10)))
+            assert model.flat_value.dtype == dtype
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    assert_allclose(*results, rtol=tolerance, atol=tolerance)
+
+
+def test_defaults_are_pytorchs(model):
+    adam, adamw, sgd = optim.Adam(model), optim.AdamW(model), optim.SGD(model)
+    assert (adam.lr, adam.betas, adam.eps, adam.weight_decay) == (1e-3, (0.9, 0.999), 1e-8, 0)
+    assert (adamw.lr, adamw.betas, adamw.eps, adamw.weight_decay) == (
+        1e-3,
+        (0.9, 0.999),
+        1e-8,
+        0.01,
+    )
+    assert (sgd.lr, sgd.momentum, sgd.weight_decay, sgd.nesterov) == (1e-3, 0, 0, False)
+
+
+def test_zero_grad(model):
+    model.flat_grad[...] = 1
+    optim.SGD(model).zero_grad()
+    assert (model.flat_grad == 0).all()
+
+
+def test_clip_grad_norm(model):
+    (g,) = gradients(model, 1)
+    norm = np.linalg.norm(g)
+    model.flat_grad[...] = g
+    assert optim.clip_grad_norm(model, 2 * norm) == pytest.approx(norm)
+    assert_array_equal(model.flat_grad, g)
+    assert optim.clip_grad_norm(model, norm / 4) == pytest.approx(norm)
+    assert_allclose(model.flat_grad, g / 4, rtol=1e-6)
+    model.flat_grad[0] = np.nan
+    assert np.isnan(optim.clip_grad_norm(model, 1.0))
+    assert_allclose(model.flat_grad[1:], g[1:] / 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m: optim.Adam(m, lr=-1), "Adam: lr must be at least 0, got -1"),
+        (lambda m: optim.Adam(m, lr=float("nan")), "Adam: lr must be at least 0, got nan"),
+        (lambda m: optim.AdamW(m, betas=(0.9, 1.0)), r"AdamW: betas must lie in \[0, 1\), got"),
+        (lambda m: optim.Adam(m, eps=-1e-8), "Adam: eps must be at least 0"),
+        (lambda m: optim.SGD(m, momentum=-0.5), "SGD: momentum must be at least 0, got -0.5"),
+        (lambda m: optim.SGD(m, nesterov=True), "SGD: nesterov needs a momentum above 0"),
+        (lambda m: optim.clip_grad_norm(m, 0), "clip_grad_norm: max_norm must be above 0, got 0"),
+    ],
+)
+def test_errors(model, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(model)
