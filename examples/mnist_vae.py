@@ -9,6 +9,7 @@ Without MNIST and without a network it goes on with digits drawn from fonts, and
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,9 +56,13 @@ def options() -> argparse.Namespace:
 def main() -> None:
     args = options()
     start = time.perf_counter()
-    engine = sv.use(args.engine)
-    data = load_or_glyphs(args.dataset, args.data_dir)
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = sv.use(args.engine)
+        data = load_or_glyphs(args.dataset, args.data_dir)
+        args.out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, RuntimeError) as problem:
+        print(f"mnist_vae.py: error: {problem}", file=sys.stderr)
+        sys.exit(2)
 
     # The model, its optimizer, and one stream of random numbers for each purpose.
     kl = {} if args.model == "ae" else {"kl_weight": args.beta}
@@ -76,11 +81,10 @@ def main() -> None:
         mean = WeightedMean[sv.ops.Losses]()
         steps = batches(data.train_images, args.batch_size, shuffle_rng, model.data_range)
         count = -(-len(data.train_images) // args.batch_size)
-        with tqdm(steps, total=count, desc=f"epoch {epoch:2}", leave=False) as progress:
-            for x in progress:
-                eps = model.noise(len(x), noise_rng)
-                losses = train_step(model, optimizer, sv.asarray(x), eps)
-                mean.add(losses, len(x))
+        for x in tqdm(steps, f"epoch {epoch:2}", total=count, leave=False, disable=None):
+            eps = model.noise(len(x), noise_rng)
+            losses = train_step(model, optimizer, sv.asarray(x), eps)
+            mean.add(losses, len(x))
         train, test = (
             mean.mean(),
             evaluate(model, data.test_images, np.random.default_rng(args.seed)),

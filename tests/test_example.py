@@ -1,0 +1,129 @@
+"""examples/mnist_vae.py, run as a reader runs it."""
+
+import gzip
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import scratchvae as sv
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = {"loss.png", "reconstructions.png", "samples.png", "interpolation.png"}
+
+
+def write_idx(path, array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Three hundred training and fifty test images in the format of MNIST."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 300), ("t10k", 50)):
+        images = np.zeros((count, 28, 28), "uint8")
+        for image in images:
+            top, left, size = rng.integers(4, 12, 3)
+            image[top : top + size, left : left + size] = 255
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(
+            folder / f"{part}-labels-idx1-ubyte.gz", rng.integers(0, 10, count).astype("uint8")
+        )
+    return folder
+
+
+def run(tmp_path, *arguments):
+    environment = {k: v for k, v in os.environ.items() if k != "SCRATCHVAE_DATA"}
+    environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/mnist_vae.py"), *arguments]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv", "ae"])
+def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
+    out = tmp_path / "out"
+    done = run(
+        tmp_path, "--model", model, "--epochs", "2", "--latent-dim", "2", "--seed", "3",
+        "--data-dir", str(data_dir), "--engine", "numpy", "--out", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""
+    assert set(os.listdir(out)) == PICTURES | {
+        "manifold.png",
+        "weights.safetensors",
+        "metrics.json",
+    }
+    for picture in PICTURES | {"manifold.png"}:
+        assert np.asarray(Image.open(out / picture)).std() > 1
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["model"], metrics["epochs"]) == ("mnist", model, 2)
+    assert (metrics["seed"], metrics["engine"]) == (3, "numpy")
+    assert metrics["seconds"] > 0 and len(metrics["history"]) == 2
+    total = metrics["test_reconstruction"] + metrics["test_kl"]
+    first, last = (epoch["test_total"] for epoch in metrics["history"])
+    assert total == pytest.approx(last, rel=1e-6) and last < first
+    last_line = done.stdout.splitlines()[-1]
+    if model == "ae":
+        assert metrics["test_neg_elbo"] is None and metrics["test_kl"] == 0
+        assert last_line.startswith(f"test squared error {total:.2f} per image")
+    else:
+        assert metrics["test_neg_elbo"] == pytest.approx(total)
+        assert last_line.startswith(f"test -ELBO {total:.2f} nats per image")
+    assert last_line.endswith(f"are in {out}")
+
+    weights = load_file(out / "weights.safetensors")
+    model = sv.models.build(model, latent_dim=2)
+    model.load_state_dict(weights)
+    fresh = sv.models.build(metrics["model"], latent_dim=2, seed=3)
+    assert not np.array_equal(model.flat_value, fresh.flat_value)
+
+
+def test_same_seed_same_numbers(tmp_path, data_dir):
+    metrics = []
+    for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        arguments = ["--epochs", "1", "--data-dir", str(data_dir), "--out", out, "--seed", seed]
+        assert run(tmp_path, "--engine", "numpy", *arguments).returncode == 0
+        metrics.append(json.loads((tmp_path / out / "metrics.json").read_text()))
+        metrics[-1].pop("seconds")
+    assert metrics[0] == metrics[1]
+    assert metrics[0]["test_neg_elbo"] != metrics[2]["test_neg_elbo"]
+
+
+def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
+    arguments = ["--beta", "4", "--epochs", "1", "--data-dir", str(data_dir), "--engine", "numpy"]
+    assert run(tmp_path, *arguments).returncode == 0
+    metrics = json.loads((tmp_path / "runs/mnist/metrics.json").read_text())
+    recon, kl = metrics["test_reconstruction"], metrics["test_kl"]
+    assert metrics["test_neg_elbo"] == pytest.approx(recon + kl)
+    assert metrics["history"][0]["test_total"] == pytest.approx(recon + 4 * kl, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "argument --epochs: must be above 0, got 0"),
+        (["--lr", "nan"], "argument --lr: must be above 0, got nan"),
+        (["--batch-size", "x"], "argument --batch-size: "),
+        (["--beta", "-1"], "argument --beta: must be a number, 0 or more"),
+        (["--seed", "-1"], "argument --seed: must be 0 or more"),
+        (["--model", "ae", "--beta", "2"], "argument --beta: the autoencoder has no KL term"),
+        (["--data-dir", "nowhere"], "mnist is not in nowhere: there is no such folder"),
+        (["--engine", "cuda"], "CuPy"),
+        (["--out", "/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path, arguments, message):
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr and not (tmp_path / "runs").exists()

@@ -1,0 +1,185 @@
+"""An independent second opinion: PyTorch, number by number, in float64."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import scratchvae as sv
+from scratchvae import ops
+from scratchvae.gradcheck import tensor_error
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")
+F = torch.nn.functional
+
+# op: (shapes of the differentiable arrays, our other arguments, PyTorch's function)
+OPS = {
+    "conv2d": (
+        [(2, 3, 7, 6), (4, 3, 3, 2), (4,)],
+        ((2, 1), (1, 0)),
+        lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0)),
+    ),
+    "conv_transpose2d": (
+        [(2, 3, 4, 5), (3, 4, 3, 2), (4,)],
+        ((2, 3), (1, 0), (1, 2)),
+        lambda x, w, b: F.conv_transpose2d(x, w, b, (2, 3), (1, 0), (1, 2)),
+    ),
+    "linear": ([(3, 4), (5, 4), (5,)], (), F.linear),
+    "max_pool2d": ([(2, 3, 7, 6)], (3, 2, 1), lambda x: F.max_pool2d(x, 3, 2, 1)),
+    "avg_pool2d": ([(2, 3, 7, 6)], (3, 2, 1), lambda x: F.avg_pool2d(x, 3, 2, 1)),
+    "adaptive_avg_pool2d": ([(2, 3, 7, 7)], (4,), lambda x: F.adaptive_avg_pool2d(x, 4)),
+    "upsample_nearest": ([(2, 3, 4, 5)], (2,), lambda x: F.interpolate(x, scale_factor=2)),
+    "relu": ([(3, 4)], (), F.relu),
+    "leaky_relu": ([(3, 4)], (0.2,), lambda x: F.leaky_relu(x, 0.2)),
+    "sigmoid": ([(3, 4)], (), torch.sigmoid),
+    "tanh": ([(3, 4)], (), torch.tanh),
+    "kl": (
+        [(3, 4), (3, 4)],
+        (),
+        lambda mu, v: -0.5 * (1 + v - mu**2 - v.exp()).sum(1),
+    ),
+}
+
+
+def gradients(outputs, dy, inputs):
+    return [g.numpy() for g in torch.autograd.grad(outputs, inputs, torch.tensor(dy))]
+
+
+def compare(ours, theirs, tolerance=1e-12):
+    assert tensor_error(theirs, np.asarray(ours)) <= tolerance
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_op(engine, op):
+    shapes, options, function = OPS[op]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    y, cache = getattr(ops, f"{op}_forward")(*arrays, *options)
+    dy = rng.standard_normal(y.shape)
+    ours = getattr(ops, f"{op}_backward")(dy, cache)
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    expected = function(*tensors)
+    compare(y, expected.detach().numpy())
+    ours = ours if isinstance(ours, tuple) else (ours,)
+    for gradient, theirs in zip(ours, gradients(expected, dy, tensors), strict=True):
+        compare(gradient, theirs)
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse_mean", "mse_sum"])
+def test_loss(engine, loss):
+    rng = np.random.default_rng(0)
+    x, target, dy = rng.standard_normal((3, 4, 5)), rng.random((3, 4, 5)), rng.standard_normal(3)
+    op, _, reduction = loss.partition("_")
+    options = (reduction,) if reduction else ()
+    y, cache = getattr(ops, f"{op}_forward")(x, target, *options)
+    tensor = torch.tensor(x, requires_grad=True)
+    function = F.binary_cross_entropy_with_logits if op == "bce" else F.mse_loss
+    elements = function(tensor, torch.tensor(target), reduction="none").flatten(1)
+    expected = elements.mean(1) if reduction == "mean" else elements.sum(1)
+    compare(y, expected.detach().numpy())
+    compare(getattr(ops, f"{op}_backward")(dy, cache), gradients(expected, dy, [tensor])[0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm(engine, training):
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((4, 3, 5, 2)), rng.standard_normal(3), rng.standard_normal(3)
+    mean, var = rng.standard_normal(3), rng.uniform(0.5, 2, 3)
+    y, cache, statistics = ops.batch_norm_forward(x, mean, var, w, b, training, 0.2)
+    dy = rng.standard_normal(y.shape)
+    tensors = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]
+    running = [torch.tensor(a) for a in (mean, var)]
+    expected = F.batch_norm(tensors[0], *running, *tensors[1:], training, 0.2)
+    compare(y, expected.detach().numpy())
+    for ours, theirs in zip(statistics, running, strict=True):
+        compare(ours, theirs.numpy())
+    for ours, theirs in zip(
+        ops.batch_norm_backward(dy, cache), gradients(expected, dy, tensors), strict=True
+    ):
+        compare(ours, theirs)
+
+
+OPTIMIZERS = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_optimizer(engine, name, options):
+    model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
+    theirs = torch.nn.Parameter(torch.tensor(model.flat_value))
+    our_step = getattr(sv.optim, name)(model, **options).step
+    their_step = getattr(torch.optim, name)([theirs], **options).step
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        grad = rng.standard_normal(model.flat_value.size)
+        model.flat_grad[...], theirs.grad = grad, torch.tensor(grad)
+        our_step()
+        their_step()
+    compare(model.flat_value, theirs.detach().numpy())
+
+
+def test_clip_grad_norm(engine):
+    model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
+    model.flat_grad[...] = np.random.default_rng(0).standard_normal(model.flat_grad.size)
+    theirs = torch.nn.Parameter(torch.zeros(model.flat_grad.size, dtype=torch.float64))
+    theirs.grad = torch.tensor(model.flat_grad)
+    norm = torch.nn.utils.clip_grad_norm_([theirs], 3.0)
+    assert sv.optim.clip_grad_norm(model, 3.0) == pytest.approx(float(norm), rel=1e-12)
+    compare(model.flat_grad, theirs.grad.numpy())
+
+
+def their_losses(name, weights, x, eps):
+    """The documents' models, written in PyTorch: total, reconstruction, kl."""
+
+    def linear(layer, h):
+        return F.linear(h, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+
+    def conv(function, layer, h):
+        return function(h, weights[f"{layer}.weight"], weights[f"{layer}.bias"], 2, 1)
+
+    N = len(x)
+    if name == "conv":
+        h = F.relu(conv(F.conv2d, "conv2", F.relu(conv(F.conv2d, "conv1", x))))
+        h = F.relu(linear("fc1", h.flatten(1)))
+    else:
+        h = F.relu(linear("fc1", x.flatten(1)))
+    if name == "ae":
+        image = torch.sigmoid(linear("fc3", F.relu(linear("fc2", linear("fc_z", h)))))
+        error = F.mse_loss(image, x.flatten(1), reduction="sum") / N
+        return error, error, torch.zeros(())
+    mu, logvar = linear("fc_mu", h), linear("fc_logvar", h)
+    h = F.relu(linear("fc2", mu + torch.exp(0.5 * logvar) * eps))
+    logits = linear("fc3", h)
+    if name == "conv":
+        h = F.relu(conv(F.conv_transpose2d, "deconv1", F.relu(logits).view(N, 64, 7, 7)))
+        logits = conv(F.conv_transpose2d, "deconv2", h)
+    recon = F.binary_cross_entropy_with_logits(logits.view_as(x), x, reduction="sum") / N
+    kl = -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp()) / N
+    return recon + kl, recon, kl
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "ae"])
+def test_model(engine, name):
+    """The same weights, batches and noise: losses, every gradient, and 20 steps of Adam."""
+    model = sv.models.build(name, seed=3, dtype="float64")
+    optimizer = sv.optim.Adam(model)
+    theirs = {n: torch.tensor(a, requires_grad=True) for n, a in model.state_dict().items()}
+    their_optimizer = torch.optim.Adam(theirs.values())
+    rng = np.random.default_rng(0)
+    for step in range(20):
+        x, eps = rng.random((8, 1, 28, 28)), model.noise(8, rng)
+        ours = sv.train.train_step(model, optimizer, x, eps)
+        their_optimizer.zero_grad()
+        expected = their_losses(name, theirs, torch.tensor(x), torch.tensor(eps))
+        expected[0].backward()
+        their_optimizer.step()
+        assert_allclose(ours, [float(part.detach()) for part in expected], rtol=1e-8, atol=1e-8)
+        if step == 0:
+            for n, p in model.parameters().items():
+                compare(p.grad, theirs[n].grad.numpy(), 1e-9)
