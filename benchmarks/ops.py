@@ -42,6 +42,7 @@ CASES: dict[str, tuple[str, list[tuple[int, ...]], tuple[Any, ...]]] = {
         [(128, 32, 14, 14), (32, 1, 4, 4), (1,)],
         (2, 1),
     ),
+    "relu": ("relu", [(128, 32, 14, 14)], ()),
     "max_pool2d 2x2": ("max_pool2d", [(128, 32, 28, 28)], (2,)),
 }
 

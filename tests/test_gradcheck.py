@@ -59,6 +59,18 @@ def test_error_is_relative_to_the_largest_element():
     assert tensor_error(np.zeros(2), np.array([0.0, 3.0])) == 3.0
 
 
+def test_dy_is_not_x():
+    """x drawn from default_rng(0), as everyone does: dy must be another draw, not the same one."""
+    x, seen = np.random.default_rng(0).standard_normal((4, 5)), []
+
+    def backward(dy, cache):
+        seen.append(dy)
+        return 2 * dy
+
+    check(lambda x: (2 * x, None), backward, x)
+    assert abs(np.corrcoef(seen[0].ravel(), x.ravel())[0, 1]) < 0.6
+
+
 def test_check_model_leaves_the_model_alone():
     model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
     model.flat_grad[...] = 3

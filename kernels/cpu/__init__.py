@@ -1,24 +1,39 @@
 """Numba kernels. A kernel module holds plain functions under the names of its op, which prepare
-memory and call loops compiled with `jit` below."""
+memory and call what `jit` or `elementwise` below compiled.
+
+Machine code is kept on disk where there is a place for it. The compiled functions of one file call
+none of another: Numba's cache looks at the file of the function alone, and would miss a change
+elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from numba import njit, vectorize
 
 # Reassociation and contraction let LLVM use SIMD for sums; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, and keep the machine code on disk where there is a place for it.
+    """Compile loops at the first call with each dtype. nogil: other Python threads run on."""
+    return _cached(njit, nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
 
-    nogil: other Python threads run on. The loops of one file call no loops of another: Numba's
-    cache looks at the file of the function alone, and would miss a change elsewhere.
-    """
-    try:
-        return njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
-    except RuntimeError:  # "no locator available": a read-only install without a writable home
-        return njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+
+def elementwise(function: Callable[..., Any]) -> Any:
+    """A NumPy ufunc of this function of numbers: any shapes and strides, memory order kept."""
+    arity = function.__code__.co_argcount
+    signatures = [f"{t}({', '.join([t] * arity)})" for t in ("float32", "float64")]
+    return _cached(vectorize, signatures, fastmath=FASTMATH)(function)
+
+
+def _cached(decorator: Any, *args: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return decorator(*args, cache=True, **options)(function)
+        except RuntimeError:  # "no locator available": read-only install, no writable home
+            return decorator(*args, **options)(function)
+
+    return decorate

@@ -77,17 +77,17 @@ def _gather(x, rows, C, SH, SW, PH, PW):
                 first, last = max(0, -start), min(run, W - start)
                 for u in range(KH):
                     h = i * SH - PH + u
-                    target = rows[n, i, j, u]
-                    if h < 0 or h >= H or first >= last:
-                        target[:] = 0
+                    inside = 0 <= h < H and first < last
+                    if not inside or last - first < run:
+                        for k in range(run):
+                            rows[n, i, j, u, k] = 0
+                    if not inside:
                         continue
-                    if last - first < run:
-                        target[:] = 0
                     if run < 16:
                         for k in range(first, last):
-                            target[k] = x[n, h, start + k]
+                            rows[n, i, j, u, k] = x[n, h, start + k]
                     else:
-                        source, target = x[n, h, start + first :], target[first:last]
+                        source, target = x[n, h, start + first :], rows[n, i, j, u, first:last]
                         for k in range(target.size):
                             target[k] = source[k]
 
