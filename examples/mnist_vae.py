@@ -1,6 +1,6 @@
 """Train a VAE on MNIST, gradients written by hand, and look at what it learned.
 
-    python examples/mnist_vae.py                       # the MLP of the paper: one minute
+    python examples/mnist_vae.py                       # fully connected, the quickest
     python examples/mnist_vae.py --model conv
     python examples/mnist_vae.py --latent-dim 2        # draws the latent plane, too
 
@@ -9,12 +9,14 @@ Without MNIST and without a network it goes on with digits drawn from fonts, and
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from typing import NoReturn
 
-import numpy as np
 from tqdm import tqdm
 
 import scratchvae as sv
@@ -60,15 +62,15 @@ def main() -> None:
         engine = sv.use(args.engine)
         data = load_or_glyphs(args.dataset, args.data_dir)
         args.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out / "metrics.json", b"{}\n")  # a full disk is better known now
     except (OSError, ValueError, RuntimeError) as problem:
-        print(f"mnist_vae.py: error: {problem}", file=sys.stderr)
-        sys.exit(2)
+        stop(problem)
 
     # The model, its optimizer, and one stream of random numbers for each purpose.
     kl = {} if args.model == "ae" else {"kl_weight": args.beta}
     model = sv.models.build(args.model, latent_dim=args.latent_dim, seed=args.seed, **kl)
     optimizer = sv.optim.Adam(model, lr=args.lr)
-    shuffle_rng, noise_rng, picture_rng = random_streams(args.seed, 3)
+    shuffle_rng, noise_rng, picture_rng, test_rng = random_streams(args.seed, 4)
 
     print(
         f"{args.model}: {model.flat_value.size:,} parameters, engine {engine}; {data.name}: "
@@ -85,30 +87,17 @@ def main() -> None:
             eps = model.noise(len(x), noise_rng)
             losses = train_step(model, optimizer, sv.asarray(x), eps)
             mean.add(losses, len(x))
-        train, test = (
-            mean.mean(),
-            evaluate(model, data.test_images, np.random.default_rng(args.seed)),
-        )
+        train = mean.mean()
+        test = evaluate(model, data.test_images, deepcopy(test_rng))
+        print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}", flush=True)
+        if not math.isfinite(train.total + test.total):
+            stop(f"the loss is {train.total} after epoch {epoch}: try a smaller --lr")
         history.append(
             {f"train_{name}": value for name, value in train._asdict().items()}
             | {f"test_{name}": value for name, value in test._asdict().items()}
         )
-        print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}")
 
-    # Pictures, weights, numbers.
-    x = next(batches(data.test_images[:12], 12, data_range=model.data_range))
-    z = model.noise(64, picture_rng)
-    unit = "squared error per image" if args.model == "ae" else "nats per image"
-    plots.loss_curves(history, args.out / "loss.png", unit)
-    plots.reconstructions(model, sv.asarray(x[:8]), args.out / "reconstructions.png")
-    plots.image_grid(model.generate(z), args.out / "samples.png", columns=8)
-    plots.interpolation(model, sv.asarray(x), args.out / "interpolation.png")
-    if args.latent_dim == 2:
-        plots.manifold(model, args.out / "manifold.png")
-    save_weights(
-        model, args.out / "weights.safetensors", model=args.model, latent_dim=str(args.latent_dim)
-    )
-    # The -ELBO is reconstruction + KL whatever beta training weighted the KL with.
+    # Weights and numbers. The -ELBO is reconstruction + KL, whatever beta weighted the KL with.
     neg_elbo = None if args.model == "ae" else test.reconstruction + test.kl
     metrics = {
         "dataset": data.name,
@@ -126,7 +115,23 @@ def main() -> None:
         "seconds": round(time.perf_counter() - start, 1),
         "history": history,
     }
+    save_weights(
+        model, args.out / "weights.safetensors", model=args.model, latent_dim=args.latent_dim
+    )
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+
+    # Pictures.
+    rows = min(6, len(data.test_images) // 2)
+    x = next(batches(data.test_images[: 2 * rows], 2 * rows, data_range=model.data_range))
+    z = model.noise(64, picture_rng)
+    unit = "squared error per image" if args.model == "ae" else "nats per image"
+    plots.loss_curves(history, args.out / "loss.png", unit)
+    plots.reconstructions(model, sv.asarray(x[:8]), args.out / "reconstructions.png")
+    plots.image_grid(model.generate(z), args.out / "samples.png", 8, model.data_range)
+    plots.interpolation(model, sv.asarray(x), args.out / "interpolation.png")
+    if args.latent_dim == 2:
+        plots.manifold(model, args.out / "manifold.png")
+
     result = (
         f"test squared error {test.reconstruction:.2f} per image"
         if neg_elbo is None
@@ -135,8 +140,13 @@ def main() -> None:
     print(f"{result}; pictures, weights and metrics are in {args.out}")
 
 
+def stop(problem: object) -> NoReturn:
+    print(f"mnist_vae.py: error: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
 def in_words(losses: sv.ops.Losses) -> str:
-    return f"{losses.total:7.2f} = recon {losses.reconstruction:6.2f} + KL {losses.kl:5.2f}"
+    return f"{losses.total:7.2f} (recon {losses.reconstruction:6.2f}, KL {losses.kl:5.2f})"
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from . import __version__, ops, optim  # noqa: F401  (importing them fills the registry)
-from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem
+from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 
 
 def kernels() -> str:
@@ -19,6 +19,8 @@ def kernels() -> str:
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))
     lines += ["", "reference: the body in scratchvae/ops/<op>.py, on NumPy or CuPy arrays"]
+    if problem := numba_problem():
+        lines.append(f"numba cannot run here: {problem}")
     if problem := gpu_problem():
         lines.append(f"cuda cannot run here: {problem}")
     return "\n".join(line.rstrip() for line in lines)

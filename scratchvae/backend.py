@@ -69,6 +69,16 @@ def gpu_problem() -> str | None:
     return None
 
 
+@functools.cache
+def numba_problem() -> str | None:
+    """Why Numba cannot be used, in one sentence; None when it imports."""
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:  # not there, or not made for this NumPy
+        return f"Numba does not import ({error}): pip install -U numba"
+    return None
+
+
 def use(engine: str = "auto") -> str:
     """Choose the engine.
 
@@ -99,8 +109,8 @@ def use(engine: str = "auto") -> str:
         if problem := gpu_problem():
             raise RuntimeError(f"use('cuda'): {problem}")
     elif engine == "numba":
-        if importlib.util.find_spec("numba") is None:
-            raise RuntimeError("use('numba'): Numba is not installed: pip install numba")
+        if problem := numba_problem():
+            raise RuntimeError(f"use('numba'): {problem}")
     elif engine != "numpy":
         raise ValueError(
             f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}"
@@ -116,10 +126,10 @@ def _choose() -> str:
     problem = gpu_problem()
     if problem is None:
         engine, why = "cuda", "a GPU answers"
-    elif importlib.util.find_spec("numba") is not None:
+    elif numba_problem() is None:
         engine, why = "numba", f"no GPU: {problem}"
     else:
-        engine, why = "numpy", f"no GPU: {problem}; no Numba: pip install numba"
+        engine, why = "numpy", f"no GPU: {problem}; {numba_problem()}"
     if not _announced:
         print(f"scratchvae: engine {engine} ({why})", file=sys.stderr)
         _announced = True
@@ -128,7 +138,8 @@ def _choose() -> str:
 
 @contextmanager
 def using(engine: str) -> Iterator[str]:
-    """`use(engine)` for the length of a `with` block."""
+    """`use(engine)` for the length of a `with` block. The choice holds for the whole process: two
+    threads must not have such blocks at the same time."""
     global _engine, _host_engine
     before = _engine, _host_engine
     try:
@@ -184,7 +195,7 @@ def engine_of(*arrays: Any) -> str:
 @functools.cache
 def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | None:
     """The function of this name in the engine's kernels/<room>/<op>.py, or None."""
-    if engine not in KERNEL_ROOM:
+    if engine not in KERNEL_ROOM or (engine == "numba" and numba_problem()):
         return None
     module = f"scratchvae.kernels.{KERNEL_ROOM[engine]}.{op}"
     if importlib.util.find_spec(module) is None:

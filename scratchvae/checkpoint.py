@@ -37,6 +37,8 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
         state = load(Path(path).read_bytes())
     except SafetensorError as error:
         raise ValueError(f"load_weights: {path} is not a safetensors file ({error})") from None
+    except KeyError as error:  # safetensors.numpy knows no bfloat16 and no 8-bit floats
+        raise ValueError(f"load_weights: {path} holds a dtype NumPy has not: {error}") from None
     try:
         model.load_state_dict(state)
     except ValueError as error:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .models import Model
+from .ops import Losses
 
 
 def check(
@@ -38,7 +39,7 @@ def check(
         `forward(*inputs)` returns `y, cache` (and maybe more). A lambda binds other arguments.
     backward : callable
         `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
-        among them is not checked.
+        among them is not checked. dy is an array of y's shape.
     *inputs : float64 arrays
         Every element of each is moved by +-h: keep them small, and away from kinks.
 
@@ -51,25 +52,39 @@ def check(
     ------
     AssertionError
         If an error exceeds `tolerance`; it names the input and its worst element.
+    TypeError, ValueError
+        If an input, y or a gradient is not of the kind or shape described above.
     """
-    y, cache = forward(*inputs)[:2]
+    for k, x in enumerate(inputs):
+        if getattr(x, "dtype", None) != np.float64:
+            raise TypeError(f"check: input {k} must be a float64 array, got {_kind(x)}")
+    result = forward(*inputs)
+    if not isinstance(result, tuple) or len(result) < 2:
+        raise TypeError(f"check: forward must return (y, cache), got {_kind(result)}")
+    y, cache = _output(result), result[1]
     # Not default_rng(seed): whoever drew x from that would get dy = x, for which dx of a batch norm
     # is zero again.
-    dy = np.random.default_rng([seed, 1]).standard_normal(np.shape(y))
-    gradients = backward(dy if np.ndim(y) else float(dy), cache)
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    if len(gradients) != len(inputs):
+    dy = np.asarray(np.random.default_rng([seed, 1]).standard_normal(np.shape(y)))
+    gradients = backward(dy, cache)
+    gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
+    if len(gradients) != len(inputs) or all(g is None for g in gradients):
+        came = ", ".join(map(_kind, gradients))
         raise ValueError(
-            f"check: {len(inputs)} inputs, but backward gave {len(gradients)} gradients"
+            f"check: {len(inputs)} inputs need as many gradients, backward gave {came}"
         )
 
     errors = []
     for k, (x, analytic) in enumerate(zip(inputs, gradients, strict=True)):
         if analytic is None:
             continue
+        if np.shape(analytic) != x.shape:
+            raise ValueError(
+                f"check: the gradient of input {k} must have its shape {x.shape}, "
+                f"got {np.shape(analytic)}"
+            )
 
         def y_at(moved: np.ndarray, k: int = k) -> Any:
-            return forward(*inputs[:k], moved, *inputs[k + 1 :])[0]
+            return _output(forward(*inputs[:k], moved, *inputs[k + 1 :]))
 
         numeric = central_differences(y_at, x, dy, h)
         errors.append(tensor_error(analytic, numeric))
@@ -77,10 +92,20 @@ def check(
             at = np.unravel_index(np.argmax(abs(analytic - numeric)), x.shape)
             raise AssertionError(
                 f"gradient of input {k} (shape {x.shape}): error {errors[-1]:.2g} > {tolerance:g}, "
-                f"worst at {tuple(map(int, at))}: backward says {analytic[at]:.9g}, "
+                f"worst at {tuple(map(int, at))}: backward says {np.asarray(analytic)[at]:.9g}, "
                 f"differences say {numeric[at]:.9g}"
             )
     return errors
+
+
+def _output(result: tuple[Any, ...]) -> Any:
+    """The y of (y, cache, ...); of Losses the total, which is what their backward starts from."""
+    return result[0].total if isinstance(result[0], Losses) else result[0]
+
+
+def _kind(a: Any) -> str:
+    """What `a` is, for a message."""
+    return f"an array of {a.dtype}" if isinstance(a, np.ndarray) else type(a).__name__
 
 
 def central_differences(

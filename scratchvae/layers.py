@@ -73,8 +73,8 @@ class Conv2d(_Affine):
         kernel_size: Any,
         stride: Any = 1,
         padding: Any = 0,
-        bias: bool = True,
         *,
+        bias: bool = True,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -102,8 +102,8 @@ class ConvTranspose2d(_Affine):
         stride: Any = 1,
         padding: Any = 0,
         output_padding: Any = 0,
-        bias: bool = True,
         *,
+        bias: bool = True,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -192,7 +192,7 @@ class AdaptiveAvgPool2d(Module):
 class UpsamplingNearest2d(Module):
     """Nearest-neighbour upsampling. See ops/upsample_nearest.py."""
 
-    def __init__(self, scale_factor: Any) -> None:
+    def __init__(self, *, scale_factor: Any) -> None:
         self.scale_factor = scale_factor
 
     def forward(self, x: Any, keep: bool = True) -> Any:

@@ -77,17 +77,28 @@ class Module:
     _cache: Any = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """`layer.weight = array` copies into the Param, as `layer.weight.value = array` does."""
+        """`layer.weight = array` copies into the Param, as `layer.weight.value = array` does.
+
+        A module cannot be exchanged for another: its parameters live in the model's flat buffers,
+        and those of the newcomer would not.
+        """
         old = self.__dict__.get(name)
         if isinstance(old, Param) and value is not old:
             old.value = value.value if isinstance(value, Param) else value
+        elif isinstance(old, Module) and value is not old:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} cannot be replaced: copy weights into it with "
+                "load_state_dict, or build another model"
+            )
         else:
             super().__setattr__(name, value)
 
     def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
-        """y; the cache stays for one backward, if keep says so."""
+        """y. With keep, the cache stays for one backward; without, an older one stays as it is, so
+        that an evaluation may come between a forward and its backward."""
         y, cache = y_and_cache
-        self._cache = cache if keep else None
+        if keep:
+            self._cache = cache
         return y
 
     def _kept(self) -> Any:
@@ -131,28 +142,31 @@ class Module:
         return own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy `state` in. ValueError lists every missing, surplus and misshapen name at once;
-        nothing is copied then."""
+        """Copy `state` in. ValueError lists every missing, surplus and misfit name at once; nothing
+        is copied then."""
         mine = self.state_dict()
-        faults = [f"missing {name}" for name in mine if name not in state]
-        faults += [f"unknown {name}" for name in state if name not in mine]
-        faults += [
-            f"{name} has shape {np.shape(state[name])}, expected {mine[name].shape}"
-            for name in mine
-            if name in state and np.shape(state[name]) != mine[name].shape
-        ]
+        arrays = {name: asnumpy(a) for name, a in state.items()}
+        faults = [f"missing {name}" for name in mine if name not in arrays]
+        faults += [f"unknown {name}" for name in arrays if name not in mine]
+        for name in [name for name in mine if name in arrays]:
+            a, expected = arrays[name], mine[name].shape
+            if a.shape != expected:
+                faults.append(f"{name} has shape {a.shape}, expected {expected}")
+            elif a.dtype.kind not in "fiu":
+                faults.append(f"{name} has dtype {a.dtype}, expected real numbers")
         if faults:
             raise ValueError(f"load_state_dict({type(self).__name__}): " + "; ".join(faults))
-        self._load(state, "")
+        self._load(arrays, "")
 
-    def _load(self, state: dict[str, Any], prefix: str) -> None:
+    def _load(self, arrays: dict[str, np.ndarray], prefix: str) -> None:
         for name, value in list(vars(self).items()):
             if isinstance(value, Param):
-                value.value = asarray(state[prefix + name])
+                value.value = asarray(arrays[prefix + name])
             elif name in self.buffers:
-                setattr(self, name, asarray(np.asarray(state[prefix + name], asnumpy(value).dtype)))
+                dtype = asnumpy(value).dtype
+                setattr(self, name, asarray(np.array(arrays[prefix + name], dtype)))
         for name, child in self.children():
-            child._load(state, f"{prefix}{name}.")
+            child._load(arrays, f"{prefix}{name}.")
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""

@@ -22,8 +22,8 @@ def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):
         velocity = momentum velocity + g
         value    = value - lr velocity              (nesterov: lr (g + momentum velocity))
 
-    Source: Sutskever et al., "On the importance of initialization and momentum" (2013). PyTorch
-    starts with velocity = g, which is the same with a velocity of zero.
+    Source: Sutskever et al., "On the importance of initialization and momentum" (2013), in the form
+    of PyTorch: lr stands outside the velocity, so a change of lr acts at once.
     """
     g = grad + weight_decay * value
     velocity *= momentum
@@ -43,7 +43,8 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 
     m and v start at zero and lean towards it; m_hat = m / (1 - beta1^step) and
     v_hat = v / (1 - beta2^step) set that right.
-    Sources: Kingma & Ba (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter (arXiv:1711.05101).
+    Sources: Kingma & Ba (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter (arXiv:1711.05101),
+    algorithm 2, the decay multiplied by lr as in PyTorch.
     """
     xp = array_module(value)
     if decoupled:

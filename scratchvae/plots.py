@@ -14,12 +14,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .backend import asnumpy
+from .backend import asarray, asnumpy
 
 
 def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
     """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped."""
     low, high = data_range
+    if asnumpy(images).dtype.kind not in "f":
+        raise TypeError(f"to_uint8: images must be floats in data_range, got {images.dtype}")
     scaled = (asnumpy(images).astype("float64") - low) / (high - low)
     return np.rint(255 * np.clip(scaled, 0, 1)).astype("uint8")
 
@@ -68,7 +70,10 @@ def interpolation(model: Any, pairs: Any, path: str | os.PathLike[str], steps: i
         Each two in a row are the ends of one row.
     """
     codes = model.embed(pairs)
-    t = np.linspace(0, 1, steps, dtype=model.dtype).reshape(-1, *(1,) * (codes.ndim - 1))
+    if len(pairs) % 2:
+        raise ValueError(f"interpolation: pairs must be an even number of images, got {len(pairs)}")
+    t = np.linspace(0, 1, steps, dtype=model.dtype)
+    t = asarray(t.reshape(-1, *(1,) * (codes.ndim - 1)))
     rows = [
         asnumpy(model.generate((1 - t) * codes[i : i + 1] + t * codes[i + 1 : i + 2]))
         for i in range(0, len(pairs), 2)
@@ -88,7 +93,7 @@ def manifold(model: Any, path: str | os.PathLike[str], size: int = 20) -> None:
 
     quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
     codes = np.array([(a, b) for b in reversed(quantiles) for a in quantiles], model.dtype)
-    image_grid(model.generate(codes), path, size, model.data_range, zoom=1, gap=0)
+    image_grid(model.generate(asarray(codes)), path, size, model.data_range, zoom=1, gap=0)
 
 
 def loss_curves(

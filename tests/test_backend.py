@@ -84,6 +84,30 @@ def test_auto_takes_numba_without_a_gpu_and_says_so_once(no_cupy, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.fixture
+def broken_numba(monkeypatch):
+    """Numba is there and refuses to be imported, as it does beside a NumPy that is too new."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+    backend.numba_problem.cache_clear()
+    backend.find_kernel.cache_clear()
+    yield
+    backend.numba_problem.cache_clear()
+    backend.find_kernel.cache_clear()
+
+
+def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
+    with pytest.raises(
+        RuntimeError, match=r"use\('numba'\): Numba does not import \(.*pip install"
+    ):
+        sv.use("numba")
+    backend._announced = False
+    assert sv.use("auto") == "numpy"
+    assert "Numba does not import" in capsys.readouterr().err
+    from scratchvae.__main__ import kernels
+
+    assert "numba cannot run here: Numba does not import" in kernels()
+
+
 def test_using_lasts_for_a_block():
     sv.use("numba")
     with pytest.raises(KeyError), sv.using("numpy") as engine:

@@ -42,10 +42,10 @@ def data_dir(tmp_path):
     return folder
 
 
-def run(tmp_path, *arguments):
+def run(tmp_path, *arguments, warnings="error"):
     environment = {k: v for k, v in os.environ.items() if k != "SCRATCHVAE_DATA"}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-W", "error", str(ROOT / "examples/mnist_vae.py"), *arguments]
+    command = [sys.executable, "-W", warnings, str(ROOT / "examples/mnist_vae.py"), *arguments]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
 
@@ -106,6 +106,15 @@ def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
     recon, kl = metrics["test_reconstruction"], metrics["test_kl"]
     assert metrics["test_neg_elbo"] == pytest.approx(recon + kl)
     assert metrics["history"][0]["test_total"] == pytest.approx(recon + 4 * kl, rel=1e-6)
+
+
+def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
+    arguments = ["--lr", "1e6", "--data-dir", str(data_dir), "--engine", "numpy"]
+    done = run(tmp_path, *arguments, warnings="ignore")
+    assert done.returncode == 2
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("mnist_vae.py: error: the loss is ")
+    assert message.endswith("after epoch 1: try a smaller --lr")
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,42 @@ def test_gradients_of_zero_seventeen_and_nan_fail(lie):
 
 
 def test_a_missing_gradient_is_an_error():
-    with pytest.raises(ValueError, match="check: 2 inputs, but backward gave 1 gradients"):
+    with pytest.raises(
+        ValueError,
+        match="check: 2 inputs need as many gradients, backward gave an array of float64",
+    ):
         check(cube, lambda dy, cache: cube_backward(dy, cache)[0], *inputs())
+
+
+def test_gradients_of_the_wrong_shape_are_an_error():
+    with pytest.raises(
+        ValueError, match=r"gradient of input 0 must have its shape \(3, 4\), got \(\)"
+    ):
+        check(lambda x: (x.sum(), None), lambda dy, cache: dy, np.ones((3, 4)))
+
+
+def test_nothing_to_check_is_an_error():
+    with pytest.raises(
+        ValueError, match="check: 1 inputs need as many gradients, .* gave NoneType"
+    ):
+        check(lambda x: (x, None), lambda dy, cache: None, np.ones(3))
+
+
+@pytest.mark.parametrize("x", [np.ones(3, "float32"), np.ones(3, int), [1.0], 1.0])
+def test_inputs_must_be_float64_arrays(x):
+    with pytest.raises(TypeError, match="check: input 0 must be a float64 array, got"):
+        check(lambda x: (x, None), lambda dy, cache: dy, x)
+
+
+def test_forward_must_return_a_cache():
+    with pytest.raises(TypeError, match=r"check: forward must return \(y, cache\), got an array"):
+        check(lambda x: 2 * x, lambda dy, cache: 2 * dy, np.ones(3))
+
+
+def test_scalars_and_losses():
+    check(lambda x: ((x**2).sum(), x), lambda dy, x: 2 * dy * x, np.arange(1.0, 4.0))
+    check(sv.ops.tanh_forward, sv.ops.tanh_backward, np.array(0.3))
+    check(lambda r, k: sv.ops.elbo_forward(r, k, 2.0), sv.ops.elbo_backward, *np.ones((2, 3)))
 
 
 def test_none_is_not_checked():

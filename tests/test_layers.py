@@ -24,7 +24,7 @@ MAKE = {
     "MaxPool2d": (lambda rng: layers.MaxPool2d(2), (2, 3, 4, 4)),
     "AvgPool2d": (lambda rng: layers.AvgPool2d(2), (2, 3, 4, 4)),
     "AdaptiveAvgPool2d": (lambda rng: layers.AdaptiveAvgPool2d(3), (2, 3, 4, 4)),
-    "UpsamplingNearest2d": (lambda rng: layers.UpsamplingNearest2d(2), (2, 3, 4, 4)),
+    "UpsamplingNearest2d": (lambda rng: layers.UpsamplingNearest2d(scale_factor=2), (2, 3, 4, 4)),
     "ReLU": (lambda rng: layers.ReLU(), (2, 3)),
     "LeakyReLU": (lambda rng: layers.LeakyReLU(0.2), (2, 3)),
     "Sigmoid": (lambda rng: layers.Sigmoid(), (2, 3)),
@@ -43,10 +43,20 @@ def test_a_cache_serves_one_backward(engine, rng, name):
     assert layer.backward(y).shape == x.shape
     with pytest.raises(RuntimeError, match="needs a forward"):
         layer.backward(y)
-    layer.forward(x)
-    assert_array_equal(layer.forward(x, keep=False).shape, y.shape)
-    with pytest.raises(RuntimeError):  # an evaluation leaves no cache, nor an older one
+    layer.forward(x, keep=False)
+    with pytest.raises(RuntimeError, match="needs a forward"):
         layer.backward(y)
+
+
+@every_layer
+def test_an_evaluation_may_come_between(engine, rng, name):
+    make, shape = MAKE[name]
+    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
+    y = layer.forward(x)
+    expected = layer.backward(y)
+    layer.forward(x)
+    layer.forward(2 - x, keep=False)
+    assert_array_equal(layer.backward(y), expected)
 
 
 @pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d"])
@@ -142,6 +152,24 @@ def test_state_dict_goes_round(rng):
     assert (a.running_mean != 9).all(), "state_dict must copy"
 
 
+def test_loaded_statistics_are_copies():
+    layer = layers.BatchNorm2d(3)
+    state = layer.state_dict()
+    layer.load_state_dict(state)
+    state["running_mean"][...] = 9
+    assert (layer.running_mean == 0).all()
+
+
+def test_a_layer_cannot_be_exchanged(rng):
+    class Two(layers.Module):
+        def __init__(self):
+            self.first = layers.Linear(2, 3, rng=rng)
+
+    two = Two()
+    with pytest.raises(AttributeError, match="Two.first cannot be replaced: copy weights into it"):
+        two.first = layers.Linear(2, 3, rng=rng)
+
+
 def test_load_state_dict_lists_every_misfit_and_copies_nothing(rng):
     layer = layers.Linear(2, 3, rng=rng)
     before = copy.deepcopy(layer.state_dict())
@@ -151,6 +179,8 @@ def test_load_state_dict_lists_every_misfit_and_copies_nothing(rng):
         r"weight has shape \(2, 3\), expected \(3, 2\)",
     ):
         layer.load_state_dict({"weight": np.ones((2, 3)), "b": np.ones(3)})
+    with pytest.raises(ValueError, match="bias has dtype complex128, expected real numbers"):
+        layer.load_state_dict({"weight": np.ones((3, 2)), "bias": 1j * np.ones(3)})
     for name, array in layer.state_dict().items():
         assert_array_equal(array, before[name])
 

@@ -100,13 +100,64 @@ def test_parameters_are_views_of_one_buffer(name):
     assert all((p.grad == 0).all() for p in model.parameters().values())
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_the_flat_buffers_cannot_be_detached():
+    model = sv.models.build("mlp")
+    model.flat_value = np.full(model.flat_value.size, 2.0)
+    model.flat_grad = np.full(model.flat_value.size, 3.0)
+    assert (model.fc1.weight.value == 2).all() and (model.fc3.bias.grad == 3).all()
+    with pytest.raises(AttributeError, match="MLP.fc1 cannot be replaced"):
+        model.fc1 = sv.layers.Linear(784, 400, rng=np.random.default_rng(0))
+
+
+def test_to_takes_floats_only():
+    model = sv.models.build("mlp")
+    with pytest.raises(ValueError, match="MLP.to: dtype must be one of .* got int32"):
+        model.to("int32")
+
+
+@every_model
+def test_whatever_comes_between_loss_and_backward(name):
+    """Decoding, embedding, another loss without keep: the gradients are those of the loss kept."""
+    model = sv.models.build(name, dtype="float64")
+    (x, eps), (other, noise) = batch(model), batch(model, n=5, seed=2)
+    model.loss(x, eps)
+    model.backward()
+    expected = model.flat_grad.copy()
+    model.zero_grad()
+    model.loss(x, eps)
+    model.generate(noise)
+    model.encode(other)
+    model.decode(noise)
+    model.forward(other, noise)
+    model.loss(other, noise, keep=False)
+    model.backward()
+    assert_array_equal(model.flat_grad, expected)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_a_failed_loss_leaves_nothing_to_go_back_through(name):
+    model = sv.models.build(name)
+    x, eps = batch(model)
+    model.loss(x, eps)
+    with pytest.raises(ValueError, match="shapes must agree"):
+        model.loss(x, eps[:2])
+    with pytest.raises(RuntimeError, match="no cache"):
+        model.backward()
+    assert (model.flat_grad == 0).all()
+
+
+CLONES = [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+
+
+@pytest.mark.parametrize("clone", CLONES)
 def test_copies_have_buffers_of_their_own(clone):
     model = sv.models.build("mlp")
     other = clone(model)
     other.flat_value[...] = 1
     assert (other.fc1.weight.value == 1).all()
     assert not (model.fc1.weight.value == 1).any()
+    model.flat_value = np.full(model.flat_value.size, 2.0)
+    assert (model.fc1.weight.value == 2).all(), "the original must keep its own buffer"
 
 
 @every_model
@@ -192,7 +243,8 @@ def test_wrong_images_are_refused(name):
     x, eps = batch(model)
     who = type(model).__name__
     with pytest.raises(
-        ValueError, match=rf"{who}.loss: x must have shape \(N, 1, 28, 28\), got \(3, 784\)"
+        ValueError,
+        match=rf"{who}.loss: x must have shape \(N, 1, 28, 28\) with N > 0, got \(3, 784\)",
     ):
         model.loss(x.reshape(3, 784), eps)
     with pytest.raises(
@@ -222,7 +274,23 @@ def test_conv_needs_multiples_of_four():
             {"kl_weight": 1.0},
             "build: model 'ae' has no option kl_weight; it has latent_dim, image",
         ),
-        ("mlp", {"latent_dim": 0}, "build: latent_dim must be at least 1, got 0"),
+        ("mlp", {"latent_dim": 0}, "build: latent_dim must be an int of at least 1, got 0"),
+        ("conv", {"latent_dim": "2"}, "build: latent_dim must be an int of at least 1, got '2'"),
+        (
+            "mlp",
+            {"image_shape": (28, 28)},
+            r"build: image_shape must be \(C, H, W\), got \(28, 28\)",
+        ),
+        (
+            "mlp",
+            {"image_shape": (1, 0, 28)},
+            "build: image_shape must be an int of at least 1, got 0",
+        ),
+        (
+            "mlp",
+            {"kl_weight": float("nan")},
+            "build: kl_weight must be a number of at least 0, got nan",
+        ),
     ],
 )
 def test_build_errors(name, options, message):

@@ -19,3 +19,10 @@ def test_the_paths_exist():
     named += re.findall(r"\]\(([\w./]+)\)", README)
     assert len(named) > 8
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_expected_numbers_meet_the_targets():
+    for model, target in (("mlp", 106.0), ("conv", 100.5)):
+        (row,) = re.findall(rf"^\| `{model}` \|[^|]*\|(.*)\|$", README, re.MULTILINE)
+        numbers = [float(cell) for cell in row.split("|")]
+        assert len(numbers) == 3 and max(numbers) <= target

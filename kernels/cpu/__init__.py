@@ -3,7 +3,7 @@ memory and call what `jit` or `elementwise` below compiled.
 
 Machine code is kept on disk where there is a place for it. The compiled functions of one file call
 none of another: Numba's cache looks at the file of the function alone, and would miss a change
-elsewhere.
+elsewhere. It misses a change of the flags below, too: touch the kernels' files then.
 """
 
 from __future__ import annotations

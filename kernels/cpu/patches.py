@@ -19,7 +19,7 @@ import numpy as np
 from . import jit
 
 TILE_BYTES = 1 << 20
-_scratch = threading.local()  # a buffer for each thread; nothing in it outlives a kernel's call
+_scratch = threading.local()  # a buffer for each thread, whose content no call leaves to the next
 
 
 def to_nhwc(x):
@@ -40,9 +40,13 @@ def tiles(N, row_count, row_size, dtype):
     image_bytes = row_count * row_size * dtype.itemsize
     images = min(N, max(1, TILE_BYTES // image_bytes))
     size = images * image_bytes
-    if getattr(_scratch, "buffer", None) is None or _scratch.buffer.size < size:
-        _scratch.buffer = np.empty(size, np.uint8)
-    rows = _scratch.buffer[:size].view(dtype).reshape(-1, row_size)
+    if size > TILE_BYTES:  # a single large image: not to be kept
+        buffer = np.empty(size, np.uint8)
+    else:
+        buffer = getattr(_scratch, "buffer", None)
+        if buffer is None or buffer.size < size:
+            buffer = _scratch.buffer = np.empty(TILE_BYTES, np.uint8)
+    rows = buffer[:size].view(dtype).reshape(-1, row_size)
     for start in range(0, N, images):
         tile = slice(start, min(start + images, N))
         yield tile, rows[: (tile.stop - start) * row_count]

@@ -89,8 +89,7 @@ def _generate(
         x = images[order[start : start + batch_size]].astype(dtype)  # (B, C, H, W)
         x /= 255.0  # a division, for 255 to become exactly 1
         if (low, high) != (0.0, 1.0):
-            x *= high - low
-            x += low
+            x = low * (1 - x) + high * x  # unlike low + (high - low) x, exact at both ends
         yield x
 
 

@@ -63,7 +63,10 @@ def load_glyphs(
     if cache_dir is None:
         import pooch  # here, for `import scratchvae` to stay fast
 
-        cache_dir = Path(pooch.os_cache("scratchvae")) / "glyphs"
+        try:
+            cache_dir = Path(pooch.os_cache("scratchvae")) / "glyphs"
+        except RuntimeError:  # no home directory
+            cache_dir = os.devnull  # where nothing is found and nothing can be put
     # Everything that decides about a pixel is in the name, so a stale file is never read.
     made_with = (version("matplotlib"), version("pillow"), [font.name for font in fonts])
     digest = hashlib.sha256(repr(made_with).encode()).hexdigest()[:12]

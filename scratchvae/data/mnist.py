@@ -67,19 +67,23 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
     tried = []
     if named := os.environ.get("SCRATCHVAE_DATA"):
-        found, problem = _look(Path(named).expanduser(), dataset)
+        found, problem = _try(named, dataset)
         if found is not None:
             return found
         tried.append(f"$SCRATCHVAE_DATA = {named}: {problem}")
     else:
         tried.append("$SCRATCHVAE_DATA: not set")
-    cache = Path(pooch.os_cache("scratchvae")) / dataset
-    found, problem = _look(cache, dataset)
+    try:
+        cache = Path(pooch.os_cache("scratchvae")) / dataset
+    except RuntimeError as error:  # no home directory, nowhere to download to
+        tried.append(f"the cache: {error}")
+        raise DataNotFound(_advice(dataset, tried, None)) from None
+    found, problem = _try(cache, dataset)
     if found is not None:
         return found
     tried.append(f"{cache}: {problem}")
     failures = fetch(SOURCES[dataset], cache)
-    found, _ = _look(cache, dataset)
+    found, _ = _try(cache, dataset)
     if found is None:
         raise DataNotFound(_advice(dataset, tried + failures, cache))
     return found
@@ -150,6 +154,16 @@ def _look(folder: Path, dataset: str) -> tuple[dict[str, Path] | None, str]:
     return None, f"missing {', '.join(fewest)}"
 
 
+def _try(folder: str | Path, dataset: str) -> tuple[dict[str, Path] | None, str]:
+    """As _look; a folder that cannot be looked into is one without the files, not an error."""
+    try:
+        return _look(Path(folder).expanduser(), dataset)
+    except OSError as error:
+        return None, f"cannot be looked into ({os.strerror(error.errno or 0)})"
+    except RuntimeError as error:  # ~nobody
+        return None, str(error)
+
+
 def _spelled(folder: Path, name: str) -> Path | None:
     """Find a file under the names in use: with and without .gz, train-images.idx3-ubyte."""
     plain = name.removesuffix(".gz")
@@ -158,12 +172,13 @@ def _spelled(folder: Path, name: str) -> Path | None:
     return next((folder / s for s in spellings if (folder / s).is_file()), None)
 
 
-def _advice(dataset: str, tried: list[str], cache: Path) -> str:
+def _advice(dataset: str, tried: list[str], cache: Path | None) -> str:
     lines = [f"{dataset} is not on this machine and could not be downloaded. Tried:"]
     lines += [f"  - {attempt}" for attempt in tried]
+    lines += [f"Put these four files, as they are or unpacked, into {cache}"] if cache else []
     lines += [
-        f"Put these four files, as they are or unpacked, into {cache}",
-        "or into a folder that you name with --data-dir or $SCRATCHVAE_DATA:",
+        f"{'or' if cache else 'Put these four files'} into a folder that you name with "
+        "--data-dir or $SCRATCHVAE_DATA:",
     ]
     lines += [f"  - {name}" for name in FILES.values()]
     return "\n".join(lines)

@@ -46,6 +46,16 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
         raise ValueError(
             f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
-    if (latent_dim := options.get("latent_dim", 1)) < 1:
-        raise ValueError(f"build: latent_dim must be at least 1, got {latent_dim}")
+    _check_options(**options)
     return MODELS[name](rng=np.random.default_rng(seed), dtype=dtype, **options)
+
+
+def _check_options(latent_dim: Any = 1, image_shape: Any = (1, 1, 1), kl_weight: Any = 1.0) -> None:
+    """Every size is an int above zero, and the KL weight a number."""
+    if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
+        raise ValueError(f"build: image_shape must be (C, H, W), got {image_shape!r}")
+    for name, size in (("latent_dim", latent_dim), *(("image_shape", n) for n in image_shape)):
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"build: {name} must be an int of at least 1, got {size!r}")
+    if not (isinstance(kl_weight, int | float) and 0 <= kl_weight < float("inf")):
+        raise ValueError(f"build: kl_weight must be a number of at least 0, got {kl_weight!r}")

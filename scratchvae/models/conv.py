@@ -52,14 +52,14 @@ class Conv(BernoulliVAE):
         self.deconv2 = ConvTranspose2d(32, C, 4, stride=2, padding=1, **made)
         self.to(dtype)
 
-    def encode(self, x: Any, keep: bool = True) -> tuple[Any, Any]:
+    def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
         h = self.relu1.forward(self.conv1.forward(x, keep), keep)  # (N, 32, H/2, W/2)
         h = self.relu2.forward(self.conv2.forward(h, keep), keep)  # (N, 64, H/4, W/4)
         h = h.reshape(len(h), -1)  # (N, 64*H/4*W/4)
         h = self.relu3.forward(self.fc1.forward(h, keep), keep)  # (N, 256)
         return self.fc_mu.forward(h, keep), self.fc_logvar.forward(h, keep)  # (N, latent_dim) each
 
-    def decode(self, z: Any, keep: bool = True) -> Any:
+    def decode(self, z: Any, keep: bool = False) -> Any:
         h = self.relu4.forward(self.fc2.forward(z, keep), keep)  # (N, 256)
         h = self.relu5.forward(self.fc3.forward(h, keep), keep)  # (N, 64*H/4*W/4)
         h = h.reshape(len(h), *self.grid)  # (N, 64, H/4, W/4)

@@ -4,7 +4,8 @@
     dx, dw, db = conv2d_backward(dy, cache)
 
 Ops are pure: they never change their inputs, own no randomness, and keep the dtype they are given
-(float32 or float64; complex128 for complex-step differentiation). Names and argument order follow
+(float32 or float64; complex128 for complex-step differentiation). A cache refers to the arrays of
+its forward, so leave x, w and y as they are until backward has run. Names and argument order follow
 torch.nn.functional.
 """
 

@@ -12,15 +12,16 @@ count_include_pad=True).
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .max_pool2d import max_pool2d_arguments
-from .windows import add_windows, crop2d, pad2d, windows
+from .checks import pool2d_arguments
+from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def avg_pool2d_naive(x, kernel_size, stride=None, padding=0):
     """The first formula, read aloud."""
-    x, (KH, KW), (SH, SW), (PH, PW) = max_pool2d_arguments(x, kernel_size, stride, padding)
+    x, *sizes = pool2d_arguments(x, kernel_size, stride, padding)
+    (KH, KW), (SH, SW), (PH, PW) = sizes
     N, C, H, W = x.shape
-    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    OH, OW = grid_size((H, W), *sizes)
     y = array_module(x).zeros((N, C, OH, OW), x.dtype)
     for n, c, i, j in product(range(N), range(C), range(OH), range(OW)):
         for u, v in product(range(KH), range(KW)):
@@ -30,7 +31,7 @@ def avg_pool2d_naive(x, kernel_size, stride=None, padding=0):
     return y
 
 
-@accelerated(arguments=max_pool2d_arguments)
+@accelerated(arguments=pool2d_arguments)
 def avg_pool2d_forward(x, kernel_size, stride, padding):
     """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
     x_padded = pad2d(x, padding)

@@ -45,8 +45,9 @@ def bce_forward(logits, target):
     """y, cache: the formulas at the top of this file."""
     xp = array_module(logits)
     pixels = tuple(range(1, logits.ndim))
-    magnitude = xp.where(logits.real > 0, logits, -logits)  # |l|, complex-safe
-    softplus = xp.maximum(logits, 0) + xp.log1p(xp.exp(-magnitude))  # log(1 + exp(l))
+    positive = logits.real > 0  # abs and maximum are not complex-safe
+    e = xp.exp(xp.where(positive, -logits, logits))  # exp(-|l|)
+    softplus = xp.where(positive, logits, 0) + xp.log1p(e)  # log(1 + exp(l))
     y = (softplus - target * logits).sum(axis=pixels)  # (N,)
     cache = (logits, target)
     return y, cache

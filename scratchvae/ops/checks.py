@@ -9,14 +9,15 @@ from ..backend import is_gpu_array, np
 FLOATS = ("float32", "float64", "complex128")
 
 
-def check_floats(**arrays):
-    """All given arrays (None: left out) are non-empty and share one floating dtype.
+def check_floats(optional=(), **arrays):
+    """All arrays are non-empty and share one floating dtype; those in `optional` may be None.
 
     Real float64 may stand beside complex128: a complex step perturbs one input of many.
     """
-    given = {name: a for name, a in arrays.items() if a is not None}
+    given = {name: a for name, a in arrays.items() if a is not None or name not in optional}
     for name, a in given.items():
-        if not isinstance(a, np.ndarray) and not is_gpu_array(a):
+        plain = isinstance(a, np.ndarray) and not isinstance(a, (np.matrix, np.ma.MaskedArray))
+        if not plain and not is_gpu_array(a):
             raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(a).__name__}")
         if str(a.dtype) not in FLOATS:
             raise TypeError(f"{name} must be float32 or float64 (or complex128), got {a.dtype}")
@@ -72,3 +73,18 @@ def check_window_fits(x, kernel_size, padding):
         raise ValueError(
             f"the window {kernel_size} is larger than the padded image {padded}: y would be empty"
         )
+
+
+def pool2d_arguments(x, kernel_size, stride=None, padding=0):
+    """The arguments of a pooling op, sizes as pairs. stride None: kernel_size, windows touch."""
+    check_floats(x=x)
+    check_rank("x", x, 4, "(N, C, H, W)")
+    kernel_size, padding = pair("kernel_size", kernel_size, 1), pair("padding", padding, 0)
+    stride = kernel_size if stride is None else pair("stride", stride, 1)
+    if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
+        raise ValueError(
+            f"padding {padding} must be at most half of kernel_size {kernel_size}: "
+            "a window must not lie outside the image"
+        )
+    check_window_fits(x, kernel_size, padding)
+    return x, kernel_size, stride, padding

@@ -4,7 +4,7 @@
 
     db[o]       = sum over n,i,j of  dy[n,o,i,j]
     dw[o,c,u,v] = sum over n,i,j of  dy[n,o,i,j] x[n, c, i*SH + u - PH, j*SW + v - PW]
-    dx[n,c,h,w] = sum over all o,i,j,u,v that read x[n,c,h,w] of  w[o,c,u,v] dy[n,o,i,j]
+    dx[n,c,h,k] = sum over all o,i,j,u,v that read x[n,c,h,k] of  w[o,c,u,v] dy[n,o,i,j]
 
     x (N, C, H, W), w (O, C, KH, KW), b (O,) or None  ->  y (N, O, OH, OW)
     OH = floor((H + 2 PH - KH) / SH) + 1, OW likewise; x is 0 outside the image
@@ -17,12 +17,12 @@ from itertools import product
 
 from ..backend import accelerated, array_module
 from .checks import check_floats, check_rank, check_vector, check_window_fits, pair
-from .windows import add_windows, crop2d, pad2d, windows
+from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def conv2d_arguments(x, w, b=None, stride=1, padding=0):
     """Check shapes and dtypes; make stride and padding pairs."""
-    check_floats(x=x, w=w, b=b)
+    check_floats(optional=("b",), x=x, w=w, b=b)
     check_rank("x", x, 4, "(N, C, H, W)")
     check_rank("w", w, 4, "(O, C, KH, KW)")
     if x.shape[1] != w.shape[1]:
@@ -38,7 +38,7 @@ def conv2d_naive(x, w, b=None, stride=1, padding=0):
     x, w, b, stride, padding = conv2d_arguments(x, w, b, stride, padding)
     (SH, SW), (PH, PW) = stride, padding
     (N, C, H, W), (O, _, KH, KW) = x.shape, w.shape
-    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    OH, OW = grid_size((H, W), (KH, KW), stride, padding)
     y = array_module(x).zeros((N, O, OH, OW), x.dtype)
     for n, o, i, j in product(range(N), range(O), range(OH), range(OW)):
         if b is not None:

@@ -3,10 +3,10 @@
 Every input pixel paints a copy of w, scaled by its value, SH x SW apart; where copies overlap they
 add. The painted canvas loses PH rows and PW columns on each side; OPH and OPW more stay at its end.
 
-    y[n,o,h,w]  = b[o] + sum over all c,i,j,u,v that paint (h,w) of  x[n,c,i,j] w[c,o,u,v]
-                  x[n,c,i,j] w[c,o,u,v] is painted at h = i*SH + u - PH, w = j*SW + v - PW
+    y[n,o,h,k]  = b[o] + sum over all c,i,j,u,v that paint (h,k) of  x[n,c,i,j] w[c,o,u,v]
+                  x[n,c,i,j] w[c,o,u,v] is painted at h = i*SH + u - PH, k = j*SW + v - PW
 
-    db[o]       = sum over n,h,w of  dy[n,o,h,w]
+    db[o]       = sum over n,h,k of  dy[n,o,h,k]
     dw[c,o,u,v] = sum over n,i,j of  x[n,c,i,j] dy[n, o, i*SH + u - PH, j*SW + v - PW]
     dx[n,c,i,j] = sum over o,u,v of  w[c,o,u,v] dy[n, o, i*SH + u - PH, j*SW + v - PW]
 
@@ -26,7 +26,7 @@ from .windows import add_windows, crop2d, pad2d, windows
 
 def conv_transpose2d_arguments(x, w, b=None, stride=1, padding=0, output_padding=0):
     """Check shapes and dtypes; make stride, padding and output_padding pairs."""
-    check_floats(x=x, w=w, b=b)
+    check_floats(optional=("b",), x=x, w=w, b=b)
     check_rank("x", x, 4, "(N, C, H, W)")
     check_rank("w", w, 4, "(C, O, KH, KW)")
     if x.shape[1] != w.shape[0]:

@@ -7,7 +7,8 @@
     dreconstruction = dtotal / N
     dkl             = dtotal beta / N
 
-    reconstruction[n] = -log p(x[n]|z[n]) with one sample z (bce or mse), kl[n] (kl): both (N,)
+    reconstruction (N,): -log p(x[n]|z[n]) at one sample z (bce), or a squared error instead (mse)
+    kl (N,): KL(q(z|x[n]) || p(z)) (kl)
 
 With beta = 1 and `bce`, total is the -ELBO in nats per image; another beta makes it the objective
 of a beta-VAE. Only here is the batch averaged: every op before works per image.
@@ -16,7 +17,7 @@ Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al.,
 
 from typing import Any, NamedTuple
 
-from ..backend import accelerated, array_module
+from ..backend import accelerated, array_module, np
 from .checks import check_floats, check_rank, check_same_shape
 
 
@@ -55,6 +56,8 @@ def elbo_forward(reconstruction, kl, beta):
 def elbo_backward(dtotal, cache):
     """dreconstruction, dkl: both (N,). dtotal is a number, 1 in a training step."""
     reconstruction, beta = cache
+    if np.ndim(dtotal) != 0:
+        raise ValueError(f"elbo_backward: dtotal must be a number, got shape {np.shape(dtotal)}")
     dreconstruction = array_module(reconstruction).full_like(
         reconstruction, dtotal / len(reconstruction)
     )

@@ -19,7 +19,7 @@ from .checks import check_floats, check_rank, check_vector
 
 def linear_arguments(x, w, b=None):
     """Check shapes and dtypes."""
-    check_floats(x=x, w=w, b=b)
+    check_floats(optional=("b",), x=x, w=w, b=b)
     check_rank("x", x, 2, "(N, I)")
     check_rank("w", w, 2, "(O, I)")
     if x.shape[1] != w.shape[1]:

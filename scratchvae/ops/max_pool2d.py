@@ -12,31 +12,16 @@ cell in reading order, and to it alone; NaN wins over everything.
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_rank, check_window_fits, pair
-from .windows import add_windows, crop2d, pad2d, windows
-
-
-def max_pool2d_arguments(x, kernel_size, stride=None, padding=0):
-    """Check shapes and dtypes; make the sizes pairs. stride None: kernel_size, windows touch."""
-    check_floats(x=x)
-    check_rank("x", x, 4, "(N, C, H, W)")
-    kernel_size, padding = pair("kernel_size", kernel_size, 1), pair("padding", padding, 0)
-    stride = kernel_size if stride is None else pair("stride", stride, 1)
-    if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
-        raise ValueError(
-            f"padding {padding} must be at most half of kernel_size {kernel_size}: "
-            "a window must not lie outside the image"
-        )
-    check_window_fits(x, kernel_size, padding)
-    return x, kernel_size, stride, padding
+from .checks import pool2d_arguments
+from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def max_pool2d_naive(x, kernel_size, stride=None, padding=0):
     """The first formula, read aloud."""
-    arguments = max_pool2d_arguments(x, kernel_size, stride, padding)
-    x, (KH, KW), (SH, SW), (PH, PW) = arguments
+    x, *sizes = pool2d_arguments(x, kernel_size, stride, padding)
+    (KH, KW), (SH, SW), (PH, PW) = sizes
     N, C, H, W = x.shape
-    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    OH, OW = grid_size((H, W), *sizes)
     y = array_module(x).empty((N, C, OH, OW), x.dtype)
     for n, c, i, j in product(range(N), range(C), range(OH), range(OW)):
         rows = range(max(i * SH - PH, 0), min(i * SH - PH + KH, H))
@@ -45,7 +30,7 @@ def max_pool2d_naive(x, kernel_size, stride=None, padding=0):
     return y
 
 
-@accelerated(arguments=max_pool2d_arguments)
+@accelerated(arguments=pool2d_arguments)
 def max_pool2d_forward(x, kernel_size, stride, padding):
     """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
     xp = array_module(x)
@@ -54,6 +39,10 @@ def max_pool2d_forward(x, kernel_size, stride, padding):
     cells = cells.reshape(*cells.shape[:4], -1)  # (N, C, OH, OW, KH*KW)
     winner = cells.argmax(axis=4)  # (N, C, OH, OW): u*KW + v, the first of equals
     y = xp.take_along_axis(cells, winner[..., None], axis=4)[..., 0]
+    if padding != (0, 0):  # a window of nothing but -infinity: its first cell inside the image wins
+        inside = windows(pad2d(xp.ones((1, 1, *x.shape[2:])), padding), kernel_size, stride)
+        first = inside.reshape(1, 1, *y.shape[2:], -1).argmax(axis=4)  # (1, 1, OH, OW)
+        winner = xp.where(y == -xp.inf, first, winner)
     cache = (winner, x_padded.shape[2:], kernel_size, stride, padding)
     return y, cache
 

@@ -6,8 +6,8 @@
 
     prediction p (N, ...), target t like it  ->  y (N,)
 
-The sum is -log p(x|z) of a Gaussian decoder of variance 1/2, up to a constant. A squared error is
-not a number of nats.
+The sum is -log p(x|z) of a Gaussian decoder of variance 1/2, less its constant. As nobody chose
+that variance, a squared error is not called a number of nats.
 """
 
 from ..backend import accelerated, array_module

@@ -11,7 +11,7 @@ from .checks import one_float_array
 @accelerated(arguments=one_float_array)
 def relu_forward(x):
     """y, cache. x of any shape. NaN stays NaN."""
-    y = array_module(x).maximum(x, 0)
+    y = array_module(x).where(x.real <= 0, 0, x)  # not > 0: NaN compares false, and stays
     cache = (y,)
     return y, cache
 

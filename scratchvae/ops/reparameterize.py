@@ -35,4 +35,4 @@ def reparameterize_forward(mu, logvar, eps):
 def reparameterize_backward(dz, cache):
     """dmu, dlogvar."""
     std, eps = cache
-    return dz, dz * eps * std / 2
+    return dz.copy(), dz * eps * std / 2

@@ -34,6 +34,12 @@ def crop2d(x, padding):
     return x[:, :, PH : H - PH, PW : W - PW]
 
 
+def grid_size(image_size, kernel_size, stride, padding):
+    """(OH, OW): how many windows fit into the padded image, floor((H + 2 PH - KH) / SH) + 1."""
+    sizes = zip(image_size, kernel_size, stride, padding, strict=True)
+    return tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
+
+
 def windows(x, kernel_size, stride):
     """(N, C, H, W) -> (N, C, OH, OW, KH, KW): a read-only view, nothing is copied."""
     (SH, SW) = stride

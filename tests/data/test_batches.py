@@ -157,3 +157,12 @@ def test_weighted_mean_refuses_another_length_and_no_batches():
     mean.add((1.0, 2.0), 1)
     with pytest.raises(ValueError, match="expected 2 values, found 1"):
         mean.add((1.0,), 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("data_range", [(-0.1, 0.1), (0.0, 0.1), (-0.3, 0.9), (-1.0, 0.3)])
+def test_no_rounding_steps_over_the_ends(data_range, dtype):
+    images = np.arange(256, dtype="uint8").reshape(1, 16, 16)
+    (x,) = batches(images, 1, data_range=data_range, dtype=dtype)
+    low, high = np.array(data_range, dtype)
+    assert x.min() == low and x.max() == high

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import scratchvae.data as data
+from scratchvae.data import DataNotFound, load_glyphs, mnist
 from scratchvae.data.sources import SOURCES, Source
 
 
@@ -108,3 +109,34 @@ def test_imports_little_and_the_slow_things_late(path):
         else:
             allowed = {"numpy"} | ({"pooch", "PIL", "tqdm"} if node in lazy else set())
             assert name in sys.stdlib_module_names | allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("trouble", [PermissionError(13, "no"), RuntimeError("no home directory")])
+def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, tmp_path, trouble):
+    """An unreadable home or a ~nobody in $SCRATCHVAE_DATA must not stop the search."""
+
+    def look(folder, dataset):
+        raise trouble
+
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
+    monkeypatch.setattr(mnist, "_look", look)
+    monkeypatch.setattr(mnist, "fetch", lambda source, folder: ["the mirror: asleep"])
+    with pytest.raises(
+        DataNotFound, match="SCRATCHVAE_DATA = .*: (cannot be looked|no home)"
+    ) as error:
+        mnist.find_files("mnist")
+    assert "the mirror: asleep" in str(error.value)
+
+
+def test_without_a_home_there_are_still_glyphs(monkeypatch):
+    import pooch
+
+    def os_cache(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
+    monkeypatch.setattr(pooch, "os_cache", os_cache)
+    with pytest.raises(DataNotFound, match="the cache: could not determine the home") as error:
+        mnist.find_files("mnist")
+    assert "Put these four files into a folder that you name" in str(error.value)
+    assert len(load_glyphs(train_count=10, test_count=10).train_images) == 10

@@ -43,5 +43,7 @@ def test_nan_stays_nan(engine, op):
 
 
 def test_the_kink_has_slope_zero(engine):
+    """For backward, and for the complex step, where 0 + ih must count as 0."""
+    assert ops.relu_forward(np.array([1e-100j]))[0] == 0
     _, cache = ops.relu_forward(np.array([0.0, 1.0]))
     assert_array_equal(ops.relu_backward(np.array([3.0, 3.0]), cache), [0, 3])

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from harness import check_op
@@ -13,21 +15,23 @@ pairs = st.tuples(small, small)
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    batch=small,
+    batch=st.integers(1, 5),
     channels=pairs,
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     kernel=pairs,
     stride=pairs,
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
+    tile_bytes=st.sampled_from([1, 500, 1 << 20]),  # one image a tile, a few, all
 )
-def test_conv2d(engine, seed, batch, channels, size, kernel, stride, padding, bias):
+def test_conv2d(engine, seed, batch, channels, size, kernel, stride, padding, bias, tile_bytes):
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    check_op("conv2d", (x, w, b), (stride, padding))
+    with patch("scratchvae.kernels.cpu.patches.TILE_BYTES", tile_bytes):
+        check_op("conv2d", (x, w, b), (stride, padding))
 
 
 def test_one_by_hand(engine):

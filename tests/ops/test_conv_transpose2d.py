@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from harness import check_op
@@ -13,7 +15,7 @@ pairs = st.tuples(small, small)
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    batch=small,
+    batch=st.integers(1, 5),
     channels=pairs,
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     kernel=pairs,
@@ -21,9 +23,10 @@ pairs = st.tuples(small, small)
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     output_padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
+    tile_bytes=st.sampled_from([1, 500, 1 << 20]),  # one image a tile, a few, all
 )
 def test_conv_transpose2d(
-    engine, seed, batch, channels, size, kernel, stride, padding, output_padding, bias
+    engine, seed, batch, channels, size, kernel, stride, padding, output_padding, bias, tile_bytes
 ):
     sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
     assume(all(op < s and (n - 1) * s - 2 * p + k + op > 0 for n, k, s, p, op in sizes))
@@ -31,7 +34,8 @@ def test_conv_transpose2d(
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[0], channels[1], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
+    with patch("scratchvae.kernels.cpu.patches.TILE_BYTES", tile_bytes):
+        check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
 
 
 def test_one_pixel_paints_w(engine):

@@ -42,6 +42,12 @@ def test_bce_of_extreme_logits(engine, dtype):
     assert_allclose(ops.bce_backward(np.ones(3, dtype), cache), [[1], [-1], [0]])
 
 
+def test_bce_is_smooth_at_zero():
+    """logit 0 is no kink: the complex step must see the slope s(0) - t = 0.2 there."""
+    y, _ = ops.bce_forward(np.array([[1e-100j]]), np.array([[0.3]]))
+    assert_allclose(y.imag / 1e-100, 0.2)
+
+
 def test_bce_of_a_coin(engine):
     """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784."""
     y, _ = ops.bce_forward(np.zeros((2, 784)), np.random.default_rng(0).random((2, 784)))

@@ -33,6 +33,13 @@ def test_padding_never_wins(engine):
     assert max_pool2d_backward(np.ones_like(y), cache).sum() == y.size  # no gradient lost in it
 
 
+def test_a_window_of_nothing_but_minus_infinity(engine):
+    """The padding ties with the image there, and must not win either."""
+    x = np.full((1, 1, 2, 3), -np.inf)
+    y, cache = max_pool2d_forward(x, 2, 2, 1)
+    assert_array_equal(max_pool2d_backward(np.ones_like(y), cache), [[[[1, 1, 0], [1, 1, 0]]]])
+
+
 def test_a_tie_goes_to_the_first_and_to_it_alone(engine):
     y, cache = max_pool2d_forward(np.zeros((1, 1, 2, 4)), 2)
     dx = max_pool2d_backward(np.array([[[[5.0, 7.0]]]]), cache)
