@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .detect import gpu_problem, numba_problem
+
 ENGINES = ("numpy", "numba", "cuda")
 KERNEL_ROOM = {"numba": "cpu", "cuda": "cuda"}  # numpy runs the bodies: it needs no kernels
 
@@ -41,42 +43,11 @@ class Cache(NamedTuple):
     engine: str
     y_shape: tuple[int, ...] | None  # None where y is a tuple of scalars (elbo)
     y_dtype: Any
+    on_gpu: bool
     content: tuple[Any, ...]
 
 
 # ---------------------------------------------------------------------- choosing an engine
-
-
-def gpu_problem() -> str | None:
-    """Why the GPU cannot be used, in one sentence; None when CuPy just computed something on it."""
-    try:
-        import cupy
-    except ImportError:
-        return "CuPy is not installed: pip install 'scratchvae[cuda13]' (or 'scratchvae[cuda12]')"
-    except Exception as error:  # a broken CUDA install fails in many ways, all of them at import
-        return f"CuPy does not import ({type(error).__name__}: {error})"
-    if not cupy.cuda.is_available():
-        return f"CuPy {cupy.__version__} is installed, but finds no CUDA device (see nvidia-smi)"
-    try:
-        ones = cupy.ones((2, 2), "float32")
-        kernel = cupy.RawKernel('extern "C" __global__ void twice(float* x) { *x *= 2; }', "twice")
-        product = ones @ ones
-        kernel((1,), (1,), (product,))
-        if float(product[0, 0]) != 4.0:
-            return f"CuPy {cupy.__version__} computes 2 * (1 + 1) as {float(product[0, 0])}"
-    except Exception as error:  # driver, toolkit or memory: the message is all there is to say
-        return f"a GPU is visible, but a first kernel failed ({type(error).__name__}: {error})"
-    return None
-
-
-@functools.cache
-def numba_problem() -> str | None:
-    """Why Numba cannot be used, in one sentence; None when it imports."""
-    try:
-        importlib.import_module("numba")
-    except ImportError as error:  # not there, or not made for this NumPy
-        return f"Numba does not import ({error}): pip install -U numba"
-    return None
 
 
 def use(engine: str = "auto") -> str:
@@ -245,7 +216,7 @@ def _forward(body: Any, op: str, arguments: Any) -> tuple[Any, Any]:
             raise type(error)(f"{body.__name__}: {error}") from None
         y, content, *more = (find_kernel(engine, op, body.__name__) or body)(*args)
         shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
-        return y, Cache(op, engine, shape, dtype, content), *more
+        return y, Cache(op, engine, shape, dtype, is_gpu_array(y), content), *more
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return run(None, args, kwargs)
@@ -268,6 +239,9 @@ def _backward(body: Any, op: str) -> Any:
                     f"{body.__name__}: dy must be like y, {cache.y_dtype} of shape "
                     f"{cache.y_shape}; got {dtype or type(dy).__name__} of shape {shape}"
                 )
+            if is_gpu_array(dy) != cache.on_gpu:
+                here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
+                raise TypeError(f"{body.__name__}: dy lives on the {here}, y on the {there}")
         kernel = find_kernel(cache.engine, op, body.__name__)
         return (kernel or body)(dy, cache.content, *args, **kwargs)
 

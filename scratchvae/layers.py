@@ -129,10 +129,8 @@ class BatchNorm2d(_Affine):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = "float32"
     ) -> None:
-        self.weight, self.bias = (
-            Param(np.ones(num_features, dtype)),
-            Param(np.zeros(num_features, dtype)),
-        )
+        self.weight = Param(np.ones(num_features, dtype))
+        self.bias = Param(np.zeros(num_features, dtype))
         self.running_mean = asarray(np.zeros(num_features, dtype))
         self.running_var = asarray(np.ones(num_features, dtype))
         self.num_batches_tracked = asarray(np.array(0))

@@ -131,6 +131,13 @@ def test_mixed_devices_raise_from_an_op():
         sv.ops.linear_forward(gpu, np.zeros((2, 2), "float32"))
 
 
+def test_backward_wants_dy_where_y_is():
+    """A dy of the right shape and dtype, on the other device."""
+    _, cache = relu_forward(np.zeros(4, "float32"))
+    with pytest.raises(TypeError, match="relu_backward: dy lives on the GPU, y on the CPU"):
+        sv.ops.relu_backward(FakeGpuArray(), cache)
+
+
 def test_complex_arrays_take_the_reference_on_any_engine():
     with sv.using("numba"):
         assert backend.engine_of(np.zeros(1)) == "numba"

@@ -67,15 +67,15 @@ def _per_channel(vector, x):
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
     """y, cache, (running_mean, running_var): the formulas at the top of this file.
 
-    The inputs stay as they are: the new running statistics are returned, the layer stores them.
+    The inputs stay as they are: the new running statistics are returned, the layer stores them. In
+    evaluation they are the given ones.
     """
     axes = (0, *range(2, x.ndim))
     if training:
         M = x.size // x.shape[1]
         mean = x.mean(axis=axes)  # (C,)
-        var = ((x - _per_channel(mean, x)) ** 2).mean(
-            axis=axes
-        )  # (C,); x.var() is not complex-safe
+        squares = (x - _per_channel(mean, x)) ** 2  # x.var() would not be complex-safe
+        var = squares.mean(axis=axes)  # (C,)
         running_mean = (1 - momentum) * running_mean + momentum * mean
         running_var = (1 - momentum) * running_var + momentum * (var * (M / (M - 1)))
     else:

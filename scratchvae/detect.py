@@ -1,0 +1,38 @@
+"""Can an engine run here, and if not, why? Asked by `use`, answered in one sentence."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+
+def gpu_problem() -> str | None:
+    """Why the GPU cannot be used, in one sentence; None when CuPy just computed something on it."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed: pip install 'scratchvae[cuda13]' (or 'scratchvae[cuda12]')"
+    except Exception as error:  # a broken CUDA install fails in many ways, all of them at import
+        return f"CuPy does not import ({type(error).__name__}: {error})"
+    if not cupy.cuda.is_available():
+        return f"CuPy {cupy.__version__} is installed, but finds no CUDA device (see nvidia-smi)"
+    try:
+        ones = cupy.ones((2, 2), "float32")
+        kernel = cupy.RawKernel('extern "C" __global__ void twice(float* x) { *x *= 2; }', "twice")
+        product = ones @ ones
+        kernel((1,), (1,), (product,))
+        if float(product[0, 0]) != 4.0:
+            return f"CuPy {cupy.__version__} computes 2 * (1 + 1) as {float(product[0, 0])}"
+    except Exception as error:  # driver, toolkit or memory: the message is all there is to say
+        return f"a GPU is visible, but a first kernel failed ({type(error).__name__}: {error})"
+    return None
+
+
+@functools.cache
+def numba_problem() -> str | None:
+    """Why Numba cannot be used, in one sentence; None when it imports."""
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:  # not there, or not made for this NumPy
+        return f"Numba does not import ({error}): pip install -U numba"
+    return None
