@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
@@ -55,8 +55,8 @@ def test_threads_do_not_share_scratch_memory():
             thread.start()
         for thread in threads:
             thread.join()
-    for a, b in zip(alone, together, strict=True):
-        assert_array_equal(a, b)
+    for a, b in zip(alone, together, strict=True):  # BLAS may cut its sums differently, no more
+        assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
 def test_a_large_image_leaves_no_large_buffer_behind():

@@ -298,6 +298,13 @@ def test_build_errors(name, options, message):
         sv.models.build(name, **options)
 
 
+def test_weights_are_not_what_the_caller_draws_from_the_same_seed():
+    bound = 784**-0.5
+    drawn = np.random.default_rng(0).uniform(-bound, bound, 1000)
+    weights = sv.models.build("mlp", seed=0, dtype="float64").flat_value[:1000]
+    assert abs(np.corrcoef(drawn, weights)[0, 1]) < 0.2
+
+
 def test_seeds():
     a, b, c = (sv.models.build("mlp", seed=seed).flat_value for seed in (0, 0, 1))
     assert_array_equal(a, b)

@@ -47,7 +47,9 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
             f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
     _check_options(**options)
-    return MODELS[name](rng=np.random.default_rng(seed), dtype=dtype, **options)
+    # A stream of its own: default_rng(seed) is what callers draw their images and noise from, and
+    # weights must not be made of the same bits.
+    return MODELS[name](rng=np.random.default_rng([seed, 2]), dtype=dtype, **options)
 
 
 def _check_options(latent_dim: Any = 1, image_shape: Any = (1, 1, 1), kl_weight: Any = 1.0) -> None:
