@@ -80,6 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ops", nargs="*", help="only these (default: all)")
     wanted = parser.parse_args().ops
+    known = {name.split()[0] for name in CASES} | {"adam"}
+    if unknown := sorted(set(wanted) - known):
+        parser.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     print(machine())
     print(f"{'case':26} {'pass':9} {'reference':>10} {'numba':>8} {'ratio':>6}")
     for name in [*CASES, "adam"]:

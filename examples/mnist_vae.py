@@ -30,26 +30,33 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--model", choices=["mlp", "conv", "ae"], default="mlp", help="which one")
+    parser.add_argument(
+        "--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train"
+    )
     parser.add_argument("--epochs", type=positive(int), default=10, help="passes over the data")
     parser.add_argument("--batch-size", type=positive(int), default=128, help="images in a step")
     parser.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate")
     parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the run")
     parser.add_argument(
         "--dataset", choices=["mnist", "fashion-mnist", "glyphs"], default="mnist", help="pictures"
     )
-    parser.add_argument("--data-dir", help="folder with the four IDX files")
     parser.add_argument(
-        "--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="who computes"
+        "--data-dir", help="folder with the four IDX files, looked into and nowhere else"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["auto", "numpy", "numba", "cuda"],
+        default="auto",
+        help="compute engine",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"), help="folder for results")
     args = parser.parse_args()
     if args.seed < 0:
-        parser.error("argument --seed: must be 0 or more")
+        parser.error(f"argument --seed: must be 0 or more, got {args.seed}")
     if not 0 <= args.beta < float("inf"):
-        parser.error("argument --beta: must be a number, 0 or more")
+        parser.error(f"argument --beta: must be a number, 0 or more, got {args.beta}")
     if args.model == "ae" and args.beta != 1:
         parser.error("argument --beta: the autoencoder has no KL term to weight")
     return args
@@ -62,7 +69,8 @@ def main() -> None:
         engine = sv.use(args.engine)
         data = load_or_glyphs(args.dataset, args.data_dir)
         args.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.out / "metrics.json", b"{}\n")  # a full disk is better known now
+        write_atomically(args.out / ".probe", b"")  # an unwritable folder is better known now
+        (args.out / ".probe").unlink()
     except (OSError, ValueError, RuntimeError) as problem:
         stop(problem)
 
@@ -137,7 +145,7 @@ def main() -> None:
         if neg_elbo is None
         else f"test -ELBO {neg_elbo:.2f} nats per image"
     )
-    print(f"{result}; pictures, weights and metrics are in {args.out}")
+    print(f"{result} ({data.name}); pictures, weights and metrics are in {args.out}")
 
 
 def stop(problem: object) -> NoReturn:
@@ -146,18 +154,20 @@ def stop(problem: object) -> NoReturn:
 
 
 def in_words(losses: sv.ops.Losses) -> str:
-    return f"{losses.total:7.2f} (recon {losses.reconstruction:6.2f}, KL {losses.kl:5.2f})"
+    parts = f" (recon {losses.reconstruction:6.2f}, KL {losses.kl:5.2f})" if losses.kl else ""
+    return f"{losses.total:7.2f}{parts}"
 
 
-def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a number of this kind above zero."""
 
-    def number(text: str) -> float:
+    def parse(text: str) -> float:
         if not 0 < (value := kind(text)) < float("inf"):
             raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
         return value
 
-    return number
+    parse.__name__ = kind.__name__  # argparse says "invalid int value"
+    return parse
 
 
 if __name__ == "__main__":

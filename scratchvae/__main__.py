@@ -11,14 +11,17 @@ from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 def kernels() -> str:
     """A table of every accelerated function and what serves it on each engine."""
     rows: list[tuple[str, ...]] = [("function", *ENGINES)]
-    for op, functions in REGISTRY.items():
+    for op, functions in sorted(REGISTRY.items()):
         for name in functions:
             served = [find_kernel(engine, op, name) for engine in ENGINES]
             rows.append((name, *(_where(kernel) for kernel in served)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))
-    lines += ["", "reference: the body in scratchvae/ops/<op>.py, on NumPy or CuPy arrays"]
+    lines += [
+        "",
+        "reference: the body in scratchvae/ops/<op>.py or optim.py, on NumPy or CuPy arrays",
+    ]
     if problem := numba_problem():
         lines.append(f"numba cannot run here: {problem}")
     if problem := gpu_problem():

@@ -93,7 +93,7 @@ def manifold(model: Any, path: str | os.PathLike[str], size: int = 20) -> None:
 
     quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
     codes = np.array([(a, b) for b in reversed(quantiles) for a in quantiles], model.dtype)
-    image_grid(model.generate(asarray(codes)), path, size, model.data_range, zoom=1, gap=0)
+    image_grid(model.generate(asarray(codes)), path, size, model.data_range, zoom=2, gap=0)
 
 
 def loss_curves(
@@ -106,14 +106,17 @@ def loss_curves(
     history : sequence of dict
         One per epoch: train_total, train_reconstruction, train_kl and the same with test_.
     """
+    epochs = np.arange(1, len(history) + 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    epochs = np.arange(1, len(history) + 1)
-    for axes, part in zip(figure.subplots(1, 3), ("total", "reconstruction", "kl"), strict=True):
+    has_kl = any(epoch["test_kl"] for epoch in history)  # an autoencoder has none
+    parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
+    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         for split, style in (("train", "o--"), ("test", "o-")):
             axes.plot(epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split)
         axes.set_title("KL" if part == "kl" else part, fontsize=10)
         axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel(unit)

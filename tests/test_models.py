@@ -66,7 +66,7 @@ def test_parameter_counts(name, count):
 
 
 def test_parameter_counts_of_the_conv_documents_table():
-    """Seed 004's rows, its fc3 corrected."""
+    """The rows of the tutorial it follows, fc3 corrected."""
     sizes = {}
     for parameter, p in sv.models.build("conv").parameters().items():
         layer = parameter.partition(".")[0]

@@ -37,7 +37,7 @@ def test_pictures_of_a_model(tmp_path, name):
     plots.manifold(model, tmp_path / "manifold.png", size=4)
     assert pixels(tmp_path / "reconstructions.png").shape == (3 * 59, 3 * (4 * 29 + 1))
     assert pixels(tmp_path / "interpolation.png").shape == (3 * 59, 3 * (5 * 29 + 1))
-    assert pixels(tmp_path / "manifold.png").shape == (4 * 28, 4 * 28)
+    assert pixels(tmp_path / "manifold.png").shape == (4 * 56, 4 * 56)
     top = pixels(tmp_path / "reconstructions.png")[3:87:3, 3:87:3]
     assert np.abs(top - 255 * x[0, 0]).max() <= 0.51
 

@@ -8,6 +8,7 @@ from . import jit
 def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
     number = value.dtype.type  # float32 numbers for float32 arrays: Python's floats would widen all
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    # m_hat / (sqrt(v_hat) + eps) with the corrections taken out of the loop
     step_size = lr / (1 - beta1**step)
     root = 1 / math.sqrt(1 - beta2**step)
     scalars = (beta1, 1 - beta1, beta2, 1 - beta2, step_size, root, eps, shrink, decay)

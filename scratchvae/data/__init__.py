@@ -84,6 +84,5 @@ def load_or_glyphs(
     try:
         return load(dataset, data_dir)
     except DataNotFound as error:
-        print(error, file=sys.stderr)
-        print("Going on with the embedded glyphs: digits drawn from fonts.", file=sys.stderr)
+        print(f"Going on with digits drawn from fonts (glyphs): {error}", file=sys.stderr)
         return load_glyphs()

@@ -7,7 +7,7 @@
 It codes and decodes, but it is no generative model: nothing says where its codes lie, so nobody
 knows which z to decode. In `mlp` the encoder gives a distribution, the KL term pulls it towards
 N(0, I), and the decoder's error counts as a likelihood in nats; the layers are the same.
-Source: seed 003 of the project. For 28 x 28 images and 20 latent dimensions: 644,804 parameters.
+For 28 x 28 images and 20 latent dimensions: 644,804 parameters.
 """
 
 from __future__ import annotations

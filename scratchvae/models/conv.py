@@ -5,8 +5,8 @@
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> fc2 -> ReLU -> fc3 -> ReLU -> reshape -> deconv1 -> ReLU -> deconv2 -> logits
 
-Source: seed 004 of the project, whose table gives fc3 64 parameters too many: 256 x 3136 weights
-and 3136 biases are 805,952. For 28 x 28 images and 20 latent dimensions: 1,691,369 parameters.
+For 28 x 28 images and 20 latent dimensions: 1,691,369 parameters. (The tutorial it follows lists
+fc3 with 64 too many: 256 x 3136 weights and 3136 biases are 805,952.)
 """
 
 from __future__ import annotations

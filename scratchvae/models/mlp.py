@@ -4,9 +4,9 @@
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> fc2 -> ReLU -> fc3 -> logits
 
-Source: seed 003 of the project, after Kingma & Welling, "Auto-Encoding Variational Bayes"
-(arXiv:1312.6114), appendix C, who have tanh and 500 hidden units where ReLU and 400 are usual
-today. For 28 x 28 images and 20 latent dimensions: 652,824 parameters.
+Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C, who have
+tanh and 500 hidden units where ReLU and 400 are usual today.
+For 28 x 28 images and 20 latent dimensions: 652,824 parameters.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@
     y, cache = conv2d_forward(x, w, b, stride, padding)
     dx, dw, db = conv2d_backward(dy, cache)
 
+`@accelerated` stands between caller and code: it has the op's `_arguments` function check and
+complete what the caller gave, runs the body or the kernel that stands in for it, and wraps the
+cache so that backward meets the same engine again. `conv2d_forward.reference` is the body, whatever
+engine is on.
+
 Ops are pure: they never change their inputs, own no randomness, and keep the dtype they are given
 (float32 or float64; complex128 for complex-step differentiation). A cache refers to the arrays of
 its forward, so leave x, w and y as they are until backward has run. Names and argument order follow

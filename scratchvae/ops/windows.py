@@ -4,7 +4,7 @@
                  cells[n,c,i,j,u,v] = x[n, c, i*SH + u, j*SW + v]
 
     add_windows  cells (N, C, OH, OW, KH, KW)  ->  x (N, C, H, W)
-                 x[n,c,h,w] = sum of cells[n,c,i,j,u,v] over all i*SH + u = h and j*SW + v = w
+                 x[n,c,h,k] = sum of cells[n,c,i,j,u,v] over all i*SH + u = h and j*SW + v = k
 
 The second is the transpose (the adjoint) of the first:
 
