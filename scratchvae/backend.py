@@ -200,9 +200,7 @@ def accelerated(
     functools.update_wrapper(call, body)
     call.reference = reference
     if arguments is not None:
-        call.__wrapped__ = (
-            arguments  # help() and inspect show the caller's signature, not the body's
-        )
+        call.__wrapped__ = arguments  # help() shows the signature that callers see
     REGISTRY.setdefault(op, {})[body.__name__] = call
     return call
 

@@ -14,7 +14,7 @@ settings.register_profile(
     "scratchvae",
     deadline=None,
     max_examples=25,
-    suppress_health_check=list(HealthCheck),  # most are about time, and the machines are shared
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # CI draws the same examples every time: a red run is then news about the code, not about luck.
 settings.register_profile("ci", settings.get_profile("scratchvae"), derandomize=True)

@@ -1,7 +1,9 @@
 """Rectified linear unit, element by element.
 
-y  = max(x, 0)
-dx = dy where y > 0, else 0          (the slope at the kink x = 0 is taken as 0)
+    y  = max(x, 0)
+    dx = dy where y > 0, else 0
+
+At the kink x = 0 the slope is taken as 0.
 """
 
 from ..backend import accelerated, array_module

@@ -1,7 +1,9 @@
 """Hyperbolic tangent, element by element.
 
-y  = tanh(x)
-dx = dy (1 - y^2)
+    y  = tanh(x)
+    dx = dy (1 - y^2)
+
+The slope is written with y: what forward computed needs no second tanh.
 """
 
 from ..backend import accelerated, array_module

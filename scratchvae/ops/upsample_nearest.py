@@ -1,9 +1,11 @@
 """Nearest-neighbour upsampling: every pixel becomes a block of SH x SW.
 
-y[n,c,h,w]  = x[n, c, floor(h / SH), floor(w / SW)]
-dx[n,c,i,j] = sum of dy over the block of pixel (i,j)
+    y[n,c,h,k]  = x[n, c, floor(h / SH), floor(k / SW)]
+    dx[n,c,i,j] = sum of dy over the block of pixel (i,j)
 
-x (N, C, H, W)  ->  y (N, C, H SH, W SW)
+    x (N, C, H, W)  ->  y (N, C, H SH, W SW)
+
+It has no weights: a copy forward, a sum backward.
 """
 
 from itertools import product
