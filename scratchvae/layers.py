@@ -251,3 +251,13 @@ class Reparameterize(Module):
 
     def backward(self, dz: Any) -> tuple[Any, Any]:
         return ops.reparameterize_backward(dz, self._kept())
+
+
+class MeanLogvar(Module):
+    """Mean and log-variance of each image's values. See ops/mean_logvar.py."""
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(ops.mean_logvar_forward(x), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return ops.mean_logvar_backward(dy, self._kept())

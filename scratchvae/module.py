@@ -1,7 +1,7 @@
 """Param and Module: where weights and gradients live, and how they are found and named.
 
 A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what
-it computes; see layers.py and models/ for that.
+it computes; see layers.py and models/ for that. Sequential is a Module that is a row of others.
 """
 
 from __future__ import annotations
@@ -183,3 +183,25 @@ class Module:
     def eval(self) -> Module:
         """Evaluation mode: running statistics."""
         return self.train(False)
+
+
+class Sequential(Module):
+    """Layers in a row, each fed by the one before; they are called 0, 1, ... as in torch.nn."""
+
+    def __init__(self, *layers: Any) -> None:
+        self.layers = layers
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        for layer in self.layers:
+            x = layer.forward(x, keep)
+        return x
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        """dx. With need_dx=False the first layer, which must know this argument, computes none."""
+        first, *others = self.layers
+        for layer in reversed(others):
+            dy = layer.backward(dy)
+        return first.backward(dy) if need_dx else first.backward(dy, need_dx=False)

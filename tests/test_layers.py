@@ -29,6 +29,7 @@ MAKE = {
     "LeakyReLU": (lambda rng: layers.LeakyReLU(0.2), (2, 3)),
     "Sigmoid": (lambda rng: layers.Sigmoid(), (2, 3)),
     "Tanh": (lambda rng: layers.Tanh(), (2, 3)),
+    "MeanLogvar": (lambda rng: layers.MeanLogvar(), (2, 3)),
 }
 every_layer = pytest.mark.parametrize("name", MAKE)
 

@@ -9,13 +9,27 @@ from typing import Any
 import numpy as np
 
 from .ae import AE
-from .base import BernoulliVAE, Model
+from .base import Model
+from .celeba import CelebA
 from .conv import Conv
 from .mlp import MLP
+from .skip import Skip
+from .tiny import Tiny
+from .vae import VAE, BernoulliVAE, SquaredErrorVAE
 
-MODELS: dict[str, Callable[..., Model]] = {"mlp": MLP, "conv": Conv, "ae": AE}
+MODELS: dict[str, Callable[..., Model]] = {
+    "mlp": MLP,
+    "conv": Conv,
+    "tiny": Tiny,
+    "celeba": CelebA,
+    "skip": Skip,
+    "ae": AE,
+}
 
-__all__ = ["AE", "MLP", "MODELS", "BernoulliVAE", "Conv", "Model", "build"]
+__all__ = [
+    "AE", "MLP", "MODELS", "VAE", "BernoulliVAE", "CelebA", "Conv", "Model", "Skip",
+    "SquaredErrorVAE", "Tiny", "build",
+]  # fmt: skip
 
 
 def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -> Model:
@@ -23,14 +37,15 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
 
     Parameters
     ----------
-    name : {"mlp", "conv", "ae"}
+    name : {"mlp", "conv", "tiny", "celeba", "skip", "ae"}
         See the file of that name in scratchvae/models/.
     seed : int
         Of the initial weights: same seed, same weights, in float32 up to rounding those of float64.
     dtype : {"float32", "float64"}
         Of the parameters.
     **options
-        The model's own: latent_dim, image_shape, and kl_weight where there is a KL term.
+        The model's own: image_shape; latent_dim (not `skip`, whose latent grid is as large as its
+        images are); kl_weight where there is a KL term; skips and latent (`skip` alone).
 
     Raises
     ------
@@ -52,7 +67,9 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
     return MODELS[name](rng=np.random.default_rng([seed, 2]), dtype=dtype, **options)
 
 
-def _check_options(latent_dim: Any = 1, image_shape: Any = (1, 1, 1), kl_weight: Any = 1.0) -> None:
+def _check_options(
+    latent_dim: Any = 1, image_shape: Any = (1, 1, 1), kl_weight: Any = 1.0, **_: Any
+) -> None:
     """Every size is an int above zero, and the KL weight a number."""
     if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
         raise ValueError(f"build: image_shape must be (C, H, W), got {image_shape!r}")

@@ -80,7 +80,7 @@ class AE(Model):
         self.fc1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
 
     def embed(self, x: Any) -> Any:
-        return self.encode(x, keep=False)
+        return self.encode(x)
 
     def generate(self, z: Any) -> Any:
-        return self.decode(z, keep=False)
+        return self.decode(z)

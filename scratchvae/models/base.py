@@ -1,29 +1,21 @@
 """What all models share: one flat buffer for the parameters, noise, and pictures from codes.
 
-`BernoulliVAE` adds the objective of the models with a Bernoulli decoder. The models themselves
-(mlp.py, conv.py, ae.py) hold what differs: encode, decode, forward and backward, written out.
+vae.py adds the objective of a VAE. The models themselves (mlp.py, conv.py, ...) hold what differs:
+encode, decode and backward, written out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from ..backend import array_module, asarray, is_gpu_array
-from ..layers import Reparameterize
 from ..module import Module
-from ..ops import (
-    Losses,
-    bce_backward,
-    bce_forward,
-    elbo_backward,
-    elbo_forward,
-    kl_backward,
-    kl_forward,
-    sigmoid_forward,
-)
+from ..ops import Losses
 from ..ops.checks import FLOATS
 
 
@@ -96,6 +88,11 @@ class Model(Module):
         return deepcopy(self)
 
     @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes that an image may come in."""
+        return (self.image_shape,)
+
+    @property
     def dtype(self) -> np.dtype:
         """The parameters' dtype."""
         return self.flat_value.dtype
@@ -118,16 +115,27 @@ class Model(Module):
         raise NotImplementedError
 
     def embed(self, x: Any) -> Any:
-        """The code of each image, without noise: (N, *latent_shape)."""
+        """The code of each image, without noise, in evaluation mode: (N, *latent_shape)."""
         raise NotImplementedError
 
     def generate(self, z: Any) -> Any:
-        """The image of each code: (N, *image_shape) in data_range."""
+        """The image of each code, in evaluation mode: (N, *image_shape) in data_range."""
         raise NotImplementedError
 
     def reconstruct(self, x: Any) -> Any:
-        """Each image through its code and back, without noise."""
+        """Each image through its code and back, without noise (z = mu), in evaluation mode."""
         return self.generate(self.embed(x))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode for a `with` block; afterwards each layer has the mode it had before."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def _start_loss(self, x: Any, keep: bool) -> None:
         """x is a batch of this model's images, in its data_range. A loss that keeps its caches ends
@@ -137,9 +145,9 @@ class Model(Module):
         name = f"{type(self).__name__}.loss"
         if not isinstance(x, np.ndarray) and not is_gpu_array(x):
             raise TypeError(f"{name}: x must be a NumPy or CuPy array, got {type(x).__name__}")
-        if x.shape[1:] != self.image_shape or len(x) == 0:
-            shape = ", ".join(map(str, self.image_shape))
-            raise ValueError(f"{name}: x must have shape (N, {shape}) with N > 0, got {x.shape}")
+        if x.shape[1:] not in self.input_shapes or len(x) == 0:
+            shapes = " or ".join(f"(N, {', '.join(map(str, s))})" for s in self.input_shapes)
+            raise ValueError(f"{name}: x must have shape {shapes} with N > 0, got {x.shape}")
         low, high = float(x.min()), float(x.max())
         least, most = (float(x.dtype.type(end)) for end in self.data_range)  # as x rounds them
         if not (low >= least and high <= most):  # asked this way round, NaN is refused too
@@ -148,48 +156,12 @@ class Model(Module):
             )
 
 
-class BernoulliVAE(Model):
-    """A VAE whose decoder gives the logits of one Bernoulli variable per pixel.
-
-    Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
-    """
-
-    def __init__(self, kl_weight: float = 1.0) -> None:
-        self.kl_weight = kl_weight
-        self.sample = Reparameterize()
-
-    def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
-        """mu, logvar of q(z|x): (N, *latent_shape) each."""
-        raise NotImplementedError
-
-    def decode(self, z: Any, keep: bool = False) -> Any:
-        """The logits of p(x|z): (N, *image_shape)."""
-        raise NotImplementedError
-
-    def forward(self, x: Any, eps: Any, keep: bool = False) -> tuple[Any, Any, Any]:
-        """logits, mu, logvar: encode x, draw z with the noise eps, decode it."""
-        mu, logvar = self.encode(x, keep)
-        z = self.sample.forward(mu, logvar, eps, keep)
-        return self.decode(z, keep), mu, logvar
-
-    def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
-        self._start_loss(x, keep)
-        logits, mu, logvar = self.forward(x, eps, keep)
-        reconstruction, bce_cache = bce_forward(logits, x)  # (N,) nats
-        kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
-        losses, elbo_cache = elbo_forward(reconstruction, kl, self.kl_weight)
-        return self._keep((losses, (bce_cache, kl_cache, elbo_cache)), keep)
-
-    def loss_backward(self) -> tuple[Any, Any, Any]:
-        """dlogits, and the gradients that reach mu and logvar straight from the KL term."""
-        bce_cache, kl_cache, elbo_cache = self._kept()
-        dreconstruction, dkl = elbo_backward(1.0, elbo_cache)
-        dmu_kl, dlogvar_kl = kl_backward(dkl, kl_cache)
-        dlogits = bce_backward(dreconstruction, bce_cache)
-        return dlogits, dmu_kl, dlogvar_kl
-
-    def embed(self, x: Any) -> Any:
-        return self.encode(x, keep=False)[0]
-
-    def generate(self, z: Any) -> Any:
-        return sigmoid_forward(self.decode(z, keep=False))[0]
+def grid(model: str, image_shape: tuple[int, ...], factor: int) -> tuple[int, int]:
+    """Height and width after `factor` has been divided out of an image (C, H, W); ValueError if it
+    does not go in: what the decoder multiplies by `factor` again would have another size."""
+    _, H, W = image_shape
+    if H % factor or W % factor:
+        raise ValueError(
+            f"{model}: image height and width must be multiples of {factor}, got {H} x {W}"
+        )
+    return H // factor, W // factor

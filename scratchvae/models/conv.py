@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..layers import Conv2d, ConvTranspose2d, Linear, ReLU
-from .base import BernoulliVAE
+from .base import grid
+from .vae import BernoulliVAE
 
 
 class Conv(BernoulliVAE):
@@ -32,13 +33,10 @@ class Conv(BernoulliVAE):
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
-        C, H, W = image_shape
-        if H % 4 or W % 4 or min(H, W) < 4:
-            raise ValueError(f"Conv: image height and width must be multiples of 4, got {H} x {W}")
         super().__init__(kl_weight)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
-        self.grid = (64, H // 4, W // 4)  # what conv2 leaves and deconv1 starts from
-        flat = prod(self.grid)
+        self.grid = (64, *grid("Conv", image_shape, 4))  # what conv2 leaves and deconv1 starts from
+        C, flat = image_shape[0], prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
         self.conv1, self.relu1 = Conv2d(C, 32, 4, stride=2, padding=1, **made), ReLU()
         self.conv2, self.relu2 = Conv2d(32, 64, 4, stride=2, padding=1, **made), ReLU()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Linear, ReLU
-from .base import BernoulliVAE
+from .vae import BernoulliVAE
 
 
 class MLP(BernoulliVAE):

@@ -33,6 +33,7 @@ from .kl import kl_backward, kl_forward, kl_naive
 from .leaky_relu import leaky_relu_backward, leaky_relu_forward
 from .linear import linear_backward, linear_forward, linear_naive
 from .max_pool2d import max_pool2d_backward, max_pool2d_forward, max_pool2d_naive
+from .mean_logvar import mean_logvar_backward, mean_logvar_forward, mean_logvar_naive
 from .mse import mse_backward, mse_forward, mse_naive
 from .relu import relu_backward, relu_forward
 from .reparameterize import reparameterize_backward, reparameterize_forward

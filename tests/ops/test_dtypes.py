@@ -20,6 +20,7 @@ CASES = {
     "leaky_relu": ([MATRIX], ()),
     "sigmoid": ([MATRIX], ()),
     "tanh": ([MATRIX], ()),
+    "mean_logvar": ([MATRIX], ()),
     "reparameterize": ([MATRIX, MATRIX, MATRIX], ()),
     "bce": ([MATRIX, MATRIX], ()),
     "mse": ([MATRIX, MATRIX], ()),

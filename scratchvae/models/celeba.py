@@ -1,0 +1,94 @@
+"""A deeper convolutional VAE for colour images: five blocks down, five blocks up.
+
+    encoder   x -> 5 x [Conv2d -> BatchNorm2d -> LeakyReLU] -> flatten -> h
+              h -> fc_mu -> mu,   h -> fc_logvar -> logvar
+    sample    z = mu + exp(logvar / 2) eps
+    decoder   z -> decoder_input -> reshape -> 5 x [ConvTranspose2d -> BatchNorm2d -> LeakyReLU]
+              the last block with Tanh in place of LeakyReLU: images lie in [-1, 1]
+    loss      mean squared error + 0.00025 KL
+
+Every convolution has a 3 x 3 kernel and halves or doubles height and width. For 64 x 64 images and
+128 latent dimensions: 3,928,329 parameters, the 33 rows of `scratchvae summary celeba`.
+
+The ten biases before a batch norm do nothing: it subtracts the mean, and with it any constant. They
+are kept because the document has them; their gradients are zero but for rounding.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..layers import BatchNorm2d, Conv2d, ConvTranspose2d, LeakyReLU, Linear, Tanh
+from ..module import Module, Sequential
+from .base import grid
+from .vae import SquaredErrorVAE
+
+CHANNELS = (32, 64, 128, 256, 512)
+
+
+class CelebA(SquaredErrorVAE):
+    """Convolutional VAE with batch normalisation. Height and width are multiples of 32."""
+
+    data_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        latent_dim: int = 128,
+        image_shape: tuple[int, int, int] = (3, 64, 64),
+        kl_weight: float = 0.00025,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(kl_weight)
+        self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
+        self.grid = (CHANNELS[-1], *grid("CelebA", image_shape, 32))  # between the two halves
+        channels, flat = (image_shape[0], *CHANNELS), prod(self.grid)
+        made = {"rng": rng, "dtype": dtype}
+
+        encoder: list[Module] = []
+        decoder: list[Module] = []
+        for a, b in pairwise(channels):
+            conv = Conv2d(a, b, 3, stride=2, padding=1, **made)
+            encoder.append(Sequential(conv, BatchNorm2d(b, dtype=dtype), LeakyReLU(0.01)))
+        for a, b in pairwise(reversed(channels)):
+            deconv = ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1, **made)
+            last = len(decoder) == len(CHANNELS) - 1
+            activation = Tanh() if last else LeakyReLU(0.01)
+            decoder.append(Sequential(deconv, BatchNorm2d(b, dtype=dtype), activation))
+
+        self.encoder = Sequential(*encoder)
+        self.fc_mu = Linear(flat, latent_dim, **made)
+        self.fc_logvar = Linear(flat, latent_dim, **made)
+        self.decoder_input = Linear(latent_dim, flat, **made)
+        self.decoder = Sequential(*decoder)
+        self.to(dtype)
+
+    def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
+        h = self.encoder.forward(x, keep)  # (N, 512, H/32, W/32)
+        h = h.reshape(len(h), -1)  # (N, 512*H/32*W/32)
+        return self.fc_mu.forward(h, keep), self.fc_logvar.forward(h, keep)  # (N, latent_dim) each
+
+    def decode(self, z: Any, keep: bool = False) -> Any:
+        h = self.decoder_input.forward(z, keep)  # (N, 512*H/32*W/32)
+        h = h.reshape(len(h), *self.grid)  # (N, 512, H/32, W/32)
+        return self.decoder.forward(h, keep)  # (N, C, H, W), the image
+
+    def backward(self) -> None:
+        """decode, sample and encode above, read from the last line to the first."""
+        dimage, dmu_kl, dlogvar_kl = self.loss_backward()
+
+        dh = self.decoder.backward(dimage)
+        dh = dh.reshape(len(dh), -1)
+        dz = self.decoder_input.backward(dh)
+
+        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        dmu_z, dlogvar_z = self.sample.backward(dz)
+        dh = self.fc_mu.backward(dmu_kl + dmu_z) + self.fc_logvar.backward(dlogvar_kl + dlogvar_z)
+
+        dh = dh.reshape(len(dh), *self.grid)
+        self.encoder.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)

@@ -1,0 +1,101 @@
+"""The objective of a VAE, in the two forms that the models have.
+
+    total = reconstruction + kl_weight KL(q(z|x) || N(0, I)),    mean over the batch
+
+`BernoulliVAE`      reconstruction is the cross-entropy, summed over the pixels: nats per image
+`SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: no nats; what its
+                    kl_weight amounts to on other scales says scratchvae/loss_scales.py
+
+The KL term is in nats per image, summed over the latent dimensions, in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..layers import Reparameterize
+from ..ops import (
+    Losses,
+    bce_backward,
+    bce_forward,
+    elbo_backward,
+    elbo_forward,
+    kl_backward,
+    kl_forward,
+    mse_backward,
+    mse_forward,
+    sigmoid_forward,
+)
+from .base import Model
+
+
+class VAE(Model):
+    """Encoder, noise, decoder, and the two terms of the loss. Its children say which error they
+    measure, and write encode, decode and backward."""
+
+    error_forward: Any  # (decoder's output, x) -> (N,), cache
+    error_backward: Any
+
+    def __init__(self, kl_weight: float) -> None:
+        self.kl_weight = kl_weight
+        self.sample = Reparameterize()
+
+    def encode(self, x: Any, keep: bool = False) -> tuple[Any, ...]:
+        """mu, logvar of q(z|x): (N, *latent_shape) each."""
+        raise NotImplementedError
+
+    def decode(self, z: Any, keep: bool = False) -> Any:
+        """What the error is measured on: (N, *image_shape)."""
+        raise NotImplementedError
+
+    def forward(self, x: Any, eps: Any, keep: bool = False) -> tuple[Any, Any, Any]:
+        """The decoder's output, mu, logvar: encode x, draw z with the noise eps, decode it."""
+        mu, logvar = self.encode(x, keep)
+        z = self.sample.forward(mu, logvar, eps, keep)
+        return self.decode(z, keep), mu, logvar
+
+    def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
+        self._start_loss(x, keep)
+        output, mu, logvar = self.forward(x, eps, keep)
+        reconstruction, error_cache = self.error_forward(output, x)  # (N,)
+        kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
+        losses, elbo_cache = elbo_forward(reconstruction, kl, self.kl_weight)
+        return self._keep((losses, (error_cache, kl_cache, elbo_cache)), keep)
+
+    def loss_backward(self) -> tuple[Any, Any, Any]:
+        """doutput, and the gradients that reach mu and logvar straight from the KL term."""
+        error_cache, kl_cache, elbo_cache = self._kept()
+        dreconstruction, dkl = elbo_backward(1.0, elbo_cache)
+        dmu_kl, dlogvar_kl = kl_backward(dkl, kl_cache)
+        doutput = self.error_backward(dreconstruction, error_cache)
+        return doutput, dmu_kl, dlogvar_kl
+
+    def embed(self, x: Any) -> Any:
+        with self.evaluating():
+            return self.encode(x)[0]
+
+
+class BernoulliVAE(VAE):
+    """A VAE whose decoder gives the logits of one Bernoulli variable per pixel.
+
+    Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
+    """
+
+    error_forward, error_backward = staticmethod(bce_forward), staticmethod(bce_backward)
+
+    def generate(self, z: Any) -> Any:
+        with self.evaluating():
+            return sigmoid_forward(self.decode(z))[0]
+
+
+class SquaredErrorVAE(VAE):
+    """A VAE whose decoder gives the image itself, judged by its mean squared error.
+
+    Its objective is that of a Gaussian decoder, up to a factor and a constant.
+    """
+
+    error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
+
+    def generate(self, z: Any) -> Any:
+        with self.evaluating():
+            return self.decode(z)

@@ -1,0 +1,94 @@
+"""`build`: what it refuses, and that seeds mean something."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import scratchvae as sv
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("vgg", {}, "build: unknown model 'vgg'; there are mlp, conv, tiny, celeba, skip, ae"),
+        ("mlp", {"dtype": "float16"}, "build: dtype must be 'float32' or 'float64', got 'float16'"),
+        (
+            "ae",
+            {"kl_weight": 1.0},
+            "build: model 'ae' has no option kl_weight; it has latent_dim, image",
+        ),
+        (
+            "skip",
+            {"latent_dim": 3},
+            "build: model 'skip' has no option latent_dim; it has image_shape, skips, latent, kl_w",
+        ),
+        ("mlp", {"latent_dim": 0}, "build: latent_dim must be an int of at least 1, got 0"),
+        ("conv", {"latent_dim": "2"}, "build: latent_dim must be an int of at least 1, got '2'"),
+        (
+            "mlp",
+            {"image_shape": (28, 28)},
+            r"build: image_shape must be \(C, H, W\), got \(28, 28\)",
+        ),
+        (
+            "mlp",
+            {"image_shape": (1, 0, 28)},
+            "build: image_shape must be an int of at least 1, got 0",
+        ),
+        (
+            "mlp",
+            {"kl_weight": float("nan")},
+            "build: kl_weight must be a number of at least 0, got nan",
+        ),
+    ],
+)
+def test_errors(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        sv.models.build(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "message"),
+    [
+        ("conv", (1, 28, 30), "Conv: image height and width must be multiples of 4, got 28 x 30"),
+        ("celeba", (3, 48, 64), "CelebA: image height and width must be multiples of 32, got 48 x"),
+        ("skip", (3, 64, 96), "Skip: image height and width must be multiples of 64, got 64 x 96"),
+        ("tiny", (1, 32, 32), r"Tiny: image_shape must be \(1, 28, 28\), .* got \(1, 32, 32\)"),
+        ("tiny", (3, 28, 28), r"Tiny: image_shape must be \(1, 28, 28\), .* got \(3, 28, 28\)"),
+    ],
+)
+def test_image_sizes_that_a_structure_does_not_admit(name, image_shape, message):
+    with pytest.raises(ValueError, match=message):
+        sv.models.build(name, image_shape=image_shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape"),
+    [
+        ("mlp", (2, 3, 5)),
+        ("conv", (3, 4, 12)),
+        ("celeba", (1, 32, 96)),
+        ("celeba", (32, 32, 32)),
+        ("skip", (1, 64, 128)),
+    ],
+)
+def test_image_sizes_that_it_does(name, image_shape):
+    model = sv.models.build(name, image_shape=image_shape)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(*model.data_range, (2, *image_shape)).astype("float32")
+    model.loss(x, model.noise(2, rng))
+    model.backward()
+    assert model.generate(model.embed(x)).shape == x.shape
+    assert np.isfinite(model.flat_grad).all()
+
+
+def test_weights_are_not_what_the_caller_draws_from_the_same_seed():
+    bound = 784**-0.5
+    drawn = np.random.default_rng(0).uniform(-bound, bound, 1000)
+    weights = sv.models.build("mlp", seed=0, dtype="float64").flat_value[:1000]
+    assert abs(np.corrcoef(drawn, weights)[0, 1]) < 0.2
+
+
+def test_seeds():
+    a, b, c = (sv.models.build("mlp", seed=seed).flat_value for seed in (0, 0, 1))
+    assert_array_equal(a, b)
+    assert (a != c).mean() > 0.99

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import scratchvae as sv
+from scratchvae.gradcheck import check_model
+
+
+def small(dtype="float64", n=4):
+    model = sv.models.build("celeba", latent_dim=4, image_shape=(3, 32, 32), dtype=dtype)
+    rng = np.random.default_rng(0)
+    return model, rng.uniform(-1, 1, (n, 3, 32, 32)).astype(dtype), model.noise(n, rng)
+
+
+def test_gradients_in_evaluation_mode(engine):
+    """Running statistics are constants there: to differentiate them as in training would show."""
+    model, x, eps = small()
+    model.loss(x, eps, keep=False)  # running statistics that are not 0 and 1
+    assert max(check_model(model.eval(), x, eps, samples=1).values()) <= 1e-10
+
+
+def test_biases_before_a_batch_norm_have_no_gradient():
+    model, x, eps = small()
+    errors = check_model(model, x, eps, samples=0)
+    idle = {f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)}
+    assert all(errors[name] == 0 for name in idle)
+    model.loss(x, eps)
+    model.backward()
+    for name, p in model.parameters().items():
+        assert (abs(p.grad).max() <= 1e-12 * abs(model.flat_grad).max()) == (name in idle)
+
+
+def test_a_gradient_lost_is_not_taken_for_one_that_is_zero():
+    model, x, eps = small()
+    model.fc_mu._add = lambda dx, dw, db: dx  # a layer that forgets its gradients
+    errors = check_model(model, x, eps, samples=0)
+    assert errors["fc_mu.weight"] > 1e-3 and errors["fc_mu.bias"] > 1e-3
+
+
+def test_training_moves_the_running_statistics_and_evaluation_uses_them():
+    model, x, eps = small("float32")
+    before = model.state_dict()
+    model.loss(x, eps)
+    after = model.state_dict()
+    assert after["encoder.0.1.num_batches_tracked"] == 1
+    assert np.abs(after["encoder.0.1.running_mean"] - before["encoder.0.1.running_mean"]).max() > 0
+    model.eval()
+    model.loss(x, eps, keep=False)
+    for name, array in model.state_dict().items():
+        assert_array_equal(array, after[name])
+    together = model.reconstruct(x)
+    alone = np.concatenate([model.reconstruct(x[i : i + 1]) for i in range(len(x))])
+    assert_allclose(together, alone, atol=1e-5)  # in evaluation an image knows no neighbours
+
+
+def test_one_image_of_the_smallest_size_cannot_train():
+    """Its deepest maps have one value per channel, which has no variance."""
+    model, x, eps = small("float32", n=1)
+    with pytest.raises(ValueError, match="batch_norm_forward: training needs more than one value"):
+        model.loss(x, eps)
+    model.eval().loss(x, eps, keep=False)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import scratchvae as sv
+from scratchvae.gradcheck import check_model
+
+OPTIONS = [(skips, latent) for skips in ("all", "deep", "none") for latent in ("scalar", "learned")]
+every_option = pytest.mark.parametrize(("skips", "latent"), OPTIONS)
+
+
+@pytest.fixture
+def few_channels(monkeypatch):
+    """The same structure in little: its gradients are checked in a second."""
+    monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
+
+
+def small(skips="all", latent="scalar", n=2, dtype="float64"):
+    model = sv.models.build(
+        "skip", image_shape=(1, 64, 64), skips=skips, latent=latent, dtype=dtype
+    )
+    rng = np.random.default_rng(0)
+    return model, rng.random((n, 1, 64, 64)).astype(dtype), model.noise(n, rng)
+
+
+@every_option
+def test_gradients(few_channels, skips, latent):
+    model, x, eps = small(skips, latent)
+    assert max(check_model(model, x, eps, samples=0).values()) <= 1e-10
+
+
+@pytest.mark.parametrize("latent", ["scalar", "learned"])
+def test_gradients_where_the_latent_grid_has_several_places(few_channels, latent):
+    """A scalar mu is shared by all of them: its gradient is a sum over the grid."""
+    shape, options = (2, 64, 128), {"latent": latent, "kl_weight": 1.0}
+    model = sv.models.build("skip", image_shape=shape, dtype="float64", **options)
+    rng = np.random.default_rng(0)
+    x, eps = rng.random((2, *shape)), model.noise(2, rng)
+    assert eps.shape == (2, 6, 1, 2)
+    assert max(check_model(model, x, eps).values()) <= 1e-10
+
+
+@every_option
+def test_which_skips_there_are(skips, latent):
+    model, x, _ = small(skips, latent)
+    mu, logvar, maps = model.encode(x)
+    shape = (2,) if latent == "scalar" else (2, 256, 1, 1)
+    assert mu.shape == logvar.shape == shape
+    sizes = [m if m is None else m.shape[1:] for m in maps]
+    deep = [(256, 2, 2), (128, 4, 4), (64, 8, 8), (32, 16, 16), (16, 32, 32)]
+    assert sizes == {"all": [*deep, (1, 64, 64)], "deep": [*deep, None], "none": [None] * 6}[skips]
+
+
+def test_scalars_are_the_images_own():
+    """Over the whole batch, as in the document, a code would depend on its neighbours."""
+    model, x, _ = small()
+    mu, logvar, _ = model.encode(x)
+    for i in range(2):
+        alone = model.encode(x[i : i + 1])
+        assert_allclose([mu[i], logvar[i]], [alone[0][0], alone[1][0]], rtol=1e-9)
+    h = x
+    for stage in model.encoder:
+        h = stage.forward(h, keep=False)
+    h = h.max(axis=(2, 3))  # 2 x 2 -> 1 x 1
+    assert_allclose(mu, h.mean(axis=1))
+    assert_allclose(np.exp(logvar), h.var(axis=1) + 1e-6)
+
+
+def test_skips_are_added():
+    """With weights that pass everything on, x comes out on top of what comes from below."""
+    model, x, _ = small()
+    last = model.decoder[-1]
+    identity = np.zeros((1, 1, 3, 3))
+    identity[0, 0, 1, 1] = 1
+    for conv in (last.conv1, last.conv2):
+        conv.weight, conv.bias = identity, np.zeros(1)
+    h = np.random.default_rng(1).standard_normal((2, 16, 32, 32))
+    assert_allclose(last.forward(h, x, keep=False) - last.forward(h, None, keep=False), x)
+
+
+def test_sampling_says_where_its_skips_come_from():
+    model, x, z = small()
+    nothing, crossed = model.generate(z), model.generate(z, skips_from=x)
+    assert np.abs(crossed - nothing).max() > 1e-3
+    assert_array_equal(crossed, model.generate(z, skips_from=x))
+    assert_allclose(model.generate(model.embed(x), skips_from=x), model.reconstruct(x))
+    model, x, z = small("none")
+    assert_array_equal(model.generate(z), model.generate(z, skips_from=x))
+
+
+def test_leak_tells_a_picture_past_z_from_one_through_z():
+    """Two models made by hand: one whose picture is its skip alone, one that sees only z."""
+    model, x, noise = small("all")
+    for p in model.decoder[-1].up.parameters().values():
+        p.value = np.zeros(p.value.shape)  # nothing comes from below
+    leak = model.leak(x, noise)
+    assert leak.change == 0 and leak.reconstruction == leak.with_noise_for_z > 0
+
+    model, x, noise = small("none")
+    leak = model.leak(x, 100 * noise)
+    assert leak.change > 0 and leak.with_noise_for_z != leak.reconstruction
+    own, other = model.reconstruct(x), model.generate(100 * noise)
+    assert_allclose(
+        leak, [((own - x) ** 2).mean(), ((other - x) ** 2).mean(), ((own - other) ** 2).mean()]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"skips": "some"}, "Skip: skips must be 'all', 'deep' or 'none', got 'some'"),
+        ({"latent": "vector"}, "Skip: latent must be 'scalar' or 'learned', got 'vector'"),
+    ],
+)
+def test_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        sv.models.build("skip", **options)
