@@ -1,4 +1,4 @@
-"""The command line: `scratchvae kernels`, `scratchvae --version`."""
+"""The command line: `scratchvae kernels`, `scratchvae summary MODEL`, `scratchvae --version`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 
 from . import __version__, ops, optim  # noqa: F401  (importing them fills the registry)
 from .backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
+from .models import MODELS, build
+from .summary import summary
 
 
 def kernels() -> str:
@@ -43,8 +45,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"scratchvae {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("kernels", help="show which function serves each op on each engine")
-    parser.parse_args(arguments)
-    print(kernels())
+    table = commands.add_parser(
+        "summary",
+        help="show a model's layers, their outputs, parameters and memory",
+        description="Show a model's layers, their outputs, parameters and memory.",
+        epilog="Example: scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
+    )
+    table.add_argument("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
+    table.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")
+    table.add_argument(
+        "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
+    )
+    table.add_argument("--skips", metavar="all|deep|none", help="of `skip`: which there are")
+    table.add_argument("--latent", metavar="scalar|learned", help="of `skip`: what mu, logvar are")
+    args = parser.parse_args(arguments)
+    if args.command == "kernels":
+        print(kernels())
+        return 0
+    options = {
+        name: getattr(args, name) for name in ("latent_dim", "image_shape", "skips", "latent")
+    }
+    try:
+        print(summary(build(args.model, **{k: v for k, v in options.items() if v is not None})))
+    except (ValueError, MemoryError) as problem:
+        table.error(str(problem))
     return 0
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {
     "__main__": 8,
     "plots": 7,
+    "summary": 7,
     "train": 7,
     "gradcheck": 7,
     "checkpoint": 7,
@@ -28,6 +29,7 @@ FLOOR = {
     "ops": 2,
     "backend": 1,
     "detect": 0,
+    "loss_scales": 0,
     "data": 0,
 }
 FILES = sorted((ROOT / "scratchvae").rglob("*.py"))

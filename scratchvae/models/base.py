@@ -106,6 +106,10 @@ class Model(Module):
         dtype: Any = "float32" if self.dtype == "float32" else "float64"
         return asarray(rng.standard_normal((n, *self.latent_shape), dtype))
 
+    def forward(self, x: Any, eps: Any, keep: bool = False) -> Any:
+        """x through encoder, sampling with the noise eps, and decoder."""
+        raise NotImplementedError
+
     def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
         """The objective at x with the noise eps; keeps the caches for one backward."""
         raise NotImplementedError

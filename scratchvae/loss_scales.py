@@ -1,0 +1,102 @@
+"""One objective, many spellings: what a KL weight means beside a sum, a mean, or a likelihood.
+
+For a squared error over images of P elements (P = C H W), these have the same minimum:
+
+    mean    1/P SSE            + w KL               w the KL weight beside a mean squared error
+    sum         SSE            + w P KL             multiplied by P
+    beta    SSE / (2 sigma^2)  + beta KL            divided by 2 sigma^2: -log p(x|z), less its
+                                                    constant, for a Gaussian decoder of deviation
+                                                    sigma; beta = w P / (2 sigma^2)
+
+KL is in nats per image, summed over the latent dimensions, in all of them; all are means over the
+batch. With beta = 1 the objective is the -ELBO, so a KL weight can be read as a choice of sigma. A
+cross-entropy is in nats without any sigma: its beta is the weight beside the sum.
+
+Gradients are those of one spelling times P, or 1 / (2 sigma^2): SGD notices, Adam hardly does.
+Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-VAE" (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+
+class Scales(NamedTuple):
+    """The same objective on every scale; see `loss_scales`."""
+
+    elements: int
+    mean: float
+    sum: float
+    beta: float
+    sigma: float
+
+    def neg_elbo(self, mean_squared_error: float, kl: float) -> float:
+        """-ELBO in nats per image (for continuous x, so it may be below zero) of a Gaussian decoder
+        of deviation sigma; beta plays no part in it."""
+        variance = self.sigma**2
+        constant = math.log(2 * math.pi * variance) / 2
+        return self.elements * (mean_squared_error / (2 * variance) + constant) + kl
+
+
+def loss_scales(
+    elements: int,
+    *,
+    mean: float | None = None,
+    sum: float | None = None,
+    beta: float | None = None,
+    sigma: float | None = None,
+) -> Scales:
+    """Translate a KL weight from one scale to all others.
+
+    Parameters
+    ----------
+    elements : int
+        Of an image: C * H * W.
+    mean, sum : float, optional
+        The KL weight beside the mean, or beside the sum of the squared error; not both.
+    beta : float, optional
+        The KL weight beside -log p(x|z) of a Gaussian decoder.
+    sigma : float, optional
+        That decoder's standard deviation. By default 1, or what follows from the two weights where
+        beta is given as well as mean or sum.
+
+    Returns
+    -------
+    Scales
+        elements, mean, sum, beta, sigma.
+
+    Raises
+    ------
+    ValueError
+        If too little or too much is given, or a number is not above zero.
+
+    Examples
+    --------
+    >>> round(loss_scales(3 * 64 * 64, mean=0.00025).beta, 9)
+    1.536
+    >>> round(loss_scales(3 * 64 * 64, mean=0.00025, beta=1).sigma, 4)
+    1.2394
+    """
+    all_scales = {"elements": elements, "mean": mean, "sum": sum, "beta": beta, "sigma": sigma}
+    given = {name: number for name, number in all_scales.items() if number is not None}
+    for name, number in given.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"loss_scales: {name} must be a number above 0, got {number}")
+    weights = given.keys() & {"mean", "sum", "beta"}
+    alone, pair = len(weights) == 1, len(weights) == 2 and beta is not None and sigma is None
+    if not (alone or pair):
+        raise ValueError(
+            "loss_scales: give one of mean, sum and beta, with a sigma or without; or mean or sum "
+            f"with beta, and sigma follows; got {', '.join(given)}"
+        )
+    if mean is not None:
+        sum = mean * elements
+    if sum is not None and beta is not None:
+        sigma = math.sqrt(sum / (2 * beta))
+    elif sigma is None:
+        sigma = 1.0
+    if sum is None:
+        assert beta is not None
+        sum = 2 * sigma**2 * beta
+    return Scales(elements, sum / elements, sum, sum / (2 * sigma**2), sigma)

@@ -1,0 +1,150 @@
+"""`scratchvae summary`, against the tables that the models' documents print."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import scratchvae as sv
+from scratchvae.__main__ import main
+from scratchvae.summary import rows, summary
+
+CELEBA = """\
+            Conv2d-1           [-1, 32, 32, 32]             896
+       BatchNorm2d-2           [-1, 32, 32, 32]              64
+         LeakyReLU-3           [-1, 32, 32, 32]               0
+            Conv2d-4           [-1, 64, 16, 16]          18,496
+       BatchNorm2d-5           [-1, 64, 16, 16]             128
+         LeakyReLU-6           [-1, 64, 16, 16]               0
+            Conv2d-7            [-1, 128, 8, 8]          73,856
+       BatchNorm2d-8            [-1, 128, 8, 8]             256
+         LeakyReLU-9            [-1, 128, 8, 8]               0
+           Conv2d-10            [-1, 256, 4, 4]         295,168
+      BatchNorm2d-11            [-1, 256, 4, 4]             512
+        LeakyReLU-12            [-1, 256, 4, 4]               0
+           Conv2d-13            [-1, 512, 2, 2]       1,180,160
+      BatchNorm2d-14            [-1, 512, 2, 2]           1,024
+        LeakyReLU-15            [-1, 512, 2, 2]               0
+           Linear-16                  [-1, 128]         262,272
+           Linear-17                  [-1, 128]         262,272
+           Linear-18                 [-1, 2048]         264,192
+  ConvTranspose2d-19            [-1, 256, 4, 4]       1,179,904
+      BatchNorm2d-20            [-1, 256, 4, 4]             512
+        LeakyReLU-21            [-1, 256, 4, 4]               0
+  ConvTranspose2d-22            [-1, 128, 8, 8]         295,040
+      BatchNorm2d-23            [-1, 128, 8, 8]             256
+        LeakyReLU-24            [-1, 128, 8, 8]               0
+  ConvTranspose2d-25           [-1, 64, 16, 16]          73,792
+      BatchNorm2d-26           [-1, 64, 16, 16]             128
+        LeakyReLU-27           [-1, 64, 16, 16]               0
+  ConvTranspose2d-28           [-1, 32, 32, 32]          18,464
+      BatchNorm2d-29           [-1, 32, 32, 32]              64
+        LeakyReLU-30           [-1, 32, 32, 32]               0
+  ConvTranspose2d-31            [-1, 3, 64, 64]             867
+      BatchNorm2d-32            [-1, 3, 64, 64]               6
+             Tanh-33            [-1, 3, 64, 64]               0
+================================================================
+Total params: 3,928,329
+Trainable params: 3,928,329
+Non-trainable params: 0
+----------------------------------------------------------------
+Input size (MB): 0.05
+Forward/backward pass size (MB): 3.16
+Params size (MB): 14.99
+Estimated Total Size (MB): 18.19
+----------------------------------------------------------------
+"""
+
+
+def test_celeba_prints_the_documents_table(capsys):
+    """33 rows, 3,928,329 parameters, four sizes in MB: seed 001 of the source documents."""
+    assert main(["summary", "celeba"]) == 0
+    heading, body = capsys.readouterr().out.split("=" * 64 + "\n", 1)
+    assert heading.split() == ["-" * 64, "Layer", "(type)", "Output", "Shape", "Param", "#"]
+    assert body == CELEBA
+
+
+def test_the_parameter_rows_of_the_tiny_document():
+    """As it lists them, but for deconv1, where it repeats conv2's 4,640."""
+    latent = 7
+    table = rows(sv.models.build("tiny", latent_dim=latent))
+    assert [row.parameters for row in table if row.layer != "ReLU"] == [
+        160, 4_640, 0, *[32 * 4 * 4 * latent] * 3, 4_624, 145, 0,
+    ]  # fmt: skip
+    assert [row.output_shape for row in table if row.layer != "ReLU"] == [
+        (16, 14, 14), (32, 7, 7), (32, 4, 4), (latent,), (latent,), (512,),
+        (16, 7, 7), (1, 14, 14), (1, 28, 28),
+    ]  # fmt: skip
+
+
+def test_the_parameter_rows_of_the_conv_document():
+    """As it lists them, but for fc3, where it has 64 too many."""
+    table = [row for row in rows(sv.models.build("conv")) if row.layer != "ReLU"]
+    assert [row.parameters for row in table] == [
+        544, 32_832, 803_072, 5_140, 5_140, 5_376, 805_952, 32_800, 513,
+    ]  # fmt: skip
+    assert sum(row.parameters for row in table[:5]) == 846_728
+    assert sum(row.parameters for row in table[5:]) == 844_641
+
+
+@pytest.mark.parametrize("name", sv.models.MODELS)
+def test_every_parameter_is_in_a_row(name):
+    model = sv.models.build(name)
+    table = rows(model)
+    assert sum(row.parameters for row in table) == model.flat_value.size
+    assert f"Total params: {model.flat_value.size:,}\n" in summary(model)
+    lines = summary(model).splitlines()
+    heading, body = lines[1], lines[3 : 3 + len(table)]
+    assert {len(line) for line in body} == {len(heading)}, "columns stand straight"
+
+
+def test_skip_has_the_sizes_of_its_document():
+    """H, H/2 ... H/64 down, and up again."""
+    table = rows(sv.models.build("skip", image_shape=(3, 128, 192)))
+    pools = [row.output_shape for row in table if row.layer == "MaxPool2d"]
+    ups = [row.output_shape for row in table if row.layer == "ConvTranspose2d"]
+    sizes = [(16, 2), (32, 4), (64, 8), (128, 16), (256, 32), (256, 64)]
+    assert pools == [(C, 128 // f, 192 // f) for C, f in sizes]
+    sizes = [(256, 32), (128, 16), (64, 8), (32, 4), (16, 2), (3, 1)]
+    assert ups == [(C, 128 // f, 192 // f) for C, f in sizes]
+
+
+def test_options(capsys):
+    main(["summary", "celeba", "--latent-dim", "3", "--image-shape", "1", "32", "32"])
+    out = capsys.readouterr().out
+    assert "Linear-17                    [-1, 3]           1,539" in out
+    assert "Input size (MB): 0.00\n" in out
+    main(["summary", "skip", "--skips", "none", "--latent", "learned"])
+    assert "Total params: 3,865,275\n" in capsys.readouterr().out
+
+
+def test_the_model_is_as_it_was_before():
+    model = sv.models.build("celeba", image_shape=(1, 32, 32), dtype="float64")
+    before, x = model.state_dict(), np.zeros((2, 1, 32, 32))
+    eps = model.noise(2, np.random.default_rng(0))
+    model.loss(x, eps)
+    summary(model)
+    model.backward()  # the caches are those of the loss
+    assert model.training and "forward" not in vars(model.fc_mu)
+    for name, array in model.state_dict().items():
+        if "running" not in name and "tracked" not in name:  # those belong to the loss
+            assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vgg"], "argument MODEL: invalid choice: 'vgg' (choose from "),
+        (["skip", "--latent-dim", "3"], "build: model 'skip' has no option latent_dim; it has "),
+        (["tiny", "--image-shape", "1", "32", "32"], "Tiny: image_shape must be (1, 28, 28), "),
+        (["conv", "--image-shape", "1", "30", "32"], "must be multiples of 4, got 30 x 32"),
+        (["mlp", "--latent-dim", "0"], "build: latent_dim must be an int of at least 1, got 0"),
+        (["mlp", "--image-shape", "1", "x", "1"], "argument --image-shape: invalid int value: 'x'"),
+        (["skip", "--skips", "some"], "Skip: skips must be 'all', 'deep' or 'none', got 'some'"),
+        (["mlp", "--image-shape", "9", "999999", "999999"], "Unable to allocate"),
+    ],
+)
+def test_errors_are_one_line_after_the_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["summary", *arguments])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
