@@ -23,7 +23,7 @@ import scratchvae as sv
 from scratchvae import plots
 from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.data import WeightedMean, batches, load_or_glyphs
-from scratchvae.train import evaluate, random_streams, train_step
+from scratchvae.train import evaluate_sampled as evaluate, random_streams, train_step
 
 
 def options() -> argparse.Namespace:
@@ -31,7 +31,7 @@ def options() -> argparse.Namespace:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        "--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train"
+        "--model", choices=["mlp", "conv", "tiny", "ae"], default="mlp", help="model to train"
     )
     parser.add_argument("--epochs", type=positive(int), default=10, help="passes over the data")
     parser.add_argument("--batch-size", type=positive(int), default=128, help="images in a step")

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 from . import checkpoint, data, gradcheck, layers, models, ops, optim, train
 from .backend import asarray, asnumpy, use, using
-from .loss_scales import loss_scales
+from .scales import loss_scales
 
 __all__ = [
     "asarray",

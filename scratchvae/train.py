@@ -1,11 +1,12 @@
-"""One training step, one evaluation, and the random numbers for both. The loop is the reader's:
-see examples/mnist_vae.py."""
+"""One training step, one epoch of them, two ways to evaluate, and the random numbers for all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .backend import asarray
 from .data import WeightedMean, batches
@@ -36,10 +37,35 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
     return losses
 
 
-def evaluate(
-    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 500
+def train_epoch(
+    model: Model,
+    optimizer: Optimizer,
+    images: np.ndarray,
+    batch_size: int,
+    shuffle_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+    title: str = "epoch",
 ) -> Losses:
-    """The losses per image over a whole data set, one noise sample each, in evaluation mode.
+    """Train on every image once, in random order, under a progress bar called `title`.
+
+    Returns
+    -------
+    Losses
+        Means over the epoch, in which the weights still changed: floats.
+    """
+    mean = WeightedMean[Losses]()
+    steps = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
+    count = -(-len(images) // batch_size)
+    for x in tqdm(steps, title, total=count, leave=False, disable=None):
+        eps = model.noise(len(x), noise_rng)
+        mean.add(train_step(model, optimizer, asarray(x), eps), len(x))
+    return mean.mean()
+
+
+def evaluate_sampled(
+    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 128
+) -> Losses:
+    """The losses per image over a whole data set, one sample z ~ q(z|x) each, in evaluation mode.
 
     Parameters
     ----------
@@ -50,17 +76,33 @@ def evaluate(
     Returns
     -------
     Losses
-        Floats. For a Bernoulli VAE in nats per image, and reconstruction + kl is the -ELBO.
+        Floats. For a Bernoulli VAE in nats per image, and reconstruction + kl estimates the -ELBO.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        mean = WeightedMean[Losses]()
+    return _evaluate(model, images, batch_size, lambda n: model.noise(n, rng))
+
+
+def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 128) -> Losses:
+    """As `evaluate_sampled`, but at z = mu, without noise.
+
+    The reconstruction term is smaller than the sampled one, and what is added up here bounds no
+    likelihood: do not call it an ELBO, and do not put it in one column with sampled numbers.
+    """
+
+
+    def no_noise(n: int) -> Any:
+        return asarray(np.zeros((n, *model.latent_shape), model.dtype))
+
+    return _evaluate(model, images, batch_size, no_noise)
+
+
+def _evaluate(
+    model: Model, images: np.ndarray, batch_size: int, noise: Callable[[int], Any]
+) -> Losses:
+    mean = WeightedMean[Losses]()
+    with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
-            mean.add(model.loss(asarray(x), model.noise(len(x), rng), keep=False), len(x))
-        return mean.mean()
-    finally:
-        model.train(was_training)
+            mean.add(model.loss(asarray(x), noise(len(x)), keep=False), len(x))
+    return mean.mean()
 
 
 def random_streams(seed: int, count: int) -> list[np.random.Generator]:

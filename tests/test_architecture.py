@@ -29,7 +29,7 @@ FLOOR = {
     "ops": 2,
     "backend": 1,
     "detect": 0,
-    "loss_scales": 0,
+    "scales": 0,
     "data": 0,
 }
 FILES = sorted((ROOT / "scratchvae").rglob("*.py"))

@@ -4,7 +4,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.data import batches
-from scratchvae.train import evaluate, random_streams, train_step
+from scratchvae.train import (
+    evaluate_deterministic,
+    evaluate_sampled,
+    random_streams,
+    train_epoch,
+    train_step,
+)
 
 
 @pytest.fixture
@@ -29,9 +35,9 @@ def trained(name, images, seed, steps=20):
     return model, losses
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv", "ae"])
-def test_training_lowers_the_loss(engine, images, name):
-    _, losses = trained(name, images, seed=0)
+@pytest.mark.parametrize(("name", "steps"), [("mlp", 20), ("conv", 20), ("tiny", 100), ("ae", 20)])
+def test_training_lowers_the_loss(engine, images, name, steps):
+    _, losses = trained(name, images, 0, steps)
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
 
 
@@ -58,19 +64,54 @@ def test_evaluate_weights_every_image_alike(images):
     model = sv.models.build("ae", dtype="float64")
     x = next(batches(images, 70, dtype="float64"))
     expected = ((model.reconstruct(x) - x) ** 2).sum() / 70
-    losses = evaluate(model, images, np.random.default_rng(0), batch_size=32)
-    assert losses == (pytest.approx(expected), pytest.approx(expected), 0)
-    assert all(type(part) is float for part in losses)
+    for losses in (
+        evaluate_sampled(model, images, np.random.default_rng(0), batch_size=32),
+        evaluate_deterministic(model, images, batch_size=32),
+    ):
+        assert losses == (pytest.approx(expected), pytest.approx(expected), 0)
+        assert all(type(part) is float for part in losses)
+
+
+def test_deterministic_is_z_equal_mu_and_sampled_is_not(images):
+    model, x = sv.models.build("mlp", dtype="float64"), next(batches(images, 70, dtype="float64"))
+    image, kl = model.reconstruct(x), evaluate_sampled(model, images, np.random.default_rng(0)).kl
+    expected = -(x * np.log(image) + (1 - x) * np.log(1 - image)).sum() / 70
+    losses = evaluate_deterministic(model, images, batch_size=32)
+    assert losses == pytest.approx((expected + kl, expected, kl))
+    sampled = [evaluate_sampled(model, images, np.random.default_rng(s)).total for s in range(3)]
+    assert len({losses.total, *sampled}) == 4 and min(sampled) > losses.total
+
+
+def test_an_epoch_is_its_steps(images):
+    """Every image once, the last and smaller batch with its own weight."""
+    a, b = (sv.models.build("mlp", dtype="float64") for _ in range(2))
+    losses = train_epoch(a, sv.optim.SGD(a, 0.01), images, 32, *random_streams(5, 2))
+    optimizer, (shuffle, noise), sums = sv.optim.SGD(b, 0.01), random_streams(5, 2), np.zeros(3)
+    for x in batches(images, 32, shuffle, dtype="float64"):
+        sums += len(x) * np.array(train_step(b, optimizer, x, b.noise(len(x), noise)))
+    assert losses == pytest.approx(tuple(sums / 70))
+    assert_array_equal(a.flat_value, b.flat_value)
+
+
+def test_evaluation_uses_running_statistics_and_moves_none():
+    model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), "uint8")
+    state = model.state_dict()
+    one_by_one, together = (evaluate_deterministic(model, images, size) for size in (1, 5))
+    assert one_by_one == pytest.approx(together, rel=1e-5)
+    evaluate_sampled(model, images, np.random.default_rng(0))
+    for name, array in model.state_dict().items():
+        assert_array_equal(array, state[name])
 
 
 def test_evaluate_repeats_itself_and_restores_the_mode(images):
     model = sv.models.build("mlp")
     before = model.flat_value.copy()
-    a, b = (evaluate(model, images, np.random.default_rng(3)) for _ in range(2))
+    a, b = (evaluate_sampled(model, images, np.random.default_rng(3)) for _ in range(2))
     assert a == b and model.training
     assert_array_equal(model.flat_value, before)
     model.eval()
-    evaluate(model, images, np.random.default_rng(3))
+    evaluate_sampled(model, images, np.random.default_rng(3))
     assert not model.training
     with pytest.raises(RuntimeError, match="no cache"):
         model.backward()

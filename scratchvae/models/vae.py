@@ -4,7 +4,7 @@
 
 `BernoulliVAE`      reconstruction is the cross-entropy, summed over the pixels: nats per image
 `SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: no nats; what its
-                    kl_weight amounts to on other scales says scratchvae/loss_scales.py
+                    kl_weight amounts to on other scales says scratchvae/scales.py
 
 The KL term is in nats per image, summed over the latent dimensions, in both.
 """
