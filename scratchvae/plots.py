@@ -42,21 +42,52 @@ def image_grid(
     gap : int
         Pixels (before zooming) between images and around the grid.
     """
+    sheet = _sheet("image_grid", images, columns, data_range, gap)
+    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(path)
+
+
+def _sheet(
+    name: str, images: Any, columns: int, data_range: tuple[float, float], gap: int
+) -> np.ndarray:
+    """All images on one sheet, (height, width, C) uint8."""
     pixels = to_uint8(images, data_range)
     N, C, H, W = pixels.shape
     if C not in (1, 3):
-        raise ValueError(f"image_grid: images must have 1 or 3 channels, got shape {pixels.shape}")
+        raise ValueError(f"{name}: images must have 1 or 3 channels, got shape {pixels.shape}")
     rows = -(-N // columns)
     sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap, C), 64, "uint8")
     for i, image in enumerate(pixels):
         top, left = (gap + (i // columns) * (H + gap)), (gap + (i % columns) * (W + gap))
         sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
-    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    Image.fromarray(sheet[..., 0] if C == 1 else sheet).save(path)
+    return sheet
+
+
+def labelled_rows(
+    rows: dict[str, Any], path: str | os.PathLike[str], data_range: tuple[float, float] = (0.0, 1.0)
+) -> None:
+    """Write one row of images under each label to a PNG.
+
+    Parameters
+    ----------
+    rows : dict of str to array (N, C, H, W), C 1 or 3
+        The same number of images in each.
+    """
+    sheets = [_sheet("labelled_rows", a, len(a), data_range, gap=1) for a in rows.values()]
+    height, width = sheets[0].shape[:2]
+    inches = 9 * height / width + 0.25
+    figure = Figure(figsize=(9, inches * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for ax, label, sheet in zip(axes, rows, sheets, strict=True):
+        ax.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
+        ax.set_title(label, loc="left", fontsize=9)
+        ax.axis("off")
+    figure.savefig(path, dpi=160)
 
 
 def reconstructions(model: Any, x: Any, path: str | os.PathLike[str]) -> None:
-    """The images x in a row, over their reconstructions (without noise)."""
+    """The images x in a row, over their reconstructions at z = mu, without noise."""
     pictures = np.concatenate([asnumpy(x), asnumpy(model.reconstruct(x))])
     image_grid(pictures, path, columns=len(x), data_range=model.data_range)
 
@@ -99,7 +130,7 @@ def manifold(model: Any, path: str | os.PathLike[str], size: int = 20) -> None:
 def loss_curves(
     history: Sequence[dict[str, float]], path: str | os.PathLike[str], unit: str = "nats per image"
 ) -> None:
-    """Training and test losses by epoch, reconstruction and KL apart.
+    """Training and test losses by epoch, each with a sampled z, reconstruction and KL apart.
 
     Parameters
     ----------
@@ -109,12 +140,13 @@ def loss_curves(
     epochs = np.arange(1, len(history) + 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    has_kl = any(epoch["test_kl"] for epoch in history)  # an autoencoder has none
+    has_kl = any(epoch["test_kl"] for epoch in history)  # an autoencoder has none, and no sampling
     parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
+    note = ", sampled z" if has_kl else ""
     for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         for split, style in (("train", "o--"), ("test", "o-")):
-            axes.plot(epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split)
-        axes.set_title("KL" if part == "kl" else part, fontsize=10)
+            axes.plot(epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note)
+        axes.set_title("KL, nats per image" if part == "kl" else part, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -84,8 +84,9 @@ def evaluate_sampled(
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 128) -> Losses:
     """As `evaluate_sampled`, but at z = mu, without noise.
 
-    The reconstruction term is smaller than the sampled one, and what is added up here bounds no
-    likelihood: do not call it an ELBO, and do not put it in one column with sampled numbers.
+    The KL term pays for a code that is known to within sigma, and here the decoder gets an exact
+    one: the sum bounds no likelihood. Do not call it an ELBO, or put it beside sampled numbers; see
+    docs/elbo.md.
     """
 
 

@@ -69,16 +69,20 @@ def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
     assert (metrics["dataset"], metrics["model"], metrics["epochs"]) == ("mnist", model, 2)
     assert (metrics["seed"], metrics["engine"]) == (3, "numpy")
     assert metrics["seconds"] > 0 and len(metrics["history"]) == 2
-    total = metrics["test_reconstruction"] + metrics["test_kl"]
     first, last = (epoch["test_total"] for epoch in metrics["history"])
-    assert total == pytest.approx(last, rel=1e-6) and last < first
     last_line = done.stdout.splitlines()[-1]
+    deterministic = metrics["test_deterministic"]
     if model == "ae":
-        assert metrics["test_neg_elbo"] is None and metrics["test_kl"] == 0
-        assert last_line.startswith(f"test squared error {total:.2f} per image")
+        assert metrics["test_neg_elbo"] is None is metrics["test_sampled"]
+        assert deterministic["reconstruction"] == pytest.approx(last) and last < first
+        assert last_line.startswith(f"test squared error {last:.2f} per image")
     else:
-        assert metrics["test_neg_elbo"] == pytest.approx(total)
-        assert last_line.startswith(f"test -ELBO {total:.2f} nats per image")
+        sampled = metrics["test_sampled"]
+        assert metrics["test_neg_elbo"] == sampled["reconstruction"] + sampled["kl"]
+        assert metrics["test_neg_elbo"] == pytest.approx(last, rel=1e-6) and last < first
+        assert deterministic["kl"] == pytest.approx(sampled["kl"])
+        assert deterministic["reconstruction"] != sampled["reconstruction"]
+        assert last_line.startswith(f"test -ELBO {last:.2f} nats per image, sampled z")
     assert last_line.endswith(f"are in {out}")
 
     weights = load_file(out / "weights.safetensors")
@@ -103,7 +107,7 @@ def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
     arguments = ["--beta", "4", "--epochs", "1", "--data-dir", str(data_dir), "--engine", "numpy"]
     assert run(tmp_path, *arguments).returncode == 0
     metrics = json.loads((tmp_path / "runs/mnist/metrics.json").read_text())
-    recon, kl = metrics["test_reconstruction"], metrics["test_kl"]
+    recon, kl = metrics["test_sampled"]["reconstruction"], metrics["test_sampled"]["kl"]
     assert metrics["test_neg_elbo"] == pytest.approx(recon + kl)
     assert metrics["history"][0]["test_total"] == pytest.approx(recon + 4 * kl, rel=1e-6)
 
@@ -123,8 +127,8 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
         (["--epochs", "0"], "argument --epochs: must be above 0, got 0"),
         (["--lr", "nan"], "argument --lr: must be above 0, got nan"),
         (["--batch-size", "x"], "argument --batch-size: "),
-        (["--beta", "-1"], "argument --beta: must be a number, 0 or more"),
-        (["--seed", "-1"], "argument --seed: must be 0 or more"),
+        (["--beta", "-1"], "argument --beta: must be 0 or more, got -1"),
+        (["--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
         (["--model", "ae", "--beta", "2"], "argument --beta: the autoencoder has no KL term"),
         (["--data-dir", "nowhere"], "mnist is not in nowhere: there is no such folder"),
         (["--engine", "cuda"], "CuPy"),

@@ -26,6 +26,8 @@ from .base import Model
 class AE(Model):
     """Fully connected autoencoder with one hidden layer of 400 on each side."""
 
+    loss_unit = "squared error per image"
+
     def __init__(
         self,
         latent_dim: int = 20,

@@ -35,6 +35,7 @@ class Model(Module):
     image_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
+    loss_unit: str  # of the reconstruction term, for people to read
     _flat_value: Any
     _flat_grad: Any
 

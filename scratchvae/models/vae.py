@@ -81,6 +81,7 @@ class BernoulliVAE(VAE):
     Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
     """
 
+    loss_unit = "nats per image"
     error_forward, error_backward = staticmethod(bce_forward), staticmethod(bce_backward)
 
     def generate(self, z: Any) -> Any:
@@ -94,6 +95,7 @@ class SquaredErrorVAE(VAE):
     Its objective is that of a Gaussian decoder, up to a factor and a constant.
     """
 
+    loss_unit = "mean squared error"
     error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
 
     def generate(self, z: Any) -> Any:

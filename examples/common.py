@@ -1,0 +1,150 @@
+"""What the examples share: their options, the training loop, and what a run leaves behind."""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NoReturn
+
+import scratchvae as sv
+from scratchvae import plots
+from scratchvae.checkpoint import save_weights, write_atomically
+from scratchvae.data import Dataset, batches
+from scratchvae.train import evaluate_deterministic, evaluate_sampled, random_streams, train_epoch
+
+START = time.perf_counter()
+
+
+def options(doc: str, out: str, epochs: int, batch_size: int, lr: float) -> argparse.ArgumentParser:
+    """The options that every example has; the first line of its docstring is its description."""
+    parser = argparse.ArgumentParser(
+        description=doc.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--epochs", type=positive(int), default=epochs, help="passes over the data")
+    add("--batch-size", type=positive(int), default=batch_size, help="images in a step")
+    add("--lr", type=positive(float), default=lr, help="the optimizer's learning rate")
+    add("--seed", type=at_least_zero(int), default=0, help="random seed of the run")
+    engines = ["auto", "numpy", "numba", "cuda"]
+    add("--engine", choices=engines, default="auto", help="compute engine")
+    add("--out", type=Path, default=Path(out), help="folder for results")
+    return parser
+
+
+def prepare(args: argparse.Namespace, load: Callable[[], Dataset]) -> Dataset:
+    """Choose the engine, load the data, make the folder: what can fail fails before training."""
+    try:
+        args.engine = sv.use(args.engine)
+        data = load()
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out / ".probe", b"")  # an unwritable folder is better known now
+        (args.out / ".probe").unlink()
+    except (OSError, ValueError, RuntimeError) as problem:
+        stop(problem)
+    return data
+
+
+def fit(
+    args: argparse.Namespace, model: sv.models.Model, optimizer: Any, data: Dataset
+) -> list[dict[str, float]]:
+    """Train, and print how it goes. Returns the losses of each epoch, all with a sampled z."""
+    print(
+        f"{type(model).__name__}: {model.flat_value.size:,} parameters, engine {args.engine}; "
+        f"{data.name}: {len(data.train_images):,} training and {len(data.test_images):,} test "
+        f"images; losses in {model.loss_unit}"
+    )
+    # One stream of random numbers for each purpose; the test noise is the same after every epoch.
+    shuffle_rng, noise_rng, _, test_rng = random_streams(args.seed, 4)
+    history = []
+    for epoch in range(1, args.epochs + 1):
+        train = train_epoch(
+            model, optimizer, data.train_images, args.batch_size, shuffle_rng, noise_rng,
+            f"epoch {epoch:2}",
+        )  # fmt: skip
+        test = evaluate_sampled(model, data.test_images, deepcopy(test_rng))
+        print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}", flush=True)
+        if not math.isfinite(train.total + test.total):
+            stop(f"the loss is {train.total} after epoch {epoch}: try a smaller --lr")
+        history.append(
+            {f"train_{name}": value for name, value in train._asdict().items()}
+            | {f"test_{name}": value for name, value in test._asdict().items()}
+        )
+    return history
+
+
+def leave(
+    args: argparse.Namespace,
+    model: sv.models.Model,
+    data: Dataset,
+    history: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Weights, numbers and pictures into the folder `args.out`; returns the numbers."""
+    facts = {name: value for name, value in vars(args).items() if name != "out"}
+    sampled = None
+    if not isinstance(model, sv.models.AE):
+        sampled = {name: history[-1][f"test_{name}"] for name in sv.ops.Losses._fields}
+    bernoulli = isinstance(model, sv.models.BernoulliVAE)
+    metrics = {
+        **facts,
+        "dataset": data.name,
+        # The -ELBO is reconstruction + KL, whatever beta weighted the KL with, and it is sampled.
+        "test_neg_elbo": sampled["reconstruction"] + sampled["kl"] if bernoulli else None,
+        "test_sampled": sampled,
+        "test_deterministic": evaluate_deterministic(model, data.test_images)._asdict(),
+        "seconds": round(time.perf_counter() - START, 1),
+        "history": history,
+    }
+    save_weights(model, args.out / "weights.safetensors", **facts)
+    write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+
+    *_, picture_rng, _ = random_streams(args.seed, 4)
+    rows = min(6, len(data.test_images) // 2)
+    x = next(batches(data.test_images[: 2 * rows], 2 * rows, data_range=model.data_range))
+    plots.loss_curves(history, args.out / "loss.png", model.loss_unit)
+    plots.reconstructions(model, sv.asarray(x[:8]), args.out / "reconstructions.png")
+    samples = model.generate(model.noise(64, picture_rng))
+    plots.image_grid(samples, args.out / "samples.png", 8, model.data_range)
+    plots.interpolation(model, sv.asarray(x), args.out / "interpolation.png")
+    if model.latent_shape == (2,):
+        plots.manifold(model, args.out / "manifold.png")
+    return metrics
+
+
+def stop(problem: object) -> NoReturn:
+    """End the program with one line on stderr and exit status 2."""
+    print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
+def in_words(losses: sv.ops.Losses) -> str:
+    """The losses in as many digits as they mean."""
+    width = "7.2f" if losses.total >= 1 else "7.5f"
+    recon = f"{losses.reconstruction:{width}}".strip()
+    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
+    return f"{losses.total:{width}}{parts}"
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """An argparse type: a number of this kind above zero."""
+    return _number(kind, lambda value: 0 < value < math.inf, "above 0")
+
+
+def at_least_zero(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """An argparse type: a number of this kind, zero or more."""
+    return _number(kind, lambda value: 0 <= value < math.inf, "0 or more")
+
+
+def _number(
+    kind: type[int] | type[float], fits: Callable[[float], bool], what: str
+) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not fits(value := kind(text)):
+            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse says "invalid int value"
+    return parse
