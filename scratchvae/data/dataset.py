@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory: grey pictures and the class each one shows.
+    """A data set in memory: pictures, and the class each one shows where there are classes.
 
     A variational autoencoder never looks at the labels. They are kept to colour the plots of the
     latent space afterwards.
@@ -16,15 +16,15 @@ class Dataset:
     Attributes
     ----------
     name : str
-        ``"mnist"``, ``"fashion-mnist"`` or ``"glyphs"``.
-    train_images, test_images : ndarray of uint8, shape (N, 28, 28)
-        Black is 0 and white is 255.
-    train_labels, test_labels : ndarray of uint8, shape (N,)
-        Classes 0 to 9.
+        ``"mnist"``, ``"fashion-mnist"``, ``"glyphs"`` or ``"faces"``.
+    train_images, test_images : ndarray of uint8, shape (N, H, W) or (N, C, H, W)
+        Grey or in colour; black is 0 and white is 255.
+    train_labels, test_labels : ndarray of uint8, shape (N,), or None
+        Classes 0 to 9, or None for a data set without classes.
     """
 
     name: str
     train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.uint8]
     test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8] | None = None
+    test_labels: NDArray[np.uint8] | None = None

@@ -152,11 +152,6 @@ def test_the_cache_is_used_and_holds_the_same(small, monkeypatch):
     assert same(load(), dataset)
 
 
-def test_the_default_cache_is_the_users(cache):
-    load_glyphs(train_count=3, test_count=2)
-    assert len(list((cache / "glyphs").glob("*.npz"))) == 1
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("VERSION", 99), ("version", lambda _: "0.0"), ("find_fonts", None)]
 )
@@ -168,78 +163,6 @@ def test_the_cache_of_another_version_is_not_read(small, monkeypatch, name, valu
     monkeypatch.setattr(glyphs, name, value)
     load()
     assert len(list(path.parent.iterdir())) == 2
-
-
-def damage(path, how):
-    content = path.read_bytes()
-    if how == "empty":
-        path.write_bytes(b"")
-    elif how == "text":
-        path.write_text("hello")
-    elif how == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif how == "flipped":
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
-    elif how == "field missing":
-        np.savez(path, train_images=np.zeros((20, 28, 28), np.uint8))
-    else:
-        dtype, size = (np.float32, 28) if how == "other dtype" else (np.uint8, 27)
-        np.savez(
-            path,
-            train_images=np.zeros((20, size, size), dtype),
-            train_labels=np.zeros(20, np.uint8),
-            test_images=np.zeros((10, size, size), dtype),
-            test_labels=np.zeros(10, np.uint8),
-        )
-
-
-@pytest.mark.parametrize(
-    "how",
-    ["empty", "text", "cut", "flipped", "field missing", "other dtype", "other shape"],
-)
-def test_a_damaged_cache_is_made_again(small, how, monkeypatch):
-    dataset, path, load = small
-    damage(path, how)
-    assert same(load(), dataset)
-    assert list(path.parent.iterdir()) == [path]
-    monkeypatch.setattr(glyphs, "draw", lambda *_: pytest.fail("not repaired"))
-    assert same(load(), dataset)
-
-
-class Intruder:
-    """Unpickling one makes a folder; a worse one would do worse."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-def test_a_cache_is_never_unpickled(small, tmp_path):
-    dataset, path, load = small
-    proof = tmp_path / "unpickled"
-    intruder = np.array([Intruder(proof)], object)
-    np.savez(path, **{field: intruder for field in FIELDS})
-    assert same(load(), dataset)
-    assert not proof.exists()
-
-
-@pytest.mark.parametrize("failing", ["mkdir", "savez", "replace"])
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, failing):
-    def refuse(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    folder = tmp_path / "cache"
-    if failing == "mkdir":
-        folder.write_text("a file where the folder should be")
-    elif failing == "savez":
-        monkeypatch.setattr(np, "savez_compressed", refuse)
-    else:
-        monkeypatch.setattr(os, "replace", refuse)
-    assert load_glyphs(train_count=5, test_count=5, cache_dir=folder).train_images.max() > 200
-    assert not folder.is_dir() or list(folder.iterdir()) == []
 
 
 def test_refuses_negative_counts():
