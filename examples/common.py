@@ -84,16 +84,14 @@ def leave(
 ) -> dict[str, Any]:
     """Weights, numbers and pictures into the folder `args.out`; returns the numbers."""
     facts = {name: value for name, value in vars(args).items() if name != "out"}
-    sampled = None
-    if not isinstance(model, sv.models.AE):
-        sampled = {name: history[-1][f"test_{name}"] for name in sv.ops.Losses._fields}
+    sampled = {name: history[-1][f"test_{name}"] for name in sv.ops.Losses._fields}
     bernoulli = isinstance(model, sv.models.BernoulliVAE)
     metrics = {
         **facts,
         "dataset": data.name,
         # The -ELBO is reconstruction + KL, whatever beta weighted the KL with, and it is sampled.
         "test_neg_elbo": sampled["reconstruction"] + sampled["kl"] if bernoulli else None,
-        "test_sampled": sampled,
+        "test_sampled": None if isinstance(model, sv.models.AE) else sampled,
         "test_deterministic": evaluate_deterministic(model, data.test_images)._asdict(),
         "seconds": round(time.perf_counter() - START, 1),
         "history": history,

@@ -145,7 +145,9 @@ def loss_curves(
     note = ", sampled z" if has_kl else ""
     for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         for split, style in (("train", "o--"), ("test", "o-")):
-            axes.plot(epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note)
+            axes.plot(
+                epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
+            )
         axes.set_title("KL, nats per image" if part == "kl" else part, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, len(history) + 0.5)

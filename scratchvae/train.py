@@ -89,7 +89,6 @@ def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 1
     docs/elbo.md.
     """
 
-
     def no_noise(n: int) -> Any:
         return asarray(np.zeros((n, *model.latent_shape), model.dtype))
 

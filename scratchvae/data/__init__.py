@@ -1,8 +1,10 @@
-"""Pictures to learn from: MNIST, Fashion-MNIST, and digits drawn on the spot.
+"""Pictures to learn from: MNIST, Fashion-MNIST, CelebA, any folder, and some drawn on the spot.
 
 In reading order: `idx` parses the file format, `mnist` finds the files (`sources` knows where they
 are on the internet, `download` fetches them), `drawing` and `glyphs` make digits when there are
-none, `batches` turns bytes into batches of floats.
+none. `folders` finds images, `decode` reads them and `pixel_cache` keeps what was read; `factors`,
+`shapes`, `portraits` and `faces` make some when there are none. `batches` turns bytes into batches
+of floats.
 """
 
 import os
@@ -10,6 +12,8 @@ import sys
 
 from .batches import WeightedMean, batches
 from .dataset import Dataset
+from .faces import load_faces
+from .folders import find_celeba, load_celeba, load_folder
 from .glyphs import load_glyphs
 from .idx import read_idx
 from .mnist import DataNotFound, find_files, load_mnist
@@ -22,13 +26,17 @@ __all__ = [
     "batches",
     "find_files",
     "load",
+    "load_celeba",
+    "load_faces",
+    "load_folder",
     "load_glyphs",
+    "load_images",
     "load_mnist",
     "load_or_glyphs",
     "read_idx",
 ]
 
-DATASETS = ("mnist", "fashion-mnist", "glyphs")
+DATASETS = ("mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER")
 
 
 def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -36,16 +44,17 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
 
     Parameters
     ----------
-    dataset : {"mnist", "fashion-mnist", "glyphs"}
-        Which one.
+    dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
+        Which one. The last is any folder of JPEG and PNG files.
     data_dir : str or path-like, optional
         Look for the files in this folder and nowhere else. By default: the folder in
-        ``$SCRATCHVAE_DATA``, then the cache, then the internet. The glyphs have no files.
+        ``$SCRATCHVAE_DATA``, then the cache, then the internet, which has no CelebA. Glyphs and
+        faces are drawn on the spot and have no files.
 
     Returns
     -------
     Dataset
-        Images (N, 28, 28) and labels (N,) for training and test, all uint8.
+        Images of uint8 for training and test: (N, 28, 28), with labels, or (N, 3, 64, 64) without.
 
     Raises
     ------
@@ -56,11 +65,36 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     DataNotFound
         If the files are nowhere on this machine and cannot be downloaded.
     """
+    if dataset.startswith("images:"):
+        return load_folder(dataset.removeprefix("images:"))
     if dataset not in DATASETS:
         raise ValueError(f"expected a dataset among {', '.join(DATASETS)}; found {dataset!r}")
     if dataset == "glyphs":
         return load_glyphs()
+    if dataset == "faces":
+        return load_faces()
+    if dataset == "celeba":
+        return load_celeba(data_dir or os.environ.get("SCRATCHVAE_DATA", "."))
     return load_mnist(dataset, data_dir)
+
+
+def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load colour images of 64 x 64: CelebA, any folder of images, or faces drawn on the spot.
+
+    Parameters
+    ----------
+    folder : str or path-like, optional
+        What holds ``img_align_celeba/`` and its list is taken for CelebA (see `load_celeba`), any
+        other for a folder of images (see `load_folder`). None: see `load_faces`.
+
+    Returns
+    -------
+    Dataset
+        Look at its `name` to know which.
+    """
+    if folder is None:
+        return load_faces()
+    return load_celeba(folder) if find_celeba(folder) else load_folder(folder)
 
 
 def load_or_glyphs(

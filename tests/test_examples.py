@@ -1,4 +1,4 @@
-"""examples/mnist_vae.py, run as a reader runs it."""
+"""The examples, run as a reader runs them."""
 
 import gzip
 import json
@@ -42,10 +42,24 @@ def data_dir(tmp_path):
     return folder
 
 
-def run(tmp_path, *arguments, warnings="error"):
+@pytest.fixture
+def image_dir(tmp_path):
+    """Forty colour images: a bright disc somewhere on a dark ground."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:70, :80]
+    for i in range(40):
+        disc = np.hypot(y - rng.uniform(20, 50), x - rng.uniform(20, 60)) < rng.uniform(8, 20)
+        pixels = np.where(disc[..., None], rng.integers(128, 256, 3), rng.integers(0, 128, 3))
+        Image.fromarray(pixels.astype("uint8")).save(folder / f"{i}.png")
+    return folder
+
+
+def run(tmp_path, *arguments, example="mnist_vae", warnings="error"):
     environment = {k: v for k, v in os.environ.items() if k != "SCRATCHVAE_DATA"}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-W", warnings, str(ROOT / "examples/mnist_vae.py"), *arguments]
+    command = [sys.executable, "-W", warnings, str(ROOT / f"examples/{example}.py"), *arguments]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
 
@@ -99,6 +113,7 @@ def test_same_seed_same_numbers(tmp_path, data_dir):
         assert run(tmp_path, "--engine", "numpy", *arguments).returncode == 0
         metrics.append(json.loads((tmp_path / out / "metrics.json").read_text()))
         metrics[-1].pop("seconds")
+        assert "out" not in metrics[-1]
     assert metrics[0] == metrics[1]
     assert metrics[0]["test_neg_elbo"] != metrics[2]["test_neg_elbo"]
 
@@ -119,6 +134,77 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
     message = done.stderr.splitlines()[-1]
     assert message.startswith("mnist_vae.py: error: the loss is ")
     assert message.endswith("after epoch 1: try a smaller --lr")
+
+
+def test_tiny(tmp_path, data_dir):
+    out = tmp_path / "out"
+    arguments = ["--data-dir", str(data_dir), "--latent-dim", "2", "--epochs", "2"]
+    done = run(tmp_path, *arguments, "--out", str(out), example="tiny_vae")
+    assert done.returncode == 0, done.stderr
+    assert "Total params: 12,641\n" in done.stdout
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert f"test -ELBO {metrics['test_neg_elbo']:.2f} nats per image" in done.stdout
+    assert set(os.listdir(out)) >= PICTURES | {"manifold.png"}
+    sv.models.build("tiny", latent_dim=2).load_state_dict(load_file(out / "weights.safetensors"))
+
+
+def test_autoencoder_vs_vae(tmp_path, data_dir):
+    out = tmp_path / "out"
+    arguments = ["--data-dir", str(data_dir), "--epochs", "1", "--out", str(out)]
+    done = run(tmp_path, *arguments, example="autoencoder_vs_vae")
+    assert done.returncode == 0, done.stderr
+    assert set(os.listdir(out)) == {"samples.png", "ae.safetensors", "mlp.safetensors"}
+    assert np.asarray(Image.open(out / "samples.png")).std() > 1
+    codes = [line for line in done.stdout.splitlines() if line.startswith("codes of the test")]
+    assert ["autoencoder" in line for line in codes] == [True, False]
+
+
+def test_celeba(tmp_path, image_dir):
+    out = tmp_path / "out"
+    arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--batch-size", "12"]
+    done = run(tmp_path, *arguments, "--out", str(out), example="celeba_vae")
+    assert done.returncode == 0, done.stderr
+    assert "images:images: 36 training and 4 test images; losses in mean squared err" in done.stdout
+    assert "KL weight 0.00025 is beta 1.536 for a decoder of unit variance\n" in done.stdout
+    metrics = json.loads((out / "metrics.json").read_text())
+    error = metrics["test_deterministic"]["reconstruction"]
+    assert f"test mean squared error {error:.5f} at z = mu (images:images)" in done.stdout
+    assert metrics["test_neg_elbo"] is None, "a squared error is no number of nats"
+    for picture in PICTURES:
+        assert np.asarray(Image.open(out / picture)).std() > 1
+    model = sv.models.build("celeba")
+    model.load_state_dict(load_file(out / "weights.safetensors"))
+    assert model.state_dict()["encoder.0.1.num_batches_tracked"] == 3
+
+
+def test_skip(tmp_path, image_dir):
+    out = tmp_path / "out"
+    arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--images", "20"]
+    done = run(tmp_path, *arguments, "--out", str(out), example="skip_vae")
+    assert done.returncode == 0, done.stderr
+    *_, a, b, c, _ = done.stdout.splitlines()
+    leaks = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in (a, b, c)}
+    assert set(leaks) == {"all", "deep", "none"}
+    assert all(len(numbers) == 3 for numbers in leaks.values())
+    assert set(os.listdir(out)) == {"leak.png"} | {f"weights-{k}.safetensors" for k in leaks}
+    assert np.asarray(Image.open(out / "leak.png")).std() > 1
+
+
+@pytest.mark.parametrize("example", ["celeba_vae", "skip_vae"])
+def test_a_folder_without_images_is_an_error(tmp_path, example):
+    done = run(tmp_path, "--data-dir", str(tmp_path), example=example)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{example}.py: error: {tmp_path}: expected at least 2 images" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["celeba_vae", "skip_vae"])
+def test_without_data_faces_are_drawn(tmp_path, example):
+    """On a fresh machine, one epoch; the losses of the image models fall already within it."""
+    options = ["--images", "64"] if example == "skip_vae" else ["--batch-size", "128"]
+    done = run(tmp_path, "--epochs", "1", "--engine", "numba", *options, example=example)
+    assert done.returncode == 0, done.stderr
+    assert "faces: " in done.stdout
 
 
 @pytest.mark.parametrize(

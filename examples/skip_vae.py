@@ -1,0 +1,70 @@
+"""Train a VAE with skip connections, and find out what its latent code is good for.
+
+    python examples/skip_vae.py                              # faces drawn on the spot
+    python examples/skip_vae.py --latent learned             # a code with room for a picture
+    python examples/skip_vae.py --data-dir ~/Pictures        # CelebA, or any folder of images
+
+Three models, alike but for their skips: all of them, all but the image itself, none. Each is asked
+to reconstruct test images twice, from their own codes and from noise in the place of these. Where
+that makes no difference, the picture goes past the code: the skips leak.
+"""
+
+from dataclasses import replace
+from typing import cast
+
+from common import fit, options, positive, prepare
+
+import scratchvae as sv
+from scratchvae.checkpoint import save_weights
+from scratchvae.data import batches, load_images
+from scratchvae.plots import labelled_rows
+from scratchvae.train import random_streams
+
+TESTED, SHOWN = 200, 10
+
+
+def main() -> None:
+    parser = options(__doc__, out="runs/skip", epochs=10, batch_size=32, lr=1e-3)
+    parser.add_argument(
+        "--latent", choices=["scalar", "learned"], default="scalar", help="what mu and logvar are"
+    )
+    parser.add_argument(
+        "--images", type=positive(int), default=1_000, help="how many of the data set to train on"
+    )
+    parser.add_argument("--data-dir", help="CelebA, or any folder of images")
+    args = parser.parse_args()
+    data = prepare(args, lambda: load_images(args.data_dir))
+    data = replace(
+        data, train_images=data.train_images[: args.images], test_images=data.test_images[:TESTED]
+    )
+
+    x = sv.asarray(next(batches(data.test_images, TESTED)))
+    rows, leaks = {"test images": x[:SHOWN]}, {}
+    for skips in ("all", "deep", "none"):
+        structure = {"skips": skips, "latent": args.latent}
+        model = cast(sv.models.Skip, sv.models.build("skip", seed=args.seed, **structure))
+        print(f"\nskips = {skips}")
+        fit(args, model, sv.optim.AdamW(model, lr=args.lr, weight_decay=1e-4), data)
+        save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
+
+        noise = model.noise(len(x), random_streams(args.seed, 4)[2])
+        leaks[skips] = model.leak(x, noise)
+        rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(x[:SHOWN])
+        if skips != "none":
+            label = f"skips = {skips}: z is noise, the skips are those of the images above"
+            rows[label] = model.generate(noise[:SHOWN], skips_from=x[:SHOWN])
+        rows[f"skips = {skips}: z is noise, and nothing crosses"] = model.generate(noise[:SHOWN])
+    labelled_rows(rows, args.out / "leak.png")
+
+    print(f"\nMean squared error of {len(x)} test images, whose variance is {float(x.var()):.5f}:")
+    print("skips   z = mu    noise for z   change of the picture")
+    for skips, leak in leaks.items():
+        print(
+            f"{skips:6}  {leak.reconstruction:.5f}   {leak.with_noise_for_z:.5f}       "
+            f"{leak.change:.5f}"
+        )
+    print(f"pictures (leak.png) and weights are in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""From a JPEG or PNG file to pixels of one size, on all cores.
+
+Photographs come in every size, turned, grey, with a palette, with transparency. A network wants
+one shape: 3 colours, `size` rows, `size` columns. What stands between is the recipe of most
+papers on faces: a square out of the middle, then a bilinear resize.
+
+The work is Pillow's. It lets go of the interpreter lock while it decodes, so plain threads keep
+all cores busy.
+"""
+
+import os
+import stat
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a file of 100 kB can unpack to terabytes
+
+
+def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
+    """Read one picture, cut out its middle and bring it to size.
+
+    Parameters
+    ----------
+    path : str
+        A JPEG or PNG file. It is turned upright as its EXIF block says; what is transparent
+        becomes white.
+    size : int
+        Height and width of the result.
+    crop : int or None
+        Side of the centred square that is kept; None, or more than there is, keeps the largest.
+
+    Returns
+    -------
+    ndarray of uint8, shape (3, size, size)
+        Red, green, blue.
+
+    Raises
+    ------
+    Exception
+        Of nearly any type, if the file is damaged.
+    """
+    from PIL import Image, ImageOps  # here, for `import scratchvae` to stay fast
+
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a file")  # reading a named pipe would wait forever
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        if image.width * image.height > MAX_PIXELS:  # the header's word; nothing is decoded yet
+            raise ValueError(
+                f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
+            )
+        image.load()
+        with suppress(Exception):  # a garbled EXIF block is no reason to lose the picture
+            ImageOps.exif_transpose(image, in_place=True)
+        side = min(image.width, image.height, crop or image.width)
+        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+        square = image.crop((left, top, left + side, top + side))
+    if square.mode.startswith("I"):  # 16 bits of grey; convert() would clip them at 255
+        square = Image.fromarray((np.asarray(square) >> 8).astype(np.uint8))
+    if square.has_transparency_data:
+        white = Image.new("RGBA", square.size, "white")
+        square = Image.alpha_composite(white, square.convert("RGBA"))
+    if square.mode != "RGB":
+        square = square.convert("RGB")
+    square = square.resize((size, size), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))  # (3, size, size)
+
+
+def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8] | str:
+    """As `decode`; of a file that cannot be decoded, say in a few words why.
+
+    Parameters
+    ----------
+    path, size, crop
+        As for `decode`.
+
+    Returns
+    -------
+    ndarray or str
+        The pixels, or the reason.
+    """
+    from PIL import UnidentifiedImageError
+
+    try:
+        return decode(path, size, crop)
+    except MemoryError:  # this machine's fault, not the file's
+        raise
+    except UnidentifiedImageError:
+        return "neither JPEG nor PNG"
+    except Exception as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def decode_all(
+    paths: Iterable[str], size: int, crop: int | None, ahead: int
+) -> Generator[NDArray[np.uint8] | str, None, None]:
+    """Decode many files with a thread per core, and hand out the results in order.
+
+    Parameters
+    ----------
+    paths, size, crop
+        As for `decode`.
+    ahead : int
+        How many results may wait in memory for whoever takes them.
+
+    Returns
+    -------
+    generator of ndarray or str
+        For each path, what `decode_or_reason` gives. Closing it stops the threads.
+    """
+    waiting: deque[Future[NDArray[np.uint8] | str]] = deque()
+    pool = ThreadPoolExecutor(cores())
+    try:
+        with warnings.catch_warnings():
+            # Pillow's remarks on sizes and metadata, thousands of them, would bury the progress.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            for path in paths:
+                waiting.append(pool.submit(decode_or_reason, path, size, crop))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1

@@ -1,0 +1,173 @@
+"""Pictures in colour: CelebA, or any folder of photographs.
+
+Here is decided which files belong to the training set and which to the test set. `decode` turns
+one file into pixels, and `pixel_cache` sees to it that this is done only once.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from .dataset import Dataset
+from .pixel_cache import decode_once
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+PARTITION = "list_eval_partition.txt"
+FACES = "img_align_celeba"
+
+
+def load_folder(
+    folder: str | os.PathLike[str],
+    size: int = 64,
+    crop: int | None = None,
+    test_share: float = 0.1,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load all JPEG and PNG files in a folder and its subfolders.
+
+    Decoded once, then taken from the cache as long as no file comes, goes or changes. Files that
+    cannot be decoded are left out, and named on stderr.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Links to files in it are followed, links to folders are not.
+    size : int
+        Height and width of the pictures that the network gets.
+    crop : int, optional
+        Side of the centred square that is cut out before resizing; by default, and where a
+        picture is smaller, the largest that fits.
+    test_share : float
+        Between 0 and 1. With 0.1 every tenth file, in the order of names, is kept for testing.
+    cache_dir : str or path-like, optional
+        Where the decoded pictures are kept; by default ``images`` in the user's cache folder.
+
+    Returns
+    -------
+    Dataset
+        Named ``"images:FOLDER"``; images (N, 3, size, size) of uint8 as read-only memmaps, no
+        labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If an argument is out of range, or there are not two images that can be decoded.
+    OSError
+        If the folder cannot be searched, or the cache cannot be written.
+    """
+    _check_sizes(size, crop)
+    if not 0 < test_share < 1:
+        raise ValueError(f"expected a test_share between 0 and 1, found {test_share}")
+    root = Path(folder).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"expected a folder of images, found none at {root}")
+    names = _find_images(root)
+    if len(names) < 2:
+        raise ValueError(
+            f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one to train on and one "
+            f"to test with, found {len(names)}"
+        )
+    count = min(max(1, round(test_share * len(names))), len(names) - 1)
+    # The middle file of each of `count` equal stretches of the list.
+    chosen = {(2 * k + 1) * len(names) // (2 * count) for k in range(count)}
+    train = [name for i, name in enumerate(names) if i not in chosen]
+    test = [name for i, name in enumerate(names) if i in chosen]
+    return Dataset(f"images:{root.name}", *decode_once(root, train, test, size, crop, cache_dir))
+
+
+def load_celeba(
+    folder: str | os.PathLike[str],
+    size: int = 64,
+    crop: int | None = 148,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load CelebA, the aligned and cropped faces, with the split of its authors.
+
+    They divide the faces into 162,770 for training, 19,867 for validation and 19,962 for testing.
+    Those for validation stay out.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Holds ``img_align_celeba/`` (unpacked) and ``list_eval_partition.txt``, or holds a folder
+        ``celeba/`` that does.
+    size, crop, cache_dir
+        As for `load_folder`. A crop of 148 keeps the face and little else.
+
+    Returns
+    -------
+    Dataset
+        Named ``"celeba"``; images (N, 3, size, size) of uint8 as read-only memmaps, no labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or the list is not there.
+    ValueError
+        If an argument is out of range, the list is damaged, or no image can be decoded.
+    OSError
+        If the cache cannot be written.
+    """
+    _check_sizes(size, crop)
+    root = find_celeba(folder)
+    if root is None:
+        outer = Path(folder).expanduser().resolve()
+        raise FileNotFoundError(
+            f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
+            f"and the file {PARTITION}, both there or both in {outer / 'celeba'}"
+        )
+    train, _, test = _read_partition(root / PARTITION)
+    return Dataset("celeba", *decode_once(root / FACES, train, test, size, crop, cache_dir))
+
+
+def find_celeba(folder: str | os.PathLike[str]) -> Path | None:
+    """Find the folder with CelebA's two pieces: `folder`, or ``celeba/`` in it, or None."""
+    outer = Path(folder).expanduser().resolve()
+    for inner in (outer, outer / "celeba"):
+        if (inner / FACES).is_dir() and (inner / PARTITION).is_file():
+            return inner
+    return None
+
+
+def _check_sizes(size: int, crop: int | None) -> None:
+    for name, value in (("size", size), ("crop", 1 if crop is None else crop)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name}: expected an int of at least 1, found {value!r}")
+
+
+def _find_images(root: Path) -> list[str]:
+    def refuse(error: OSError) -> NoReturn:  # os.walk would pass over a locked folder in silence
+        raise error
+
+    start = len(os.path.join(root, ""))
+    return sorted(
+        os.path.join(inside, name)[start:]
+        for inside, _, names in os.walk(root, onerror=refuse)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    )
+
+
+def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Read lines such as "000001.jpg 0" into the names for training, validation and testing."""
+    parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+    seen = set()
+    # Bytes that are no UTF-8 become backslashes, which are in no plain file name.
+    with open(path, encoding="utf-8", errors="backslashreplace") as lines:
+        for number, line in enumerate(lines, 1):
+            words = line.split()
+            if len(words) != 2 or words[1] not in ("0", "1", "2"):
+                fault = "expected a file name and 0, 1 or 2"
+            elif not re.fullmatch(r"\w[\w.-]*", words[0]):  # no way out of the folder
+                fault = "expected a plain file name such as 000001.jpg"
+            elif words[0] in seen:
+                fault = "expected every file once"
+            else:
+                seen.add(words[0])
+                parts[int(words[1])].append(words[0])
+                continue
+            raise ValueError(f"{path}, line {number}: {fault}, found {line[:80].rstrip()!r}")
+    return parts

@@ -1,0 +1,38 @@
+"""What docs/*.md say is so: their code prints what they show, their links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def test_the_code_prints_what_the_page_shows(page, capsys):
+    text, namespace = page.read_text(), {}
+    pairs = re.findall(
+        r"^```python\n(.*?)^```\n```text\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
+    assert len(pairs) == text.count("```python\n") > 0
+    for code, shown in pairs:
+        exec(code, namespace)
+        assert capsys.readouterr().out == shown
+
+
+def test_the_links_exist(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", page.read_text()))
+    files = [link.partition("#")[0] for link in links if "://" not in link]
+    assert files
+    assert [name for name in files if not (DOCS / name).exists()] == []
+
+
+def test_the_maths_survives_markdown(page):
+    """Markdown eats a backslash before punctuation, and an _ after punctuation begins emphasis."""
+    text = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", page.read_text()))
+    formulas = re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, re.DOTALL)
+    assert text.count("$") == sum(formula.count("$") for formula in formulas)
+    assert [f for f in formulas if re.search(r"\\[^A-Za-z]|[^A-Za-z]_|[*<>\n]", f)] == []
