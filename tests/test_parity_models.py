@@ -32,6 +32,7 @@ CASES = {name: (name, SKIPS.get(name, {})) for name in torch_models.MODELS}
 CASES |= {case: ("skip", options) for case, options in SKIPS.items()}
 MAIN = [*torch_models.MODELS, "skip learned"]  # the two other skips have no weights of their own
 BATCH = {"celeba": 8, "skip": 2}  # otherwise 8
+DATA_RANGE = {"celeba": (-1, 1)}  # otherwise 0 to 1; not asked of our models, which may be wrong
 OPTIMIZER = {
     "celeba": ("Adam", {"lr": 5e-3}),
     "skip": ("AdamW", {"lr": 1e-3, "weight_decay": 1e-4}),
@@ -75,8 +76,8 @@ def twins(case, dtype="float64"):
 
 def draw(case, model, rng):
     """A batch of images and their noise."""
-    n = BATCH.get(CASES[case][0], 8)
-    x = rng.uniform(*model.data_range, (n, *model.image_shape)).astype(model.dtype)
+    n, data_range = BATCH.get(CASES[case][0], 8), DATA_RANGE.get(case, (0, 1))
+    x = rng.uniform(*data_range, (n, *model.image_shape)).astype(model.dtype)
     return x, sv.asnumpy(model.noise(n, rng))
 
 
@@ -246,8 +247,8 @@ def test_one_step(engine, case, dtype, training):
     """Outputs, losses, gradients and running statistics, against PyTorch in float64.
 
     In float32 PyTorch is wrong, too. Its largest error among all gradients, in either memory
-    format, is the measure: no gradient of ours may be off by more than three times that, which is
-    between 1e-6 and 1e-4.
+    format, is the measure: no gradient of ours may be off by more than three times that:
+    between 8e-7 and 2e-5 here.
     """
     ours, theirs = twins(case, dtype)
     ours.train(training)
