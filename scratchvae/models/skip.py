@@ -36,12 +36,9 @@ class Down(Module):
     """Two convolutions, and half the height and width."""
 
     def __init__(self, in_channels: int, channels: int, **made: Any) -> None:
-        self.conv1, self.lrelu1 = (
-            Conv2d(in_channels, channels, 3, padding=1, **made),
-            LeakyReLU(0.2),
-        )
-        self.conv2, self.lrelu2 = Conv2d(channels, channels, 3, padding=1, **made), LeakyReLU(0.2)
-        self.pool = MaxPool2d(2)
+        self.conv1 = Conv2d(in_channels, channels, 3, padding=1, **made)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
+        self.lrelu1, self.lrelu2, self.pool = LeakyReLU(0.2), LeakyReLU(0.2), MaxPool2d(2)
 
     def forward(self, h: Any, keep: bool = True) -> Any:
         h = self.lrelu1.forward(self.conv1.forward(h, keep), keep)
@@ -61,9 +58,8 @@ class Up(Module):
         self.up = ConvTranspose2d(
             in_channels, channels, 3, stride=2, padding=1, output_padding=1, **made
         )
-        self.conv1, self.conv2 = (
-            Conv2d(channels, channels, 3, padding=1, **made) for _ in range(2)
-        )
+        self.conv1 = Conv2d(channels, channels, 3, padding=1, **made)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
         self.lrelu1 = None if last else LeakyReLU(0.2)
         self.lrelu2 = None if last else LeakyReLU(0.2)
 
@@ -118,7 +114,8 @@ class Skip(SquaredErrorVAE):
         self.encoder = [Down(a, b, **made) for a, b in pairwise((C, *CHANNELS))]
         self.pool = MaxPool2d(2)
         if latent == "learned":
-            self.head_mu, self.head_logvar = (Conv2d(deepest, deepest, 1, **made) for _ in range(2))
+            self.head_mu = Conv2d(deepest, deepest, 1, **made)
+            self.head_logvar = Conv2d(deepest, deepest, 1, **made)
         else:
             self.mean_logvar = MeanLogvar()
         ups = [*pairwise((deepest, *reversed(CHANNELS), C))]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import scratchvae.data as data
 from scratchvae.data import DataNotFound, load_glyphs, mnist
@@ -37,8 +38,39 @@ def test_loads_by_name(tmp_path, cache, write_mnist, small_glyphs):
     assert data.load().name == "mnist"
 
 
+@pytest.fixture
+def photographs(tmp_path, cache):
+    """Three pictures, and a partition file that makes a CelebA of them."""
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        Image.new("RGB", (178, 218), (80 * i, 0, 0)).save(folder / f"{i}.jpg")
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("0.jpg 0\n1.jpg 1\n2.jpg 2\n")
+    return folder
+
+
+def test_loads_colour_images_by_name(photographs, tmp_path, monkeypatch):
+    folder = data.load(f"images:{photographs}")
+    assert (folder.name, len(folder.train_images), len(folder.test_images)) == (
+        "images:img_align_celeba", 2, 1,
+    )  # fmt: skip
+    celeba = data.load("celeba", tmp_path)
+    assert (celeba.name, len(celeba.train_images), len(celeba.test_images)) == ("celeba", 1, 1)
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
+    assert data.load("celeba").name == "celeba"
+    with pytest.raises(FileNotFoundError, match="celeba is not in "):
+        data.load("celeba", photographs)
+
+
+def test_load_images_takes_what_there_is(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load_faces", lambda: data.faces.load_faces(0, 3, 2))
+    assert data.load_images(tmp_path).name == "celeba"
+    assert data.load_images(photographs).name == "images:img_align_celeba"
+    assert data.load_images().name == data.load("faces").name == "faces"
+
+
 def test_refuses_unknown_names():
-    with pytest.raises(ValueError, match="mnist, fashion-mnist, glyphs; found 'cifar'"):
+    with pytest.raises(ValueError, match="glyphs, celeba, faces, images:FOLDER; found 'cifar'"):
         data.load("cifar")
     with pytest.raises(ValueError, match="found 'cifar'"):
         data.load_or_glyphs("cifar")

@@ -1,0 +1,197 @@
+"""decode: Pillow's pixels, in whatever way they were stored; decode_all: in order, on threads."""
+
+import os
+import struct
+import threading
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+from photographs import values, write_grey, write_photograph
+from PIL import Image
+
+from scratchvae.data import decode as module
+from scratchvae.data.decode import MAX_PIXELS, decode, decode_all, decode_or_reason
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(
+    ("width", "height", "crop", "box"),
+    [
+        (178, 218, 148, (15, 35, 163, 183)),  # CelebA; the same box as torchvision's CenterCrop
+        (178, 218, None, (0, 20, 178, 198)),
+        (178, 218, 200, (0, 20, 178, 198)),
+        (22, 10, 7, (8, 2, 15, 9)),
+        (10, 21, 99, (0, 6, 10, 16)),
+        (8, 8, 8, (0, 0, 8, 8)),
+    ],
+)
+def test_crops_and_resizes_as_pillow_does(tmp_path, suffix, width, height, crop, box):
+    path = tmp_path / f"photograph{suffix}"
+    write_photograph(path, 0, width, height)
+    with Image.open(path) as image:
+        expected = image.crop(box).resize((16, 16), Image.Resampling.BILINEAR)
+    result = decode(str(path), 16, crop)
+    assert result.dtype == np.uint8 and result.flags.c_contiguous
+    np.testing.assert_array_equal(result, np.moveaxis(np.asarray(expected), 2, 0))
+
+
+def palette(alpha):
+    image = Image.new("P", (5, 5), 1)
+    image.putpalette([9, 9, 9, 10, 20, 30])
+    return image, {"transparency": alpha}
+
+
+STORED = {
+    "colour": ((Image.new("RGB", (5, 5), (10, 20, 30)), {}), (10, 20, 30)),
+    "grey": ((Image.new("L", (5, 5), 77), {}), (77, 77, 77)),
+    "black and white": ((Image.new("1", (5, 5), 1), {}), (255, 255, 255)),
+    "16 bits": ((Image.fromarray(np.full((5, 5), 77 * 256 + 200, np.uint16)), {}), (77, 77, 77)),
+    "opaque": ((Image.new("RGBA", (5, 5), (10, 20, 30, 255)), {}), (10, 20, 30)),
+    "transparent": ((Image.new("RGBA", (5, 5), (10, 20, 30, 0)), {}), (255, 255, 255)),
+    "half": ((Image.new("LA", (5, 5), (55, 51)), {}), (215, 215, 215)),  # a fifth of 55
+    "palette": (palette(None), (10, 20, 30)),
+    "palette, one index clear": (palette(1), (255, 255, 255)),
+    "palette, another clear": (palette(0), (10, 20, 30)),
+    "palette, alpha for each": (palette(b"\xff\x00"), (255, 255, 255)),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_way_to_store_a_colour(tmp_path, name):
+    (image, options), colour = STORED[name]
+    image.save(tmp_path / "x.png", **options)
+    result = decode(str(tmp_path / "x.png"), 2, None)
+    assert result.reshape(3, 4).T.tolist() == [list(colour)] * 4
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
+def test_every_kind_of_jpeg(tmp_path, mode):
+    image = Image.new("RGB", (5, 5), (80, 80, 80))
+    image.convert(mode).save(tmp_path / "x.jpg")
+    result = decode(str(tmp_path / "x.jpg"), 2, None)
+    assert np.abs(result.astype(int) - 80).max() <= 2
+
+
+# How a camera that was held so stores the picture that we want to see upright.
+HELD = {
+    1: lambda upright: upright,
+    2: np.fliplr,
+    3: lambda upright: np.rot90(upright, 2),
+    4: np.flipud,
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", HELD)
+def test_turned_upright_before_it_is_cropped(tmp_path, orientation):
+    upright = np.random.default_rng(0).integers(0, 256, (13, 10, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(upright).save(tmp_path / "upright.png")
+    stored = Image.fromarray(np.ascontiguousarray(HELD[orientation](upright)))
+    stored.save(tmp_path / "stored.png", exif=exif)
+    np.testing.assert_array_equal(
+        decode(str(tmp_path / "stored.png"), 6, None),
+        decode(str(tmp_path / "upright.png"), 6, None),
+    )
+
+
+def test_a_garbled_exif_block_costs_nothing(tmp_path):
+    """Pillow turns this one and then fails to write its EXIF block again."""
+    orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    resolution_as_text = struct.pack(">HHI4s", 0x011A, 2, 4, b"high")
+    entries = struct.pack(">H", 2) + orientation + resolution_as_text + bytes(4)
+    stored = Image.fromarray(np.arange(130, dtype=np.uint8).reshape(13, 10))
+    stored.save(tmp_path / "garbled.png", exif=b"Exif\0\0MM\0*\0\0\0\x08" + entries)
+    stored.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    np.testing.assert_array_equal(
+        decode(str(tmp_path / "garbled.png"), 6, None),
+        decode(str(tmp_path / "upright.png"), 6, None),
+    )
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height):
+    """The beginning of a PNG file, which promises that many pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"")
+
+
+def photograph(tmp_path, suffix):
+    write_photograph(tmp_path / f"whole{suffix}", 0, 40, 40)
+    return (tmp_path / f"whole{suffix}").read_bytes()
+
+
+BROKEN = {
+    "empty": (lambda _: b"", "neither JPEG nor PNG"),
+    "text": (lambda _: b"<html>Not found</html>", "neither JPEG nor PNG"),
+    "another format": (lambda folder: photograph(folder, ".gif"), "neither JPEG nor PNG"),
+    "half a JPEG": (lambda folder: photograph(folder, ".jpg")[:1500], "truncated"),
+    "half a PNG": (lambda folder: photograph(folder, ".png")[:1500], "truncated"),
+    "at the limit": (lambda _: png(8192, MAX_PIXELS // 8192), "truncated"),
+    "above it": (lambda _: png(8193, 8192), f"at most {MAX_PIXELS} pixels, found 8193 x 8192"),
+    "Pillow warns": (lambda _: png(10_000, 10_000), "found 10000 x 10000"),
+    "Pillow refuses": (lambda _: png(60_000, 60_000), "3600000000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_says_why_a_file_is_broken(tmp_path, name):
+    make, reason = BROKEN[name]
+    (tmp_path / "x.jpg").write_bytes(make(tmp_path))
+    (result,) = decode_all([str(tmp_path / "x.jpg")], 2, None, ahead=1)
+    assert isinstance(result, str) and reason in result
+
+
+def test_says_why_there_is_nothing_to_read(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    assert decode_or_reason(str(tmp_path / "x.jpg"), 2, None) == "No such file or directory"
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert decode_or_reason(str(tmp_path / "pipe.jpg"), 2, None) == "not a file"
+    write_grey(tmp_path / "x.jpg", 0)
+    monkeypatch.setattr(PIL.Image, "open", refuse)
+    assert decode_or_reason(str(tmp_path / "x.jpg"), 2, None) == "Permission denied"
+
+
+def test_want_of_memory_is_not_the_files_fault(monkeypatch):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "decode", exhausted)
+    with pytest.raises(MemoryError):
+        decode_or_reason("x.jpg", 2, None)
+
+
+def test_many_come_in_order_and_few_wait(tmp_path):
+    asked = []
+
+    def paths():
+        for i in range(40):
+            write_grey(tmp_path / f"{i}.png", i)
+            asked.append(i)
+            yield str(tmp_path / f"{i}.png")
+
+    results = decode_all(paths(), 2, None, ahead=5)
+    first = next(results)
+    assert len(asked) == 6
+    assert values(np.stack([first, *results])) == list(range(40))
+
+
+def test_closing_stops_the_threads(tmp_path):
+    write_grey(tmp_path / "x.png", 0)
+    before = threading.active_count()
+    results = decode_all([str(tmp_path / "x.png")] * 100, 2, None, ahead=50)
+    next(results)
+    assert threading.active_count() > before
+    results.close()
+    assert threading.active_count() == before

@@ -1,0 +1,42 @@
+"""Small pictures on disk for the tests of reading folders."""
+
+import numpy as np
+from PIL import Image
+
+from scratchvae.data.folders import load_folder
+
+
+def write_photograph(path, seed=0, width=14, height=12):
+    """A file of noise, in the format that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_photographs(folder, count):
+    for i in range(count):
+        write_photograph(folder / f"{i:03}.png", i)
+    return folder
+
+
+def load(folder, cache="cache", size=8, **options):
+    """`load_folder` with a cache beside the folder."""
+    return load_folder(folder, size, cache_dir=folder.parent / cache, **options)
+
+
+def cache_file(folder, name):
+    """The file of this name in the cache, which must be the only one."""
+    (path,) = (folder.parent / "cache").glob(f"*/{name}")
+    return path
+
+
+def write_grey(path, value):
+    """A file whose every pixel is `value`: the pixels then tell which file they come from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (3, 3), value).save(path)
+
+
+def values(images):
+    """The value of each picture of `write_grey`."""
+    assert (images == images[:, :1, :1, :1]).all()
+    return images[:, 0, 0, 0].tolist()
