@@ -1,6 +1,6 @@
 """Time the first and the second reading of a folder against Pillow's own decoding.
 
-    python benchmarks/decode.py [--count 4000] [--rounds 5]
+    python benchmarks/decode.py [--count 4000] [--rounds 9]
 
 Makes a folder of JPEGs in CelebA's size. Then, in turns: Pillow alone decodes, crops and resizes
 every file on as many threads and drops the result; `load_folder` fills an empty cache; and
@@ -61,7 +61,7 @@ def seconds(run: Callable[[], Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=4000, help="files (default: 4000)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements (default: 5)")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements (default: 9)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "photographs")

@@ -55,7 +55,7 @@ def fit(
     print(
         f"{type(model).__name__}: {model.flat_value.size:,} parameters, engine {args.engine}; "
         f"{data.name}: {len(data.train_images):,} training and {len(data.test_images):,} test "
-        f"images; losses in {model.loss_unit}"
+        f"images; losses in {model.loss_unit}{', z sampled' if has_noise(model) else ''}"
     )
     # One stream of random numbers for each purpose; the test noise is the same after every epoch.
     shuffle_rng, noise_rng, _, test_rng = random_streams(args.seed, 4)
@@ -83,7 +83,8 @@ def leave(
     history: list[dict[str, float]],
 ) -> dict[str, Any]:
     """Weights, numbers and pictures into the folder `args.out`; returns the numbers."""
-    facts = {name: value for name, value in vars(args).items() if name != "out"}
+    name = type(model).__name__.lower()  # as `build` calls it
+    facts = {"model": name, **{k: v for k, v in vars(args).items() if k != "out"}}
     sampled = {name: history[-1][f"test_{name}"] for name in sv.ops.Losses._fields}
     bernoulli = isinstance(model, sv.models.BernoulliVAE)
     metrics = {
@@ -91,7 +92,7 @@ def leave(
         "dataset": data.name,
         # The -ELBO is reconstruction + KL, whatever beta weighted the KL with, and it is sampled.
         "test_neg_elbo": sampled["reconstruction"] + sampled["kl"] if bernoulli else None,
-        "test_sampled": None if isinstance(model, sv.models.AE) else sampled,
+        "test_sampled": sampled if has_noise(model) else None,
         "test_deterministic": evaluate_deterministic(model, data.test_images)._asdict(),
         "seconds": round(time.perf_counter() - START, 1),
         "history": history,
@@ -100,16 +101,22 @@ def leave(
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 
     *_, picture_rng, _ = random_streams(args.seed, 4)
-    rows = min(6, len(data.test_images) // 2)
-    x = next(batches(data.test_images[: 2 * rows], 2 * rows, data_range=model.data_range))
+    shown = data.test_images[:12]
+    x = sv.asarray(next(batches(shown, len(shown), data_range=model.data_range)))
     plots.loss_curves(history, args.out / "loss.png", model.loss_unit)
-    plots.reconstructions(model, sv.asarray(x[:8]), args.out / "reconstructions.png")
+    plots.reconstructions(model, x[:8], args.out / "reconstructions.png")
     samples = model.generate(model.noise(64, picture_rng))
     plots.image_grid(samples, args.out / "samples.png", 8, model.data_range)
-    plots.interpolation(model, sv.asarray(x), args.out / "interpolation.png")
+    if len(x) > 1:
+        plots.interpolation(model, x[: len(x) // 2 * 2], args.out / "interpolation.png")
     if model.latent_shape == (2,):
         plots.manifold(model, args.out / "manifold.png")
     return metrics
+
+
+def has_noise(model: sv.models.Model) -> bool:
+    """Whether z is drawn: losses with a sampled z, and those at z = mu, are two things then."""
+    return isinstance(model, sv.models.VAE)
 
 
 def stop(problem: object) -> NoReturn:

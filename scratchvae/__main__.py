@@ -56,8 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     table.add_argument(
         "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
     )
-    table.add_argument("--skips", metavar="all|deep|none", help="of `skip`: which there are")
-    table.add_argument("--latent", metavar="scalar|learned", help="of `skip`: what mu, logvar are")
+    table.add_argument("--skips", metavar="all|deep|none", help="which skips the model `skip` has")
+    table.add_argument(
+        "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
+    )
     args = parser.parse_args(arguments)
     if args.command == "kernels":
         print(kernels())

@@ -29,6 +29,10 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
     -------
     Losses
         Before the step: total, reconstruction, kl, means over the batch.
+
+    Notes
+    -----
+    The model stays in the mode it is in; after `model.eval()` call `model.train()` first.
     """
     optimizer.zero_grad()
     losses = model.loss(x, eps)

@@ -121,3 +121,29 @@ def test_check_model_wants_float64():
     model = sv.models.build("mlp")
     with pytest.raises(ValueError, match="check_model: the model must be float64, got float32"):
         check_model(model, np.zeros((1, 1, 28, 28)), np.zeros((1, 20)))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_nan_is_no_agreement(side):
+    """`max` and `<=` pass over a NaN: the error has to be infinite."""
+    pair = [np.ones(3), np.ones(3)]
+    pair[side][1] = np.nan
+    assert tensor_error(*pair) == np.inf
+    pair[side][1] = np.inf
+    assert tensor_error(*pair) == np.inf
+
+
+def test_check_model_sees_a_nan():
+    model = sv.models.build("tiny", latent_dim=2, dtype="float64")
+    rng = np.random.default_rng(0)
+    x, eps = rng.random((2, 1, 28, 28)), model.noise(2, rng)
+    backward = type(model).backward
+
+    class Broken(type(model)):
+        def backward(self):
+            backward(self)
+            self.linear.weight.grad[0, 0] = np.nan
+
+    model.__class__ = Broken
+    errors = check_model(model, x, eps, samples=0)
+    assert errors.pop("linear.weight") == np.inf and max(errors.values()) <= 1e-10

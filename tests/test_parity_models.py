@@ -304,8 +304,9 @@ LONG = [
 def test_training(case, dtype):
     """Every loss on the way, and the weights at the end.
 
-    float32: the KL term of `skip` is a thousandth of a nat, the rest after 1 + logvar - mu^2 -
-    exp(logvar) has cancelled, and goes its own way: PyTorch's two memory formats are as far apart.
+    float32: the KL term of `skip` falls to 1e-2 nats (scalar) and 1e-4 (learned), what is left
+    after 1 + logvar - mu^2 - exp(logvar) has cancelled: PyTorch's two memory formats differ by
+    1e-3 to 2e-3 there, and we may by 5e-3.
     """
     rng, history = np.random.default_rng(0), []
     with sv.using("numba"):
@@ -319,7 +320,7 @@ def test_training(case, dtype):
     total, reconstruction, kl = np.max(history, axis=0)
     if dtype == "float32":
         assert max(total, reconstruction) <= 1e-3
-        assert kl <= (2e-2 if case.startswith("skip") else 1e-3)
+        assert kl <= (5e-3 if case.startswith("skip") else 1e-3)
     else:
         assert max(total, reconstruction, kl) <= 1e-8
         final = errors(arrays(theirs), ours.state_dict())

@@ -48,8 +48,8 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
         Which one. The last is any folder of JPEG and PNG files.
     data_dir : str or path-like, optional
         Look for the files in this folder and nowhere else. By default: the folder in
-        ``$SCRATCHVAE_DATA``, then the cache, then the internet, which has no CelebA. Glyphs and
-        faces are drawn on the spot and have no files.
+        ``$SCRATCHVAE_DATA``, then the cache, then the internet; for CelebA, which has no download,
+        ``$SCRATCHVAE_DATA`` or else the current folder. Nothing is looked for with the others.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     ValueError
         If there is no such data set, or one of its files is damaged.
     FileNotFoundError
-        If `data_dir` is given and the files are not there.
+        If `data_dir` is given and the files are not there; if there is no CelebA, or no FOLDER.
     DataNotFound
         If the files are nowhere on this machine and cannot be downloaded.
     """
@@ -84,13 +84,20 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Parameters
     ----------
     folder : str or path-like, optional
-        What holds ``img_align_celeba/`` and its list is taken for CelebA (see `load_celeba`), any
-        other for a folder of images (see `load_folder`). None: see `load_faces`.
+        What holds ``img_align_celeba/`` is taken for CelebA (see `load_celeba`), any other for a
+        folder of images (see `load_folder`). None: see `load_faces`.
 
     Returns
     -------
     Dataset
         Look at its `name` to know which.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or CelebA's list of its parts is missing.
+    ValueError
+        If that list is damaged, or there are not two images that can be decoded.
     """
     if folder is None:
         return load_faces()

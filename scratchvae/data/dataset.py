@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory: pictures, and the class each one shows where there are classes.
+    """A data set, in memory or mapped from disk: pictures, and their classes where there are any.
 
     A variational autoencoder never looks at the labels. They are kept to colour the plots of the
     latent space afterwards.
@@ -16,7 +16,8 @@ class Dataset:
     Attributes
     ----------
     name : str
-        ``"mnist"``, ``"fashion-mnist"``, ``"glyphs"`` or ``"faces"``.
+        ``"mnist"``, ``"fashion-mnist"``, ``"glyphs"``, ``"celeba"``, ``"faces"`` or
+        ``"images:FOLDER"``.
     train_images, test_images : ndarray of uint8, shape (N, H, W) or (N, C, H, W)
         Grey or in colour; black is 0 and white is 255.
     train_labels, test_labels : ndarray of uint8, shape (N,), or None

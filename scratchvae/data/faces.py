@@ -1,7 +1,7 @@
 """Faces without a download: 9,000 portraits in colour, painted by arithmetic.
 
 What CelebA is to photographs, these are to drawings: 64 x 64 pixels, a head in the middle, and
-behind each picture some forty numbers, its factors, that decide on smile, glasses and light
+behind each picture fifty numbers, its factors, that decide on smile, glasses and light
 (`factors`, `portraits`). Nothing but NumPy is needed, and a fresh machine can train on colour at
 once. Being drawn they are the easier task, and their losses compare with no paper's.
 

@@ -1,4 +1,4 @@
-"""What a drawn face depends on: forty-odd numbers, thrown before anything is painted.
+"""What a drawn face depends on: fifty numbers, thrown before anything is painted.
 
 These factors are the true latent space of the pictures. A variational autoencoder is never told of
 them; how much of them it finds again, in its own axes, is the question worth asking.

@@ -1,13 +1,13 @@
 """Pictures in colour: CelebA, or any folder of photographs.
 
-Here is decided which files belong to the training set and which to the test set. `decode` turns
+This module decides which files belong to the training set and which to the test set; `decode` turns
 one file into pixels, and `pixel_cache` sees to it that this is done only once.
 """
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from .dataset import Dataset
 from .pixel_cache import decode_once
@@ -64,7 +64,7 @@ def load_folder(
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"expected a folder of images, found none at {root}")
-    names = _find_images(root)
+    names = sorted(_find_images(root))
     if len(names) < 2:
         raise ValueError(
             f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one to train on and one "
@@ -113,7 +113,7 @@ def load_celeba(
     """
     _check_sizes(size, crop)
     root = find_celeba(folder)
-    if root is None:
+    if root is None or not (root / PARTITION).is_file():
         outer = Path(folder).expanduser().resolve()
         raise FileNotFoundError(
             f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
@@ -124,12 +124,9 @@ def load_celeba(
 
 
 def find_celeba(folder: str | os.PathLike[str]) -> Path | None:
-    """Find the folder with CelebA's two pieces: `folder`, or ``celeba/`` in it, or None."""
+    """Find the folder with CelebA's faces: `folder`, or ``celeba/`` in it, or None."""
     outer = Path(folder).expanduser().resolve()
-    for inner in (outer, outer / "celeba"):
-        if (inner / FACES).is_dir() and (inner / PARTITION).is_file():
-            return inner
-    return None
+    return next((inner for inner in (outer, outer / "celeba") if (inner / FACES).is_dir()), None)
 
 
 def _check_sizes(size: int, crop: int | None) -> None:
@@ -138,17 +135,15 @@ def _check_sizes(size: int, crop: int | None) -> None:
             raise ValueError(f"{name}: expected an int of at least 1, found {value!r}")
 
 
-def _find_images(root: Path) -> list[str]:
-    def refuse(error: OSError) -> NoReturn:  # os.walk would pass over a locked folder in silence
-        raise error
-
-    start = len(os.path.join(root, ""))
-    return sorted(
-        os.path.join(inside, name)[start:]
-        for inside, _, names in os.walk(root, onerror=refuse)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    )
+def _find_images(root: Path, inside: str = "") -> Iterator[str]:
+    with os.scandir(os.path.join(root, inside)) as entries:
+        for entry in entries:
+            name = os.path.join(inside, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _find_images(root, name)
+            # No pipes, which would be waited for; of links even broken ones, for they get reported.
+            elif name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink()):
+                yield name
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:

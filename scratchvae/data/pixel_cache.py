@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from .decode import decode_all
 
 VERSION = 1  # of the recipe: another number, and every cache is decoded anew
-CHUNK = 256  # files between two notes
+CHUNK = 512  # files between two notes
 
 
 @dataclass
@@ -90,18 +90,18 @@ def decode_once(
         cache_dir = Path(pooch.os_cache("scratchvae")) / "images"
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     folder = Path(cache_dir).expanduser() / f"{root.name[:40]}-{size}-{crop or 'square'}-{digest}"
-    fingerprint = _fingerprint(root, train, test, size, crop)
+    fingerprint = _fingerprint(root, train, test)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             progress = _resume(folder, fingerprint, 3 * size * size)
             if progress.done < len(train) + len(test):
                 _decode_rest(folder, progress, root, train, test, size, crop)
-            report = _report(folder, progress)
+            _report(folder, progress)
             if not (progress.train_rows and progress.test_rows):
                 raise ValueError(
                     f"{root}: expected readable images for training and for testing, "
-                    f"found {progress.train_rows} and {progress.test_rows}; {report}"
+                    f"found {progress.train_rows} and {progress.test_rows}"
                 )
             # Mapped under the lock: the next process may put another file in this place.
             shape = (progress.rows, 3, size, size)
@@ -112,14 +112,12 @@ def decode_once(
             f"{error.strerror or error}; decoded pictures are kept in {folder}: make room there, "
             "or name another place with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
         ) from error
-    if report:
-        print(report, file=sys.stderr)
     return pixels[: progress.train_rows], pixels[progress.train_rows :]
 
 
-def _fingerprint(root: Path, train: list[str], test: list[str], size: int, crop: int | None) -> str:
-    """Digest of all that decides about a pixel, found without opening a file."""
-    digest = hashlib.sha256(repr((VERSION, size, crop, len(train))).encode())
+def _fingerprint(root: Path, train: list[str], test: list[str]) -> str:
+    """Digest of what the files are, as far as it is known without opening them."""
+    digest = hashlib.sha256(repr((VERSION, len(train))).encode())
     for name in train + test:
         try:
             found = os.stat(os.path.join(root, name))
@@ -173,13 +171,14 @@ def _decode_rest(
     size: int,
     crop: int | None,
 ) -> None:
+    """Append the pixels of the files that are not done, noting every `CHUNK` how far it got."""
     from tqdm import tqdm
 
     names = train + test
     rest = names[progress.done :]
     paths = (os.path.join(root, name) for name in rest)
     with (
-        open(folder / "pixels", "ab") as file,
+        open(folder / "pixels", "ab", buffering=1 << 20) as file,
         closing(decode_all(paths, size, crop, ahead=CHUNK)) as results,
         tqdm(total=len(names), initial=progress.done, desc=root.name, disable=None) as bar,
     ):
@@ -200,12 +199,12 @@ def _decode_rest(
             bar.update()
 
 
-def _report(folder: Path, progress: Progress) -> str:
-    """One line about the broken files, empty when there are none."""
-    if not progress.broken:
-        return ""
-    named = [f"{name} ({reason})" for name, reason in list(progress.broken.items())[:3]]
-    return (
-        f"Left out {len(progress.broken)} of {progress.done} files: {', '.join(named)}"
-        f"{', ...' if len(progress.broken) > 3 else ''}; all of them in {folder / 'progress.json'}"
-    )
+def _report(folder: Path, progress: Progress) -> None:
+    """Say on stderr, in one line, which files were broken."""
+    if progress.broken:
+        named = [f"{name} ({reason})" for name, reason in progress.broken.items()]
+        print(
+            f"Left out {len(named)} of {progress.done} files: {', '.join(named[:3])}"
+            f"{', ...' if len(named) > 3 else ''}; all of them in {folder / 'progress.json'}",
+            file=sys.stderr,
+        )

@@ -76,5 +76,6 @@ def _check_options(
     for name, size in (("latent_dim", latent_dim), *(("image_shape", n) for n in image_shape)):
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise ValueError(f"build: {name} must be an int of at least 1, got {size!r}")
-    if not (isinstance(kl_weight, int | float) and 0 <= kl_weight < float("inf")):
+    number = isinstance(kl_weight, int | float | np.integer | np.floating)
+    if not (number and 0 <= kl_weight < float("inf")):
         raise ValueError(f"build: kl_weight must be a number of at least 0, got {kl_weight!r}")

@@ -163,7 +163,7 @@ class Model(Module):
 
 def grid(model: str, image_shape: tuple[int, ...], factor: int) -> tuple[int, int]:
     """Height and width after `factor` has been divided out of an image (C, H, W); ValueError if it
-    does not go in: what the decoder multiplies by `factor` again would have another size."""
+    does not divide them: the decoder would return another size."""
     _, H, W = image_shape
     if H % factor or W % factor:
         raise ValueError(

@@ -191,6 +191,11 @@ class Skip(SquaredErrorVAE):
         with self.evaluating():
             if skips_from is None:
                 return self.decode(z)
+            expected = (len(z), *self.image_shape)
+            if skips_from.shape != expected:
+                raise ValueError(
+                    f"Skip.generate: skips_from must have shape {expected}, got {skips_from.shape}"
+                )
             return self.decode(z, skips=self.encode(skips_from)[2])
 
     def reconstruct(self, x: Any) -> Any:
@@ -205,7 +210,9 @@ class Skip(SquaredErrorVAE):
         -------
         Leak
             The mean squared error of either reconstruction against x, and of one against the other.
-            A `change` that is small beside the variance of x: the skips hold the picture, not z.
+            A small `change` says that z does not matter. If the error is small as well, well below
+            the variance of x, the picture has gone past z, through the skips; if it is as large as
+            the variance, nothing has got through.
         """
         own, other = self.reconstruct(x), self.generate(noise, skips_from=x)
         pairs = (own, x), (other, x), (own, other)

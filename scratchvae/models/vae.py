@@ -3,8 +3,8 @@
     total = reconstruction + kl_weight KL(q(z|x) || N(0, I)),    mean over the batch
 
 `BernoulliVAE`      reconstruction is the cross-entropy, summed over the pixels: nats per image
-`SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: no nats; what its
-                    kl_weight amounts to on other scales says scratchvae/scales.py
+`SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: not in nats;
+                    scratchvae/scales.py says what its kl_weight amounts to on other scales
 
 The KL term is in nats per image, summed over the latent dimensions, in both.
 """

@@ -31,6 +31,8 @@ def test_finds_every_spelling_in_every_subfolder_in_order(tmp_path, load):
     for name in ("notes.txt", "x.gif", "jpg"):
         (tmp_path / "photographs" / name).write_text("no image")
     (tmp_path / "photographs" / "folder.png").mkdir()
+    (tmp_path / "photographs" / "round and round").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "photographs" / "pipe.png")  # reading it would wait forever
     data = load(test_share=0.01)
     assert data.name == "images:photographs"
     assert data.train_labels is None and data.test_labels is None
@@ -117,6 +119,16 @@ def test_a_subfolder_that_cannot_be_searched_is_not_passed_over(tmp_path, load, 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="locked"):
         load()
+
+
+def test_links_to_files_are_followed_and_broken_ones_reported(tmp_path, load, capsys):
+    write_many(tmp_path / "elsewhere", 3)
+    (tmp_path / "photographs").mkdir()
+    for i in range(4):
+        (tmp_path / "photographs" / f"{i}.png").symlink_to(tmp_path / "elsewhere" / f"{i:03}.png")
+    data = load()
+    assert values(data.train_images) == [0, 1] and values(data.test_images) == [2]
+    assert "Left out 1 of 4 files: 3.png (No such file" in capsys.readouterr().err
 
 
 def test_home_is_understood(tmp_path, monkeypatch):

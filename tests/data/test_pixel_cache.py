@@ -230,8 +230,11 @@ def test_broken_files_are_left_out_and_named_every_time(photographs, capsys):
 
 
 @pytest.mark.parametrize("survivors", [[], [0, 1, 2], [5]])
-def test_both_sets_need_an_image_that_can_be_decoded(photographs, survivors):
+def test_both_sets_need_an_image_that_can_be_decoded(photographs, survivors, capsys):
     for i in set(range(COUNT)) - set(survivors):
         (photographs / f"{i:03}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"readable images for training .* found \d and \d; Left"):
+    test = survivors.count(5)
+    message = f"for training and for testing, found {len(survivors) - test} and {test}$"
+    with pytest.raises(ValueError, match=message):
         load(photographs)
+    assert capsys.readouterr().err.startswith(f"Left out {COUNT - len(survivors)} of {COUNT} files")

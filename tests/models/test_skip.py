@@ -84,6 +84,9 @@ def test_sampling_says_where_its_skips_come_from():
     assert np.abs(crossed - nothing).max() > 1e-3
     assert_array_equal(crossed, model.generate(z, skips_from=x))
     assert_allclose(model.generate(model.embed(x), skips_from=x), model.reconstruct(x))
+    for images in (x[:1], x[..., :32, :32], np.concatenate([x, x])):
+        with pytest.raises(ValueError, match=r"skips_from must have shape \(2, 1, 64, 64\), got"):
+            model.generate(z, skips_from=images)
     model, x, z = small("none")
     assert_array_equal(model.generate(z), model.generate(z, skips_from=x))
 
