@@ -45,6 +45,8 @@ def prepare(args: argparse.Namespace, load: Callable[[], Dataset]) -> Dataset:
         (args.out / ".probe").unlink()
     except (OSError, ValueError, RuntimeError) as problem:
         stop(problem)
+    except KeyboardInterrupt:
+        stop("interrupted; images that are decoded stay so, and the next run goes on from there")
     return data
 
 
@@ -127,7 +129,7 @@ def stop(problem: object) -> NoReturn:
 
 def in_words(losses: sv.ops.Losses) -> str:
     """The losses in as many digits as they mean."""
-    width = "7.2f" if losses.total >= 1 else "7.5f"
+    width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
     recon = f"{losses.reconstruction:{width}}".strip()
     parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
     return f"{losses.total:{width}}{parts}"

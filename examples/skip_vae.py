@@ -10,6 +10,7 @@ the reconstruction is good and the noise changes nothing, the picture has gone p
 skips leak.
 """
 
+import json
 from dataclasses import replace
 from typing import cast
 
@@ -17,7 +18,7 @@ import numpy as np
 from common import fit, options, positive, prepare
 
 import scratchvae as sv
-from scratchvae.checkpoint import save_weights
+from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.data import batches, load_images
 from scratchvae.plots import labelled_rows
 from scratchvae.train import random_streams
@@ -64,6 +65,10 @@ def main() -> None:
             rows[label] = model.generate(noise[:SHOWN], skips_from=x[:SHOWN])
         rows[f"skips = {skips}: z is noise, and nothing crosses"] = model.generate(noise[:SHOWN])
     labelled_rows(rows, args.out / "leak.png")
+    metrics = {"variance": float(x.var())} | {
+        skips: leak._asdict() for skips, leak in leaks.items()
+    }
+    write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 
     print(f"\nMean squared error of {len(x)} test images, whose variance is {float(x.var()):.5f}:")
     print("skips   z = mu    noise for z   change of the picture by the noise")
@@ -74,7 +79,7 @@ def main() -> None:
         )
     print("A small error and a small change: the picture went past z. An error as large as the")
     print("variance: no picture at all.")
-    print(f"pictures (leak.png) and weights are in {args.out}")
+    print(f"pictures (leak.png), weights and metrics are in {args.out}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: obj
     """
     from safetensors.numpy import save
 
-    content = save(model.state_dict(), {key: str(value) for key, value in metadata.items()})
+    # A header is UTF-8, and the name of a folder may be anything.
+    texts = {key: str(value).encode(errors="backslashreplace") for key, value in metadata.items()}
+    content = save(model.state_dict(), {key: text.decode() for key, text in texts.items()})
     write_atomically(path, content)
 
 

@@ -73,15 +73,19 @@ def labelled_rows(
     rows : dict of str to array (N, C, H, W), C 1 or 3
         The same number of images in each.
     """
+    counts = {label: len(images) for label, images in rows.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"labelled_rows: rows must hold the same number of images, got {counts}")
     sheets = [_sheet("labelled_rows", a, len(a), data_range, gap=1) for a in rows.values()]
     height, width = sheets[0].shape[:2]
-    inches = 9 * height / width + 0.25
-    figure = Figure(figsize=(9, inches * len(rows)), layout="constrained")
+    inches = min(9.0, width / height)  # wide, but no image higher than one inch
+    figure = Figure(figsize=(9, (inches * height / width + 0.25) * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for ax, label, sheet in zip(axes, rows, sheets, strict=True):
         ax.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
         ax.set_title(label, loc="left", fontsize=9)
+        ax.set_anchor("W")
         ax.axis("off")
     figure.savefig(path, dpi=160)
 
@@ -143,16 +147,18 @@ def loss_curves(
     has_kl = any(epoch["test_kl"] for epoch in history)  # an autoencoder has none, and no sampling
     parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
     note = ", sampled z" if has_kl else ""
+    units = {"total": "what training minimises", "reconstruction": unit, "kl": "nats per image"}
+    if not has_kl:
+        units["total"] = unit
     for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         for split, style in (("train", "o--"), ("test", "o-")):
             axes.plot(
                 epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
             )
-        axes.set_title("KL, nats per image" if part == "kl" else part, fontsize=10)
+        axes.set_title(f"{part}, {units[part]}", fontsize=9)
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, len(history) + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel(unit)
     figure.axes[0].legend()
     figure.savefig(path, dpi=120)

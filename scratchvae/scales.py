@@ -19,6 +19,7 @@ Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-V
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 
@@ -81,14 +82,14 @@ def loss_scales(
     all_scales = {"elements": elements, "mean": mean, "sum": sum, "beta": beta, "sigma": sigma}
     given = {name: number for name, number in all_scales.items() if number is not None}
     for name, number in given.items():
-        if not 0 < number < math.inf:
-            raise ValueError(f"loss_scales: {name} must be a number above 0, got {number}")
+        if not isinstance(number, Real) or not 0 < number < math.inf:
+            raise ValueError(f"loss_scales: {name} must be a number above 0, got {number!r}")
     weights = given.keys() & {"mean", "sum", "beta"}
     alone, pair = len(weights) == 1, len(weights) == 2 and beta is not None and sigma is None
     if not (alone or pair):
         raise ValueError(
             "loss_scales: give one of mean, sum and beta, with a sigma or without; or mean or sum "
-            f"with beta, and sigma follows; got {', '.join(given)}"
+            f"with beta, and sigma follows; got {', '.join([*given][1:]) or 'none of them'}"
         )
     if mean is not None:
         sum = mean * elements

@@ -34,6 +34,8 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
     -----
     The model stays in the mode it is in; after `model.eval()` call `model.train()` first.
     """
+    if optimizer.model is not model:
+        raise ValueError("train_step: the optimizer was made for another model")
     optimizer.zero_grad()
     losses = model.loss(x, eps)
     model.backward()

@@ -64,3 +64,11 @@ def test_weights_of_a_noncontiguous_view_are_right(tmp_path):
     other = sv.models.build("mlp", seed=9)
     load_weights(other, path)
     assert_array_equal(other.fc1.weight.value, model.fc1.weight.value)
+
+
+def test_a_header_takes_any_text(tmp_path):
+    """The name of a folder may be no UTF-8: Python keeps such bytes as lone surrogates."""
+    path = tmp_path / "weights.safetensors"
+    save_weights(sv.models.build("tiny"), path, data_dir=os.fsdecode(b"photos\xff"))
+    with safe_open(path, "np") as file:
+        assert file.metadata() == {"data_dir": "photos\\udcff"}

@@ -188,7 +188,11 @@ def test_skip(tmp_path, image_dir):
     leaks = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in (a, b, c)}
     assert set(leaks) == {"all", "deep", "none"}
     assert all(len(numbers) == 3 for numbers in leaks.values())
-    assert set(os.listdir(out)) == {"leak.png"} | {f"weights-{k}.safetensors" for k in leaks}
+    weights = {f"weights-{skips}.safetensors" for skips in leaks}
+    assert set(os.listdir(out)) == {"leak.png", "metrics.json"} | weights
+    metrics = json.loads((out / "metrics.json").read_text())
+    for skips, numbers in leaks.items():
+        assert numbers == pytest.approx([*metrics[skips].values()], rel=0.06, abs=1e-5)
     assert np.asarray(Image.open(out / "leak.png")).std() > 1
 
 

@@ -58,11 +58,11 @@ def test_neg_elbo_is_that_of_a_gaussian():
 @pytest.mark.parametrize("given", [{}, {"sigma": 1.0}, {"mean": 1.0, "sum": 1.0},
                                    {"mean": 1.0, "beta": 1.0, "sigma": 1.0}])  # fmt: skip
 def test_too_little_or_too_much(given):
-    with pytest.raises(ValueError, match="loss_scales: give one of mean, sum and beta.*; got elem"):
+    with pytest.raises(ValueError, match="loss_scales: give one of mean, sum and beta.*; got "):
         loss_scales(10, **given)
 
 
-@pytest.mark.parametrize("bad", [0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("bad", [0, -1.0, math.nan, math.inf, "1"])
 def test_numbers_must_be_above_zero(bad):
     for name in ("mean", "sum", "beta"):
         with pytest.raises(ValueError, match=f"loss_scales: {name} must be a number above 0, got"):

@@ -123,3 +123,10 @@ def test_random_streams_are_independent_and_repeatable():
     first = a.random(100)
     assert_array_equal(first, again.random(100))
     assert abs(np.corrcoef(first, b.random(100))[0, 1]) < 0.3
+
+
+def test_an_optimizer_steps_its_own_model_only():
+    model, other = (sv.models.build("tiny") for _ in range(2))
+    x, eps = np.zeros((2, 1, 28, 28), "float32"), model.noise(2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="train_step: the optimizer was made for another model"):
+        train_step(model, sv.optim.Adam(other), x, eps)

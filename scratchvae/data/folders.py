@@ -62,6 +62,8 @@ def load_folder(
     if not 0 < test_share < 1:
         raise ValueError(f"expected a test_share between 0 and 1, found {test_share}")
     root = Path(folder).expanduser().resolve()
+    if folder == "":  # an unset variable in a shell; the current folder is named "."
+        raise FileNotFoundError("expected a folder of images, found an empty name")
     if not root.is_dir():
         raise FileNotFoundError(f"expected a folder of images, found none at {root}")
     names = sorted(_find_images(root))
@@ -142,8 +144,12 @@ def _find_images(root: Path, inside: str = "") -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _find_images(root, name)
             # No pipes, which would be waited for; of links even broken ones, for they get reported.
-            elif name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink()):
+            elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
                 yield name
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # macOS leaves ._a.jpg
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
@@ -151,7 +157,7 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     seen = set()
     # Bytes that are no UTF-8 become backslashes, which are in no plain file name.
-    with open(path, encoding="utf-8", errors="backslashreplace") as lines:
+    with open(path, encoding="utf-8-sig", errors="backslashreplace") as lines:
         for number, line in enumerate(lines, 1):
             words = line.split()
             if len(words) != 2 or words[1] not in ("0", "1", "2"):

@@ -26,7 +26,9 @@ from .base import Model
 class AE(Model):
     """Fully connected autoencoder with one hidden layer of 400 on each side."""
 
-    loss_unit = "squared error per image"
+    @property
+    def loss_unit(self) -> str:
+        return "squared error per image"
 
     def __init__(
         self,
@@ -82,7 +84,9 @@ class AE(Model):
         self.fc1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
 
     def embed(self, x: Any) -> Any:
+        self._check_images("embed", x)
         return self.encode(x)
 
     def generate(self, z: Any) -> Any:
+        self._check_codes(z)
         return self.decode(z)

@@ -35,7 +35,6 @@ class Model(Module):
     image_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
-    loss_unit: str  # of the reconstruction term, for people to read
     _flat_value: Any
     _flat_grad: Any
 
@@ -87,6 +86,11 @@ class Model(Module):
     def __copy__(self) -> Model:
         """A shallow copy would share its parameters with two flat buffers: copies are deep."""
         return deepcopy(self)
+
+    @property
+    def loss_unit(self) -> str:
+        """Of the reconstruction term, for people to read."""
+        raise NotImplementedError
 
     @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -143,21 +147,35 @@ class Model(Module):
                 module.training = mode
 
     def _start_loss(self, x: Any, keep: bool) -> None:
-        """x is a batch of this model's images, in its data_range. A loss that keeps its caches ends
-        the life of those before, also if it fails midway."""
+        """Check x. A loss that keeps its caches ends the life of those before, also if it fails."""
         if keep:
             self._cache = None
-        name = f"{type(self).__name__}.loss"
+        self._check_images("loss", x)
+
+    def _check_images(self, method: str, x: Any) -> None:
+        """x is a batch of this model's images: floats in its data_range."""
+        name = f"{type(self).__name__}.{method}"
         if not isinstance(x, np.ndarray) and not is_gpu_array(x):
             raise TypeError(f"{name}: x must be a NumPy or CuPy array, got {type(x).__name__}")
         if x.shape[1:] not in self.input_shapes or len(x) == 0:
             shapes = " or ".join(f"(N, {', '.join(map(str, s))})" for s in self.input_shapes)
             raise ValueError(f"{name}: x must have shape {shapes} with N > 0, got {x.shape}")
+        if x.dtype.kind != "f":
+            raise TypeError(f"{name}: x must be floats, as data.batches makes them, got {x.dtype}")
         low, high = float(x.min()), float(x.max())
         least, most = (float(x.dtype.type(end)) for end in self.data_range)  # as x rounds them
         if not (low >= least and high <= most):  # asked this way round, NaN is refused too
             raise ValueError(
                 f"{name}: x must lie in [{least:g}, {most:g}], got values from {low:g} to {high:g}"
+            )
+
+    def _check_codes(self, z: Any) -> None:
+        """z is a batch of codes for `generate`."""
+        if z.shape[1:] != self.latent_shape or len(z) == 0:
+            shape = ", ".join(map(str, self.latent_shape))
+            raise ValueError(
+                f"{type(self).__name__}.generate: z must have shape (N, {shape}) with N > 0, "
+                f"got {z.shape}"
             )
 
 

@@ -188,6 +188,7 @@ class Skip(SquaredErrorVAE):
         is the leak. By default nothing is added, which the decoder has never seen in training
         unless it was built with skips="none".
         """
+        self._check_codes(z)
         with self.evaluating():
             if skips_from is None:
                 return self.decode(z)

@@ -71,6 +71,7 @@ class VAE(Model):
         return doutput, dmu_kl, dlogvar_kl
 
     def embed(self, x: Any) -> Any:
+        self._check_images("embed", x)
         with self.evaluating():
             return self.encode(x)[0]
 
@@ -81,10 +82,14 @@ class BernoulliVAE(VAE):
     Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
     """
 
-    loss_unit = "nats per image"
     error_forward, error_backward = staticmethod(bce_forward), staticmethod(bce_backward)
 
+    @property
+    def loss_unit(self) -> str:
+        return "nats per image"
+
     def generate(self, z: Any) -> Any:
+        self._check_codes(z)
         with self.evaluating():
             return sigmoid_forward(self.decode(z))[0]
 
@@ -95,9 +100,15 @@ class SquaredErrorVAE(VAE):
     Its objective is that of a Gaussian decoder, up to a factor and a constant.
     """
 
-    loss_unit = "mean squared error"
     error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
 
+    @property
+    def loss_unit(self) -> str:
+        """It depends on the range: between -1 and 1 the same picture errs four times as much."""
+        low, high = self.data_range
+        return f"mean squared error, values {low:g} to {high:g}"
+
     def generate(self, z: Any) -> Any:
+        self._check_codes(z)
         with self.evaluating():
             return self.decode(z)

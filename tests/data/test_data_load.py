@@ -67,6 +67,8 @@ def test_load_images_takes_what_there_is(photographs, tmp_path, monkeypatch):
     assert data.load_images(tmp_path).name == "celeba"
     assert data.load_images(photographs).name == "images:img_align_celeba"
     assert data.load_images().name == data.load("faces").name == "faces"
+    with pytest.raises(FileNotFoundError, match="found an empty name"):
+        data.load_images("")
     (tmp_path / "celeba" / "list_eval_partition.txt").unlink()
     with pytest.raises(FileNotFoundError, match="expected the folder img_align_celeba/ .* and the"):
         data.load_images(tmp_path)  # half a CelebA is no folder of images: its split is missing

@@ -28,7 +28,7 @@ def test_finds_every_spelling_in_every_subfolder_in_order(tmp_path, load):
     names = ["B.JPG", "a.jpeg", "b/a.Png", "b/c/d.jpg", "b/c/é ü.PNG", "c.png"]
     for i, name in enumerate(names):
         write_grey(tmp_path / "photographs" / name, 10 * i)
-    for name in ("notes.txt", "x.gif", "jpg"):
+    for name in ("notes.txt", "x.gif", "jpg", "._a.jpeg"):  # the last as macOS leaves it
         (tmp_path / "photographs" / name).write_text("no image")
     (tmp_path / "photographs" / "folder.png").mkdir()
     (tmp_path / "photographs" / "round and round").symlink_to(tmp_path)
@@ -165,7 +165,7 @@ def test_celeba_with_another_split_is_decoded_anew(tmp_path):
 
 
 def test_celeba_files_that_are_listed_but_absent(tmp_path, capsys):
-    write_celeba(tmp_path, [*LINES, "5.png 2", "6.png 0"])
+    write_celeba(tmp_path, ["\ufeff" + LINES[0], *LINES[1:], "5.png 2", "6.png 0"])  # a BOM, too
     data = load_celeba(tmp_path, 2, cache_dir=tmp_path / "cache")
     assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
     assert capsys.readouterr().err.startswith(

@@ -238,3 +238,13 @@ def test_both_sets_need_an_image_that_can_be_decoded(photographs, survivors, cap
     with pytest.raises(ValueError, match=message):
         load(photographs)
     assert capsys.readouterr().err.startswith(f"Left out {COUNT - len(survivors)} of {COUNT} files")
+
+
+def test_a_complete_cache_may_be_read_only(photographs, decoded, monkeypatch):
+    first = load(photographs)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    cache_file(photographs, "lock").unlink()  # not to be made again
+    decoded.clear()
+    again = load(photographs)
+    assert (again.train_images == first.train_images).all()
+    assert not decoded and not list((photographs.parent / "cache").glob("*/lock"))

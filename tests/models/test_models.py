@@ -308,6 +308,24 @@ def test_wrong_images_are_refused(name):
 
 
 @every_model
+def test_embed_and_generate_check_what_they_get(name):
+    """Without this, a code of 2 x 2 draws 128 x 128, and an image of 784 bytes is embedded."""
+    model = sv.models.build(name)
+    x, z = batch(model)
+    who = type(model).__name__
+    with pytest.raises(TypeError, match=f"{who}.embed: x must be floats, .* got uint8"):
+        model.embed(x.astype("uint8"))
+    with pytest.raises(ValueError, match=f"{who}.embed: x must lie in"):
+        model.reconstruct(255 * x)
+    for images in (x[0, 0], x[:0], x[..., 1:]):
+        with pytest.raises(ValueError, match=rf"{who}.embed: x must have shape \(N, "):
+            model.reconstruct(images)
+    for codes in (z[0], z[:0], np.concatenate([z, z], axis=-1)):
+        with pytest.raises(ValueError, match=rf"{who}.generate: z must have shape \(N, "):
+            model.generate(codes)
+
+
+@every_model
 def test_pictures_are_made_in_evaluation_mode(name):
     """And the modes of the layers are afterwards what they were, also when something goes wrong."""
     model = sv.models.build(name)
