@@ -247,8 +247,8 @@ def test_one_step(engine, case, dtype, training):
     """Outputs, losses, gradients and running statistics, against PyTorch in float64.
 
     In float32 PyTorch is wrong, too. Its largest error among all gradients, in either memory
-    format, is the measure: no gradient of ours may be off by more than twice that:
-    between 8e-7 and 2e-5 here.
+    format, is the measure: no gradient of ours may be off by more than three times that, or 1e-6,
+    eight units in the last place, where another order of BLAS's sums is all there is.
     """
     ours, theirs = twins(case, dtype)
     ours.train(training)
@@ -271,7 +271,7 @@ def test_one_step(engine, case, dtype, training):
             idle = np.abs(each.gradients.pop(name)).max()
             assert idle <= {"float64": 1e-12, "float32": 1e-5}[dtype] * largest, name
     worst = {k: max(errors(expected.gradients, p.gradients).values()) for k, p in passes.items()}
-    limit = 1e-9 if dtype == "float64" else 2 * max(worst["theirs"], worst["last"])
+    limit = 1e-9 if dtype == "float64" else max(1e-6, 3 * worst["theirs"], 3 * worst["last"])
     assert worst["ours"] <= limit <= 1e-4, worst
 
     buffers = dict(exact.named_buffers())
