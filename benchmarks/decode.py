@@ -21,7 +21,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from scratchvae.data.decode import cores
+from scratchvae.data.decode import GROUP, cores
 from scratchvae.data.folders import load_folder
 
 WIDTH, HEIGHT, CROP, SIZE = 178, 218, 148, 64
@@ -39,17 +39,18 @@ def make_photographs(folder: Path, count: int) -> None:
 
 
 def pillow_alone(paths: list[Path]) -> None:
+    groups = [paths[i : i + GROUP] for i in range(0, len(paths), GROUP)]
     with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(shrink, paths):
+        for _ in pool.map(shrink_all, groups):
             pass
 
 
-def shrink(path: Path) -> None:
+def shrink_all(paths: list[Path]) -> None:
     left, top = (WIDTH - CROP) // 2, (HEIGHT - CROP) // 2
-    with Image.open(path) as image:
-        image.crop((left, top, left + CROP, top + CROP)).resize(
-            (SIZE, SIZE), Image.Resampling.BILINEAR
-        )
+    for path in paths:
+        with Image.open(path) as image:
+            square = image.crop((left, top, left + CROP, top + CROP))
+            square.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
 
 
 def seconds(run: Callable[[], Any]) -> float:

@@ -179,7 +179,7 @@ def _decode_rest(
 
     names = train + test
     rest = names[progress.done :]
-    paths = (os.path.join(root, name) for name in rest)
+    paths = [os.path.join(root, name) for name in rest]
     with (
         open(folder / "pixels", "ab", buffering=1 << 20) as file,
         closing(decode_all(paths, size, crop, ahead=CHUNK)) as results,

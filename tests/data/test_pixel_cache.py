@@ -20,6 +20,7 @@ COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 def photographs(tmp_path, monkeypatch):
     """A folder of `COUNT` pictures; every fourth is saved at once."""
     monkeypatch.setattr(pixel_cache, "CHUNK", CHUNK)
+    monkeypatch.setattr(decode, "GROUP", 1)
     return write_photographs(tmp_path / "photographs", COUNT)
 
 

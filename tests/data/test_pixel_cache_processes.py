@@ -18,7 +18,7 @@ import hashlib, sys, time
 from pathlib import Path
 from scratchvae.data import decode, folders, pixel_cache
 
-pixel_cache.CHUNK = {CHUNK}
+pixel_cache.CHUNK, decode.GROUP = {CHUNK}, 1
 folder, patience = Path(sys.argv[1]), int(sys.argv[2])
 real, calls = decode.decode, []
 
