@@ -155,7 +155,7 @@ def loss_curves(
             axes.plot(
                 epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
             )
-        axes.set_title(f"{part}, {units[part]}", fontsize=9)
+        axes.set_title(f"{'KL' if part == 'kl' else part}, {units[part]}", fontsize=9)
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
