@@ -14,6 +14,7 @@ import scratchvae as sv
 from scratchvae import plots
 from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.data import Dataset, batches
+from scratchvae.optim import Optimizer
 from scratchvae.train import evaluate_deterministic, evaluate_sampled, random_streams, train_epoch
 
 START = time.perf_counter()
@@ -46,12 +47,12 @@ def prepare(args: argparse.Namespace, load: Callable[[], Dataset]) -> Dataset:
     except (OSError, ValueError, RuntimeError) as problem:
         stop(problem)
     except KeyboardInterrupt:
-        stop("interrupted; images that are decoded stay so, and the next run goes on from there")
+        stop("interrupted before training; images decoded so far are kept for the next run")
     return data
 
 
 def fit(
-    args: argparse.Namespace, model: sv.models.Model, optimizer: Any, data: Dataset
+    args: argparse.Namespace, model: sv.models.Model, optimizer: Optimizer, data: Dataset
 ) -> list[dict[str, float]]:
     """Train, and print how it goes. Returns the losses of each epoch, all with a sampled z."""
     print(
@@ -87,7 +88,7 @@ def leave(
     """Weights, numbers and pictures into the folder `args.out`; returns the numbers."""
     name = type(model).__name__.lower()  # as `build` calls it
     facts = {"model": name, **{k: v for k, v in vars(args).items() if k != "out"}}
-    sampled = {name: history[-1][f"test_{name}"] for name in sv.ops.Losses._fields}
+    sampled = {part: history[-1][f"test_{part}"] for part in sv.ops.Losses._fields}
     bernoulli = isinstance(model, sv.models.BernoulliVAE)
     metrics = {
         **facts,
