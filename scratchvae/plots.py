@@ -162,3 +162,61 @@ def loss_curves(
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
     figure.savefig(path, dpi=120)
+
+
+def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[str]) -> None:
+    """The error of numeric derivatives against the step h, both in logarithms, a panel per tensor.
+
+    Parameters
+    ----------
+    curves : sequence of gradcheck.curves.Curve
+    """
+    figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for axes, curve in zip(panels, curves, strict=True):
+        for name, style in (("one_sided", "C1v-"), ("central", "C0o-"), ("complex", "C2s-")):
+            label = {"complex": "complex step"}.get(name, f"{name.replace('_', '-')} differences")
+            axes.loglog(curve.steps, getattr(curve, name), style, ms=3, lw=1, label=label)
+        axes.loglog(curve.steps, curve.rounding, "k:", lw=1, label="rounding, ~ 1/h")
+        # the complex step sees no kinks: its error is truncation, h² f'''/6, and so is central's
+        truncated = curve.complex > 1e-12
+        if truncated.any():  # not so for linear functions
+            factor = np.median(curve.complex[truncated] / curve.steps[truncated] ** 2)
+            slope = factor * curve.steps**2
+            axes.loglog(curve.steps, slope, "k--", lw=1, label="truncation, ~ h²")
+        axes.set(xlabel="step h", ylim=(1e-17, 10), title=f"{title}: gradient of {curve.tensor}")
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("error along a direction, relative to |dx|")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def kernel_gradients(
+    title: str, analytic: np.ndarray, numeric: np.ndarray, path: str | os.PathLike[str]
+) -> None:
+    """Gradients of convolution kernels (O, C, KH, KW), side by side: analytic, numeric, and their
+    difference on a scale of its own. A row for each O, a column for each C."""
+    wide = analytic.shape[1] == 1  # a single input channel: all in one row
+    if wide:
+        analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
+    rows, columns, KH, KW = analytic.shape
+    sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
+    figure = Figure(figsize=(7, 4) if wide else (10, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(*((3, 1) if wide else (1, 3)))
+    shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
+    for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
+        sheet = np.full(sheet_size, np.nan)
+        for o, c in np.ndindex(rows, columns):
+            top, left = o * (KH + 1), c * (KW + 1)
+            sheet[top : top + KH, left : left + KW] = kernels[o, c]
+        most = float(np.abs(analytic if name != "difference" else kernels).max()) or 1e-300
+        image = axes.imshow(sheet, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        axes.set_title(f"{name}, within ±{most:.1e}", fontsize=9)
+        axes.axis("off")
+        figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,198 @@
+"""`scratchvae check`: are the gradients right? A table, and exit status 0 only if all are."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import ENGINES, using
+from ..gradcheck import METHODS, Report, check_model, op_reports
+from ..gradcheck.cases import CASES
+from ..gradcheck.check import op_subject
+from ..gradcheck.curves import elementwise, error_curve
+from ..gradcheck.report import table
+from ..gradcheck.subject import Subject, of_model
+from ..models import MODELS, Model, build
+
+BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
+OP_METHODS = ("central", "complex", "adjoint")
+
+
+def add(commands: Any) -> None:
+    """Add the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="check hand-written gradients against finite differences",
+        description="Check the gradients of an op, of a model (every parameter tensor), or of all. "
+        "The exit status is 0 only if every gradient was shown to be right.",
+        epilog="Examples: scratchvae check conv2d; scratchvae check mlp --method central; "
+        "scratchvae check batch_norm --plot pictures; scratchvae check --all",
+    )
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="OP|MODEL",
+        help=f"an op ({', '.join(CASES)}) or a model ({', '.join(MODELS)})",
+    )
+    parser.add_argument("--all", action="store_true", help="every op and every model")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        metavar="|".join(METHODS),
+        help="default: for an op all that apply, for a model complex",
+    )
+    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
+    parser.add_argument("--seed", type=int, default=0, help="of inputs, weights, noise, directions")
+    parser.add_argument(
+        "--plot", type=Path, metavar="DIR", help="draw the error against the step, and kernels"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print tables; afterwards what is wrong, on standard error."""
+    if args.all == (args.target is not None):
+        args.parser.error("name an op or a model, or say --all")
+    if args.target is not None and args.target not in {**CASES, **MODELS}:
+        known = ", ".join([*CASES, *MODELS])
+        args.parser.error(f"there is no op and no model {args.target!r}; there are {known}")
+    if args.seed < 0:
+        args.parser.error(f"--seed must be at least 0, got {args.seed}")
+    try:
+        with using(args.engine) as engine:
+            print(f"{args.dtype}, engine {engine}")
+            failed = _check_all(args) if args.all else _check_one(args)
+            if args.plot is not None:
+                _draw(args)
+    except (ValueError, RuntimeError, OSError) as problem:
+        args.parser.error(str(problem))
+    for report in failed:
+        print(f"\n{report.failure()}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _check_one(args: argparse.Namespace) -> list[Report]:
+    """One op or model, a table for each method and case."""
+    failed, done = [], []
+    for report in _reports(args, args.target):
+        print(f"\n{report}", flush=True)
+        done.append(report)
+        if not report.passed:
+            failed.append(report)
+    if not done:
+        raise ValueError(f"{args.target} is not linear: adjointness does not apply to it")
+    tensors = sum(len(report) for report in done)
+    right = sum(result.passed for report in done for result in report)
+    print(f"\n{args.target}: {right} of {tensors} gradients right")
+    return failed
+
+
+def _reports(args: argparse.Namespace, name: str) -> Iterator[Report]:
+    if name in CASES:
+        for method in [args.method] if args.method else OP_METHODS:
+            yield from op_reports(name, method, dtype=args.dtype, seed=args.seed)
+    else:
+        yield check_model(
+            *_model_and_batch(args, name), args.method or "complex", seed=args.seed, raises=False
+        )
+
+
+def _model_and_batch(args: argparse.Namespace, name: str) -> tuple[Model, Any, Any]:
+    """A model with fresh weights, images of random pixels, and noise."""
+    model = build(name, seed=args.seed, dtype=args.dtype)
+    rng = np.random.default_rng([args.seed, 5])
+    x = rng.uniform(*model.data_range, (BATCH, *model.image_shape)).astype(args.dtype)
+    return model, x, model.noise(BATCH, rng)
+
+
+def _check_all(args: argparse.Namespace) -> list[Report]:
+    """Every op and model, a line each."""
+    methods = [args.method] if args.method else [*OP_METHODS]
+    failed = _check_ops(args, methods)
+    model_methods = [method for method in methods if method != "adjoint"]
+    return failed + (_check_models(args, model_methods) if model_methods else [])
+
+
+def _check_ops(args: argparse.Namespace, methods: list[str]) -> list[Report]:
+    print("\nthe worst error of each op, over its cases and inputs\n")
+    failed, rows = [], [["op", "gradients", *methods, "verdict"]]
+    for name in CASES:
+        cells, count, passed = [], 0, True
+        for method in methods:
+            reports = [*op_reports(name, method, dtype=args.dtype, seed=args.seed)]
+            cells.append(f"{max(r.worst.error for r in reports):.1e}" if reports else "-")
+            count = max(count, sum(len(report) for report in reports))
+            passed = passed and all(report.passed for report in reports)
+            failed += [report for report in reports if not report.passed]
+        rows.append([name, str(count), *cells, "ok" if passed else "FAIL"])
+    print(table(rows))
+    return failed
+
+
+def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Report]:
+    """The first of complex and central is the judge; the other is only shown."""
+    judge = "complex" if "complex" in methods else methods[0]
+    print(f"\nthe worst error of each model, over its parameters; {METHODS[judge]} is the judge\n")
+    heads = {"complex": ["complex"], "central": ["central", "rounding"]}
+    heads["direction"] = ["direction", "rounding"]
+    failed, notes = [], []
+    rows = [["model", "gradients", "zero", *(h for m in methods for h in heads[m]), "verdict"]]
+    for name in MODELS:
+        model, x, eps = _model_and_batch(args, name)
+        cells = []
+        for method in methods:
+            samples = 1 if method == judge else 0
+            report = check_model(model, x, eps, method, samples=samples, raises=False)
+            worst = max(report, key=lambda r: r.error)
+            cells += [f"{worst.error:.1e}"]
+            cells += [f"{worst.rounding:.1e}"] if method != "complex" else []
+            if method == judge:
+                judged = report
+            elif unseen := sum(not result.passed for result in report):
+                notes.append(
+                    f"{name}: differences cannot judge {unseen} of {len(report)} gradients, for "
+                    "rounding or kinks"
+                )
+        if judged.zeros:
+            notes.append(f"{name}: identically zero are {', '.join(judged.zeros)}")
+        failed += [] if judged.passed else [judged]
+        verdict = "ok" if judged.passed else "FAIL"
+        rows.append([name, str(len(judged)), str(len(judged.zeros)), *cells, verdict])
+    print(table(rows), *notes, sep="\n")
+    return failed
+
+
+def _draw(args: argparse.Namespace) -> None:
+    """Pictures of one target, or of all, into the folder."""
+    from .. import plots  # here: matplotlib takes a second to import
+
+    args.plot.mkdir(parents=True, exist_ok=True)
+    print()
+    for name in [*CASES, *MODELS] if args.all else [args.target]:
+        for subject in _subjects(args, name):
+            stem = re.sub(r"\W+", "-", subject.name).strip("-").lower()
+            shown = [n for n, g in subject.gradients.items() if g.any()]
+            shown = shown[:: -(-len(shown) // 3)]  # three panels fit
+            curves = [error_curve(subject, tensor, args.seed) for tensor in shown]
+            plots.errors_by_step(subject.name, curves, args.plot / f"{stem}-step.png")
+            print(f"{args.plot / stem}-step.png: the error against the step")
+            kernels = [n for n, g in subject.gradients.items() if g.ndim == 4 and n[-1] in "wt"]
+            if kernels:
+                pair = elementwise(subject, kernels[0], 8)
+                title = f"{subject.name}: gradient of {kernels[0]}"
+                plots.kernel_gradients(title, *pair, args.plot / f"{stem}-kernels.png")
+                print(f"{args.plot / stem}-kernels.png: {title}, analytic and by complex step")
+
+
+def _subjects(args: argparse.Namespace, name: str) -> Iterator[Subject]:
+    if name in CASES:
+        yield from (op_subject(name, case, args.dtype, args.seed) for case in CASES[name])
+    else:
+        yield of_model(*_model_and_batch(args, name))

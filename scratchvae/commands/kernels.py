@@ -1,0 +1,49 @@
+"""`scratchvae kernels`: which function serves each op on each engine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import ops, optim  # noqa: F401  (importing them fills the registry)
+from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
+
+
+def add(commands: Any) -> None:
+    """Add the parser."""
+    what = "show which function serves each op on each engine"
+    parser = commands.add_parser("kernels", help=what, description=f"{what.capitalize()}.")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    print(kernels())
+    return 0
+
+
+def kernels() -> str:
+    """A table of every accelerated function and what serves it on each engine."""
+    rows: list[tuple[str, ...]] = [("function", *ENGINES)]
+    for op, functions in sorted(REGISTRY.items()):
+        for name in functions:
+            served = [find_kernel(engine, op, name) for engine in ENGINES]
+            rows.append((name, *(_where(kernel) for kernel in served)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    lines += [
+        "",
+        "reference: the body in scratchvae/ops/<op>.py or optim.py, on NumPy or CuPy arrays",
+    ]
+    if problem := numba_problem():
+        lines.append(f"numba cannot run here: {problem}")
+    if problem := gpu_problem():
+        lines.append(f"cuda cannot run here: {problem}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _where(kernel: object) -> str:
+    if kernel is None:
+        return "reference"
+    return "kernels/" + "/".join(kernel.__module__.split(".")[2:]) + ".py"

@@ -1,0 +1,40 @@
+"""`scratchvae summary MODEL`: a model's layers, outputs, parameters and memory."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..models import MODELS, build
+from ..summary import summary
+
+
+def add(commands: Any) -> None:
+    """Add the parser."""
+    parser = commands.add_parser(
+        "summary",
+        help="show a model's layers, their outputs, parameters and memory",
+        description="Show a model's layers, their outputs, parameters and memory.",
+        epilog="Example: scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
+    )
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
+    parser.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")
+    parser.add_argument(
+        "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
+    )
+    parser.add_argument("--skips", metavar="all|deep|none", help="which skips the model `skip` has")
+    parser.add_argument(
+        "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    names = ("latent_dim", "image_shape", "skips", "latent")
+    options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    try:
+        print(summary(build(args.model, **options)))
+    except (ValueError, MemoryError) as problem:
+        args.parser.error(str(problem))
+    return 0

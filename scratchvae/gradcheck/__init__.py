@@ -1,0 +1,39 @@
+"""Does a backward agree with its forward?
+
+A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judges of that:
+
+    central     (<y(x + h e), dy> - <y(x - h e), dy>) / 2h    element by element, any function; 1e-9
+    direction   the same along random v instead of e: two evaluations see a whole gradient
+    complex     Im <y(x + i h e), dy> / h, h = 1e-100         analytic functions; 1e-15
+    adjoint     <f(v) - f(0), dy> = <v, J^T dy>               linear functions; 1e-15, no step
+
+    subject.py       what is checked: a pair of functions, a layer, a model
+    differences.py   the numeric sides above, and when they do not apply
+    compare.py       backward against them, and the verdict
+    doubts.py        before that: is it a kink, a step too long, or a mistake; and which one
+    report.py        the table, and the error that names tensor and element
+    cases.py         a case for every op
+
+docs/gradients.md explains the method. No check of gradients can see a wrong forward.
+"""
+
+from .check import check, check_layer, check_model, check_op, op_reports
+from .compare import compare
+from .differences import NotAnalytic, NotLinear, tensor_error
+from .report import METHODS, GradientError, Report, Result
+
+__all__ = [
+    "METHODS",
+    "GradientError",
+    "NotAnalytic",
+    "NotLinear",
+    "Report",
+    "Result",
+    "check",
+    "check_layer",
+    "check_model",
+    "check_op",
+    "compare",
+    "op_reports",
+    "tensor_error",
+]

@@ -1,0 +1,227 @@
+"""The four doors: check a pair of functions, an op, a layer, a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import asarray
+from ..models import Model
+from ..module import Module
+from .cases import CASES, Case
+from .compare import compare
+from .report import GradientError, Report
+from .subject import Subject, of_layer, of_model, of_pair
+
+
+def check(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    *inputs: np.ndarray,
+    method: str = "central",
+    h: float | None = None,
+    tolerance: float | None = None,
+    samples: int | None = None,
+    only: list[str] | None = None,
+    dtype: str = "float64",
+    seed: int = 0,
+    raises: bool = True,
+) -> Report:
+    """Compare the gradients of a backward with what its forward does.
+
+    Parameters
+    ----------
+    forward : callable
+        `forward(*inputs)` returns `y, cache` (and maybe more). A lambda binds other arguments. The
+        report calls the inputs by the names of its parameters.
+    backward : callable
+        `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
+        among them is not checked. dy is an array of y's shape, drawn at random.
+    *inputs : float64 arrays
+        Away from kinks, where there are any. With `samples=None` every element of each is moved:
+        keep them small.
+    method : {"central", "direction", "complex", "adjoint"}
+        See the top of this package. "complex" calls forward with complex128, "adjoint" asks for a
+        linear function.
+    h : float
+        The step; by default 1e-6, and 1e-100 for the complex step.
+    tolerance : float
+        On the error per tensor, max|analytic - numeric| / max|analytic|. By default 1e-7 for
+        differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32.
+    samples : int
+        Instead of every element: the one with the largest gradient, so many at random, and a
+        random direction.
+    only : list of str
+        The inputs to check; by default all that have a gradient.
+    dtype : {"float64", "float32"}
+        What backward computes in. The numeric side is always float64, at the rounded inputs.
+    seed : int
+        Draws dy, the samples and the directions.
+    raises : bool
+        Whether a wrong gradient is an error.
+
+    Returns
+    -------
+    Report
+        A row for each input: print it.
+
+    Raises
+    ------
+    GradientError
+        (an AssertionError) if a gradient is wrong, or could not be shown to be right. It names the
+        input and the element.
+    NotAnalytic, NotLinear
+        (ValueErrors) if the method does not apply to this forward.
+    TypeError, ValueError
+        If an argument, y or a gradient is not of the kind or shape described above.
+    """
+    subject = of_pair(forward, backward, inputs, dtype, seed)
+    return _report(subject, method, h, tolerance, samples, only, seed, raises)
+
+
+def check_op(
+    name: str,
+    method: str = "central",
+    *,
+    h: float | None = None,
+    tolerance: float | None = None,
+    dtype: str = "float64",
+    seed: int = 0,
+    raises: bool = True,
+) -> list[Report]:
+    """Check one of our ops, on the engine in use, at the cases of cases.py: a report for each.
+
+    "adjoint" checks the inputs in which the op is linear. Other arguments, errors: see `check`.
+    """
+    return [*op_reports(name, method, h, tolerance, dtype, seed, raises)]
+
+
+def op_reports(
+    name: str,
+    method: str,
+    h: float | None = None,
+    tolerance: float | None = None,
+    dtype: str = "float64",
+    seed: int = 0,
+    raises: bool = False,
+) -> Iterator[Report]:
+    """The reports of `check_op`, one at a time."""
+    if name not in CASES:
+        raise ValueError(f"check_op: unknown op {name!r}; there are {', '.join(CASES)}")
+    for case in CASES[name]:
+        only = [*case.linear] if method == "adjoint" else None
+        if only != []:
+            subject = op_subject(name, case, dtype, seed)
+            yield _report(subject, method, h, tolerance, None, only, seed, raises)
+
+
+def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> Subject:
+    """An op at a case, with the backward of the engine in use."""
+    forward, backward = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
+    arrays = case.arrays(seed)
+    constants = {n: asarray(arrays.pop(n).astype(dtype)) for n in case.constants}
+
+    def of_moving(*moving: Any) -> Any:
+        real = "float32" if moving[0].dtype == np.float32 else "float64"
+        still = {n: constant.astype(real) for n, constant in constants.items()}
+        return forward(**dict(zip(arrays, moving, strict=True)), **still, **case.options)
+
+    def gradients(dy: Any, cache: Any) -> tuple[Any, ...]:
+        result = backward(dy, cache)
+        result = result if isinstance(result, tuple) else (result,)
+        return result[: len(arrays)]  # a bias that is not there has no gradient
+
+    title = f"{name} ({case.variant})" if case.variant else name
+    values = [*arrays.values()]
+    return of_pair(of_moving, gradients, values, dtype, seed, title, [*arrays], complex_safe=True)
+
+
+def check_layer(
+    layer: Module,
+    *inputs: np.ndarray,
+    method: str = "central",
+    h: float | None = None,
+    tolerance: float | None = None,
+    samples: int | None = None,
+    only: list[str] | None = None,
+    seed: int = 0,
+    raises: bool = True,
+) -> Report:
+    """Check the gradients of a layer's inputs and of its parameters.
+
+    Parameters
+    ----------
+    layer : Module
+        In float64 or float32, in the mode (training or evaluation) it is to be checked in. Copies
+        are run: its parameters, gradients, statistics and cache stay as they are.
+    *inputs : float64 arrays
+        What its forward takes.
+
+    The other arguments, the report and the errors are those of `check`; parameters have their
+    names, inputs those of forward's parameters.
+    """
+    return _report(of_layer(layer, inputs, seed), method, h, tolerance, samples, only, seed, raises)
+
+
+def check_model(
+    model: Model,
+    x: Any,
+    eps: Any,
+    method: str = "complex",
+    *,
+    samples: int = 4,
+    h: float | None = None,
+    tolerance: float | None = None,
+    only: list[str] | None = None,
+    seed: int = 0,
+    raises: bool = True,
+) -> Report:
+    """Check every parameter tensor of a model: the gradient of its loss, the noise frozen.
+
+    Each is moved along a random direction (all elements at once), then its element with the largest
+    gradient, then `samples` elements drawn at random. A direction that fails is bisected to an
+    element.
+
+    Parameters
+    ----------
+    model : Model
+        In float64 or float32, in the mode it is to be checked in. Copies are run: the model, its
+        gradients, statistics and cache stay bit for bit what they are.
+    x, eps : arrays of the model's dtype
+        The batch and its noise: `model.noise(len(x), rng)`.
+    method : {"complex", "central", "direction"}
+        "complex" evaluates the loss in complex128, through the reference bodies of all ops.
+        "central" sees less: the loss is a large number, and dozens of ReLUs lie within a step.
+    tolerance : float
+        By default 1e-10 for "complex", 1e-5 for differences, 1e-3 in float32.
+
+    The other arguments, the report and the errors are those of `check`. Gradients that are
+    identically zero, such as those of a bias before a batch norm, get the verdict "zero": both
+    sides are below 1e-12 of the model's largest gradient.
+    """
+    if method == "adjoint":
+        raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")
+    if tolerance is None:
+        tolerance = {"complex": 1e-10}.get(method, 1e-5) if model.dtype == np.float64 else 1e-3
+    return _report(of_model(model, x, eps), method, h, tolerance, samples, only, seed, raises)
+
+
+def _report(
+    subject: Subject,
+    method: str,
+    h: float | None,
+    tolerance: float | None,
+    samples: int | None,
+    only: list[str] | None,
+    seed: int,
+    raises: bool,
+) -> Report:
+    report = compare(
+        subject, method, h=h, tolerance=tolerance, samples=samples, only=only, seed=seed
+    )
+    if raises and not report.passed:
+        raise GradientError(report)
+    return report

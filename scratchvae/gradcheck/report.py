@@ -1,0 +1,152 @@
+"""What a check found: a row for each tensor, the table, and the error that names the worst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+METHODS = {
+    "central": "central differences",
+    "direction": "central differences along random directions",
+    "complex": "complex step",
+    "adjoint": "adjointness",
+}
+
+SAYS = {
+    "central": "differences say",
+    "direction": "differences say",
+    "complex": "the complex step says",
+    "adjoint": "the forward pass says",
+}
+
+
+class Result(NamedTuple):
+    """One tensor: how far its gradient is from what the forward pass does.
+
+    `verdict` is one of
+
+        ok      the error is within the limit
+        zero    both sides are zero, or negligible: below 1e-12 of the subject's largest gradient
+        unseen  they differ by no more than the numeric side is uncertain: nothing is shown
+        kinks   all that was to be compared lies within a step of a kink: nothing is shown
+        FAIL    the gradient is wrong
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    compared: int  # elements and directions
+    skipped: int  # elements left out, a kink lies within the step
+    wrong: int  # of those compared
+    error: float  # the worst, relative to the largest element (a direction: to the norm)
+    limit: float
+    where: tuple[int, ...] | None  # the worst element; None: a whole direction
+    analytic: float  # what backward says there
+    numeric: float  # what the forward pass does there
+    step: float  # h where this was seen; nan if the method has none
+    rounding: float  # bound on the part of the error that the differences' own rounding may make
+    verdict: str
+    hint: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gradient was shown to be right."""
+        return self.verdict in ("ok", "zero")
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong, or could not be shown to be right. `report` has the numbers."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.failure())
+        self.report = report
+
+
+class Report(Sequence[Result]):
+    """The results of one check, tensor by tensor. Printed, it is a table."""
+
+    def __init__(self, subject: str, method: str, results: Sequence[Result]) -> None:
+        self.subject, self.method, self.results = subject, method, list(results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __getitem__(self, key: Any) -> Any:
+        """By position, or by the tensor's name."""
+        if isinstance(key, str):
+            return {result.tensor: result for result in self.results}[key]
+        return self.results[key]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gradient was shown to be right."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def worst(self) -> Result:
+        """The result with the largest error; those that failed come first."""
+        return max(self.results, key=lambda r: (not r.passed, r.verdict == "FAIL", r.error))
+
+    @property
+    def zeros(self) -> list[str]:
+        """The tensors whose gradient is identically zero."""
+        return [result.tensor for result in self.results if result.verdict == "zero"]
+
+    def __str__(self) -> str:
+        differences = self.method in ("central", "direction")
+        rows = [
+            ["gradient of", "shape", "compared", "kinks", "error", "limit", "rounding", "step",
+             "worst at", "backward", METHODS[self.method].partition(" along")[0], "verdict"]
+        ]  # fmt: skip
+        for r in self.results:
+            place = "a direction" if r.where is None else str(r.where)
+            rows.append(
+                [r.tensor, str(r.shape), str(r.compared), str(r.skipped), f"{r.error:.1e}",
+                 f"{r.limit:.0e}", f"{r.rounding:.0e}", f"{r.step:.0e}", place,
+                 f"{r.analytic:.9g}", f"{r.numeric:.9g}", r.verdict]
+            )  # fmt: skip
+        if not differences:  # no step to choose, hence no kinks within it and no rounding
+            rows = [row[:3] + row[4:6] + row[8:] for row in rows]
+        return f"{self.subject}: {METHODS[self.method]}\n{table(rows)}"
+
+    def failure(self) -> str:
+        """The worst result in words: which element of which tensor, and by how much."""
+        r, says = self.worst, SAYS[self.method]
+        place = f"{r.tensor}{list(r.where)}" if r.where else r.tensor
+        place = f"along a direction of {r.tensor}" if r.where is None else f"at {place}"
+        sides = f"{place} backward says {r.analytic:.9g}, {says} {r.numeric:.9g}"
+        if r.verdict == "kinks":
+            lines = [
+                f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
+                f"every element compared ({r.skipped}) lies within a step of a kink: move the "
+                "inputs away from it",
+            ]
+        elif r.verdict == "unseen":
+            lines = [
+                f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
+                f"{sides}, but differences are not certain enough to judge that",
+                "try another h, or method='complex'",
+            ]
+        else:
+            lines = [
+                f"{self.subject}: the gradient of {r.tensor}, shape {r.shape}, is wrong",
+                sides,
+                f"{r.wrong} of {r.compared} compared are off, the worst by {r.error:.2g} (limit "
+                f"{r.limit:g}), relative to the largest",
+                *([r.hint] if r.hint else []),
+            ]
+        others = [x.tensor for x in self.results if not x.passed and x is not r]
+        if others:
+            more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+            lines.append(f"not shown to be right either: {', '.join(others[:8])}{more}")
+        return "\n    ".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, the first row underlined as a heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(line.rstrip() for line in lines)
