@@ -115,7 +115,7 @@ def set_gradients(parameters, flat):
         p.grad = part.reshape(p.shape).clone()
 
 
-def flat(tensors):
+def joined(tensors):
     return torch.cat([t.detach().ravel() for t in tensors])
 
 
@@ -127,7 +127,7 @@ def optimizer_results(case):
     for step in range(cases.STEPS):
         set_gradients(moving, cases.gradient(step))
         optimizer.step()
-        history.append(flat(moving))
+        history.append(joined(moving))
     return {"values after each step": torch.stack(history).numpy()}
 
 
@@ -135,7 +135,7 @@ def clipping_results(case):
     moving = parameters()
     set_gradients(moving, cases.gradient(0))
     norm = torch.nn.utils.clip_grad_norm_(moving, cases.CLIPPING[case])
-    return {"norm": norm.reshape(1).numpy(), "gradients": flat(p.grad for p in moving).numpy()}
+    return {"norm": norm.reshape(1).numpy(), "gradients": joined(p.grad for p in moving).numpy()}
 
 
 def compute():
