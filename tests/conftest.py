@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import scratchvae as sv
 from scratchvae import backend
@@ -18,6 +18,13 @@ settings.register_profile(
 )
 # CI draws the same examples every time: a red run is then news about the code, not about luck.
 settings.register_profile("ci", settings.get_profile("scratchvae"), derandomize=True)
+# Under a planted fault (tests/mutations) only the verdict counts: no shrinking, the same draws.
+settings.register_profile(
+    "mutations",
+    settings.get_profile("scratchvae"),
+    derandomize=True,
+    phases=[Phase.generate],
+)
 settings.load_profile("ci" if os.environ.get("CI") else "scratchvae")
 
 ENGINES = ["numpy", "numba", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -1,0 +1,158 @@
+"""Slips in layers and models: lost branches, caches, modes."""
+
+from planting import Fault
+
+SMALL = "tests/models/test_models.py::test_gradients_with_a_kl_weight_and_other_shapes"
+
+FAULTS = [
+    Fault(
+        "gradient-overwritten",
+        "scratchvae.layers",
+        [("self.weight.grad += dw", "self.weight.grad = dw")],
+        "backward sets the gradient, though a weight used twice has a sum of two",
+        "tests/test_layers.py::test_backward_adds_to_the_gradients[numpy-Linear]",
+        "mlp",
+    ),
+    Fault(
+        "bias-gradient-forgotten",
+        "scratchvae.layers",
+        [("self.bias.grad += db", "pass")],
+        "no layer ever learns its bias",
+        "tests/test_layers.py::test_backward_adds_to_the_gradients[numpy-Linear]",
+        "mlp",
+    ),
+    Fault(
+        "stale-cache",
+        "scratchvae.module",
+        [("cache, self._cache = self._cache, None", "cache = self._cache")],
+        "a second backward takes the cache of a forward long gone, and says nothing",
+        "tests/test_layers.py::test_a_cache_serves_one_backward[numpy-Linear]",
+        "mlp",
+    ),
+    Fault(
+        "evaluation-overwrites-the-cache",
+        "scratchvae.module",
+        [("if keep:\n            self._cache = cache", "self._cache = cache")],
+        "an evaluation between forward and backward exchanges what backward will see",
+        "tests/test_layers.py::test_an_evaluation_may_come_between[numpy-Linear]",
+        "mlp",
+    ),
+    Fault(
+        "eval-does-not-reach-the-layers",
+        "scratchvae.module",
+        [
+            (
+                "for module in self.modules():\n            module.training = mode",
+                "self.training = mode",
+            )
+        ],
+        "model.eval() changes the model's own flag, and its batch norms go on as in training",
+        "tests/test_layers.py::test_modules_in_lists_have_pytorchs_names",
+        "celeba",
+    ),
+    Fault(
+        "batch-norm-layer-always-trains",
+        "scratchvae.layers",
+        [("self.training, self.momentum, self.eps,", "True, self.momentum, self.eps,")],
+        "the layer normalises by its batch and moves its statistics in evaluation, too",
+        "tests/test_layers.py::test_batch_norm_stores_its_statistics[numpy]",
+        "celeba",
+    ),
+    Fault(
+        "leaky-layer-forgets-its-slope",
+        "scratchvae.layers",
+        [("ops.leaky_relu_forward(x, self.negative_slope)", "ops.leaky_relu_forward(x)")],
+        "the slope that the constructor was given is never used: 0.01 for everyone",
+        "tests/test_layers.py::test_layers_pass_their_arguments_on[LeakyReLU]",
+        "skip",
+    ),
+    Fault(
+        "deconv-fan-in-of-the-input",
+        "scratchvae.layers",
+        [("fan_in = out_channels * KH * KW", "fan_in = in_channels * KH * KW")],
+        "initial weights of a transposed convolution are scaled by the wrong side's channels",
+        "tests/test_layers.py::test_initial_values_are_pytorchs[<lambda>-0.25_1]",
+    ),
+    Fault(
+        "mlp-dmu-of-the-kl-dropped",
+        "scratchvae.models.mlp",
+        [("self.fc_mu.backward(dmu_kl + dmu_z)", "self.fc_mu.backward(dmu_z)")],
+        "mu reaches the loss by two roads, and one is forgotten: the KL term pulls no code to 0",
+        f"{SMALL}[mlp-image_shape0]",
+        "mlp",
+    ),
+    Fault(
+        "mlp-dlogvar-of-z-dropped",
+        "scratchvae.models.mlp",
+        [
+            (
+                "self.fc_logvar.backward(dlogvar_kl + dlogvar_z)",
+                "self.fc_logvar.backward(dlogvar_kl)",
+            )
+        ],
+        "logvar learns from the KL term alone: nothing keeps the noise small",
+        f"{SMALL}[mlp-image_shape0]",
+        "mlp",
+    ),
+    Fault(
+        "conv-branch-of-logvar-dropped",
+        "scratchvae.models.conv",
+        [(") + self.fc_logvar.backward(", "); self.fc_logvar.backward(")],
+        "h feeds mu and logvar, but only the gradient that comes back from mu goes on",
+        f"{SMALL}[conv-image_shape1]",
+        "conv",
+    ),
+    Fault(
+        "tiny-relu-skipped-backward",
+        "scratchvae.models.tiny",
+        [("self.linear.backward(self.relu3.backward(dh))", "self.linear.backward(dh)")],
+        "backward misses one activation",
+        "tests/models/test_models.py::test_every_gradient_by_complex_step[numpy-tiny]",
+        "tiny",
+    ),
+    Fault(
+        "skip-gradient-of-the-skip-dropped",
+        "scratchvae.models.skip",
+        [("dh = dh + dmaps[i]", "pass")],
+        "a map of the encoder goes two ways, and only one gradient comes back",
+        "tests/models/test_skip.py::test_gradients[all-scalar]",
+        "skip",
+    ),
+    Fault(
+        "skip-mean-over-the-grid",
+        "scratchvae.models.skip",
+        [("dmu_kl + dmu_z.sum((1, 2, 3))", "dmu_kl + dmu_z.mean((1, 2, 3))")],
+        "one mu stands at every place of a grid; its gradient is averaged over them, not summed",
+        "tests/models/test_skip.py::test_gradients[all-scalar]",
+        "skip",
+    ),
+    Fault(
+        "ae-gradient-not-averaged",
+        "scratchvae.models.ae",
+        [("xp.full_like(squared_error, 1 / N)", "xp.full_like(squared_error, 1.0)")],
+        "the loss is a mean over the batch, its gradient that of the sum",
+        "tests/models/test_models.py::test_every_gradient_by_complex_step[numpy-ae]",
+        "ae",
+    ),
+    Fault(
+        "generate-gives-logits",
+        "scratchvae.models.vae",
+        [("return sigmoid_forward(self.decode(z))[0]", "return self.decode(z)")],
+        "pictures are logits: training is right, what is shown is not",
+        "tests/models/test_models.py::test_shapes_and_range[numpy-mlp]",
+        "mlp",
+    ),
+    Fault(
+        "embed-in-training-mode",
+        "scratchvae.models.vae",
+        [
+            (
+                "with self.evaluating():\n            return self.encode(x)[0]",
+                "if True:\n            return self.encode(x)[0]",
+            )
+        ],
+        "the code of an image depends on its neighbours in the batch",
+        "tests/models/test_models.py::test_pictures_are_made_in_evaluation_mode[celeba]",
+        "celeba",
+    ),
+]

@@ -1,0 +1,21 @@
+"""The gallery: mistakes that people make, each with the test that finds it.
+
+`python tests/mutations` plants them one by one and prints which check sees which.
+"""
+
+import faults_of_kernels
+import faults_of_losses
+import faults_of_models
+import faults_of_ops
+import faults_of_peers
+import faults_of_training
+
+ROOMS = {
+    "traps that peers fell into": faults_of_peers.FAULTS,
+    "ops": faults_of_ops.FAULTS,
+    "losses": faults_of_losses.FAULTS,
+    "CPU kernels": faults_of_kernels.FAULTS,
+    "layers and models": faults_of_models.FAULTS,
+    "optimizers, training, data": faults_of_training.FAULTS,
+}
+GALLERY = {fault.name: fault for faults in ROOMS.values() for fault in faults}

@@ -1,0 +1,205 @@
+"""Plant a fault in the running program, and take it out again.
+
+A fault is a change of the text of one module. The changed text is compiled, but never executed: the
+functions that come out different give their code to those that are alive, which stay the same
+objects. So the fault is everywhere at once, wherever a function was imported to or wrapped, and
+nothing has to be imported again.
+
+Numba's functions run as machine code, which no new `__code__` reaches. There a plain Python
+function with the changed code takes the place of the compiled one in its module: slow, but the
+arrays of the tests are small. (Compiled functions that call each other would need more; ours do
+not.)
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Fault(NamedTuple):
+    name: str
+    module: str
+    changes: list[tuple[str, str]]  # the text as it is, and as the mistake would have it
+    mistake: str  # in a reader's words
+    killed_by: str  # node id of a test that must fail
+    subject: str | None = None  # the op or model that the judges are asked about
+
+
+class Refused(Exception):
+    """The fault cannot be planted as it is written. Nothing has been changed."""
+
+
+@contextmanager
+def planted(fault: Fault) -> Iterator[None]:
+    """The program with this fault, for the length of a `with` block."""
+    undo = []
+    try:
+        for apply, take_back in _swaps(fault):
+            undo.append(take_back)
+            apply()
+        yield
+    finally:
+        for take_back in reversed(undo):
+            take_back()
+
+
+def changed_text(fault: Fault, text: str) -> str:
+    """The module's text with the mistake in it; every place is named by text that occurs once."""
+    for before, after in fault.changes:
+        if (count := text.count(before)) != 1:
+            raise Refused(f"{fault.name}: {before!r} occurs {count} times in {fault.module}, not 1")
+        text = text.replace(before, after)
+    return text
+
+
+def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
+    """(apply, take back) for each live function; refuses before anything is applied."""
+    module = importlib.import_module(fault.module)
+    path = str(module.__file__)
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        mistaken = compile(changed_text(fault, text), path, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise Refused(f"{fault.name}: the changed text does not compile: {error}") from None
+    right = compile(text, path, "exec", dont_inherit=True)
+    pairs = [*_changed_functions(fault, right, mistaken)]
+    if not pairs:
+        raise Refused(f"{fault.name}: the change changes no code")
+
+    compiled, swaps = _compiled_functions(module), []
+    machine_code = {id(python) for _, python in compiled.values()}
+    live = [
+        f
+        for f in gc.get_objects()
+        if type(f) is FunctionType and f.__code__.co_filename == path and id(f) not in machine_code
+    ]
+    for outer in pairs:
+        found = 0
+        for before, after in _with_inner_functions(*outer):
+            for name, (stand_in, python) in compiled.items():
+                if _same(python.__code__, before):
+                    swaps.append(_global_swap(module, name, stand_in(_copy(python, after))))
+                    found += before is outer[0]
+            for function in live:
+                if _same(function.__code__, before):
+                    if len(function.__code__.co_freevars) != len(after.co_freevars):
+                        raise Refused(f"{fault.name}: {after.co_qualname} closes over other names")
+                    swaps.append(_code_swap(function, after))
+                    found += before is outer[0]
+        if not found:
+            raise Refused(
+                f"{fault.name}: no live function has the code of {outer[0].co_qualname} in {path}"
+            )
+    return swaps
+
+
+def _code_swap(function: FunctionType, after: CodeType) -> Any:
+    before = function.__code__
+    return (
+        functools.partial(setattr, function, "__code__", after),
+        functools.partial(setattr, function, "__code__", before),
+    )
+
+
+def _global_swap(module: ModuleType, name: str, after: Any) -> Any:
+    before = getattr(module, name)
+    return (
+        functools.partial(setattr, module, name, after),
+        functools.partial(setattr, module, name, before),
+    )
+
+
+# ------------------------------------------------------------------------ what differs in the code
+
+
+def _changed_functions(
+    fault: Fault, right: CodeType, mistaken: CodeType
+) -> Iterator[tuple[CodeType, CodeType]]:
+    """Pairs of outermost functions that differ, below a module or the body of a class."""
+    if _own(right) != _own(mistaken):
+        raise Refused(
+            f"{fault.name}: the change reaches {right.co_qualname} of {fault.module} itself: "
+            "constants, defaults and signatures outside functions were executed long ago"
+        )
+    for before, after in zip(_inner(right), _inner(mistaken), strict=True):
+        if not before.co_flags & inspect.CO_OPTIMIZED:  # the body of a class
+            yield from _changed_functions(fault, before, after)
+        elif not _same(before, after):
+            yield before, after
+
+
+def _with_inner_functions(before: CodeType, after: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The pair, and those within that differ: closures made before are alive on their own."""
+    yield before, after
+    inner_before, inner_after = _inner(before), _inner(after)
+    if len(inner_before) == len(inner_after):
+        for pair in zip(inner_before, inner_after, strict=True):
+            if not _same(*pair):
+                yield from _with_inner_functions(*pair)
+
+
+def _inner(code: CodeType) -> list[CodeType]:
+    return [c for c in code.co_consts if isinstance(c, CodeType)]
+
+
+def _own(code: CodeType) -> tuple[Any, ...]:
+    """What this code does, whatever its line numbers are and whatever the functions in it do."""
+
+    def constant(c: Any) -> Any:
+        if isinstance(c, CodeType):
+            return (
+                "code",
+                c.co_qualname,
+                c.co_argcount,
+                c.co_kwonlyargcount,
+                c.co_varnames[: c.co_argcount + c.co_kwonlyargcount],
+            )
+        if type(c) is int and c == code.co_firstlineno:  # __firstlineno__ of a class, Python 3.13
+            return "line"
+        return sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
+
+    return (
+        code.co_qualname, code.co_code, code.co_names, code.co_varnames, code.co_freevars,
+        code.co_cellvars, code.co_flags, [constant(c) for c in code.co_consts],
+    )  # fmt: skip
+
+
+def _same(a: CodeType, b: CodeType) -> bool:
+    if _own(a) != _own(b):
+        return False
+    inner_a, inner_b = _inner(a), _inner(b)
+    return len(inner_a) == len(inner_b) and all(map(_same, inner_a, inner_b))
+
+
+# ------------------------------------------------------------------------------- Numba's functions
+
+
+def _compiled_functions(module: ModuleType) -> dict[str, tuple[Callable[[Any], Any], Any]]:
+    """Name -> (how Python stands in for it, the Python function it was compiled from)."""
+    found: dict[str, tuple[Callable[[Any], Any], Any]] = {}
+    for name, value in vars(module).items():
+        if hasattr(value, "py_func"):  # jit
+            found[name] = (lambda function: function), value.py_func
+        elif hasattr(getattr(value, "_dispatcher", None), "py_func"):  # a ufunc
+            found[name] = _element_by_element, value._dispatcher.py_func
+    return {name: pair for name, pair in found.items() if pair[1].__module__ == module.__name__}
+
+
+def _element_by_element(function: Any) -> Any:
+    return lambda *arrays: np.vectorize(function, otypes=[arrays[0].dtype])(*arrays)
+
+
+def _copy(function: Any, code: CodeType) -> FunctionType:
+    return FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )

@@ -1,0 +1,48 @@
+"""Run some tests inside this process, quietly, and say how they went."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Such an error says that the changed text is no program: what a fault teaches is a wrong number.
+ONLY_CRASHES = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError")
+
+
+class Run(NamedTuple):
+    passed: list[str]  # node ids
+    failed: list[str]  # in the test itself, not in a fixture
+    messages: list[str]  # of the failures, one line each
+    trouble: str  # why this run says nothing, or ""
+
+
+class _Recorder:
+    def __init__(self):
+        self.passed, self.failed, self.messages, self.others = [], [], [], []
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.failed:
+            self.failed.append(report.nodeid)
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.messages.append(str(crash.message if crash else report.longrepr).split("\n")[0])
+        elif report.when == "call" and report.passed:
+            self.passed.append(report.nodeid)
+        elif report.failed or report.skipped:
+            self.others.append(f"{report.nodeid}: {report.outcome} in {report.when}")
+
+
+def run_tests(*nodes, stop_at_first_failure=True):
+    """Run the tests of these node ids; a fault may be planted around the call."""
+    recorder, output = _Recorder(), io.StringIO()
+    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-profile=mutations"]
+    options += ["-x"] if stop_at_first_failure else []
+    options += ["-c", str(ROOT / "setup.cfg"), "--rootdir", str(ROOT)]
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        code = pytest.main([*options, *(f"{ROOT}/{node}" for node in nodes)], plugins=[recorder])
+    trouble = ""
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or recorder.others:
+        trouble = f"pytest ended with {code!r}; {recorder.others}\n{output.getvalue()}"
+    return Run(recorder.passed, recorder.failed, recorder.messages, trouble)
