@@ -104,6 +104,22 @@ def test_evaluation_uses_running_statistics_and_moves_none():
         assert_array_equal(array, state[name])
 
 
+def test_images_come_in_the_range_of_the_model(monkeypatch):
+    """A tanh that is shown data in [0, 1] trains all the same, only worse."""
+    model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), "uint8")
+    seen, loss = [], model.loss
+
+    def watched(x, *others, **options):
+        seen.append((x.min(), x.max()))
+        return loss(x, *others, **options)
+
+    monkeypatch.setattr(model, "loss", watched)
+    train_epoch(model, sv.optim.SGD(model, 0.01), images, 4, *random_streams(0, 2))
+    evaluate_deterministic(model, images)
+    assert seen == [(-1, 1)] * 2
+
+
 def test_evaluate_repeats_itself_and_restores_the_mode(images):
     model = sv.models.build("mlp")
     before = model.flat_value.copy()

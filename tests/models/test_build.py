@@ -81,6 +81,26 @@ def test_image_sizes_that_it_does(name, image_shape):
     assert np.isfinite(model.flat_grad).all()
 
 
+SIZES = {
+    "mlp": [1, 2, 3],
+    "conv": [2, 4, 8],
+    "tiny": [1, 28, 28],
+    "celeba": [3, 32, 64],
+    "skip": [1, 64, 128],
+    "ae": [1, 2, 3],
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_list_of_sizes_stays_the_callers(name):
+    """The trap: a constructor that changes the list it got, or keeps it and is changed with it."""
+    sizes = SIZES[name].copy()
+    model = sv.models.build(name, image_shape=sizes)
+    assert sizes == SIZES[name]
+    sizes[0] = 99
+    assert model.image_shape == tuple(SIZES[name])
+
+
 def test_weights_are_not_what_the_caller_draws_from_the_same_seed():
     bound = 784**-0.5
     drawn = np.random.default_rng(0).uniform(-bound, bound, 1000)

@@ -22,9 +22,7 @@ MARK = {True: "x", False: "-", None: " "}
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        "python tests/mutations", description=__doc__.split("\n\n")[1]
-    )
+    parser = argparse.ArgumentParser("python tests/mutations", description=__doc__.split("\n\n")[1])
     parser.add_argument("names", nargs="*", metavar="NAME", help="faults; default: all")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="the table for the documentation")
@@ -75,7 +73,9 @@ def table(results):
         yield f"\n{room}"
         for fault in faults:
             result = results[fault.name]
-            marks = "  ".join(f"{MARK[seen]:^{len(judge)}}" for judge, seen in result["seen"].items())
+            marks = "  ".join(
+                f"{MARK[seen]:^{len(judge)}}" for judge, seen in result["seen"].items()
+            )
             by = fault.killed_by.removeprefix("tests/") if result["killed"] else "SURVIVES"
             yield f"{fault.name:{wide}}  {marks}  {by}"
             if not result["killed"]:

@@ -63,7 +63,7 @@ FAULTS = [
         "scratchvae.layers",
         [("ops.leaky_relu_forward(x, self.negative_slope)", "ops.leaky_relu_forward(x)")],
         "the slope that the constructor was given is never used: 0.01 for everyone",
-        "tests/test_layers.py::test_layers_pass_their_arguments_on[LeakyReLU]",
+        "tests/test_layers_as_ops.py::test_layers_pass_their_arguments_on[LeakyReLU]",
         "skip",
     ),
     Fault(

@@ -38,7 +38,8 @@ FAULTS = [
         [
             (
                 "dx = crop2d(add_windows(dcells, x_padded.shape[2:], stride), padding)",
-                "dx = add_windows(dcells, x_padded.shape[2:], stride)[..., : x.shape[2], : x.shape[3]]",
+                "H, W = x.shape[2:]; "
+                "dx = add_windows(dcells, x_padded.shape[2:], stride)[..., :H, :W]",
             )
         ],
         "dx is cut to the right size at the wrong place: the padding before it is left in",
@@ -111,7 +112,7 @@ FAULTS = [
     Fault(
         "linear-db-of-the-first-image",
         "scratchvae.ops.linear",
-        [("db = dy.sum(axis=0)", "db = dy[0]")],
+        [("db = dy.sum(axis=0)", "db = dy[0].copy()")],
         "the gradient of the bias is not summed over the batch: right for a batch of one",
         "tests/ops/test_linear.py::test_linear[numpy]",
         "linear",
@@ -140,7 +141,8 @@ FAULTS = [
                 "mean, var = running_mean, running_var",
                 (
                     "mean, var = running_mean, running_var; "
-                    "running_mean = (1 - momentum) * mean + momentum * _sum(x) * x.shape[1] / x.size"
+                    "batch_mean = _sum(x) * x.shape[1] / x.size; "
+                    "running_mean = (1 - momentum) * mean + momentum * batch_mean"
                 ),
             )
         ],

@@ -30,7 +30,8 @@ FAULTS = [
                 "std, eps = cache",
                 (
                     "std, eps = cache; "
-                    "eps = array_module(dz).random.default_rng(0).standard_normal(eps.shape, eps.dtype)"
+                    "rng = array_module(dz).random.default_rng(0); "
+                    "eps = rng.standard_normal(eps.shape, eps.dtype)"
                 ),
             )
         ],

@@ -29,11 +29,11 @@ def _cases():
     x = draw((3, 2, 5, 7))
     logvar, target = draw((3, 4)), rng.random((3, 4))
     norm = (draw((3, 4, 5, 2)), draw(4), rng.uniform(0.5, 2, 4), draw(4), draw(4))
-    window = ((3, 2), (2, 1), (1, 0))
-    return {
-        "conv2d": [((x, draw((4, 2, 3, 2)), draw(4)), ((2, 1), (1, 0)), (0, 1, 2))],
+    window = ((3, 2), (2, 1), (1, 1))
+    cases = {
+        "conv2d": [((x, draw((4, 2, 3, 2)), draw(4)), ((2, 1), (2, 1)), (0, 1, 2))],
         "conv_transpose2d": [
-            ((x, draw((2, 4, 3, 2)), draw(4)), ((3, 2), (1, 0), (1, 0)), (0, 1, 2))
+            ((x, draw((2, 4, 3, 2)), draw(4)), ((3, 2), (2, 1), (1, 0)), (0, 1, 2))
         ],
         "linear": [((draw((3, 4)), draw((5, 4)), draw(5)), (), (0, 1, 2))],
         "batch_norm": [(norm, (training,), (0, 3, 4)) for training in (True, False)],
@@ -52,6 +52,11 @@ def _cases():
         "kl": [((draw((3, 4)), logvar), (), (0, 1))],
         "elbo": [((rng.random(3), rng.random(3)), (2.5,), (0, 1))],
     }
+    for variants in cases.values():
+        for arrays, _, _ in variants:
+            for a in arrays:
+                a.flags.writeable = False  # a fault that writes into them must not stay behind
+    return cases
 
 
 OPS = _cases()
@@ -60,7 +65,7 @@ SMALL = {  # model -> options; celeba and skip get few channels as well
     "conv": {"image_shape": (1, 4, 8), "latent_dim": 3, "kl_weight": 2.5},
     "tiny": {"latent_dim": 2, "kl_weight": 2.5},
     "celeba": {"image_shape": (2, 32, 64), "latent_dim": 3, "kl_weight": 2.5},
-    "skip": {"image_shape": (1, 64, 64), "kl_weight": 2.5},
+    "skip": {"image_shape": (1, 64, 64)},
     "ae": {"image_shape": (2, 3, 4), "latent_dim": 3},
 }
 FEW_CHANNELS = (2, 3, 4, 5, 6)

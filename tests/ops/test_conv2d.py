@@ -41,6 +41,13 @@ def test_one_by_hand(engine):
     assert_allclose(y, np.full((1, 1, 2, 2), 6.0))  # each pixel minus the one below right is -4
 
 
+def test_many_channels(engine):
+    """From 16 numbers side by side on, the kernels copy and add in another way."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 8, 3, 4)), rng.standard_normal((2, 8, 3, 2))
+    check_op("conv2d", (x, w, rng.standard_normal(2)), (1, 1))
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.tuples(st.integers(2, 7), st.integers(2, 7)),
