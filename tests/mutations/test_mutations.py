@@ -1,0 +1,48 @@
+"""Every fault of the gallery is found by the test it names: `python tests/mutations` prints how.
+
+The faults are planted in another process, one for all of them, so that none can stay behind here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gallery import GALLERY, ROOMS
+
+HERE = Path(__file__).resolve().parent
+
+
+def in_another_process(command, *names):
+    """What `python command --json NAME ...` prints. The arrays are small: one thread of BLAS."""
+    run = subprocess.run(
+        [sys.executable, str(command), "--json", *names],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert run.returncode in (0, 1), run.stderr + run.stdout
+    return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="session")
+def results(request):
+    """Name -> record, of the faults that this session has selected."""
+    asked = [item for item in request.session.items if "results" in item.fixturenames]
+    names = [item.callspec.params["name"] for item in asked]
+    return in_another_process(HERE, *names)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_fault_is_killed(results, name):
+    fault, result = GALLERY[name], results[name]
+    assert result["killed"], (
+        f"survived: {fault.mistake} ({fault.module}): {fault.killed_by} "
+        f"{result['why'] or 'passes all the same'}"
+    )
+
+
+def test_no_two_faults_have_one_name():
+    assert sum(map(len, ROOMS.values())) == len(GALLERY)

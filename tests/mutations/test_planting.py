@@ -1,0 +1,140 @@
+"""Planting changes what runs, puts everything back, and refuses what it cannot do."""
+
+import importlib
+
+import numpy as np
+import pytest
+from gallery import GALLERY
+from planting import Fault, Refused, changed_text, planted
+from running import run_tests
+
+import scratchvae as sv
+from scratchvae.kernels.cpu import max_pool2d, relu
+from scratchvae.ops import linear_backward, linear_forward, relu_backward, relu_forward
+
+LINEAR = "scratchvae.ops.linear"
+
+
+def fault(module, *changes):
+    return Fault("a fault", module, list(changes), "", "")
+
+
+def db():
+    return linear_backward(np.ones((2, 1)), linear_forward(np.ones((2, 3)), np.ones((1, 3)))[1])[1]
+
+
+def test_a_fault_lasts_for_a_block():
+    """`linear_backward` was imported above, before the fault: it is changed all the same."""
+    right = db().copy()
+    with pytest.raises(KeyError), planted(fault(LINEAR, ("dw = dy.T @ x", "dw = 3 * dy.T @ x"))):
+        assert (db() == 3 * right).all()
+        raise KeyError
+    assert (db() == right).all()
+
+
+def test_several_changes_are_one_fault():
+    changes = ("dw = dy.T @ x", "dw = 3 * dy.T @ x"), ("y = x @ w.T", "y = -x @ w.T")
+    with planted(fault(LINEAR, *changes)):
+        assert db()[0, 0] == 6 and linear_forward(np.ones((2, 3)), np.ones((1, 3)))[0][0, 0] == -3
+
+
+def test_methods_and_properties():
+    layer = sv.layers.LeakyReLU(0.5)
+    with planted(fault("scratchvae.layers", ("(x, self.negative_slope)", "(x, 0.25)"))):
+        assert layer.forward(np.array([-4.0])) == -1
+    assert layer.forward(np.array([-4.0])) == -2
+    model = sv.models.build("mlp", latent_dim=1, image_shape=(1, 2, 2))
+    with planted(fault("scratchvae.models.vae", ('return "nats per image"', 'return "bits"'))):
+        assert model.loss_unit == "bits"
+    assert model.loss_unit == "nats per image"
+
+
+def test_a_line_more_or_less_moves_nothing_else():
+    """All functions below get other line numbers, and are the same."""
+    with planted(fault("scratchvae.train", ("optimizer.zero_grad()\n    losses", "losses"))):
+        pass
+    more = ("db = dy.sum(axis=0) if has_b else None", "db = None\n    dw = 0 * dw\n    x = x")
+    with planted(fault(LINEAR, more)):
+        assert (db() == 0).all()
+
+
+def test_closures_that_were_made_before():
+    """`call` of every accelerated forward is such a one: there is no name that leads to it."""
+    change = ("return y, Cache(op, engine,", "return y, Cache(engine, op,")
+    with (
+        planted(fault("scratchvae.backend", change)),
+        pytest.raises(TypeError, match="expected the cache of linear_forward, got one of numpy"),
+    ):
+        db()
+    db()
+
+
+def test_numbas_functions_run_as_python_then():
+    compiled, ufunc = max_pool2d._forward, relu._backward
+    with planted(fault("scratchvae.kernels.cpu.max_pool2d", ("h * W + w\n", "h * W\n"))):
+        assert max_pool2d._forward is not compiled
+        with sv.using("numba"):
+            _, cache = sv.ops.max_pool2d_forward(np.arange(4.0).reshape(1, 1, 2, 2), 2)
+        assert cache.content[0].item() == 2  # of 3
+    assert max_pool2d._forward is compiled
+    with planted(fault("scratchvae.kernels.cpu.relu", ("dy if y > 0", "2 * dy if y > 0"))):
+        with sv.using("numba"):
+            _, cache = relu_forward(np.array([[-1.0, 1.0]], "float32"))
+            dx = relu_backward(np.ones((1, 2), "float32"), cache)
+        assert dx.tolist() == [[0, 2]] and dx.dtype == np.float32
+    assert relu._backward is ufunc
+
+
+@pytest.mark.parametrize(
+    ("module", "change", "message"),
+    [
+        (LINEAR, ("dw = dy @ x", "dw = x"), "'dw = dy @ x' occurs 0 times in .*linear, not 1"),
+        (LINEAR, ("has_b", "b"), "'has_b' occurs 2 times"),
+        (LINEAR, ("dw = dy.T @ x", "dw = dy.T @"), "the changed text does not compile"),
+        (LINEAR, ("# (O, I)", "# (I, O)"), "the change changes no code"),
+        (LINEAR, ("need_dx=True", "need_dx=False"), "reaches <module> of .*linear itself"),
+        ("scratchvae.kernels.cpu.patches", ("1 << 20", "1 << 10"), "reaches <module>"),
+        ("scratchvae.optim", ("    decoupled = True", "    decoupled = False"), "reaches AdamW"),
+        (LINEAR, ('(x, w, b):\n    """y', '(x, b, w):\n    """y'), "reaches <module>"),
+    ],
+)
+def test_refusals(module, change, message):
+    right = db()
+    with pytest.raises(Refused, match=f"a fault: .*{message}"), planted(fault(module, change)):
+        raise AssertionError("planted")
+    assert (db() == right).all()
+
+
+def test_a_function_that_is_not_alive_is_refused(tmp_path, monkeypatch):
+    """Also one whose file has changed since it was imported."""
+    file = tmp_path / "short_lived.py"
+    file.write_text("def f():\n    return 1\n\n\ndel f\n\n\ndef g():\n    return 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("short_lived")
+    with (
+        pytest.raises(Refused, match="no live function has the code of f in"),
+        planted(fault("short_lived", ("return 1", "return 3"))),
+    ):
+        pass
+    with planted(fault("short_lived", ("return 2", "return 3"))):
+        assert module.g() == 3
+    file.write_text("def g():\n    return 5\n")
+    with (
+        pytest.raises(Refused, match="no live function has the code of g in"),
+        planted(fault("short_lived", ("return 5", "return 3"))),
+    ):
+        pass
+    assert module.g() == 2
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_the_gallery_fits_the_code(name):
+    """Quick news, without running anything, that a text named in the gallery has been edited."""
+    module = importlib.import_module(GALLERY[name].module)
+    with open(module.__file__, encoding="utf-8") as file:
+        changed_text(GALLERY[name], file.read())
+
+
+def test_a_run_that_says_nothing_is_no_kill():
+    run = run_tests("tests/ops/test_linear.py::test_that_is_not_there")
+    assert run.trouble and not run.failed

@@ -1,0 +1,30 @@
+"""No gradient test passes with dx = 0. `python tests/mutations/zeroed.py` prints the same."""
+
+from pathlib import Path
+
+import pytest
+from judges import OPS
+from test_mutations import in_another_process
+from zeroed import CASES, GRADIENTS, LAYERS
+
+from scratchvae import layers, ops
+
+
+@pytest.fixture(scope="session")
+def passing(request):
+    asked = [item for item in request.session.items if "passing" in item.fixturenames]
+    names = [item.callspec.params["name"] for item in asked]
+    return in_another_process(Path(__file__).with_name("zeroed.py"), *names)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_gradient_of_zero_fails(passing, name):
+    assert not passing[name], f"with this gradient zero: {passing[name]}"
+
+
+def test_every_op_and_every_layer_with_parameters_is_here():
+    names = {name.removesuffix("_forward") for name in ops.__all__ if name.endswith("_forward")}
+    assert set(OPS) == names
+    affine = {c.__name__ for c in vars(layers)["_Affine"].__subclasses__()}
+    assert set(LAYERS) == {name for name in affine if hasattr(layers, name)}
+    assert all(len(GRADIENTS.get(op, "x")) == len(OPS[op][0][2]) for op in OPS)

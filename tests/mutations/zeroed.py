@@ -1,0 +1,125 @@
+"""`python tests/mutations/zeroed.py [NAME ...]`: does any gradient test pass with dx = 0?
+
+Every gradient of every op, and of every layer with parameters, is set to zero in turn, on all
+engines at once: kernel and reference still agree, so what fails must be the gradient check itself.
+Each engine's run of the test has to fail. Exit status 1 if one passes.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+
+from judges import OPS  # noqa: E402
+from running import run_tests  # noqa: E402
+
+from scratchvae import backend, ops  # noqa: E402
+
+ENGINES = ("numpy", "numba")
+GRADIENTS = {
+    "conv2d": ("dx", "dw", "db"),
+    "conv_transpose2d": ("dx", "dw", "db"),
+    "linear": ("dx", "dw", "db"),
+    "batch_norm": ("dx", "dw", "db"),
+    "reparameterize": ("dmu", "dlogvar"),
+    "bce": ("dlogits",),
+    "mse": ("dprediction",),
+    "kl": ("dmu", "dlogvar"),
+    "elbo": ("dreconstruction", "dkl"),
+}
+LAYERS = {
+    "Linear": "linear",
+    "Conv2d": "conv2d",
+    "ConvTranspose2d": "conv_transpose2d",
+    "BatchNorm2d": "batch_norm",
+}
+ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
+LOSSES = ("reparameterize", "bce", "mse", "kl", "elbo")
+
+
+class Zeroed(NamedTuple):
+    op: str
+    position: int  # among the results of the op's backward
+    tests: list[str]  # node ids, each of which must fail
+
+
+def _tests(op):
+    if op in ACTIVATIONS:
+        test = "tests/ops/test_activations.py::test_activation[{engine}-{op}]"
+    elif op in LOSSES:
+        test = "tests/ops/test_losses.py::test_{op}[{engine}]"
+    else:
+        test = "tests/ops/test_{op}.py::test_{op}[{engine}]"
+    return [test.format(op=op, engine=engine) for engine in ENGINES]
+
+
+def _cases():
+    for op in OPS:
+        for position, gradient in enumerate(GRADIENTS.get(op, ("dx",))):
+            yield f"{op}-{gradient}", Zeroed(op, position, _tests(op))
+    for layer, op in LAYERS.items():
+        test = f"tests/test_layers_as_ops.py::test_gradients[{{}}-{layer}]"
+        for position, gradient in enumerate(GRADIENTS[op]):
+            yield f"{layer}-{gradient}", Zeroed(op, position, [*map(test.format, ENGINES)])
+
+
+CASES = dict(_cases())
+
+
+def zero(case):
+    """The op's backward, on every engine, with this gradient set to zero."""
+    name = f"{case.op}_backward"
+    find, body = backend.find_kernel, getattr(ops, name).reference
+
+    def find_zeroed(engine, op, function):
+        found = find(engine, op, function)
+        if function != name:
+            return found
+
+        def backward(*args, **kwargs):
+            results = (found or body)(*args, **kwargs)
+            if not isinstance(results, tuple):
+                return 0 * results
+            return tuple(
+                0 * g if k == case.position and g is not None else g for k, g in enumerate(results)
+            )
+
+        return backward
+
+    return patch.object(backend, "find_kernel", find_zeroed)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python tests/mutations/zeroed.py", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*CASES, []])
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    cases = {name: CASES[name] for name in asked.names or CASES}
+
+    run = run_tests(*dict.fromkeys(test for case in cases.values() for test in case.tests))
+    if run.trouble or run.failed:
+        print(f"with nothing zeroed: {run.failed} {run.trouble}", file=sys.stderr)
+        return 2
+    passing = {}
+    for name, case in cases.items():
+        with zero(case):
+            run = run_tests(*case.tests, stop_at_first_failure=False)
+        wrong = [m for m in run.messages if "gradient of input" not in m]
+        left = sorted(set(case.tests) - set(run.failed))
+        passing[name] = run.trouble or " ".join(left + wrong)
+    if asked.json:
+        print(json.dumps(passing))
+    else:
+        for name, tests in passing.items():
+            print(f"{name:24}  {'passes: ' + tests if tests else 'found'}")
+        print(f"\n{list(passing.values()).count('')} of {len(passing)} zeros found")
+    return 1 if any(passing.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
