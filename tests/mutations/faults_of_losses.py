@@ -94,4 +94,20 @@ FAULTS = [
         "tests/ops/test_losses.py::test_elbo[numpy]",
         "elbo",
     ),
+    Fault(
+        "elbo-averaged-twice",
+        "scratchvae.ops.elbo",
+        [("dtotal / len(reconstruction)", "dtotal / len(reconstruction) ** 2")],
+        "backward divides by the size of the batch twice",
+        "tests/ops/test_losses.py::test_elbo[numpy]",
+        "elbo",
+    ),
+    Fault(
+        "float64-from-a-constant",
+        "scratchvae.ops.mse",
+        [("difference * (2 / divisor)", "difference * array_module(dy).float64(2 / divisor)")],
+        "a float64 scalar makes the gradient of a float32 loss float64, and all that follows it",
+        "tests/ops/test_losses.py::test_mse[numpy]",
+        "mse",
+    ),
 ]

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
@@ -16,18 +18,20 @@ class Run(NamedTuple):
     passed: list[str]  # node ids
     failed: list[str]  # in the test itself, not in a fixture
     messages: list[str]  # of the failures, one line each
+    files: list[str]  # in which they were raised
     trouble: str  # why this run says nothing, or ""
 
 
 class _Recorder:
     def __init__(self):
-        self.passed, self.failed, self.messages, self.others = [], [], [], []
+        self.passed, self.failed, self.messages, self.files, self.others = [], [], [], [], []
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" and report.failed:
             self.failed.append(report.nodeid)
             crash = getattr(report.longrepr, "reprcrash", None)
             self.messages.append(str(crash.message if crash else report.longrepr).split("\n")[0])
+            self.files.append(str(crash.path if crash else ""))
         elif report.when == "call" and report.passed:
             self.passed.append(report.nodeid)
         elif report.failed or report.skipped:
@@ -40,9 +44,14 @@ def run_tests(*nodes, stop_at_first_failure=True):
     options = ["-q", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-profile=mutations"]
     options += ["-x"] if stop_at_first_failure else []
     options += ["-c", str(ROOT / "setup.cfg"), "--rootdir", str(ROOT)]
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        patch.dict(os.environ),
+    ):
+        os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the session outside
         code = pytest.main([*options, *(f"{ROOT}/{node}" for node in nodes)], plugins=[recorder])
     trouble = ""
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or recorder.others:
         trouble = f"pytest ended with {code!r}; {recorder.others}\n{output.getvalue()}"
-    return Run(recorder.passed, recorder.failed, recorder.messages, trouble)
+    return Run(recorder.passed, recorder.failed, recorder.messages, recorder.files, trouble)
