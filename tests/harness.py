@@ -111,15 +111,3 @@ def _assert_close(what, ours, theirs, dtype):
     assert ours.shape == theirs.shape, what
     error = tensor_error(theirs.astype("float64"), ours.astype("float64"))
     assert error <= TOLERANCE[dtype], f"{what}: {error:.2g} off in {dtype}"
-
-
-def distinct(rng, shape):
-    """Numbers that differ by 0.01 or more from each other and from 0, in random order: no ties for
-    max pooling, no kinks within a step."""
-    count = int(np.prod(shape))
-    return 0.01 * (rng.permutation(count).reshape(shape) - count // 2 + 0.5)
-
-
-def away_from_zero(rng, shape):
-    """Numbers of either sign, at least 0.1 from the kink of a ReLU."""
-    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 3.0, shape)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from harness import distinct
 from numpy.testing import assert_array_equal
 from test_layers import MAKE
 
 from scratchvae import layers, ops
 from scratchvae.gradcheck import check
+from scratchvae.gradcheck.cases import distinct
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import scratchvae
-from scratchvae.__main__ import kernels, main
+from scratchvae.__main__ import main
+from scratchvae.commands.kernels import kernels
 from scratchvae.ops import __all__ as op_functions
 
 

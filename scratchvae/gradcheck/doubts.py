@@ -97,6 +97,8 @@ def hint_at(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
     def fits(other: np.ndarray) -> bool:
         return tensor_error(other, numeric) <= 100 * tolerance
 
+    if not np.isfinite(analytic).all():
+        return "hint: backward gives NaN or infinity"
     if not analytic.any():
         return "hint: backward gives zeros"
     factor = float(np.sum(analytic * numeric) / np.sum(analytic**2))

@@ -126,8 +126,8 @@ class Report(Sequence[Result]):
         elif r.verdict == "unseen":
             lines = [
                 f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
-                f"{sides}, but differences are not certain enough to judge that",
-                "try another h, or method='complex'",
+                f"{sides}, but the latter is not certain enough to judge that",
+                "rounding or kinks hide the rest: try another h, or method='complex'",
             ]
         else:
             lines = [

@@ -16,14 +16,13 @@ def test_gradients_in_evaluation_mode(engine):
     """Running statistics are constants there: to differentiate them as in training would show."""
     model, x, eps = small()
     model.loss(x, eps, keep=False)  # running statistics that are not 0 and 1
-    assert max(check_model(model.eval(), x, eps, samples=1).values()) <= 1e-10
+    assert check_model(model.eval(), x, eps, samples=1).worst.error <= 1e-10
 
 
 def test_biases_before_a_batch_norm_have_no_gradient():
     model, x, eps = small()
-    errors = check_model(model, x, eps, samples=0)
     idle = {f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)}
-    assert all(errors[name] == 0 for name in idle)
+    assert set(check_model(model, x, eps, samples=0).zeros) == idle
     model.loss(x, eps)
     model.backward()
     for name, p in model.parameters().items():
@@ -33,8 +32,10 @@ def test_biases_before_a_batch_norm_have_no_gradient():
 def test_a_gradient_lost_is_not_taken_for_one_that_is_zero():
     model, x, eps = small()
     model.fc_mu._add = lambda dx, dw, db: dx  # a layer that forgets its gradients
-    errors = check_model(model, x, eps, samples=0)
-    assert errors["fc_mu.weight"] > 1e-3 and errors["fc_mu.bias"] > 1e-3
+    report = check_model(model, x, eps, samples=0, raises=False)
+    lost = [result for result in report if not result.passed]
+    assert [result.tensor for result in lost] == ["fc_mu.weight", "fc_mu.bias"]
+    assert all(result.verdict == "FAIL" and result.error == 1 for result in lost)
 
 
 def test_training_moves_the_running_statistics_and_evaluation_uses_them():

@@ -26,18 +26,19 @@ def small(skips="all", latent="scalar", n=2, dtype="float64"):
 @every_option
 def test_gradients(few_channels, skips, latent):
     model, x, eps = small(skips, latent)
-    assert max(check_model(model, x, eps, samples=0).values()) <= 1e-10
+    assert check_model(model, x, eps, samples=0).worst.error <= 1e-10
 
 
 @pytest.mark.parametrize("latent", ["scalar", "learned"])
 def test_gradients_where_the_latent_grid_has_several_places(few_channels, latent):
-    """A scalar mu is shared by all of them: its gradient is a sum over the grid."""
-    shape, options = (2, 64, 128), {"latent": latent, "kl_weight": 1.0}
+    """A scalar mu is shared by all of them: its gradient is a sum over the grid. Without KL term:
+    beside it, what comes through z to the encoder is 1e-12, and a mean for the sum would pass."""
+    shape, options = (2, 64, 128), {"latent": latent, "kl_weight": 0.0}
     model = sv.models.build("skip", image_shape=shape, dtype="float64", **options)
     rng = np.random.default_rng(0)
     x, eps = rng.random((2, *shape)), model.noise(2, rng)
     assert eps.shape == (2, 6, 1, 2)
-    assert max(check_model(model, x, eps).values()) <= 1e-10
+    assert check_model(model, x, eps, samples=0).worst.error <= 1e-10
 
 
 @every_option

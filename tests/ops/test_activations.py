@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from harness import away_from_zero, check_op
+from harness import check_op
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from scratchvae import ops
+from scratchvae.gradcheck.cases import away_from_zero
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 seeds = st.integers(0, 2**32 - 1)

@@ -1,9 +1,10 @@
 import numpy as np
-from harness import check_op, distinct
+from harness import check_op
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from scratchvae.gradcheck.cases import distinct
 from scratchvae.ops import max_pool2d_backward, max_pool2d_forward
 
 small = st.integers(1, 3)
