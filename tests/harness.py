@@ -7,17 +7,19 @@ import numpy as np
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.gradcheck import check, tensor_error
+from scratchvae.gradcheck import check
+from scratchvae.gradcheck.cases import CASES
 from scratchvae.ops import Losses
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 
 
-def check_op(op, arrays, options=(), differentiable=None, gradient=True):
+def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=None):
     """Everything that must hold for `op` at these float64 arrays, on the engine in use.
 
     `differentiable` lists the arrays that get a gradient, in the order of backward's results; by
-    default all of them. None among the arrays (no bias) stays None.
+    default all of them. None among the arrays (no bias) stays None. `linear` names the arrays in
+    which the op is linear, if others than in its first case in gradcheck/cases.py.
     """
     indices = range(len(arrays)) if differentiable is None else differentiable
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
@@ -25,9 +27,11 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True):
 
     for dtype in ("float64", "float32"):
         cast = [a if a is None else _read_only(a.astype(dtype)) for a in arrays]
+        before = [None if a is None else a.tobytes() for a in cast]
         y, cache = _call(forward, cast, options)
         expected, expected_cache = _call(forward.reference, cast, options)
         dy = _read_only(np.random.default_rng(7).standard_normal(np.shape(expected)).astype(dtype))
+        floor = 0.05 * np.abs(dy).max()
         gradients = _tuple(backward(on_device(dy), cache))
         expected_gradients = _tuple(backward(on_device(dy), expected_cache))
         assert len(gradients) == len(list(indices))
@@ -36,6 +40,7 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True):
                 if result is not None and a is not None:
                     assert not np.shares_memory(sv.asnumpy(result), a), f"{op} gives an input back"
 
+        assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
         if naive is not None:
             _assert_close(f"{op}_naive", _total(naive(*cast, *options)), expected, dtype)
         _assert_close(f"{op}_forward", y, expected, dtype)
@@ -43,7 +48,7 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True):
             assert (ours is None) == (theirs is None) == (cast[k] is None)
             if ours is not None:
                 assert ours.shape == cast[k].shape
-                _assert_close(f"{op}_backward, input {k}", ours, theirs, dtype)
+                _assert_close(f"{op}_backward, input {k}", ours, theirs, dtype, floor)
 
         spread = [a if a is None else _spread_out(a) for a in cast]
         y, cache = _call(forward, spread, options)
@@ -53,21 +58,76 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True):
             _tuple(backward(spread_dy, cache)), expected_gradients, strict=True
         ):
             if ours is not None:
-                _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype)
+                _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype, floor)
 
+    _check_batch(op, arrays, options, indices)
     if gradient:
-        moving = [k for k in indices if arrays[k] is not None]
+        _check_gradients(op, arrays, options, indices, linear)
 
-        def of_moving(*moved):
-            given = list(arrays)
-            for k, a in zip(moving, moved, strict=True):
-                given[k] = a
-            return _call(forward, given, options)
 
-        def gradients_of_moving(dy, cache):
-            return tuple(g for g in _tuple(backward(on_device(dy), cache)) if g is not None)
+def _check_gradients(op, arrays, options, indices, linear):
+    """Every element by central differences; the complex step; adjointness where it applies."""
+    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+    moving = [k for k in indices if arrays[k] is not None]
+    names = [*CASES[op][0].shapes]
+    linear = CASES[op][0].linear if linear is None else linear
 
-        check(of_moving, gradients_of_moving, *(arrays[k] for k in moving))
+    def of_moving(*moved):
+        given = list(arrays)
+        for k, a in zip(moving, moved, strict=True):
+            given[k] = a
+        return _call(forward, given, options)
+
+    def gradients_of_moving(dy, cache):
+        return tuple(g for g in _tuple(backward(on_device(dy), cache)) if g is not None)
+
+    inputs = [_read_only(arrays[k]) for k in moving]
+    check(of_moving, gradients_of_moving, *inputs)
+    check(of_moving, gradients_of_moving, *inputs, method="complex", samples=1)
+    if only := [f"input {i}" for i, k in enumerate(moving) if names[k] in linear]:
+        check(of_moving, gradients_of_moving, *inputs, method="adjoint", only=only)
+
+
+WEIGHTS = {"w", "b", "running_mean", "running_var"}  # all other arrays have a row for each image
+
+
+def _check_batch(op, arrays, options, indices):
+    """Images in another order give results in that order, and the same gradients of weights. Each
+    image alone gives what it gives among others, but for the statistics of a batch."""
+    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+    names = [*CASES[op][0].shapes]
+    order = np.random.default_rng(8).permutation(len(arrays[0]))
+    axis = {"mean_logvar": 1, "elbo": None}.get(op, 0)  # where y has its images
+
+    def reordered(a, name, order):
+        return a if a is None or name in WEIGHTS else a[order]
+
+    def results(order, dy=None):
+        cast = [reordered(a, name, order) for a, name in zip(arrays, names, strict=True)]
+        y, cache = _call(forward, cast, options)
+        y = sv.asnumpy(y)
+        if dy is None:
+            dy = np.asarray(np.random.default_rng(7).standard_normal(y.shape))
+        else:
+            dy = dy if axis is None else dy.take(order, axis)
+        return y, dy, _tuple(backward(on_device(dy), cache))
+
+    y, dy, gradients = results(np.arange(len(order)))
+    other_y, _, other_gradients = results(order, dy)
+    _assert_close(f"{op}, images reordered", other_y, _take(y, order, axis), "float64")
+    floor = 0.05 * np.abs(dy).max()
+    for k, g, other in zip(indices, gradients, other_gradients, strict=True):
+        if g is not None:
+            expected = reordered(sv.asnumpy(g), names[k], order)
+            _assert_close(f"{op}_backward, images reordered", other, expected, "float64", floor)
+    if axis is not None and not (op == "batch_norm" and options[0]):
+        for n in range(len(order)):
+            alone, _, _ = results(np.array([n]))
+            _assert_close(f"{op} of one image", alone, _take(y, [n], axis), "float64")
+
+
+def _take(y, order, axis):
+    return y if axis is None else y.take(order, axis)
 
 
 def _read_only(a):
@@ -105,9 +165,12 @@ def _spread_out(a):
     return view
 
 
-def _assert_close(what, ours, theirs, dtype):
+def _assert_close(what, ours, theirs, dtype, floor=0.0):
+    """Equal to rounding, relative to the largest element. A gradient is a sum, which may come out
+    near zero by chance and is rounding then: `floor` is the least that its error is relative to."""
     assert str(ours.dtype) == dtype, f"{what} gives {ours.dtype} for {dtype}"
     ours, theirs = sv.asnumpy(ours), sv.asnumpy(theirs)
     assert ours.shape == theirs.shape, what
-    error = tensor_error(theirs.astype("float64"), ours.astype("float64"))
-    assert error <= TOLERANCE[dtype], f"{what}: {error:.2g} off in {dtype}"
+    off = np.abs(theirs.astype("float64") - ours.astype("float64")).max()
+    limit = TOLERANCE[dtype] * max(np.abs(theirs).max(), floor)
+    assert off <= limit, f"{what}: {off:.2g} off in {dtype}, limit {limit:.2g}"

@@ -103,7 +103,7 @@ def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
     backend._announced = False
     assert sv.use("auto") == "numpy"
     assert "Numba does not import" in capsys.readouterr().err
-    from scratchvae.__main__ import kernels
+    from scratchvae.commands.kernels import kernels
 
     assert "numba cannot run here: Numba does not import" in kernels()
 

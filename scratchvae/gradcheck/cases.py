@@ -58,8 +58,14 @@ class Case:
         return {n: self.draw.get(n, normal)(rng, shape) for n, shape in self.shapes.items()}
 
 
-IMAGE = {"x": (2, 3, 6, 5)}
-NORM = {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)}
+IMAGE: dict[str, tuple[int, ...]] = {"x": (2, 3, 6, 5)}
+NORM: dict[str, tuple[int, ...]] = {
+    "x": (4, 3, 2, 3),
+    "running_mean": (3,),
+    "running_var": (3,),
+    "w": (3,),
+    "b": (3,),
+}
 RUNNING = ("running_mean", "running_var")
 
 CASES: dict[str, list[Case]] = {

@@ -169,7 +169,7 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
 
 
 def _forward(layer: Module) -> Callable[..., Any]:
-    return layer.forward  # type: ignore[attr-defined,no-any-return]
+    return layer.forward  # type: ignore[attr-defined]
 
 
 def _checked(tensors: dict[str, np.ndarray], gradients: dict[str, Any]) -> dict[str, np.ndarray]:

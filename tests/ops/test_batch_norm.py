@@ -34,7 +34,8 @@ def test_batch_norm(engine, seed, N, C, image, training):
     if training and np.prod(shape) < 6 * C:
         shape = (6, C, *image)
     arrays = draw(np.random.default_rng(seed), shape)
-    check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4))
+    linear = ("w", "b") if training else ("x", "w", "b")
+    check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), linear=linear)
 
 
 def test_normalises_each_channel(engine):

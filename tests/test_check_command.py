@@ -1,0 +1,146 @@
+"""`scratchvae check`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scratchvae import ops
+from scratchvae.__main__ import main
+from scratchvae.gradcheck.cases import CASES
+from scratchvae.models import MODELS
+
+FEW_CHANNELS = (2, 3, 4, 5, 6)
+
+
+def run(capsys, *arguments):
+    code = main(["check", *arguments, "--engine", "numba"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def small_models(monkeypatch):
+    for name in ("celeba", "skip"):
+        monkeypatch.setattr(f"scratchvae.models.{name}.CHANNELS", FEW_CHANNELS)
+
+
+@pytest.fixture
+def dw_forgets_an_element(monkeypatch):
+    """conv2d's backward on all engines."""
+    backward = ops.conv2d_backward
+
+    def broken(dy, cache, need_dx=True):
+        dx, dw, db = backward(dy, cache, need_dx)
+        dw = dw.copy()
+        dw[1, 0, 1, 1] = 0
+        return dx, dw, db
+
+    monkeypatch.setattr(ops, "conv2d_backward", broken)
+
+
+@pytest.mark.parametrize("op", CASES)
+def test_ops(capsys, op):
+    code, out, err = run(capsys, op)
+    assert code == 0 and err == ""
+    assert out.startswith("float64, engine numba\n")
+    assert "central differences\n" in out and "complex step\n" in out
+    assert ("adjointness\n" in out) == bool(CASES[op][0].linear)
+    gradients = int(out.splitlines()[-1].split()[1])
+    assert out.splitlines()[-1] == f"{op}: {gradients} of {gradients} gradients right"
+
+
+@pytest.mark.parametrize("method", ["central", "direction", "complex", "adjoint"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_methods_and_dtypes(capsys, method, dtype):
+    code, out, _ = run(capsys, "linear", "--method", method, "--dtype", dtype)
+    assert code == 0 and out.startswith(f"{dtype}, engine numba") and out.count("linear") == 3
+    assert ("2e-05" in out) == (dtype == "float32")
+
+
+@pytest.mark.parametrize("model", ["mlp", "tiny"])
+def test_models(capsys, model):
+    code, out, err = run(capsys, model)
+    assert code == 0 and err == "" and "complex step" in out
+    code, out, _ = run(capsys, model, "--method", "central", "--seed", "1")
+    assert code == 0 and "rounding" in out
+
+
+def test_all(capsys, small_models):
+    """A line for each op and model, and the ten biases that have no gradient by name."""
+    code, out, err = run(capsys, "--all")
+    assert code == 0 and err == ""
+    rows = [line.split() for line in out.splitlines()]
+    for name in (*CASES, *MODELS):
+        (row,) = (row for row in rows if row and row[0] == name)
+        assert row[-1] == "ok"
+    assert "celeba: identically zero are encoder.0.0.bias, encoder.1.0.bias, " in out
+
+
+def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
+    code, out, err = run(capsys, "conv2d")
+    assert code == 1 and "conv2d: 9 of 15 gradients right" in out
+    assert "conv2d: the gradient of w, shape (4, 3, 3, 2), is wrong" in err
+    assert "at w[1, 0, 1, 1] backward says 0, differences say" in err
+    assert "at w[1, 0, 1, 1] backward says 0, the complex step says" in err
+    assert "at w[1, 0, 1, 1] backward says 0, the forward pass says" in err
+
+
+def test_all_fails_with_one_wrong_op(capsys, small_models, dw_forgets_an_element):
+    code, out, err = run(capsys, "--all")
+    rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.split()}
+    assert code == 1 and rows["conv2d"] == rows["conv"] == rows["skip"] == "FAIL"
+    assert rows["linear"] == rows["mlp"] == "ok"
+    assert "Conv: the gradient of conv1.weight, shape" in err
+
+
+def test_not_shown_is_not_passed(capsys, small_models):
+    """Differences drown in rounding where gradients are tiny: exit status 1, and it says why."""
+    code, out, err = run(capsys, "skip", "--method", "central")
+    assert code == 1 and "unseen" in out and "FAIL" not in out
+    assert "nothing is shown about the gradient of" in err and "method='complex'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name an op or a model, or say --all"),
+        (["conv2d", "--all"], "name an op or a model, or say --all"),
+        (["conv3d"], "there is no op and no model 'conv3d'; there are conv2d, conv_transpose2d,"),
+        (["relu", "--method", "adjoint"], "relu is not linear: adjointness does not apply to it"),
+        (["mlp", "--method", "adjoint"], "a loss is not linear"),
+        (["relu", "--method", "guess"], "invalid choice: 'guess'"),
+        (["relu", "--seed", "-1"], "--seed must be at least 0, got -1"),
+    ],
+)
+def test_usage_errors(capsys, arguments, said):
+    with pytest.raises(SystemExit) as error:
+        main(["check", *arguments, "--engine", "numpy"])
+    assert error.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_cuda_where_there_is_none(capsys, monkeypatch):
+    monkeypatch.setattr("scratchvae.backend.gpu_problem", lambda: "no GPU here")
+    with pytest.raises(SystemExit) as error:
+        main(["check", "relu", "--engine", "cuda"])
+    assert error.value.code == 2 and "no GPU here" in capsys.readouterr().err
+
+
+def test_plots(capsys, tmp_path):
+    folder = tmp_path / "deep" / "pictures"
+    code, out, _ = run(capsys, "conv2d", "--plot", str(folder))
+    names = {"conv2d", "conv2d-no-bias"}
+    pictures = {path.name for path in folder.iterdir()}
+    assert code == 0 and pictures == {f"{n}-{p}.png" for n in names for p in ("step", "kernels")}
+    for path in folder.iterdir():
+        assert str(path) in out
+        assert len(np.unique(np.asarray(Image.open(path)))) > 20
+    code, out, _ = run(capsys, "tiny", "--plot", str(folder))
+    assert code == 0 and "Tiny: gradient of conv1.weight" in out
+    assert (folder / "tiny-step.png").exists() and (folder / "tiny-kernels.png").exists()
+
+
+def test_a_folder_that_cannot_be(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as error:
+        main(["check", "relu", "--plot", str(tmp_path / "file")])
+    assert error.value.code == 2 and "File exists" in capsys.readouterr().err
