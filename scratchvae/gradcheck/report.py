@@ -105,7 +105,7 @@ class Report(Sequence[Result]):
             rows.append(
                 [r.tensor, str(r.shape), str(r.compared), str(r.skipped), f"{r.error:.1e}",
                  f"{r.limit:.0e}", f"{r.rounding:.0e}", f"{r.step:.0e}", place,
-                 f"{r.analytic:.9g}", f"{r.numeric:.9g}", r.verdict]
+                 *_both_sides(r), r.verdict]
             )  # fmt: skip
         if not differences:  # no step to choose, hence no kinks within it and no rounding
             rows = [row[:3] + row[4:6] + row[8:] for row in rows]
@@ -116,7 +116,8 @@ class Report(Sequence[Result]):
         r, says = self.worst, SAYS[self.method]
         place = f"{r.tensor}{list(r.where)}" if r.where else r.tensor
         place = f"along a direction of {r.tensor}" if r.where is None else f"at {place}"
-        sides = f"{place} backward says {r.analytic:.9g}, {says} {r.numeric:.9g}"
+        analytic, numeric = _both_sides(r)
+        sides = f"{place} backward says {analytic}, {says} {numeric}"
         if r.verdict == "kinks":
             lines = [
                 f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
@@ -142,6 +143,15 @@ class Report(Sequence[Result]):
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             lines.append(f"not shown to be right either: {', '.join(others[:8])}{more}")
         return "\n    ".join(lines)
+
+
+def _both_sides(r: Result) -> tuple[str, str]:
+    """Both numbers, with six digits, or as many as show that they differ where that matters."""
+    digits = 6
+    if not r.passed:
+        while digits < 17 and f"{r.analytic:.{digits - 1}g}" == f"{r.numeric:.{digits - 1}g}":
+            digits += 1
+    return f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

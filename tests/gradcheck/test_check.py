@@ -1,5 +1,7 @@
 """check: pairs of functions, right and wrong, and what is said of them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -103,10 +105,17 @@ def test_the_message_fits_on_a_screen_and_names_the_element():
         check(linear, with_one_changed(1, lambda dw: dw.T), *matrices())
     lines = str(caught.value).splitlines()
     assert lines[0] == "linear: the gradient of w, shape (4, 4), is wrong"
-    assert lines[1].startswith("    at w[1, 0] backward says 3.16418714, differences say -2.546226")
+    assert lines[1].startswith("    at w[1, 0] backward says 3.16419, differences say -2.54623")
     assert lines[2].startswith("    12 of 16 compared are off, the worst by 1.8 (limit 1e-07)")
     assert lines[3] == "    hint: its transpose (the last two axes exchanged) is right"
     assert len(lines) == 4 and max(map(len, lines)) <= 100
+
+
+def test_the_numbers_have_as_many_digits_as_tell_them_apart():
+    report = check(cube, lambda dy, cache: [(1 + 3e-7) * g for g in cube_backward(dy, cache)],
+                   *inputs(), raises=False)  # fmt: skip
+    analytic, numeric = re.findall(r"say?s? (-?[\d.]+)", report.failure())[:2]
+    assert analytic != numeric and len(analytic.strip("-0.")) >= 7
 
 
 @pytest.mark.parametrize(
