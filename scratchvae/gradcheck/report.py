@@ -149,7 +149,7 @@ def _both_sides(r: Result) -> tuple[str, str]:
     """Both numbers, with six digits, or as many as show that they differ where that matters."""
     digits = 6
     if not r.passed:
-        while digits < 17 and f"{r.analytic:.{digits - 1}g}" == f"{r.numeric:.{digits - 1}g}":
+        while digits < 17 and f"{r.analytic:.{digits}g}" == f"{r.numeric:.{digits}g}":
             digits += 1
     return f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
 

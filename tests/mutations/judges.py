@@ -1,8 +1,9 @@
-"""Three kinds of check, asked about a planted fault: do they see it?
+"""Four kinds of check, asked about a planted fault: do they see it?
 
     gradient    the backward against differences of the forward
     naive       the forward against the loops that read the formula aloud
     engines     Numba's numbers against NumPy's, forward and backward
+    pytorch     forward and backward against numbers that PyTorch computed once
 
 Each takes the name of an op or a model and returns True (it sees the fault), False, or None where
 it has nothing to say: no loops, no kernel. What raises is seen, too. The cases of an op are the
@@ -12,6 +13,8 @@ ones of `scratchvae check`.
 from unittest.mock import patch
 
 import numpy as np
+from golden import cases, test_golden
+from harness import TOLERANCE
 
 import scratchvae as sv
 from scratchvae import ops
@@ -34,12 +37,13 @@ FEW_CHANNELS = (2, 3, 4, 5, 6)
 
 
 def gradient(subject):
-    """Finite differences of an op on either engine; the complex step for a model."""
+    """Differences of an op along random directions, on either engine; of a model the complex
+    step."""
     if subject in SMALL:
         return not check_model(*_small_model(subject), samples=0, raises=False).passed
     for engine in ENGINES:
         with sv.using(engine):
-            if not all(report.passed for report in check_op(subject, raises=False)):
+            if not all(report.passed for report in check_op(subject, "direction", raises=False)):
                 return True
     return False
 
@@ -87,7 +91,22 @@ def engines(subject):
     return False
 
 
-JUDGES = {"gradient": gradient, "naive": naive, "engines": engines}
+def pytorch(subject):
+    """All that PyTorch once said of an op or a model (tests/golden/), on either engine."""
+    if subject in SMALL:
+        names = [case for case, (model, *_) in cases.MODELS.items() if model == subject]
+        runs = [(test_golden.test_model, name) for name in names]
+    else:
+        names = [case for case, (op, *_) in cases.OPS.items() if op == subject]
+        runs = [(test_golden.test_op, name, dtype) for name in names for dtype in TOLERANCE]
+    for engine in ENGINES:
+        with sv.using(engine):
+            for test, *arguments in runs:
+                test(engine, *arguments)  # raises, and what raises is seen
+    return False
+
+
+JUDGES = {"gradient": gradient, "naive": naive, "engines": engines, "pytorch": pytorch}
 
 
 def ask(judge, subject):
