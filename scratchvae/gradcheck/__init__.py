@@ -12,6 +12,7 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
     compare.py       backward against them, and the verdict
     doubts.py        before that: is it a kink, a step too long, or a mistake; and which one
     report.py        the table, and the error that names tensor and element
+    curves.py        the error against the step, and other numbers to draw
     cases.py         a case for every op
 
 docs/gradients.md explains the method. No check of gradients can see a wrong forward.
@@ -19,8 +20,10 @@ docs/gradients.md explains the method. No check of gradients can see a wrong for
 
 from .check import check, check_layer, check_model, check_op, op_reports
 from .compare import compare
+from .curves import error_curve
 from .differences import NotAnalytic, NotLinear, tensor_error
 from .report import METHODS, GradientError, Report, Result
+from .subject import of_layer, of_model, of_pair
 
 __all__ = [
     "METHODS",
@@ -34,6 +37,10 @@ __all__ = [
     "check_model",
     "check_op",
     "compare",
+    "error_curve",
+    "of_layer",
+    "of_model",
+    "of_pair",
     "op_reports",
     "tensor_error",
 ]

@@ -130,7 +130,7 @@ def _judge(
         return m.off / scale(m)
 
     def certain(m: Measured) -> bool:
-        return error(m) > tolerance and m.off > 10 * m.uncertain
+        return error(m) > tolerance and m.off > m.uncertain
 
     if not zero and method in ("central", "direction"):
         measured = [
@@ -140,7 +140,7 @@ def _judge(
             for m in measured
         ]
     if method == "adjoint":  # a constant part much larger than the linear one costs digits
-        measured = [m._replace(uncertain=m.rounding) for m in measured]
+        measured = [m._replace(uncertain=10 * m.rounding) for m in measured]
     kept = [m for m in measured if not m.kinked]
     worst = max(kept or measured, key=lambda m: (certain(m), error(m)))
     off_by = error(worst)

@@ -45,7 +45,7 @@ def reconsidered(
     Otherwise the numeric side is certain up to what the step, or kinks, change about it.
     """
     if first.off <= 10 * first.rounding:  # lost in rounding, of which shorter steps have more
-        return first._replace(uncertain=first.rounding)
+        return first._replace(uncertain=10 * first.rounding)
     second, third = (measure(first.line, first.step / by) for by in (10, 100))
     best = min(first, second, third, key=lambda m: m.off)
     if best.off <= tolerated:
@@ -57,7 +57,9 @@ def reconsidered(
         abs(first.numeric - second.numeric) + first.rounding,
         abs(second.numeric - third.numeric) + second.rounding,
     )
-    return best._replace(uncertain=max(by_step, *(slopes for _, slopes in bends)))
+    # Within a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
+    by_kinks = max(slopes for _, slopes in bends) * (10 if np.ndim(subject.y) == 0 else 1)
+    return best._replace(uncertain=max(10 * by_step, by_kinks))
 
 
 def bend(m: Measured, subject: Subject, name: str) -> float:

@@ -46,8 +46,8 @@ def of_pair(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     inputs: Sequence[np.ndarray],
-    dtype: str,
-    seed: int,
+    dtype: str = "float64",
+    seed: int = 0,
     name: str | None = None,
     names: Sequence[str] | None = None,
     complex_safe: bool = False,
@@ -89,7 +89,7 @@ def of_pair(
     )
 
 
-def of_layer(layer: Module, inputs: Sequence[np.ndarray], seed: int) -> Subject:
+def of_layer(layer: Module, inputs: Sequence[np.ndarray], seed: int = 0) -> Subject:
     """Inputs and parameters of a layer, in the mode and dtype it has. Only copies are run."""
     parameters = layer.parameters()
     dtype = next((p.value.dtype for p in parameters.values()), np.dtype("float64"))

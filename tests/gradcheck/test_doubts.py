@@ -57,8 +57,9 @@ def test_max_pooling_with_a_tie():
 
 def test_a_kink_excuses_no_more_than_its_own_size():
     """At the kink any slope between 0 and 1 can be argued for, but not 5."""
-    with pytest.raises(GradientError, match=r"at x\[0\] backward says"):
+    with pytest.raises(GradientError, match=r"at x\[0\] backward says") as caught:
         check(relu, lambda dy, x: dy * np.where(x == 0, 5, x > 0), NEAR)
+    assert caught.value.report["x"].verdict == "FAIL"
 
 
 def test_a_wrong_mask_is_wrong_beside_kinks():
