@@ -179,6 +179,18 @@ def test_celeba(tmp_path, image_dir):
     assert model.state_dict()["encoder.0.1.num_batches_tracked"] == 3
 
 
+def test_gradient_check(tmp_path):
+    """Every table says ok, the slip is found, and the picture is drawn."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/gradient_check.py")]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.endswith("  ok")]
+    assert len(rows) == 5 + 11 + 2
+    assert "softmax: the gradient of x, shape (3, 5), is wrong\n    at x[" in done.stdout
+    assert len(np.unique(np.asarray(Image.open(out / "softmax-step.png")))) > 20
+
+
 def test_skip(tmp_path, image_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--images", "20"]

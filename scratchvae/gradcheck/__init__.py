@@ -9,7 +9,7 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
 
     subject.py       what is checked: a pair of functions, a layer, a model
     differences.py   the numeric sides above, and when they do not apply
-    compare.py       backward against them, and the verdict
+    compare.py       which lines to follow;  judge.py: backward against differences, and a verdict
     doubts.py        before that: is it a kink, a step too long, or a mistake; and which one
     report.py        the table, and the error that names tensor and element
     curves.py        the error against the step, and other numbers to draw

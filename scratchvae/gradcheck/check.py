@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,12 +136,13 @@ def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> 
 
     title = f"{name} ({case.variant})" if case.variant else name
     values = [*arrays.values()]
-    return of_pair(of_moving, gradients, values, dtype, seed, title, [*arrays], complex_safe=True)
+    return of_pair(of_moving, gradients, values, dtype, seed, title, [*arrays], analytic_to=None)
 
 
 def check_layer(
     layer: Module,
     *inputs: np.ndarray,
+    constants: Sequence[str] = (),
     method: str = "central",
     h: float | None = None,
     tolerance: float | None = None,
@@ -159,11 +160,14 @@ def check_layer(
         are run: its parameters, gradients, statistics and cache stay as they are.
     *inputs : float64 arrays
         What its forward takes.
+    constants : sequence of str
+        The inputs that get no gradient, such as the noise: `["eps"]`.
 
     The other arguments, the report and the errors are those of `check`; parameters have their
     names, inputs those of forward's parameters.
     """
-    return _report(of_layer(layer, inputs, seed), method, h, tolerance, samples, only, seed, raises)
+    subject = of_layer(layer, inputs, seed, constants)
+    return _report(subject, method, h, tolerance, samples, only, seed, raises)
 
 
 def check_model(
@@ -202,7 +206,7 @@ def check_model(
 
     The other arguments, the report and the errors are those of `check`. Gradients that are
     identically zero, such as those of a bias before a batch norm, get the verdict "zero": both
-    sides are below 1e-12 of the model's largest gradient.
+    sides are below 1e-14 of the model's largest gradient.
     """
     if method == "adjoint":
         raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .differences import Line, moved, tensor_error
+from .differences import Line, length, moved, noise, tensor_error
 from .subject import Subject
 
 
@@ -39,27 +39,35 @@ def reconsidered(
 ) -> Measured:
     """Second thoughts where the sides disagree: is it the differences that are off?
 
-    Shorter steps are tried first: fewer kinks lie within them. If none agrees, there may still be a
-    kink at this very place: with slopes s on one side and t on the other, central differences are
-    off by |s - t| / 2. A line along which that is enough to explain the disagreement is left out.
-    Otherwise the numeric side is certain up to what the step, or kinks, change about it.
+    Shorter steps are tried first: fewer kinks lie within them. But only as far as rounding leaves
+    something to see there: where the output no longer changes, any gradient of zero agrees. If none
+    agrees, there may still be a kink at this very place: with slopes s on one side and t on the
+    other, central differences are off by |s - t| / 2. A line along which that is enough to explain
+    the disagreement is left out. Otherwise the numeric side is certain up to what the step, kinks
+    and noise change about it.
     """
-    if first.off <= 10 * first.rounding:  # lost in rounding, of which shorter steps have more
+    tried = [first]
+    for by in (10, 100):
+        if 10 * first.rounding * by <= first.off:
+            tried.append(measure(first.line, first.step / by))
+    shorter = [m for m in tried if m.off <= tolerated and 10 * m.rounding <= tolerated]
+    if shorter:
+        return shorter[0]
+    if first.off <= 10 * first.rounding:
         return first._replace(uncertain=10 * first.rounding)
-    second, third = (measure(first.line, first.step / by) for by in (10, 100))
-    best = min(first, second, third, key=lambda m: m.off)
-    if best.off <= tolerated:
-        return best
-    bends = [(m, bend(m, subject, name)) for m in {first.step: first, best.step: best}.values()]
-    if any(m.off <= 0.51 * slopes for m, slopes in bends):
-        return best._replace(kinked=True)
-    by_step = min(
-        abs(first.numeric - second.numeric) + first.rounding,
-        abs(second.numeric - third.numeric) + second.rounding,
-    )
+    shortest = tried[-1]
+    kink, nearby = (bend(m, subject, name) for m in (shortest, first))
+    at_this_place = 0 < shortest.off <= 0.51 * kink
+    if at_this_place or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
+        return first._replace(kinked=True)
     # Within a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
-    by_kinks = max(slopes for _, slopes in bends) * (10 if np.ndim(subject.y) == 0 else 1)
-    return best._replace(uncertain=max(10 * by_step, by_kinks))
+    by_kinks = kink * (10 if np.ndim(subject.y) == 0 else 1)
+    by_step = abs(shortest.numeric - tried[-2].numeric) if len(tried) > 1 else 0.0
+    far = shortest.step * length(subject.tensors[name], first.line)
+    # a kink looks like noise, too, and has been counted
+    by_noise = 0.0 if kink else noise(subject, name, first.line, first.step) / far
+    uncertain = max(by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
+    return shortest._replace(uncertain=uncertain)
 
 
 def bend(m: Measured, subject: Subject, name: str) -> float:
@@ -71,11 +79,13 @@ def bend(m: Measured, subject: Subject, name: str) -> float:
 
     def at(h: float) -> float:
         up, down = (subject.output(name, moved(x, m.line, step)) for step in (h, -h))
-        return float(np.sum(np.abs((up - 2 * subject.y + down) * subject.dy))) / h
+        with np.errstate(all="ignore"):
+            bent = float(np.sum(np.abs((up - 2 * subject.y + down) * subject.dy)))
+            return bent / (h * length(x, m.line))
 
     at_h = at(m.step)
     smooth = all(abs(at(m.step / by) - at_h / by) <= 0.1 * at_h / by for by in (2, 4))
-    return 0.0 if smooth or at_h <= 20 * m.rounding else at_h
+    return 0.0 if smooth or not at_h > 20 * m.rounding else at_h
 
 
 def bisect(v: np.ndarray, off: Callable[[np.ndarray], float]) -> tuple[int, ...]:
@@ -97,16 +107,22 @@ def hint_at(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
     """What the mistake may be, where the whole gradient gives it away."""
 
     def fits(other: np.ndarray) -> bool:
-        return tensor_error(other, numeric) <= 100 * tolerance
+        return tensor_error(other, numeric) <= tolerance
 
     if not np.isfinite(analytic).all():
         return "hint: backward gives NaN or infinity"
     if not analytic.any():
         return "hint: backward gives zeros"
-    factor = float(np.sum(analytic * numeric) / np.sum(analytic**2))
-    if factor and fits(analytic * factor):
-        return f"hint: it is {1 / factor:.6g} times what it should be, everywhere"
+    at = np.unravel_index(np.argmax(np.abs(analytic)), analytic.shape)
+    factor = float(numeric[at] / analytic[at])
+    if factor and math.isfinite(factor) and fits(analytic * factor):
+        return f"hint: it is {_short(1 / factor)} times what it should be, everywhere"
     square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
     if square and fits(analytic.swapaxes(-1, -2)):
         return "hint: its transpose (the last two axes exchanged) is right"
     return ""
+
+
+def _short(number: float) -> str:
+    """Six digits, or nine where six would say 1."""
+    return f"{number:.6g}" if f"{number:.6g}" != "1" else f"{number:.9g}"

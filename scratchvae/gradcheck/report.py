@@ -26,7 +26,7 @@ class Result(NamedTuple):
     `verdict` is one of
 
         ok      the error is within the limit
-        zero    both sides are zero, or negligible: below 1e-12 of the subject's largest gradient
+        zero    both sides are zero, or rounding: below 1e-14 of the subject's largest gradient
         unseen  they differ by no more than the numeric side is uncertain: nothing is shown
         kinks   all that was to be compared lies within a step of a kink: nothing is shown
         FAIL    the gradient is wrong
@@ -60,6 +60,10 @@ class GradientError(AssertionError):
         super().__init__(report.failure())
         self.report = report
 
+    def __reduce__(self) -> Any:
+        """A copy, also in another process, is made from the report, not from the words."""
+        return GradientError, (self.report,)
+
 
 class Report(Sequence[Result]):
     """The results of one check, tensor by tensor. Printed, it is a table."""
@@ -82,7 +86,7 @@ class Report(Sequence[Result]):
     @property
     def passed(self) -> bool:
         """Whether every gradient was shown to be right."""
-        return all(result.passed for result in self.results)
+        return bool(self.results) and all(result.passed for result in self.results)
 
     @property
     def worst(self) -> Result:

@@ -2,6 +2,9 @@
 
 A Subject has tensors that can be moved, the gradients its backward gives for some dy, and the
 output at other values of one of the tensors. The methods in compare.py know nothing more.
+
+Functions under test are not trusted: they get copies, and what they return is copied. A forward
+that changes its input, or one that draws noise, is refused: its differences would mean nothing.
 """
 
 from __future__ import annotations
@@ -14,22 +17,186 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import asarray, asnumpy
-from ..models import Model
-from ..module import Module
+from ..models import MODELS, Model
+from ..module import Module, Param
 from ..ops import Losses
 
 
 class Subject(NamedTuple):
-    """Everything as NumPy arrays; the output is a number or an array of them."""
+    """Everything as NumPy arrays of float64; the output is a number or an array of them."""
 
     name: str
-    tensors: dict[str, np.ndarray]  # float64
+    tensors: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # what backward says, for dy
-    output: Callable[[str, np.ndarray], Any]  # with this tensor at this value, real or complex
-    y: Any  # the output where nothing is moved
-    dy: Any
-    dtype: np.dtype  # backward ran in this one
-    complex_safe: bool  # known to be: else the complex step is tested before it is trusted
+    output: Callable[[str, np.ndarray], np.ndarray]  # with this tensor at this value, maybe complex
+    y: np.ndarray  # the output where nothing is moved
+    dy: np.ndarray
+    dtype: str  # backward ran in this one
+    analytic_to: float | None = 1e-6  # how far the complex step is tested; None: known to be right
+
+
+def _subject(
+    name: str,
+    tensors: dict[str, np.ndarray],
+    gradients: dict[str, Any],
+    raw_output: Callable[[str | None, Any], Any],
+    dy: Any,
+    dtype: Any,
+    analytic_to: float | None = 1e-6,
+) -> Subject:
+    """The subject, after a look at what it consists of."""
+    y = np.array(raw_output(None, None))
+    if y.dtype != np.float64:
+        raise TypeError(f"check: {name} must give float64 for float64, got y of {y.dtype}")
+    if not np.array_equal(y, raw_output(None, None), equal_nan=True):
+        raise ValueError(
+            f"check: {name} gives another y each time: draw its noise before, and hand it in"
+        )
+
+    def output(moving: str, value: np.ndarray) -> np.ndarray:
+        moved_y = np.array(raw_output(moving, value))
+        if moved_y.shape != y.shape:
+            raise ValueError(f"check: the shape of y changes with {moving}: {moved_y.shape}")
+        return moved_y
+
+    for tensor, g in gradients.items():
+        gradients[tensor] = g = np.array(asnumpy(g))
+        expected = tensors[tensor].shape
+        if g.shape != expected or g.dtype.kind not in "fiu":
+            fits = " (its transpose would fit)" if g.shape[::-1] == expected != g.shape else ""
+            raise ValueError(
+                f"check: the gradient of {tensor} must have its shape {expected} and real numbers, "
+                f"got {g.shape} of {g.dtype}{fits}"
+            )
+    real = {tensor: g.astype("float64") for tensor, g in gradients.items()}
+    dtype = str(np.dtype(dtype))
+    return Subject(
+        name, tensors, real, output, y, asnumpy(dy).astype("float64"), dtype, analytic_to
+    )
+
+
+def of_pair(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Sequence[np.ndarray],
+    dtype: str = "float64",
+    seed: int = 0,
+    name: str | None = None,
+    names: Sequence[str] | None = None,
+    analytic_to: float | None = 1e-6,
+) -> Subject:
+    """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
+    _check_inputs("check", inputs, dtype)
+    names = names or _names(forward, len(inputs))
+    name = name or _title(forward)
+    # rounded to the dtype that backward sees
+    tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
+    given = [x.astype(dtype) for x in tensors.values()]
+    arrays = [asarray(x.copy()) for x in given]
+    result = forward(*arrays)
+    for n, before, after in zip(names, given, arrays, strict=True):
+        _check_unchanged(f"{name} changes its input {n}", before, after)
+    if not isinstance(result, tuple) or len(result) < 2:
+        raise TypeError(f"check: forward must return (y, cache), got {_kind(result)}")
+    y, cache = np.asarray(asnumpy(_output(result))), result[1]
+    if y.dtype.kind != "f" or y.size == 0:
+        raise TypeError(f"check: {name} must give y of floats, got {y.dtype} of shape {y.shape}")
+    dy = random_dy(y, dtype, seed)
+    given_dy = asarray(dy.copy())
+    gradients = backward(given_dy, cache)
+    _check_unchanged("backward changes dy", dy, given_dy)
+    gradients = _counted("check", gradients, names)
+
+    def raw_output(moving: str | None, value: Any) -> Any:
+        values = [asarray((value if n == moving else x).copy()) for n, x in tensors.items()]
+        return asnumpy(_output(forward(*values)))
+
+    return _subject(name, tensors, gradients, raw_output, dy, dtype, analytic_to)
+
+
+def of_layer(
+    layer: Module, inputs: Sequence[np.ndarray], seed: int = 0, constants: Sequence[str] = ()
+) -> Subject:
+    """Inputs and parameters of a layer, in the mode and dtype it has. Only copies are run.
+
+    Its backward gives a gradient for each input but the `constants`.
+    """
+    if not isinstance(layer, Module):
+        raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
+    name, parameters = type(layer).__name__, _distinct(layer)
+    dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
+    _check_inputs("check_layer", inputs, dtype)
+    accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
+    if len(accepted) != len(inputs):
+        raise TypeError(
+            f"check_layer: {name}.forward takes {', '.join(accepted)}; got {len(inputs)} inputs"
+        )
+    names = [f"{n} (input)" if n in parameters else n for n in accepted]
+    if unknown := [n for n in constants if n not in names]:
+        raise ValueError(f"check_layer: no input is called {', '.join(unknown)}; they are {names}")
+    tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
+    copy = deepcopy(layer)
+    copy.zero_grad()
+    given = [tensors[n].astype(dtype) for n in names]
+    arrays = [asarray(x.copy()) for x in given]
+    dy = random_dy(asnumpy(_forward(copy)(*arrays)), dtype, seed)
+    for n, before, after in zip(names, given, arrays, strict=True):
+        _check_unchanged(f"{name}.forward changes {n}", before, after)
+    given_dy = asarray(dy.copy())
+    dx = copy.backward(given_dy)  # type: ignore[attr-defined]
+    _check_unchanged(f"{name}.backward changes dy", dy, given_dy)
+    gradients = _counted("check_layer", dx, [n for n in names if n not in constants])
+    gradients |= {n: p.grad for n, p in _distinct(copy).items()}
+    tensors |= {n: asnumpy(p.value).astype("float64") for n, p in parameters.items()}
+
+    def raw_output(moving: str | None, value: Any) -> Any:
+        values = {n: (value if n == moving else x).copy() for n, x in tensors.items()}
+        run = deepcopy(layer)
+        for n, p in _distinct(run).items():  # each in an array of the dtype it is to have
+            p.move_into(*(asarray(np.empty_like(values[n])) for _ in ("value", "grad")))
+            p.value = asarray(values[n])
+        for module in run.modules():
+            for n in module.buffers:
+                if (buffer := getattr(module, n)).dtype.kind == "f":
+                    setattr(module, n, buffer.astype("float64"))
+        return asnumpy(_forward(run)(*(asarray(values[n]) for n in names)))
+
+    return _subject(name, tensors, gradients, raw_output, dy, dtype)
+
+
+def of_model(model: Model, x: Any, eps: Any) -> Subject:
+    """All parameters of a model; y is its loss at x with the noise eps. Only copies are run."""
+    real = deepcopy(model)
+    real.zero_grad()
+    real.loss(asarray(x).copy(), asarray(eps).copy())
+    real.backward()
+    gradients = {name: p.grad for name, p in real.parameters().items()}
+    x, eps = (asnumpy(a).astype("float64") for a in (x, eps))
+    copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
+    tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
+
+    def raw_output(moving: str | None, value: Any) -> Any:
+        copy = copies["float64" if moving is None else str(value.dtype)]
+        parameter = copy.parameters()[moving or next(iter(tensors))]
+        if moving is not None:
+            parameter.value = asarray(value)
+        try:
+            return asnumpy(copy.loss(asarray(x.copy()), asarray(eps.copy()), keep=False).total)
+        finally:
+            if moving is not None:
+                parameter.value = asarray(tensors[moving])
+
+    ours = type(model) in MODELS.values()  # their bodies are analytic, tests/ops/test_dtypes.py
+    dy = np.float64(1)
+    return _subject(
+        type(model).__name__,
+        tensors,
+        gradients,
+        raw_output,
+        dy,
+        model.dtype,
+        None if ours else 0.01,
+    )
 
 
 def random_dy(y: Any, dtype: Any, seed: int) -> np.ndarray:
@@ -42,147 +209,41 @@ def random_dy(y: Any, dtype: Any, seed: int) -> np.ndarray:
     return np.asarray(dy).astype(dtype)
 
 
-def of_pair(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
-    inputs: Sequence[np.ndarray],
-    dtype: str = "float64",
-    seed: int = 0,
-    name: str | None = None,
-    names: Sequence[str] | None = None,
-    complex_safe: bool = False,
-) -> Subject:
-    """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
+def _check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
     for k, x in enumerate(inputs):
-        if not isinstance(x, np.ndarray) or x.dtype != np.float64:
-            raise TypeError(f"check: input {k} must be a float64 array, got {_kind(x)}")
-    names = names or _names(forward, len(inputs))
-    result = forward(*(asarray(x.astype(dtype)) for x in inputs))
-    if not isinstance(result, tuple) or len(result) < 2:
-        raise TypeError(f"check: forward must return (y, cache), got {_kind(result)}")
-    y, cache = _output(result), result[1]
-    dy = random_dy(y, dtype, seed)
-    gradients = backward(asarray(dy), cache)
+        if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.size == 0:
+            raise TypeError(f"{who}: input {k} must be a float64 array, got {_kind(x)}")
+
+
+def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
+    if asnumpy(after).tobytes() != before.tobytes():
+        raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
+
+
+def _counted(who: str, gradients: Any, names: Sequence[str]) -> dict[str, Any]:
+    """name -> gradient, None left out; there must be one for each name, and not only None."""
     gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
-    if len(gradients) != len(inputs) or all(g is None for g in gradients):
+    if len(gradients) != len(names) or (names and all(g is None for g in gradients)):
         came = ", ".join(map(_kind, gradients))
         raise ValueError(
-            f"check: {len(inputs)} inputs ({', '.join(names)}) need as many gradients, "
+            f"{who}: {len(names)} inputs ({', '.join(names)}) need as many gradients, "
             f"backward gave {came}"
         )
-    # rounded to the dtype that backward has seen
-    tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
-
-    def output(moving: str, value: np.ndarray) -> Any:
-        values = [asarray(value if n == moving else x) for n, x in tensors.items()]
-        return asnumpy(_output(forward(*values)))
-
-    return Subject(
-        name or _title(forward),
-        tensors,
-        _checked(tensors, {n: g for n, g in zip(names, gradients, strict=True) if g is not None}),
-        output,
-        asnumpy(_output(forward(*(asarray(x) for x in tensors.values())))),
-        dy.astype("float64"),
-        np.dtype(dtype),
-        complex_safe,
-    )
+    return {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
 
 
-def of_layer(layer: Module, inputs: Sequence[np.ndarray], seed: int = 0) -> Subject:
-    """Inputs and parameters of a layer, in the mode and dtype it has. Only copies are run."""
-    parameters = layer.parameters()
-    dtype = next((p.value.dtype for p in parameters.values()), np.dtype("float64"))
-    accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
-    if len(accepted) != len(inputs):
-        raise TypeError(
-            f"check_layer: {type(layer).__name__}.forward takes {', '.join(accepted)}; "
-            f"got {len(inputs)} inputs"
-        )
-    copy = deepcopy(layer)
-    copy.zero_grad()
-    y = _forward(copy)(*(asarray(x.astype(dtype)) for x in inputs))
-    dy = random_dy(y, dtype, seed)
-    dx = copy.backward(asarray(dy))  # type: ignore[attr-defined]
-    dx = dx if isinstance(dx, tuple) else (dx,)
-    moved_inputs = dict(zip(accepted, inputs, strict=True))
-    gradients = {n: g for n, g in zip(accepted, dx, strict=False) if g is not None}
-    gradients |= {name: p.grad for name, p in copy.parameters().items()}
-    tensors = {n: x.astype(dtype).astype("float64") for n, x in moved_inputs.items()}
-    tensors |= {n: asnumpy(p.value).astype("float64") for n, p in parameters.items()}
-
-    def output(moving: str | None, value: Any) -> Any:
-        values = {n: value if n == moving else x for n, x in tensors.items()}
-        run = deepcopy(layer)
-        for n, p in run.parameters().items():  # each in an array of the dtype it is to have
-            p.move_into(*(asarray(np.empty_like(values[n])) for _ in ("value", "grad")))
-            p.value = asarray(values[n])
-        for module in run.modules():
-            for n in module.buffers:
-                if (buffer := getattr(module, n)).dtype.kind == "f":
-                    setattr(module, n, buffer.astype("float64"))
-        return asnumpy(_forward(run)(*(asarray(values[n]) for n in accepted), keep=False))
-
-    return Subject(
-        type(layer).__name__,
-        tensors,
-        _checked(tensors, gradients),
-        output,
-        output(None, None),
-        dy.astype("float64"),
-        dtype,
-        complex_safe=False,
-    )
-
-
-def of_model(model: Model, x: Any, eps: Any) -> Subject:
-    """All parameters of a model; y is its loss at x with the noise eps. Only copies are run."""
-    real = deepcopy(model)
-    real.zero_grad()
-    real.loss(asarray(x), asarray(eps))
-    real.backward()
-    gradients = {name: p.grad for name, p in real.parameters().items()}
-    x, eps = (asnumpy(a).astype("float64") for a in (x, eps))
-    copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
-    tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
-
-    def output(moving: str, value: np.ndarray) -> Any:
-        copy = copies[str(value.dtype)]
-        parameter = copy.parameters()[moving]
-        parameter.value = asarray(value)
-        try:
-            return asnumpy(copy.loss(asarray(x), asarray(eps), keep=False).total)
-        finally:
-            parameter.value = asarray(tensors[moving])
-
-    first = next(iter(tensors))
-    return Subject(
-        type(model).__name__,
-        tensors,
-        _checked(tensors, gradients),
-        output,
-        output(first, tensors[first]),
-        np.float64(1),
-        model.dtype,
-        complex_safe=True,
-    )
+def _distinct(layer: Module) -> dict[str, Param]:
+    """The parameters; one that has two names (tied weights) under the first."""
+    by_identity: dict[int, tuple[str, Param]] = {}
+    for name, p in layer.parameters().items():
+        by_identity.setdefault(id(p), (name, p))
+    return dict(by_identity.values())
 
 
 def _forward(layer: Module) -> Callable[..., Any]:
     return layer.forward  # type: ignore[attr-defined]
-
-
-def _checked(tensors: dict[str, np.ndarray], gradients: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The gradients as float64 arrays, each of its tensor's shape."""
-    for name, g in gradients.items():
-        shape, expected = np.shape(g), tensors[name].shape
-        if shape != expected:
-            transposed = " (its transpose would fit)" if shape[::-1] == expected else ""
-            raise ValueError(
-                f"check: the gradient of {name} must have its shape {expected}, got "
-                f"{shape}{transposed}"
-            )
-    return {name: np.asarray(asnumpy(g), "float64") for name, g in gradients.items()}
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:
@@ -208,4 +269,6 @@ def _output(result: tuple[Any, ...]) -> Any:
 
 def _kind(a: Any) -> str:
     """What `a` is, for a message."""
-    return f"an array of {a.dtype}" if isinstance(a, np.ndarray) else type(a).__name__
+    if not isinstance(a, np.ndarray):
+        return type(a).__name__
+    return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"

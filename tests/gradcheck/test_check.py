@@ -105,7 +105,7 @@ def test_the_message_fits_on_a_screen_and_names_the_element():
         check(linear, with_one_changed(1, lambda dw: dw.T), *matrices())
     lines = str(caught.value).splitlines()
     assert lines[0] == "linear: the gradient of w, shape (4, 4), is wrong"
-    assert lines[1].startswith("    at w[1, 0] backward says 3.16419, differences say -2.54623")
+    assert lines[1].startswith("    at w[0, 1] backward says -2.54623, differences say 3.16419")
     assert lines[2].startswith("    12 of 16 compared are off, the worst by 1.8 (limit 1e-07)")
     assert lines[3] == "    hint: its transpose (the last two axes exchanged) is right"
     assert len(lines) == 4 and max(map(len, lines)) <= 100

@@ -19,7 +19,7 @@ NEAR = np.array([0.0, 1e-9, -3e-10, 2e-8, 1.0, -2.0, 0.3])
 
 def test_elements_at_a_kink_are_left_out_and_counted():
     result = check(relu, relu_backward, NEAR)["x"]
-    assert (result.skipped, result.compared, result.verdict) == (3, 4, "ok")
+    assert (result.skipped, result.compared, result.verdict) == (4, 3, "ok")
 
 
 def test_a_shorter_step_stays_clear_of_the_kink():
@@ -121,7 +121,7 @@ def test_zero_is_zero_only_if_both_sides_are():
         report = check(first, backward, x, x, method=method)
         assert [r.verdict for r in report] == ["ok", "zero"] and report.zeros == ["w"]
         lost = check(first, lambda dy, _: (0 * dy, 0 * dy), x, x, method=method, raises=False)
-        assert [r.verdict for r in lost] == ["FAIL", "zero"] and lost["x"].error == pytest.approx(1)
+        assert lost["x"].verdict == "FAIL" and lost["x"].error == pytest.approx(1)
 
 
 def test_a_small_gradient_is_not_zero():

@@ -26,11 +26,17 @@ def test_a_missing_gradient():
 
 @pytest.mark.parametrize(
     ("came", "said"),
-    [(np.ones(3), r"\(3,\)"), (1.0, r"\(\)"), (ONES.T, r"\(3, 2\) \(its transpose would fit\)")],
+    [
+        (np.ones(3), r"\(3,\) of float64"),
+        (1.0, r"\(\) of float64"),
+        (ONES.T, r"\(3, 2\) of float64 \(its transpose would fit\)"),
+        (1j * ONES, r"\(2, 3\) of complex128"),
+    ],
 )
 def test_gradients_of_the_wrong_shape(came, said):
     with pytest.raises(
-        ValueError, match=rf"the gradient of x must have its shape \(2, 3\), got {said}"
+        ValueError,
+        match=rf"the gradient of x must have its shape \(2, 3\) and real numbers, got {said}",
     ):
         check(identity, lambda dy, cache: came, ONES)
 
@@ -53,7 +59,7 @@ def test_forward_must_return_a_cache():
 
 @pytest.mark.parametrize("h", [0.0, -1e-6, np.nan, np.inf])
 def test_steps_that_are_none(h):
-    with pytest.raises(ValueError, match="check: h must be above 0, got"):
+    with pytest.raises(ValueError, match="check: h must be a number above 0, got"):
         check(identity, passed_on, ONES, h=h)
 
 

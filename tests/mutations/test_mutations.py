@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from examining import markdown
 from gallery import GALLERY, ROOMS
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 
 def in_another_process(command, *names):
@@ -42,6 +44,18 @@ def test_fault_is_killed(results, name):
         f"survived: {fault.mistake} ({fault.module}): {fault.killed_by} "
         f"{result['why'] or 'passes all the same'}"
     )
+
+
+def test_the_documentation_shows_the_table(request):
+    """docs/mistakes.md ends with what `python tests/mutations --markdown` prints."""
+    page = (ROOT / "docs/mistakes.md").read_text()
+    for fault in GALLERY.values():
+        assert f": {fault.mistake} |" in page, f"{fault.name} is not in docs/mistakes.md"
+    selected = {item.callspec.params["name"] for item in request.session.items
+                if "results" in item.fixturenames and hasattr(item, "callspec")}  # fmt: skip
+    if selected == set(GALLERY):
+        table = "\n".join(markdown(request.getfixturevalue("results")))
+        assert page.endswith(f"{table}\n"), "see `python tests/mutations --markdown`"
 
 
 def test_no_two_faults_have_one_name():

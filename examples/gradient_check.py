@@ -1,0 +1,71 @@
+"""Check gradients: an op of this house, a model of this house, and a pair of functions of your own.
+
+    python examples/gradient_check.py
+
+It prints a table for each and draws the error against the step h. Replace `softmax` and its
+backward below by what you wrote; docs/gradients.md explains what you see.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import scratchvae as sv
+from scratchvae import gradcheck, plots
+
+
+def softmax(x):
+    """y, cache: y[n,i] = exp(x[n,i]) / sum over k of exp(x[n,k])."""
+    e = np.exp(x - x.real.max(axis=1, keepdims=True))  # .real: the complex step comes through here
+    y = e / e.sum(axis=1, keepdims=True)
+    return y, y
+
+
+def softmax_backward(dy, y):
+    """dx[n,i] = y[n,i] (dy[n,i] - sum over k of dy[n,k] y[n,k])."""
+    return y * (dy - (dy * y).sum(axis=1, keepdims=True))
+
+
+def forgetful_backward(dy, y):
+    """The slip that most people make: only the diagonal of the Jacobian."""
+    return dy * y * (1 - y)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/gradients"), help="folder for pictures"
+    )
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+
+    print("An op, element by element, by central differences\n")
+    for report in gradcheck.check_op("conv2d"):
+        print(report, end="\n\n")
+
+    print("A model, every parameter tensor, by the complex step; the noise eps is frozen\n")
+    model = sv.models.build("tiny", dtype="float64")
+    x, eps = rng.random((2, *model.image_shape)), model.noise(2, rng)
+    print(gradcheck.check_model(model, x, eps), end="\n\n")
+
+    print("A pair of functions of one's own\n")
+    x = rng.standard_normal((3, 5))
+    for method in ("central", "complex"):
+        print(gradcheck.check(softmax, softmax_backward, x, method=method), end="\n\n")
+
+    print("And the same with a slip\n")
+    try:
+        gradcheck.check(softmax, forgetful_backward, x)
+    except gradcheck.GradientError as error:
+        print(error)
+
+    subject = gradcheck.of_pair(softmax, softmax_backward, [x])
+    picture = args.out / "softmax-step.png"
+    plots.errors_by_step("softmax", [gradcheck.error_curve(subject, "x")], picture)
+    print(f"\n{picture}: the error of the differences against their step")
+
+
+if __name__ == "__main__":
+    main()

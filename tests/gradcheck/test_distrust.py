@@ -1,0 +1,351 @@
+"""Functions that a student may well write, and that lead a careless checker astray. Each of these
+passed, or failed, when it should not have."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import scratchvae as sv
+from scratchvae.gradcheck import (
+    GradientError,
+    NotAnalytic,
+    NotLinear,
+    check,
+    check_layer,
+    check_model,
+)
+
+X = np.random.default_rng(0).standard_normal((3, 4))
+W = np.random.default_rng(1).standard_normal((4, 4))
+
+
+def verdict(forward, backward, *inputs, **options):
+    """Of the first input."""
+    return check(forward, backward, *inputs, raises=False, **options)[0].verdict
+
+
+def test_a_backward_that_changes_dy_is_refused():
+    """The classic slip of a residual block: dh = dy; dh[h <= 0] = 0. A judge that goes on with this
+    dy finds everything in order."""
+
+    def residual(x, w):
+        h = x @ w
+        return x + np.maximum(h, 0), (x, w, h)
+
+    def backward(dy, cache):
+        x, w, h = cache
+        dh = dy
+        dh[h <= 0] = 0
+        return dy + dh @ w.T, x.T @ dh
+
+    with pytest.raises(ValueError, match="check: backward changes dy in place"):
+        check(residual, backward, X, W)
+
+
+def test_a_forward_that_changes_its_input_is_refused():
+    def relu(x):
+        np.maximum(x, 0, out=x)
+        return x, x >= 0  # too late: all of it is
+
+    with pytest.raises(ValueError, match="check: relu changes its input x in place"):
+        check(relu, lambda dy, mask: dy * mask, X)
+
+
+def test_a_forward_that_always_returns_the_same_memory():
+    buffer = np.zeros_like(X)
+
+    def square(x):
+        return np.multiply(x, x, out=buffer), x.copy()
+
+    assert verdict(square, lambda dy, x: 2 * x * dy, X) == "ok"
+    assert verdict(square, lambda dy, x: 0 * dy, X) == "FAIL"
+
+
+def test_noise_that_is_not_frozen_is_refused():
+    rng = np.random.default_rng(0)
+
+    def dropout(x):
+        mask = rng.random(x.shape) < 0.5
+        return x * mask, mask
+
+    with pytest.raises(ValueError, match="dropout gives another y each time: draw its noise befor"):
+        check(dropout, lambda dy, mask: dy * mask, X)
+
+
+class Silent(sv.layers.Linear):
+    def backward(self, dy, need_dx=True):
+        super().backward(dy)  # and no return
+
+
+def test_a_layer_that_gives_no_gradient():
+    layer = Silent(4, 3, rng=np.random.default_rng(0), dtype="float64")
+    with pytest.raises(ValueError, match=r"check_layer: 1 inputs \(x\) need as many .* NoneType"):
+        check_layer(layer, X)
+    with pytest.raises(ValueError, match="check_layer: 3 inputs .* need as many gradients"):
+        check_layer(sv.layers.Reparameterize(), X, X, X)
+    with pytest.raises(ValueError, match="check_layer: no input is called noise"):
+        check_layer(sv.layers.Reparameterize(), X, X, X, constants=["noise"])
+    with pytest.raises(TypeError, match="check_layer: layer must be a Module, got function"):
+        check_layer(verdict, X)
+
+
+def test_nothing_asked_is_nothing_shown():
+    with pytest.raises(ValueError, match="has no gradient of nothing; there are those of x"):
+        check(lambda x: (x, None), lambda dy, _: 99 * dy, X, only=[])
+    assert not sv.gradcheck.Report("nothing", "central", []).passed
+
+
+@pytest.mark.parametrize("weight", [1e-1, 1e-3, 1e-4])
+def test_a_small_part_that_is_not_analytic(weight):
+    """L1 beside a larger term, forgotten in backward: the complex step does not see abs either."""
+
+    def penalised(w):
+        return ((X @ w.T) ** 2).sum() / 2 + weight * np.abs(w).sum(), w
+
+    def forgotten(dy, w):
+        return dy * ((X @ w.T).T @ X)
+
+    with pytest.raises(NotAnalytic):
+        check(penalised, forgotten, W, method="complex")
+    assert verdict(penalised, forgotten, W) == "FAIL"
+    assert verdict(penalised, lambda dy, w: forgotten(dy, w) + dy * weight * np.sign(w), W) == "ok"
+
+
+def test_a_model_with_a_loss_of_its_own():
+    class Sparse(sv.models.MLP):
+        def loss(self, x, eps, keep=True):
+            losses = super().loss(x, eps, keep)
+            return losses._replace(total=losses.total + abs(self.fc1.weight.value).sum())
+
+    rng = np.random.default_rng(0)
+    model = Sparse(image_shape=(1, 3, 3), latent_dim=2, rng=rng, dtype="float64")
+    with pytest.raises(NotAnalytic, match="Sparse is not analytic in fc1.weight"):
+        check_model(model, rng.random((2, 1, 3, 3)), model.noise(2, rng))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "complex128", "int64", "bool"])
+def test_outputs_must_be_float64(dtype):
+    """In float32 a step of 1e-6 is lost, and a gradient of zero would agree."""
+    with pytest.raises(TypeError, match=f"must give .* got y of {dtype}|y of floats, got {dtype}"):
+        check(lambda x: ((5 * x + 50).astype(dtype), None), lambda dy, _: 0 * dy, abs(X))
+
+
+def test_float32_inside_is_not_shown():
+    """It may be right, but nobody can tell: never FAIL."""
+
+    def forward(x):
+        return ((5 * x + 50).astype("float32") ** 2).astype("float64"), x
+
+    for seed in range(10):
+        x = np.random.default_rng(seed).standard_normal((3, 4))
+        assert verdict(forward, lambda dy, x: 10 * dy * (5 * x + 50), x, seed=seed) == "unseen"
+
+
+@pytest.mark.parametrize("method", ["central", "direction"])
+def test_zero_does_not_agree_with_what_rounding_has_taken(method):
+    """The outputs no longer change at a shorter step: so a gradient of zero fits there."""
+    for slope in (1e-5, 1e-9, 4e-9, 1e-8, 2e-8):
+
+        def forward(x, slope=slope):
+            return 1.5 + slope * x.sum(), None
+
+        zero = verdict(forward, lambda dy, _: 0 * X, X, method=method)
+        assert zero in ("FAIL", "unseen"), slope
+    for large in (1e3, 1e6, 1e10):
+
+        def forward(x, large=large):
+            return x + large, None
+
+        assert verdict(forward, lambda dy, _: 0 * dy, X, method=method) in ("FAIL", "unseen")
+    with pytest.raises(ValueError, match="h = 1e-17 is lost beside the values of x: choose a lar"):
+        check(forward, lambda dy, _: 0 * dy, X, method=method, h=1e-17)
+
+
+@pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
+def test_a_gradient_is_wrong_however_small_it_is(method):
+    def linear(x, w):
+        return 1e-12 * x @ w.T, (x, w)
+
+    def doubled(dy, cache):
+        x, w = cache
+        return 1e-12 * dy @ w, 2e-12 * dy.T @ x
+
+    report = check(linear, doubled, X, W, method=method, raises=False)
+    assert [r.verdict for r in report] == ["ok", "FAIL"]
+
+
+@pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_sizes_whose_squares_are_no_numbers(method, scale):
+    def forward(x):
+        return scale * x, None
+
+    assert verdict(forward, lambda dy, _: scale * dy, X, method=method) == "ok"
+    assert verdict(forward, lambda dy, _: 2 * scale * dy, X, method=method) == "FAIL"
+
+
+def test_large_inputs_move_in_proportion():
+    x = np.array([1e11, -3e11, 2e11])
+    assert verdict(lambda x: (np.log(abs(x)), x), lambda dy, x: dy / x, x) == "ok"
+    assert verdict(lambda x: (np.log(abs(x)), x), lambda dy, x: dy / x * [1.01, 1, 1], x) == "FAIL"
+
+
+def test_nan_from_the_forward_is_no_agreement():
+    def root(x):
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(x) * np.array([0, 1.0]), x
+
+    assert verdict(root, lambda dy, x: 0 * dy, np.array([1.0, 0.0])) not in ("ok", "zero", "kinks")
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.3])
+def test_a_curve_on_the_scale_of_the_step_is_no_kink(factor):
+    x = np.array([1.0, 2.0, 2e-6])
+    assert verdict(lambda x: (np.log(x), x), lambda dy, x: dy / x, x) in ("ok", "unseen")
+    wrong = np.array([1, 1, factor])
+    assert verdict(lambda x: (np.log(x), x), lambda dy, x: dy / x * wrong, x) == "FAIL"
+
+
+def test_a_direction_lost_to_a_kink_is_missed():
+    """With samples, only the direction sees every element."""
+    x = np.random.default_rng(0).standard_normal((10, 10))
+    x[0, 0] = 0
+
+    def backward(dy, x):
+        return dy * (x > 0)
+
+    relu = lambda x: (np.maximum(x, 0), x)  # noqa: E731
+    assert verdict(relu, backward, x, samples=4) == "kinks"
+    assert verdict(relu, backward, x) == "ok"
+
+
+def test_linear_near_zero_is_not_linear():
+    x = np.array([100.0, 200.0, 3.0])
+    with pytest.raises(NotLinear):
+        check(lambda x: (np.clip(x, -10, 10), x), lambda dy, x: dy, x, method="adjoint")
+
+
+@pytest.mark.parametrize("mean", [100, 1000])
+def test_cancellation_inside_is_not_called_wrong(mean):
+    """E[x^2] - E[x]^2 loses digits that the rounding of y does not tell of."""
+
+    def variance(x):
+        return (x**2).mean(axis=1) - x.mean(axis=1) ** 2, x
+
+    def backward(dy, x):
+        return dy[:, None] * 2 / x.shape[1] * (x - x.mean(axis=1, keepdims=True))
+
+    for seed in range(10):
+        x = mean + np.random.default_rng(seed).standard_normal((8, 16))
+        assert verdict(variance, backward, x, seed=seed) in ("ok", "unseen")
+
+
+def test_the_complex_step_at_a_kink_itself():
+    x = X.copy()
+    x[1, 2] = 0
+    report = check(lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x > 0), x, raises=False)
+    assert report["x"].skipped == 1 and report.passed
+    try:
+        report = check(
+            lambda x: (np.where(x.real >= 0, x, 0), x), lambda dy, x: dy * (x > 0), x,
+            method="complex", raises=False,
+        )  # fmt: skip
+    except NotAnalytic:
+        return  # the kink stands in the way of the test of analyticity: said so
+    assert report["x"].verdict == "ok" and report["x"].skipped == 1
+
+
+class Named(sv.layers.Linear):
+    """Its input is called like one of its parameters."""
+
+    def forward(self, bias, keep=True):
+        return super().forward(bias, keep)
+
+
+class Tied(sv.module.Module):
+    """One weight under two names."""
+
+    def __init__(self, rng):
+        self.first = sv.layers.Linear(4, 4, rng=rng, dtype="float64")
+        self.second = sv.layers.Tanh()
+        self.again = self.first.weight
+
+    def forward(self, x, keep=True):
+        return self.second.forward(self.first.forward(x, keep), keep)
+
+    def backward(self, dy):
+        return self.first.backward(self.second.backward(dy))
+
+
+def test_odd_layers():
+    rng = np.random.default_rng(0)
+    report = check_layer(Named(4, 3, rng=rng, dtype="float64"), X)
+    assert [r.tensor for r in report] == ["bias (input)", "weight", "bias"]
+    report = check_layer(Tied(rng), X)
+    assert [r.tensor for r in report] == ["x", "again", "first.bias"]
+    with pytest.raises(ValueError, match="need as many gradients"):
+        check_layer(Silent(4, 3, rng=rng, dtype="float64"), X)
+
+
+def test_the_shape_of_y_must_not_depend_on_x():
+    with pytest.raises(ValueError, match="check: the shape of y changes with x"):
+        check(lambda x: (x[x > 0], None), lambda dy, _: X, np.array(1e-9 * (X > 0)) - 5e-10)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
+        ({"samples": -1}, "samples must be None or an int of at least 0, got -1"),
+        ({"samples": 2.5}, "samples must be None or an int of at least 0, got 2.5"),
+        ({"tolerance": np.inf}, "tolerance must be a number above 0, got inf"),
+        ({"tolerance": 0}, "tolerance must be a number above 0, got 0"),
+        ({"h": "a"}, "h must be a number above 0, got 'a'"),
+        ({"only": "weight"}, "has no gradient of weight; there are those of x"),
+        ({"only": [0]}, "has no gradient of 0; there are those of x"),
+    ],
+)
+def test_options(option, said):
+    with pytest.raises(ValueError, match=said):
+        check(lambda x: (2 * x, None), lambda dy, _: 2 * dy, X, **option)
+
+
+def test_empty_arrays():
+    with pytest.raises(TypeError, match="input 0 must be a float64 array, got an empty array"):
+        check(lambda x: (x, None), lambda dy, _: dy, np.zeros((0, 3)))
+    with pytest.raises(TypeError, match=r"y of floats, got float64 of shape \(0,\)"):
+        check(lambda x: (x[:0], None), lambda dy, _: X[0], X[0])
+
+
+def test_a_hint_is_only_given_where_it_is_one():
+    def off_at_one(dy, x):
+        dx = 2 * x * dy
+        dx[1, 2] += 3e-6
+        return dx
+
+    report = check(lambda x: (x**2, x), off_at_one, X, raises=False)
+    assert report["x"].wrong == 1 and report["x"].hint == ""
+    report = check(lambda x: (x**2, x), lambda dy, x: 2.000002 * x * dy, X, raises=False)
+    assert report["x"].hint.startswith("hint: it is 1.00000")
+
+
+def test_the_error_can_be_copied_and_sent():
+    with pytest.raises(GradientError) as caught:
+        check(lambda x: (x, None), lambda dy, _: 2 * dy, X)
+    for again in (copy.copy(caught.value), pickle.loads(pickle.dumps(caught.value))):
+        assert str(again) == str(caught.value)
+
+
+def test_biases_before_a_batch_norm_in_float32():
+    """Zero, but for the rounding of float32: over few pixels it is a millionth of the largest."""
+    for seed in range(4):
+        model = sv.models.build(
+            "celeba", latent_dim=8, image_shape=(3, 32, 32), seed=seed, dtype="float32"
+        )
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(-1, 1, (2, 3, 32, 32)).astype("float32")
+        names = [f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)]
+        report = check_model(model, x, model.noise(2, rng), samples=0, only=names)
+        assert report.zeros == names
