@@ -7,7 +7,8 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
     complex     Im <y(x + i h e), dy> / h, h = 1e-100         analytic functions; 1e-15
     adjoint     <f(v) - f(0), dy> = <v, J^T dy>               linear functions; 1e-15, no step
 
-    subject.py       what is checked: a pair of functions, a layer, a model
+    check.py         the doors: check, check_op, check_layer, check_model
+    subject.py       what is checked: a pair of functions, a layer, a model;  arguments.py: demands
     differences.py   the numeric sides above, and when they do not apply
     compare.py       which lines to follow;  judge.py: backward against differences, and a verdict
     doubts.py        before that: is it a kink, a step too long, or a mistake; and which one

@@ -206,7 +206,7 @@ def check_model(
 
     The other arguments, the report and the errors are those of `check`. Gradients that are
     identically zero, such as those of a bias before a batch norm, get the verdict "zero": both
-    sides are below 1e-14 of the model's largest gradient.
+    sides are below 1e-12 of the model's largest gradient.
     """
     if method == "adjoint":
         raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")

@@ -23,9 +23,7 @@ NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
     "complex": complex_step,
     "adjoint": adjoint,
 }
-# What counts as zero, relative to the subject's largest gradient. Of float32 only backward is:
-# the numeric side is always float64.
-NEGLIGIBLE = {"float64": 1e-14, "float32": 1e-4}
+FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
 
 
 def judge(
@@ -50,7 +48,7 @@ def judge(
     most = float(np.max(np.abs([m.numeric for m in measured])))
     largest = float(np.max(np.abs(gradient)))
     along_all = norm(gradient * size(subject.tensors[name]))  # of a direction, about
-    zero = _is_zero(subject.dtype, largest, most, rounding, tolerance, largest_of_all)
+    zero = _is_zero(subject, largest, most, rounding, tolerance, largest_of_all)
     if largest == 0:  # a gradient of zero is wrong by 1, however small the true one is
         largest = along_all = most
 
@@ -131,20 +129,21 @@ def judge(
 
 
 def _is_zero(
-    dtype: str,
+    subject: Subject,
     largest: float,
     most: float,
     rounding: float,
-    tolerance: float,
+    limit: float,
     largest_of_all: float,
 ) -> bool:
     """Both sides are nothing beside the subject's other gradients, or nothing at all."""
-    if not largest <= NEGLIGIBLE[dtype] * largest_of_all:
+    negligible = subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
+    if not largest <= negligible * largest_of_all:
         return False
-    if most <= NEGLIGIBLE["float64"] * largest_of_all:
-        return 10 * rounding <= tolerance * largest_of_all
+    if most <= subject.negligible * largest_of_all:
+        return 10 * rounding <= limit * largest_of_all
     # differences never give zero: their rounding has to be small, and they within it
-    return most <= 10 * rounding <= tolerance * largest_of_all
+    return most <= 10 * rounding <= limit * largest_of_all
 
 
 def located(subject: Subject, result: Result, method: str, line: Line) -> Result:

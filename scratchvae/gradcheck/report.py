@@ -26,7 +26,8 @@ class Result(NamedTuple):
     `verdict` is one of
 
         ok      the error is within the limit
-        zero    both sides are zero, or rounding: below 1e-14 of the subject's largest gradient
+        zero    both sides are zero, or rounding: below 1e-13 of the subject's largest gradient
+                (of a model's: 1e-12)
         unseen  they differ by no more than the numeric side is uncertain: nothing is shown
         kinks   all that was to be compared lies within a step of a kink: nothing is shown
         FAIL    the gradient is wrong

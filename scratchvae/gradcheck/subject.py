@@ -19,7 +19,15 @@ import numpy as np
 from ..backend import asarray, asnumpy
 from ..models import MODELS, Model
 from ..module import Module, Param
-from ..ops import Losses
+from .arguments import (
+    check_inputs,
+    check_unchanged,
+    counted,
+    kind_of,
+    names_of,
+    output_of,
+    title_of,
+)
 
 
 class Subject(NamedTuple):
@@ -33,6 +41,7 @@ class Subject(NamedTuple):
     dy: np.ndarray
     dtype: str  # backward ran in this one
     analytic_to: float | None = 1e-6  # how far the complex step is tested; None: known to be right
+    negligible: float = 1e-13  # what counts as zero, relative to the largest gradient
 
 
 def _subject(
@@ -86,30 +95,30 @@ def of_pair(
     analytic_to: float | None = 1e-6,
 ) -> Subject:
     """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
-    _check_inputs("check", inputs, dtype)
-    names = names or _names(forward, len(inputs))
-    name = name or _title(forward)
+    check_inputs("check", inputs, dtype)
+    names = names or names_of(forward, len(inputs))
+    name = name or title_of(forward)
     # rounded to the dtype that backward sees
     tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
     given = [x.astype(dtype) for x in tensors.values()]
     arrays = [asarray(x.copy()) for x in given]
     result = forward(*arrays)
     for n, before, after in zip(names, given, arrays, strict=True):
-        _check_unchanged(f"{name} changes its input {n}", before, after)
+        check_unchanged(f"{name} changes its input {n}", before, after)
     if not isinstance(result, tuple) or len(result) < 2:
-        raise TypeError(f"check: forward must return (y, cache), got {_kind(result)}")
-    y, cache = np.asarray(asnumpy(_output(result))), result[1]
+        raise TypeError(f"check: forward must return (y, cache), got {kind_of(result)}")
+    y, cache = np.asarray(asnumpy(output_of(result))), result[1]
     if y.dtype.kind != "f" or y.size == 0:
         raise TypeError(f"check: {name} must give y of floats, got {y.dtype} of shape {y.shape}")
     dy = random_dy(y, dtype, seed)
     given_dy = asarray(dy.copy())
     gradients = backward(given_dy, cache)
-    _check_unchanged("backward changes dy", dy, given_dy)
-    gradients = _counted("check", gradients, names)
+    check_unchanged("backward changes dy", dy, given_dy)
+    gradients = counted("check", gradients, names)
 
     def raw_output(moving: str | None, value: Any) -> Any:
         values = [asarray((value if n == moving else x).copy()) for n, x in tensors.items()]
-        return asnumpy(_output(forward(*values)))
+        return asnumpy(output_of(forward(*values)))
 
     return _subject(name, tensors, gradients, raw_output, dy, dtype, analytic_to)
 
@@ -125,7 +134,7 @@ def of_layer(
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
-    _check_inputs("check_layer", inputs, dtype)
+    check_inputs("check_layer", inputs, dtype)
     accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
     if len(accepted) != len(inputs):
         raise TypeError(
@@ -141,11 +150,11 @@ def of_layer(
     arrays = [asarray(x.copy()) for x in given]
     dy = random_dy(asnumpy(_forward(copy)(*arrays)), dtype, seed)
     for n, before, after in zip(names, given, arrays, strict=True):
-        _check_unchanged(f"{name}.forward changes {n}", before, after)
+        check_unchanged(f"{name}.forward changes {n}", before, after)
     given_dy = asarray(dy.copy())
     dx = copy.backward(given_dy)  # type: ignore[attr-defined]
-    _check_unchanged(f"{name}.backward changes dy", dy, given_dy)
-    gradients = _counted("check_layer", dx, [n for n in names if n not in constants])
+    check_unchanged(f"{name}.backward changes dy", dy, given_dy)
+    gradients = counted("check_layer", dx, [n for n in names if n not in constants])
     gradients |= {n: p.grad for n, p in _distinct(copy).items()}
     tensors |= {n: asnumpy(p.value).astype("float64") for n, p in parameters.items()}
 
@@ -209,31 +218,6 @@ def random_dy(y: Any, dtype: Any, seed: int) -> np.ndarray:
     return np.asarray(dy).astype(dtype)
 
 
-def _check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
-    for k, x in enumerate(inputs):
-        if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.size == 0:
-            raise TypeError(f"{who}: input {k} must be a float64 array, got {_kind(x)}")
-
-
-def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
-    if asnumpy(after).tobytes() != before.tobytes():
-        raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
-
-
-def _counted(who: str, gradients: Any, names: Sequence[str]) -> dict[str, Any]:
-    """name -> gradient, None left out; there must be one for each name, and not only None."""
-    gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
-    if len(gradients) != len(names) or (names and all(g is None for g in gradients)):
-        came = ", ".join(map(_kind, gradients))
-        raise ValueError(
-            f"{who}: {len(names)} inputs ({', '.join(names)}) need as many gradients, "
-            f"backward gave {came}"
-        )
-    return {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
-
-
 def _distinct(layer: Module) -> dict[str, Param]:
     """The parameters; one that has two names (tied weights) under the first."""
     by_identity: dict[int, tuple[str, Param]] = {}
@@ -244,31 +228,3 @@ def _distinct(layer: Module) -> dict[str, Param]:
 
 def _forward(layer: Module) -> Callable[..., Any]:
     return layer.forward  # type: ignore[attr-defined]
-
-
-def _names(forward: Callable[..., Any], count: int) -> list[str]:
-    """The names of forward's parameters, where it has one for each input."""
-    try:
-        parameters = [*inspect.signature(forward).parameters.values()][:count]
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        parameters = []
-    if len(parameters) < count or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return [f"input {k}" for k in range(count)]
-    return [p.name for p in parameters]
-
-
-def _title(forward: Callable[..., Any]) -> str:
-    name = getattr(forward, "__name__", "")
-    return name.removesuffix("_forward") if name.isidentifier() else "forward"
-
-
-def _output(result: tuple[Any, ...]) -> Any:
-    """The y of (y, cache, ...); of Losses the total, which is what their backward starts from."""
-    return result[0].total if isinstance(result[0], Losses) else result[0]
-
-
-def _kind(a: Any) -> str:
-    """What `a` is, for a message."""
-    if not isinstance(a, np.ndarray):
-        return type(a).__name__
-    return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"

@@ -58,7 +58,7 @@ def answers():
 def test_what_counts_as_killed(answers, name, killed, why, seen):
     answer = answers[name]
     assert answer["killed"] is killed and answer["why"].partition(":")[0] == why
-    assert answer["seen"] == {"gradient": seen, "naive": seen, "engines": None}
+    assert answer["seen"] == {"gradient": seen, "naive": seen, "engines": None, "pytorch": seen}
 
 
 def test_what_fails_anyway_kills_nothing(answers):
@@ -78,4 +78,4 @@ def test_a_survivor_is_shown(monkeypatch):
     *_, row, reason, total = table(results)
     assert row.endswith("SURVIVES") and reason.endswith("test_linear[numpy]: passes")
     assert total == "\n0 of 1 faults killed"
-    assert "| `ops.linear`: nothing | - | - | - | none |" in markdown(results)
+    assert "| `ops.linear`: nothing | - | - | - | - | none |" in markdown(results)
