@@ -13,6 +13,7 @@ from ..ops import Losses
 
 
 def check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
+    """Arrays of float64, not empty; and a dtype that backward can run in."""
     if dtype not in ("float64", "float32"):
         raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
     for k, x in enumerate(inputs):
@@ -21,6 +22,7 @@ def check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
 
 
 def check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
+    """A function left its argument as it was. If not, the differences would be taken elsewhere."""
     if asnumpy(after).tobytes() != before.tobytes():
         raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
 
@@ -49,6 +51,7 @@ def names_of(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def title_of(forward: Callable[..., Any]) -> str:
+    """What reports call the function: `conv2d` for conv2d_forward, `forward` for a lambda."""
     name = getattr(forward, "__name__", "")
     return name.removesuffix("_forward") if name.isidentifier() else "forward"
 

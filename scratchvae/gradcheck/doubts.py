@@ -50,9 +50,9 @@ def reconsidered(
     for by in (10, 100):
         if 10 * first.rounding * by <= first.off:
             tried.append(measure(first.line, first.step / by))
-    shorter = [m for m in tried if m.off <= tolerated and 10 * m.rounding <= tolerated]
-    if shorter:
-        return shorter[0]
+    for m in tried:
+        if m.off <= tolerated:
+            return m
     if first.off <= 10 * first.rounding:
         return first._replace(uncertain=10 * first.rounding)
     shortest = tried[-1]

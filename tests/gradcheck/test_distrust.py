@@ -26,6 +26,19 @@ def verdict(forward, backward, *inputs, **options):
     return check(forward, backward, *inputs, raises=False, **options)[0].verdict
 
 
+def test_seventeen_times_the_gradient_of_a_batch_norm():
+    """For dy = 1 it is zero, whatever the code says."""
+    w, b, mean, var = np.random.default_rng(0).uniform(0.5, 2, (4, 3))
+    x = np.random.default_rng(1).standard_normal((6, 3))
+
+    def forward(x):
+        return sv.ops.batch_norm_forward(x, mean, var, w, b, True)
+
+    assert verdict(forward, lambda dy, cache: sv.ops.batch_norm_backward(dy, cache)[0], x) == "ok"
+    wrong = verdict(forward, lambda dy, cache: 17 * sv.ops.batch_norm_backward(dy, cache)[0], x)
+    assert wrong == "FAIL"
+
+
 def test_a_backward_that_changes_dy_is_refused():
     """The classic slip of a residual block: dh = dy; dh[h <= 0] = 0. A judge that goes on with this
     dy finds everything in order."""
@@ -146,7 +159,7 @@ def test_float32_inside_is_not_shown():
 @pytest.mark.parametrize("method", ["central", "direction"])
 def test_zero_does_not_agree_with_what_rounding_has_taken(method):
     """The outputs no longer change at a shorter step: so a gradient of zero fits there."""
-    for slope in (1e-5, 1e-9, 4e-9, 1e-8, 2e-8):
+    for slope in (1e-5, 1e-12, 1e-9, 4e-9, 1e-8, 2e-8):
 
         def forward(x, slope=slope):
             return 1.5 + slope * x.sum(), None

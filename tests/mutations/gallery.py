@@ -3,6 +3,7 @@
 `python tests/mutations` plants them one by one and prints which check sees which.
 """
 
+import faults_of_checks
 import faults_of_kernels
 import faults_of_losses
 import faults_of_models
@@ -17,5 +18,6 @@ ROOMS = {
     "CPU kernels": faults_of_kernels.FAULTS,
     "layers and models": faults_of_models.FAULTS,
     "optimizers, training, data": faults_of_training.FAULTS,
+    "the gradient check itself": faults_of_checks.FAULTS,
 }
 GALLERY = {fault.name: fault for faults in ROOMS.values() for fault in faults}
