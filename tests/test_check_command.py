@@ -105,7 +105,10 @@ def test_not_shown_is_not_passed(capsys, small_models):
     [
         ([], "name an op or a model, or say --all"),
         (["conv2d", "--all"], "name an op or a model, or say --all"),
-        (["conv3d"], "there is no op and no model 'conv3d'; there are conv2d, conv_transpose2d,"),
+        (
+            ["conv3d"],
+            "no model 'conv3d' (did you mean conv2d?); there are conv2d, conv_transpose2d,",
+        ),
         (["relu", "--method", "adjoint"], "relu is not linear: adjointness does not apply to it"),
         (["mlp", "--method", "adjoint"], "a loss is not linear"),
         (["relu", "--method", "guess"], "invalid choice: 'guess'"),

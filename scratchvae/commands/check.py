@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,14 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print tables; afterwards what is wrong, on standard error."""
     if args.all == (args.target is not None):
-        args.parser.error("name an op or a model, or say --all")
+        args.parser.error("name an op or a model, or say --all, and not both")
     if args.target is not None and args.target not in {**CASES, **MODELS}:
-        known = ", ".join([*CASES, *MODELS])
-        args.parser.error(f"there is no op and no model {args.target!r}; there are {known}")
+        known = [*CASES, *MODELS]
+        near = get_close_matches(args.target.lower(), known, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        args.parser.error(
+            f"there is no op and no model {args.target!r}{meant}; there are {', '.join(known)}"
+        )
     if args.seed < 0:
         args.parser.error(f"--seed must be at least 0, got {args.seed}")
     try:

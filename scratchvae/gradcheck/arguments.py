@@ -18,7 +18,10 @@ def check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
         raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
     for k, x in enumerate(inputs):
         if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.size == 0:
-            raise TypeError(f"{who}: input {k} must be a float64 array, got {kind_of(x)}")
+            raise TypeError(
+                f"{who}: input {k} must be a float64 array, got {kind_of(x)}; to check a backward "
+                "in float32, say so with dtype (of a layer: build it so)"
+            )
 
 
 def check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
@@ -30,12 +33,15 @@ def check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
 def counted(who: str, gradients: Any, names: Sequence[str]) -> dict[str, Any]:
     """name -> gradient, None left out; there must be one for each name, and not only None."""
     gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
-    if len(gradients) != len(names) or (names and all(g is None for g in gradients)):
-        came = ", ".join(map(kind_of, gradients))
+    came = ", ".join(map(kind_of, gradients))
+    if len(gradients) != len(names):
+        tip = "" if who == "check" else "; name those that get none with constants=[...]"
         raise ValueError(
             f"{who}: {len(names)} inputs ({', '.join(names)}) need as many gradients, "
-            f"backward gave {came}"
+            f"backward gave {came}{tip}"
         )
+    if names and all(g is None for g in gradients):
+        raise ValueError(f"{who}: nothing to check, backward gave {came}")
     return {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
 
 

@@ -47,7 +47,8 @@ def check(
         See the top of this package. "complex" calls forward with complex128, "adjoint" asks for a
         linear function.
     h : float
-        The step; by default 1e-6, and 1e-100 for the complex step.
+        The step, in units of max(1, |x|) for each element; by default 1e-6, and 1e-100 for the
+        complex step.
     tolerance : float
         On the error per tensor, max|analytic - numeric| / max|analytic|. By default 1e-7 for
         differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32.
@@ -208,6 +209,8 @@ def check_model(
     identically zero, such as those of a bias before a batch norm, get the verdict "zero": both
     sides are below 1e-12 of the model's largest gradient.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"check_model: model must be a Model, got {type(model).__name__}")
     if method == "adjoint":
         raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")
     if tolerance is None:

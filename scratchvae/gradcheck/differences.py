@@ -26,7 +26,7 @@ class Numeric(NamedTuple):
     """A numeric derivative, and what is known against it."""
 
     value: float
-    rounding: float = 0.0  # bound on what the rounding of the outputs contributes
+    rounding: float = 0.0  # what the rounding of the outputs contributes, about
 
 
 def tensor_error(analytic: Any, numeric: Any) -> float:
@@ -84,8 +84,8 @@ def central(subject: Subject, name: str, line: Line, h: float) -> Numeric:
 
 
 def rounding(subject: Subject, h: float) -> float:
-    """What the rounding of y makes of differences: half a unit in the last place for each of two
-    evaluations. The elements of y round independently: their parts add as a random walk."""
+    """What the rounding of y makes of differences, about: a unit in the last place of each element.
+    They round independently, so their parts add as a random walk."""
     return EPS * norm(subject.y * subject.dy) / h
 
 

@@ -29,7 +29,8 @@ class Result(NamedTuple):
         zero    both sides are zero, or rounding: below 1e-13 of the subject's largest gradient
                 (of a model's: 1e-12)
         unseen  they differ by no more than the numeric side is uncertain: nothing is shown
-        kinks   all that was to be compared lies within a step of a kink: nothing is shown
+        kinks   all elements lie within a step of a kink, or the direction does that stands for
+                those not sampled: nothing is shown
         FAIL    the gradient is wrong
     """
 
@@ -44,7 +45,7 @@ class Result(NamedTuple):
     analytic: float  # what backward says there
     numeric: float  # what the forward pass does there
     step: float  # h where this was seen; nan if the method has none
-    rounding: float  # bound on the part of the error that the differences' own rounding may make
+    rounding: float  # the part of the error that the differences' own rounding may make, about
     verdict: str
     hint: str = ""
 
@@ -126,7 +127,7 @@ class Report(Sequence[Result]):
         if r.verdict == "kinks":
             lines = [
                 f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
-                f"every element compared ({r.skipped}) lies within a step of a kink: move the "
+                f"what would show it ({r.skipped} compared) lies within a step of a kink: move the "
                 "inputs away from it",
             ]
         elif r.verdict == "unseen":

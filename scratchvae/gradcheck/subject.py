@@ -57,7 +57,9 @@ def _subject(
     y = np.array(raw_output(None, None))
     if y.dtype != np.float64:
         raise TypeError(f"check: {name} must give float64 for float64, got y of {y.dtype}")
-    if not np.array_equal(y, raw_output(None, None), equal_nan=True):
+    if not np.isfinite(y).all():
+        raise ValueError(f"check: {name} gives y with NaN or infinity: choose other inputs")
+    if not np.array_equal(y, raw_output(None, None)):
         raise ValueError(
             f"check: {name} gives another y each time: draw its noise before, and hand it in"
         )
@@ -132,6 +134,8 @@ def of_layer(
     """
     if not isinstance(layer, Module):
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
+    if isinstance(layer, Model):
+        raise TypeError("check_layer: a model has a loss of its own; use check_model")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
     check_inputs("check_layer", inputs, dtype)

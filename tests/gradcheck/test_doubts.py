@@ -74,7 +74,8 @@ def test_all_at_a_kink_shows_nothing():
         check(relu, relu_backward, np.zeros(3))
     assert str(caught.value).splitlines() == [
         "relu: nothing is shown about the gradient of x",
-        "    every element compared (3) lies within a step of a kink: move the inputs away from it",
+        "    what would show it (3 compared) lies within a step of a kink: "
+        "move the inputs away from it",
     ]
 
 

@@ -42,7 +42,7 @@ def test_gradients_of_the_wrong_shape(came, said):
 
 
 def test_nothing_to_check():
-    with pytest.raises(ValueError, match=r"check: 1 inputs \(x\) need as many .* gave NoneType"):
+    with pytest.raises(ValueError, match="check: nothing to check, backward gave NoneType"):
         check(identity, lambda dy, cache: None, ONES)
 
 

@@ -7,6 +7,7 @@ see judges.py), and the test that kills it. Exit status 1 if a fault survives it
 import argparse
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,8 @@ def main(arguments=None):
     form.add_argument("--json", action="store_true", help="one record for each fault")
     asked = parser.parse_args(arguments)
     if unknown := [name for name in asked.names if name not in GALLERY]:
-        parser.error(f"no such fault: {', '.join(unknown)}")
+        near = get_close_matches(unknown[0], GALLERY, 3, 0)
+        parser.error(f"no such fault: {', '.join(unknown)}; near to it are {', '.join(near)}")
     faults = [GALLERY[name] for name in asked.names or GALLERY]
 
     if trouble := without_faults(faults):

@@ -61,7 +61,7 @@ def markdown(results):
             where = f"`{fault.module.removeprefix('scratchvae.')}`"
             by = fault.killed_by.rpartition("::")[2].partition("[")[0]
             by = f"`{by}`" if result["killed"] else "none"
-            yield f"| {where}: {fault.mistake} | {marks} | {by} |"
+            yield f"| `{fault.name}`, {where}: {fault.mistake} | {marks} | {by} |"
     yield f"\n{total(results)}"
 
 

@@ -78,4 +78,4 @@ def test_a_survivor_is_shown(monkeypatch):
     *_, row, reason, total = table(results)
     assert row.endswith("SURVIVES") and reason.endswith("test_linear[numpy]: passes")
     assert total == "\n0 of 1 faults killed"
-    assert "| `ops.linear`: nothing | - | - | - | - | none |" in markdown(results)
+    assert "| `harmless`, `ops.linear`: nothing | - | - | - | - | none |" in markdown(results)
