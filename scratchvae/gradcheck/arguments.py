@@ -13,7 +13,7 @@ from ..ops import Losses
 
 
 def check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
-    """Arrays of float64, not empty; and a dtype that backward can run in."""
+    """Arrays of float64, not empty, without NaN; and a dtype that backward can run in."""
     if dtype not in ("float64", "float32"):
         raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
     for k, x in enumerate(inputs):
@@ -22,6 +22,8 @@ def check_inputs(who: str, inputs: Sequence[Any], dtype: str) -> None:
                 f"{who}: input {k} must be a float64 array, got {kind_of(x)}; to check a backward "
                 "in float32, say so with dtype (of a layer: build it so)"
             )
+        if not np.isfinite(x).all():
+            raise ValueError(f"{who}: input {k} holds NaN or infinity")
 
 
 def check_unchanged(what: str, before: np.ndarray, after: Any) -> None:

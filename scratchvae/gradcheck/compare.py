@@ -36,7 +36,7 @@ def compare(
     if tolerance is None:
         tolerance = LIMIT[method] if subject.dtype == "float64" else FLOAT32_LIMIT
     for what, number in (("h", h), ("tolerance", tolerance)):
-        if not (isinstance(number, int | float) and 0 < number < math.inf):
+        if not (isinstance(number, int | float | np.floating) and 0 < number < math.inf):
             raise ValueError(f"check: {what} must be a number above 0, got {number!r}")
     if samples is not None and not (isinstance(samples, int | np.integer) and samples >= 0):
         raise ValueError(f"check: samples must be None or an int of at least 0, got {samples!r}")
@@ -73,7 +73,7 @@ def _lines(
     x, gradient = subject.tensors[name], subject.gradients[name]
 
     def direction() -> np.ndarray:
-        return rng.standard_normal(x.shape) * size(x)
+        return np.asarray(rng.standard_normal(x.shape) * size(x))
 
     if method in ("direction", "adjoint"):
         return [direction() for _ in range(DIRECTIONS)]

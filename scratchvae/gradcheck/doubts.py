@@ -57,17 +57,20 @@ def reconsidered(
         return first._replace(uncertain=10 * first.rounding)
     shortest = tried[-1]
     kink, nearby = (bend(m, subject, name) for m in (shortest, first))
+    far = first.step * length(subject.tensors[name], first.line)
+    rough = noise(subject, name, first.line, first.step) / far
+    if rough > 0.1 * nearby:  # no kink, which would be 0.02: noise bends everywhere
+        kink = nearby = 0.0
     at_this_place = 0 < shortest.off <= 0.51 * kink
     if at_this_place or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
         return first._replace(kinked=True)
     # Within a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
     by_kinks = kink * (10 if np.ndim(subject.y) == 0 else 1)
-    by_step = abs(shortest.numeric - tried[-2].numeric) if len(tried) > 1 else 0.0
-    far = shortest.step * length(subject.tensors[name], first.line)
-    # a kink looks like noise, too, and has been counted
-    by_noise = 0.0 if kink else noise(subject, name, first.line, first.step) / far
-    uncertain = max(by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
-    return shortest._replace(uncertain=uncertain)
+    other = tried[-2] if len(tried) > 1 else measure(first.line, 2 * first.step)
+    by_step = abs(shortest.numeric - other.numeric)
+    by_noise = 0.0 if kink else rough * first.step / shortest.step
+    parts = (by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
+    return shortest._replace(uncertain=max(parts) if np.isfinite(parts).all() else math.inf)
 
 
 def bend(m: Measured, subject: Subject, name: str) -> float:

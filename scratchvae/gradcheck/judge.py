@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .differences import Line, Numeric, adjoint, along, central, complex_step, norm, size
+from .differences import rounding as rounding_of
 from .doubts import Measured, bend, bisect, hint_at, reconsidered
 from .report import Result
 from .subject import Subject
@@ -24,6 +25,7 @@ NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
     "adjoint": adjoint,
 }
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
+LONG = 1e-2  # a step to show with that something is zero: truncation adds nothing to that
 
 
 def judge(
@@ -48,7 +50,15 @@ def judge(
     most = float(np.max(np.abs([m.numeric for m in measured])))
     largest = float(np.max(np.abs(gradient)))
     along_all = norm(gradient * size(subject.tensors[name]))  # of a direction, about
-    zero = _is_zero(subject, largest, most, rounding, tolerance, largest_of_all)
+    zero = largest <= _negligible(subject) * largest_of_all
+    if zero and differences:  # they are never zero, for rounding: a long step has little of it
+        measured = [measure(line, LONG) for line in lines]
+        rounding = max(m.rounding for m in measured)
+        most = float(np.max(np.abs([m.numeric for m in measured])))
+        zero = most <= 10 * rounding <= tolerance * largest_of_all or most == rounding == 0
+        measured = measured if zero else [measure(line) for line in lines]
+    elif zero:
+        zero = most <= subject.negligible * largest_of_all
     if largest == 0:  # a gradient of zero is wrong by 1, however small the true one is
         largest = along_all = most
 
@@ -73,7 +83,8 @@ def judge(
         if differences:
             return reconsidered(m, measure, tolerance * scale(m), subject, name)
         if method == "complex":  # at a kink itself it takes the slope of one side
-            slopes = bend(m._replace(step=1e-6), subject, name)
+            by_differences = m._replace(step=1e-6, rounding=rounding_of(subject, 1e-6))
+            slopes = bend(by_differences, subject, name)
             return m._replace(kinked=m.off <= 1.01 * slopes)
         return m._replace(uncertain=10 * m.rounding)  # a large constant part costs digits
 
@@ -128,22 +139,9 @@ def judge(
     return result, instance.line
 
 
-def _is_zero(
-    subject: Subject,
-    largest: float,
-    most: float,
-    rounding: float,
-    limit: float,
-    largest_of_all: float,
-) -> bool:
-    """Both sides are nothing beside the subject's other gradients, or nothing at all."""
-    negligible = subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
-    if not largest <= negligible * largest_of_all:
-        return False
-    if most <= subject.negligible * largest_of_all:
-        return 10 * rounding <= limit * largest_of_all
-    # differences never give zero: their rounding has to be small, and they within it
-    return most <= 10 * rounding <= limit * largest_of_all
+def _negligible(subject: Subject) -> float:
+    """What counts as zero in backward, relative to the largest gradient of all tensors."""
+    return subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
 
 
 def located(subject: Subject, result: Result, method: str, line: Line) -> Result:

@@ -116,6 +116,8 @@ def of_pair(
     given_dy = asarray(dy.copy())
     gradients = backward(given_dy, cache)
     check_unchanged("backward changes dy", dy, given_dy)
+    for n, before, after in zip(names, given, arrays, strict=True):
+        check_unchanged(f"backward changes the input {n}", before, after)
     gradients = counted("check", gradients, names)
 
     def raw_output(moving: str | None, value: Any) -> Any:

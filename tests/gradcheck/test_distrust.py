@@ -124,20 +124,22 @@ def test_nothing_asked_is_nothing_shown():
     assert not sv.gradcheck.Report("nothing", "central", []).passed
 
 
-@pytest.mark.parametrize("weight", [1e-1, 1e-3, 1e-4])
-def test_a_small_part_that_is_not_analytic(weight):
+@pytest.mark.parametrize(("weight", "constant"), [(1e-1, 0), (1e-3, 0), (1e-4, 0), (1e-4, 1e4)])
+def test_a_small_part_that_is_not_analytic(weight, constant):
     """L1 beside a larger term, forgotten in backward: the complex step does not see abs either."""
 
     def penalised(w):
-        return ((X @ w.T) ** 2).sum() / 2 + weight * np.abs(w).sum(), w
+        return ((X @ w.T) ** 2).sum() / 2 + weight * np.abs(w).sum() + constant, w
 
     def forgotten(dy, w):
         return dy * ((X @ w.T).T @ X)
 
     with pytest.raises(NotAnalytic):
         check(penalised, forgotten, W, method="complex")
-    assert verdict(penalised, forgotten, W) == "FAIL"
-    assert verdict(penalised, lambda dy, w: forgotten(dy, w) + dy * weight * np.sign(w), W) == "ok"
+    if not constant:
+        right = lambda dy, w: forgotten(dy, w) + dy * weight * np.sign(w)  # noqa: E731
+        assert verdict(penalised, forgotten, W) == "FAIL"
+        assert verdict(penalised, right, W) == "ok"
 
 
 def test_a_model_with_a_loss_of_its_own():
@@ -374,3 +376,81 @@ def test_biases_before_a_batch_norm_in_float32():
         names = [f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)]
         report = check_model(model, x, model.noise(2, rng), samples=0, only=names)
         assert report.zeros == names
+
+
+@pytest.mark.parametrize("constant", [1e3, 1e5])
+def test_rounding_is_no_kink_to_the_complex_step(constant):
+    """Beside a large constant differences are rough, and look bent."""
+    for seed in range(10):
+        x = np.random.default_rng(seed).standard_normal((3, 4))
+        wrong = np.zeros_like(x)
+        wrong[1, 2] = 1e-11 * constant
+        result = check(
+            lambda x: (x**2 + constant, x), lambda dy, x, wrong=wrong: 2 * x * dy + wrong, x,
+            method="complex", seed=seed, raises=False,
+        )["x"]  # fmt: skip
+        assert result.verdict == "FAIL" and result.skipped == 0
+
+
+def test_a_gradient_too_small_for_a_short_step():
+    """A longer one sees it: 6e-8 beside 1, in a sum of 30."""
+
+    def forward(a, b):
+        return a.sum() + 6e-8 * b.sum() + 30, None
+
+    a, b = np.ones(3), np.array([0.1, 0.2, 0.3])
+    report = check(forward, lambda dy, _: (dy * np.ones(3), 0 * b), a, b, raises=False)
+    assert [r.verdict for r in report] != ["ok", "zero"] and not report.passed
+
+
+def test_noise_in_one_output_is_no_kink():
+    def forward(x):
+        return np.concatenate([3 * x[:5], (3 * x[5:] + 1e5) - 1e5]), x
+
+    for seed in range(10):
+        x = np.random.default_rng(seed).standard_normal(8)
+        wrong = np.ones(8)
+        wrong[5] += 3e-5
+        assert verdict(forward, lambda dy, x, w=wrong: 3 * dy * w, x, seed=seed) != "ok"
+
+
+def test_numbers_without_axes():
+    for method in ("central", "direction", "complex"):
+        assert verdict(lambda x: (x * x, x), lambda dy, x: 2 * x * dy, np.array(3.0), method=method) == "ok"  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.parametrize("x", [[1.0, 1e-9], [1.0, 1e-7]])
+def test_a_function_that_ends_within_the_step(x):
+    def root(x):
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(x), x
+
+    assert verdict(root, lambda dy, x: dy / 2 / np.sqrt(x), np.array(x)) in ("ok", "unseen")
+
+
+def test_a_fast_wave_on_a_large_constant():
+    """Truncation where rounding leaves no room for shorter steps."""
+    x = np.array([0.3, 0.4, 0.5])
+    for constant in (1e4, 3e4, 1e5, 2e5):
+
+        def wave(x, c=constant):
+            return np.sin(1500 * x) + c, x
+
+        slope = verdict(wave, lambda dy, x: dy * 1500 * np.cos(1500 * x), x)
+        assert slope in ("ok", "unseen"), constant
+
+
+def test_inputs_are_numbers():
+    with pytest.raises(ValueError, match="check: input 0 holds NaN or infinity"):
+        check(lambda x: (x, None), lambda dy, _: dy, np.array([1.0, np.inf]))
+
+
+def test_a_backward_that_changes_its_cache():
+    """The cache may hold the caller's own x."""
+
+    def backward(dy, x):
+        x *= 2
+        return dy * x
+
+    with pytest.raises(ValueError, match="check: backward changes the input x in place"):
+        check(lambda x: (x**2, x), backward, X)
