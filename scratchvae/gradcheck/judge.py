@@ -8,12 +8,12 @@ about as large as the norm of g, so that is what its error is relative to.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from .differences import Line, Numeric, adjoint, along, central, complex_step, norm, size
-from .differences import rounding as rounding_of
+from .differences import Line, Numeric, adjoint, along, central, complex_step, norm, rounding, size
 from .doubts import Measured, bend, bisect, hint_at, reconsidered
 from .report import Result
 from .subject import Subject
@@ -28,6 +28,25 @@ FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is alway
 LONG = 1e-2  # a step to show with that something is zero: truncation adds nothing to that
 
 
+class Scales(NamedTuple):
+    """What errors are relative to: the largest element, or the size of a directional derivative."""
+
+    element: float
+    direction: float
+
+    def of(self, m: Measured) -> float:
+        return self.element if isinstance(m.line, tuple) else self.direction
+
+    def error(self, m: Measured) -> float:
+        if m.off in (0, math.inf):
+            return m.off
+        return m.off / self.of(m) if self.of(m) > 0 else math.inf
+
+    def rank(self, m: Measured) -> float:
+        """Of two that are off by the same, but for rounding, the first is the worst."""
+        return float(f"{self.error(m):.4g}")
+
+
 def judge(
     subject: Subject,
     name: str,
@@ -39,109 +58,127 @@ def judge(
 ) -> tuple[Result, Line]:
     """The result for one tensor, and the line where the sides are furthest apart."""
     gradient = subject.gradients[name]
-    differences = method in ("central", "direction")
 
     def measure(line: Line, step: float = h) -> Measured:
         numeric, rounding = NUMERIC[method](subject, name, line, step)
         return Measured(line, along(gradient, line), numeric, rounding, step)
 
     measured = [measure(line) for line in lines]
-    rounding = max(m.rounding for m in measured)
-    most = float(np.max(np.abs([m.numeric for m in measured])))
-    largest = float(np.max(np.abs(gradient)))
-    along_all = norm(gradient * size(subject.tensors[name]))  # of a direction, about
-    zero = largest <= _negligible(subject) * largest_of_all
-    if zero and differences:  # they are never zero, for rounding: a long step has little of it
-        measured = [measure(line, LONG) for line in lines]
-        rounding = max(m.rounding for m in measured)
-        most = float(np.max(np.abs([m.numeric for m in measured])))
-        zero = most <= 10 * rounding <= tolerance * largest_of_all or most == rounding == 0
-        measured = measured if zero else [measure(line) for line in lines]
-    elif zero:
-        zero = most <= subject.negligible * largest_of_all
-    if largest == 0:  # a gradient of zero is wrong by 1, however small the true one is
-        largest = along_all = most
-
-    def scale(m: Measured) -> float:
-        return largest if isinstance(m.line, tuple) else along_all
-
-    def error(m: Measured) -> float:
-        if m.off == 0 or math.isinf(m.off):
-            return m.off
-        return m.off / scale(m) if scale(m) > 0 else math.inf
-
-    if zero and 0 < max(map(error, measured)) <= tolerance:
-        zero = False  # small as they are, the two sides agree
-
-    def rank(m: Measured) -> float:
-        """Of two that are off by the same, but for rounding, the first is the worst."""
-        return float(f"{error(m):.4g}")
-
-    def doubted(m: Measured) -> Measured:
-        if zero or error(m) <= tolerance:
-            return m
-        if differences:
-            return reconsidered(m, measure, tolerance * scale(m), subject, name)
-        if method == "complex":  # at a kink itself it takes the slope of one side
-            by_differences = m._replace(step=1e-6, rounding=rounding_of(subject, 1e-6))
-            slopes = bend(by_differences, subject, name)
-            return m._replace(kinked=m.off <= 1.01 * slopes)
-        return m._replace(uncertain=10 * m.rounding)  # a large constant part costs digits
-
-    def standing(m: Measured) -> str:
-        if m.kinked:
-            return "kink"
-        if not error(m) <= tolerance:
-            return "wrong" if m.off > m.uncertain else "unsure"
-        # Within the limit; but did rounding leave room for anything else to come?
-        return "seen" if m.rounding <= tolerance * scale(m) else "blind"
-
-    measured = [doubted(m) for m in measured]
-    found: dict[str, list[Measured]] = {s: [] for s in ("wrong", "unsure", "blind", "kink", "seen")}
-    for m in measured:
-        found[standing(m)].append(m)
-    whole = all(isinstance(line, tuple) for line in lines)
-    shown = whole or any(isinstance(m.line, np.ndarray) for m in found["seen"])  # all of the tensor
-    if zero:
-        verdict = "zero"
-    elif found["wrong"]:
-        verdict = "FAIL"
-    elif found["seen"] and shown and not found["unsure"]:
-        verdict = "ok"
+    scales = Scales(float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])))
+    if scales.element == 0:  # a gradient of zero is wrong by 1, however small the true one is
+        scales = Scales(*[_largest(measured)] * 2)
+    if _is_zero(subject, name, method, lines, measure, measured, largest_of_all, tolerance):
+        found, verdict = _sorted(measured, scales, math.inf), "zero"
     else:
-        verdict = "kinks" if found["kink"] and not found["unsure"] else "unseen"
-    worst = next(max(of, key=rank) for of in (*found.values(), measured) if of)
-    if verdict == "ok":
-        worst = max(found["seen"] + found["blind"], key=error)
-    instance, hint = worst, ""
+        doubted = (_doubted(m, subject, name, method, measure, scales, tolerance) for m in measured)
+        found = _sorted(doubted, scales, tolerance)
+        verdict = _verdict(found, lines)
+    worst = max(next(of for of in found.values() if of), key=scales.rank)
+    hint = ""
     if verdict == "FAIL":
         elements = [m for m in found["wrong"] if isinstance(m.line, tuple)]
-        instance = max(elements, key=rank, default=worst)  # it says more than a direction
-        if whole and not found["kink"]:
+        worst = max(elements, key=scales.rank, default=worst)  # it says more than a direction
+        if _is_whole(lines) and not found["kink"]:
             numeric = np.array([m.numeric for m in measured]).reshape(gradient.shape)
             hint = hint_at(gradient, numeric, tolerance)
+    off = found["wrong"] + found["unsure"]
     result = Result(
         tensor=name,
         shape=gradient.shape,
-        compared=len(measured) - len(found["kink"]),
+        compared=len(lines) - len(found["kink"]),
         skipped=len(found["kink"]),
-        wrong=0 if zero else len(found["wrong"] + found["unsure"]),
-        error=0.0 if zero else error(worst),
+        wrong=len(off),
+        error=0.0 if verdict == "zero" else max(map(scales.error, off or [worst])),
         limit=tolerance,
-        where=instance.line if isinstance(instance.line, tuple) else None,
-        analytic=instance.analytic,
-        numeric=instance.numeric,
-        step=instance.step,
-        rounding=rounding / largest if largest > 0 and not zero else 0.0,
+        where=worst.line if isinstance(worst.line, tuple) else None,
+        analytic=worst.analytic,
+        numeric=worst.numeric,
+        step=worst.step,
+        rounding=max(m.rounding for m in measured) / (scales.element or 1.0),
         verdict=verdict,
         hint=hint,
     )
-    return result, instance.line
+    return result, worst.line
 
 
-def _negligible(subject: Subject) -> float:
-    """What counts as zero in backward, relative to the largest gradient of all tensors."""
-    return subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
+def _doubted(
+    m: Measured,
+    subject: Subject,
+    name: str,
+    method: str,
+    measure: Callable[[Line, float], Measured],
+    scales: Scales,
+    tolerance: float,
+) -> Measured:
+    """Where the sides disagree: what can be said for it."""
+    if scales.error(m) <= tolerance:
+        return m
+    if method == "complex":  # at a kink itself it takes the slope of one side
+        slopes = bend(m._replace(step=1e-6, rounding=rounding(subject, 1e-6)), subject, name)
+        return m._replace(kinked=m.off <= 1.01 * slopes)
+    if method == "adjoint":  # a large constant part costs digits
+        return m._replace(uncertain=10 * m.rounding)
+    return reconsidered(m, measure, tolerance * scales.of(m), subject, name)
+
+
+def _sorted(
+    measured: Iterable[Measured], scales: Scales, tolerance: float
+) -> dict[str, list[Measured]]:
+    """wrong, unsure: beyond the limit, for certain or not. seen, blind: within it, where rounding
+    has left room for anything else to come, or has not. kink: left out."""
+    found: dict[str, list[Measured]] = {s: [] for s in ("wrong", "unsure", "seen", "blind", "kink")}
+    for m in measured:
+        if m.kinked:
+            found["kink"].append(m)
+        elif not scales.error(m) <= tolerance:
+            found["wrong" if m.off > m.uncertain else "unsure"].append(m)
+        else:
+            found["seen" if m.rounding <= tolerance * scales.of(m) else "blind"].append(m)
+    return found
+
+
+def _verdict(found: dict[str, list[Measured]], lines: Sequence[Line]) -> str:
+    if found["wrong"]:
+        return "FAIL"
+    directions = any(isinstance(m.line, np.ndarray) for m in found["seen"])
+    if found["seen"] and (directions or _is_whole(lines)) and not found["unsure"]:
+        return "ok"  # all of the tensor has been looked at
+    return "kinks" if found["kink"] and not found["unsure"] else "unseen"
+
+
+def _is_whole(lines: Sequence[Line]) -> bool:
+    """Whether the lines are the elements, one by one."""
+    return all(isinstance(line, tuple) for line in lines)
+
+
+def _largest(measured: Sequence[Measured]) -> float:
+    return float(np.max(np.abs([m.numeric for m in measured])))
+
+
+def _is_zero(
+    subject: Subject,
+    name: str,
+    method: str,
+    lines: Sequence[Line],
+    measure: Callable[[Line, float], Measured],
+    measured: Sequence[Measured],
+    largest_of_all: float,
+    tolerance: float,
+) -> bool:
+    """Both sides are nothing beside the subject's other gradients, or nothing at all."""
+    gradient = subject.gradients[name]
+    negligible = subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
+    if not np.max(np.abs(gradient)) <= negligible * largest_of_all:
+        return False
+    apart = max(m.off for m in measured)
+    if 0 < apart <= tolerance * float(np.max(np.abs(gradient))):
+        return False  # small as they are, the two sides agree
+    if method in ("complex", "adjoint"):
+        return _largest(measured) <= subject.negligible * largest_of_all
+    # differences are never zero, for rounding: a long step has little of that
+    far = [measure(line, LONG) for line in lines]
+    hidden = 10 * max(m.rounding for m in far)
+    return _largest(far) <= hidden and (hidden <= tolerance * largest_of_all or hidden == 0)
 
 
 def located(subject: Subject, result: Result, method: str, line: Line) -> Result:

@@ -125,9 +125,10 @@ def test_zero_is_zero_only_if_both_sides_are():
         assert lost["x"].verdict == "FAIL" and lost["x"].error == pytest.approx(1)
 
 
-def test_zero_is_not_what_rounding_hides():
+@pytest.mark.parametrize("constant", [1e10, 1e16])
+def test_zero_is_not_what_rounding_hides(constant):
     def far(x, w):
-        return 1e10 + x + w, None
+        return x + (constant + w), None
 
     report = check(far, lambda dy, _: (dy, 0 * dy), *np.ones((2, 3)), raises=False)
     assert report["w"].verdict == "unseen"
