@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from examining import examine, markdown, table, without_faults  # noqa: E402
 from gallery import GALLERY  # noqa: E402
+from planting import Refused  # noqa: E402
 
 
 def main(arguments=None):
@@ -32,7 +33,11 @@ def main(arguments=None):
     if trouble := without_faults(faults):
         print(trouble, file=sys.stderr)
         return 2
-    results = {fault.name: examine(fault) for fault in faults}
+    try:
+        results = {fault.name: examine(fault) for fault in faults}
+    except Refused as reason:  # the code has changed under the fault
+        print(reason, file=sys.stderr)
+        return 2
     if asked.json:
         print(json.dumps(results))
     else:
