@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from test_layers import MAKE
 
 from scratchvae import layers, ops
-from scratchvae.gradcheck import check
+from scratchvae.gradcheck import check_layer
 from scratchvae.gradcheck.cases import distinct
 
 
@@ -19,21 +19,7 @@ def rng():
 def test_gradients(engine, rng, name):
     """What a layer hands on, and what it adds to its parameters' gradients."""
     make, shape = MAKE[name]
-    layer = in_float64(make(rng))
-    parameters = layer.parameters().values()
-
-    def forward(x, *values):
-        for p, value in zip(parameters, values, strict=True):
-            p.value = value
-        return layer.forward(x), None
-
-    def backward(dy, _):
-        layer.forward(x)
-        layer.zero_grad()
-        return layer.backward(dy), *(p.grad.copy() for p in parameters)
-
-    x = distinct(rng, shape)
-    check(forward, backward, x, *(p.value.copy() for p in parameters))
+    check_layer(in_float64(make(rng)), distinct(rng, shape))
 
 
 def in_float64(layer):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import ENGINES, using
-from ..gradcheck import METHODS, Report, check_model, op_reports
+from ..gradcheck import METHODS, Report, check_model, check_op
 from ..gradcheck.cases import CASES
 from ..gradcheck.check import op_subject
 from ..gradcheck.curves import elementwise, error_curve
@@ -104,11 +104,15 @@ def _check_one(args: argparse.Namespace) -> list[Report]:
 def _reports(args: argparse.Namespace, name: str) -> Iterator[Report]:
     if name in CASES:
         for method in [args.method] if args.method else OP_METHODS:
-            yield from op_reports(name, method, dtype=args.dtype, seed=args.seed)
+            yield from _op_reports(args, name, method)
     else:
         yield check_model(
             *_model_and_batch(args, name), args.method or "complex", seed=args.seed, raises=False
         )
+
+
+def _op_reports(args: argparse.Namespace, name: str, method: str) -> list[Report]:
+    return check_op(name, method, dtype=args.dtype, seed=args.seed, raises=False)
 
 
 def _model_and_batch(args: argparse.Namespace, name: str) -> tuple[Model, Any, Any]:
@@ -133,7 +137,7 @@ def _check_ops(args: argparse.Namespace, methods: list[str]) -> list[Report]:
     for name in CASES:
         cells, count, passed = [], 0, True
         for method in methods:
-            reports = [*op_reports(name, method, dtype=args.dtype, seed=args.seed)]
+            reports = _op_reports(args, name, method)
             cells.append(f"{max(r.worst.error for r in reports):.1e}" if reports else "-")
             count = max(count, sum(len(report) for report in reports))
             passed = passed and all(report.passed for report in reports)
@@ -193,7 +197,11 @@ def _draw(args: argparse.Namespace) -> None:
             curves = [error_curve(subject, tensor, args.seed) for tensor in shown]
             plots.errors_by_step(subject.name, curves, args.plot / f"{stem}-step.png")
             print(f"{args.plot / stem}-step.png: the error against the step")
-            kernels = [n for n, g in subject.gradients.items() if g.ndim == 4 and n[-1] in "wt"]
+            kernels = [
+                n
+                for n, g in subject.gradients.items()
+                if g.ndim == 4 and (n == "w" or n.endswith("weight"))
+            ]
             if kernels:
                 pair = elementwise(subject, kernels[0], 8)
                 title = f"{subject.name}: gradient of {kernels[0]}"

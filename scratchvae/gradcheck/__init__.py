@@ -19,7 +19,7 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
 docs/gradients.md explains the method. No check of gradients can see a wrong forward.
 """
 
-from .check import check, check_layer, check_model, check_op, op_reports
+from .check import check, check_layer, check_model, check_op
 from .compare import compare
 from .curves import error_curve
 from .differences import NotAnalytic, NotLinear, tensor_error
@@ -42,6 +42,5 @@ __all__ = [
     "of_layer",
     "of_model",
     "of_pair",
-    "op_reports",
     "tensor_error",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,26 +97,15 @@ def check_op(
 
     "adjoint" checks the inputs in which the op is linear. Other arguments, errors: see `check`.
     """
-    return [*op_reports(name, method, h, tolerance, dtype, seed, raises)]
-
-
-def op_reports(
-    name: str,
-    method: str,
-    h: float | None = None,
-    tolerance: float | None = None,
-    dtype: str = "float64",
-    seed: int = 0,
-    raises: bool = False,
-) -> Iterator[Report]:
-    """The reports of `check_op`, one at a time."""
     if name not in CASES:
         raise ValueError(f"check_op: unknown op {name!r}; there are {', '.join(CASES)}")
+    reports = []
     for case in CASES[name]:
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)
-            yield _report(subject, method, h, tolerance, None, only, seed, raises)
+            reports.append(_report(subject, method, h, tolerance, None, only, seed, raises))
+    return reports
 
 
 def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> Subject:

@@ -47,8 +47,8 @@ def compare(
             f"check: {subject.name} has no gradient of {', '.join(unknown) or 'nothing'}; there "
             f"are those of {', '.join(subject.gradients) or 'nothing'}"
         )
-    sizes = (float(np.max(np.abs(g))) for g in subject.gradients.values())
-    largest = max((size for size in sizes if math.isfinite(size)), default=0.0)
+    each = (float(np.max(np.abs(g))) for g in subject.gradients.values())
+    largest = max(filter(math.isfinite, each), default=0.0)
     rng = np.random.default_rng([seed, 3])
     results, directions = [], {}
     for name in names:

@@ -59,7 +59,7 @@ def reconsidered(
     kink, nearby = (bend(m, subject, name) for m in (shortest, first))
     far = first.step * length(subject.tensors[name], first.line)
     rough = noise(subject, name, first.line, first.step) / far
-    if rough > 0.1 * nearby:  # no kink, which would be 0.02: noise bends everywhere
+    if rough > 0.1 * nearby:  # noise bends everywhere; a kink is 0.02 times as rough as it bends
         kink = nearby = 0.0
     at_this_place = 0 < shortest.off <= 0.51 * kink
     if at_this_place or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):

@@ -28,7 +28,8 @@ class Result(NamedTuple):
         ok      the error is within the limit
         zero    both sides are zero, or rounding: below 1e-13 of the subject's largest gradient
                 (of a model's: 1e-12)
-        unseen  they differ by no more than the numeric side is uncertain: nothing is shown
+        unseen  they differ by no more than the numeric side is uncertain, or rounding is larger
+                than the limit: nothing is shown
         kinks   all elements lie within a step of a kink, or the direction does that stands for
                 those not sampled: nothing is shown
         FAIL    the gradient is wrong
@@ -44,7 +45,7 @@ class Result(NamedTuple):
     where: tuple[int, ...] | None  # the worst element; None: a whole direction
     analytic: float  # what backward says there
     numeric: float  # what the forward pass does there
-    step: float  # h where this was seen; nan if the method has none
+    step: float  # h where this was seen; adjointness follows a line to its end, 1
     rounding: float  # the part of the error that the differences' own rounding may make, about
     verdict: str
     hint: str = ""

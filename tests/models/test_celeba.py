@@ -29,6 +29,21 @@ def test_biases_before_a_batch_norm_have_no_gradient():
         assert (abs(p.grad).max() <= 1e-12 * abs(model.flat_grad).max()) == (name in idle)
 
 
+@pytest.mark.parametrize(("part", "verdict"), [(5e-13, "zero"), (5e-12, "FAIL")])
+def test_zero_is_less_than_1e_12_of_the_largest_gradient(part, verdict):
+    model, x, eps = small()
+    backward = type(model).backward
+
+    class Broken(type(model)):
+        def backward(self):
+            backward(self)
+            self.parameters()["encoder.0.0.bias"].grad += part * abs(self.flat_grad).max()
+
+    model.__class__ = Broken
+    report = check_model(model, x, eps, samples=0, only=["encoder.0.0.bias"], raises=False)
+    assert report["encoder.0.0.bias"].verdict == verdict
+
+
 def test_a_gradient_lost_is_not_taken_for_one_that_is_zero():
     model, x, eps = small()
     model.fc_mu._add = lambda dx, dw, db: dx  # a layer that forgets its gradients
