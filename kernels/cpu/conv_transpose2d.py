@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from .memory import empty
 from .patches import gather, scatter_add, tiles, to_nchw, to_nhwc
+from .threads import share
 
 
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
@@ -12,12 +14,15 @@ def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
     how = (H, W), kernel_size, stride, padding
     x = to_nhwc(x)
     w = w.transpose(0, 2, 3, 1).reshape(C, -1)  # (C, KH*KW*O)
-    y = np.zeros((N, OH, OW, O), x.dtype)
-    if b is not None:
-        y += b
-    for tile, rows in tiles(N, H * W, w.shape[1], x.dtype):
-        np.matmul(x[tile].reshape(-1, C), w, out=rows)  # (n*H*W, KH*KW*O)
-        scatter_add(rows, y[tile], *how)
+    y = empty((N, OH, OW, O), x.dtype)
+
+    def work(part):
+        for tile, rows in tiles(part, H * W, w.shape[1], x.dtype):
+            np.matmul(x[tile].reshape(-1, C), w, out=rows)  # (n*H*W, KH*KW*O)
+            y[tile] = 0 if b is None else b
+            scatter_add(rows, y[tile], *how)
+
+    share(work, N, N * H * W * w.shape[1])
     cache = (x, w, b is not None, how)
     return to_nchw(y), cache
 
@@ -27,13 +32,19 @@ def conv_transpose2d_backward(dy, cache, need_dx=True):
     (H, W), kernel_size, _, _ = how
     N, O, C = *dy.shape[:2], x.shape[3]
     dy = to_nhwc(dy)  # (N, OH, OW, O)
-    dw = np.zeros_like(w)  # (C, KH*KW*O)
-    dx = np.empty_like(x) if need_dx else None  # (N, H, W, C)
-    for tile, rows in tiles(N, H * W, w.shape[1], dy.dtype):
-        gather(dy[tile], rows, *how)  # (n*H*W, KH*KW*O)
-        dw += x[tile].reshape(-1, C).T @ rows
-        if need_dx:
-            np.matmul(rows, w.T, out=dx[tile].reshape(-1, C))
+    dx = empty(x.shape, x.dtype) if need_dx else None  # (N, H, W, C)
+    sums = []  # dw and db, as far as the images of one thread go
+
+    def work(part):
+        dw, dw_tile = np.zeros((2, *w.shape), dy.dtype)  # (C, KH*KW*O)
+        for tile, rows in tiles(part, H * W, w.shape[1], dy.dtype):
+            gather(dy[tile], rows, *how)  # (n*H*W, KH*KW*O)
+            dw += np.matmul(x[tile].reshape(-1, C).T, rows, out=dw_tile)
+            if need_dx:
+                np.matmul(rows, w.T, out=dx[tile].reshape(-1, C))
+        sums.append((dw, dy[part].sum(axis=(0, 1, 2))))
+
+    share(work, N, N * H * W * w.shape[1])
+    dw, db = (sum(parts) for parts in zip(*sums, strict=True))
     dw = dw.reshape(C, *kernel_size, O).transpose(0, 3, 1, 2)  # (C, O, KH, KW)
-    db = dy.sum(axis=(0, 1, 2)) if has_b else None
-    return to_nchw(dx) if need_dx else None, dw, db
+    return to_nchw(dx) if need_dx else None, dw, db if has_b else None

@@ -1,53 +1,81 @@
-"""Max pooling in one pass over the windows, without padding anything."""
+"""Max pooling over memory with the channels last, without padding anything."""
 
 import numpy as np
 
 from . import jit
+from .memory import empty, zeros
+from .patches import to_nchw, to_nhwc
+from .threads import share
 
 
 def max_pool2d_forward(x, kernel_size, stride, padding):
     N, C, H, W = x.shape
     OH = (H + 2 * padding[0] - kernel_size[0]) // stride[0] + 1
     OW = (W + 2 * padding[1] - kernel_size[1]) // stride[1] + 1
-    y = np.empty((N, C, OH, OW), x.dtype)
-    winner = np.empty((N, C, OH, OW), np.int32)  # h*W + w, the pixel itself
-    _forward(np.ascontiguousarray(x), y, winner, *kernel_size, *stride, *padding)
-    cache = (winner, x.shape)
-    return y, cache
+    x = to_nhwc(x)
+    y, winner = empty((N, OH, OW, C), x.dtype), empty((N, OH, OW, C), np.int32)
+
+    def work(part):
+        _forward(x[part], y[part], winner[part], *kernel_size, *stride, *padding)
+
+    share(work, N, x.size)
+    cache = (winner, x.shape, kernel_size, stride, padding)
+    return to_nchw(y), cache
 
 
 def max_pool2d_backward(dy, cache):
-    winner, (N, C, H, W) = cache
-    dx = np.zeros((N, C, H * W), dy.dtype)
-    _backward(np.ascontiguousarray(dy), winner, dx)
-    return dx.reshape(N, C, H, W)
+    winner, shape, *sizes = cache
+    dy, dx = to_nhwc(dy), zeros(shape, dy.dtype)
+
+    def work(part):
+        _backward(dy[part], winner[part], dx[part], *sizes[0], *sizes[1], *sizes[2])
+
+    share(work, len(dy), 2 * dx.size)
+    return to_nchw(dx)
 
 
 @jit
 def _forward(x, y, winner, KH, KW, SH, SW, PH, PW):
-    N, C, H, W = x.shape
-    OH, OW = y.shape[2:]
+    """winner: u*KW + v, the cell of the window."""
+    N, H, W, C = x.shape
+    OH, OW = y.shape[1:3]
     for n in range(N):
-        for c in range(C):
-            image = x[n, c]
-            for i in range(OH):
-                top, bottom = max(i * SH - PH, 0), min(i * SH - PH + KH, H)
-                for j in range(OW):
-                    left, right = max(j * SW - PW, 0), min(j * SW - PW + KW, W)
-                    best, at = image[top, left], top * W + left
-                    for h in range(top, bottom):
-                        for w in range(left, right):
-                            # only a NaN differs from itself; the first one stays
-                            if image[h, w] > best or (image[h, w] != image[h, w] and best == best):
-                                best, at = image[h, w], h * W + w
-                    y[n, c, i, j], winner[n, c, i, j] = best, at
+        for i in range(OH):
+            top, bottom = max(i * SH - PH, 0), min(i * SH - PH + KH, H)
+            for j in range(OW):
+                left, right = max(j * SW - PW, 0), min(j * SW - PW + KW, W)
+                best, at = y[n, i, j], winner[n, i, j]
+                first = True
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        cell = np.int32((h - i * SH + PH) * KW + w - j * SW + PW)
+                        pixel = x[n, h, w]
+                        if first:
+                            first = False
+                            for c in range(C):
+                                best[c], at[c] = pixel[c], cell
+                        else:
+                            for c in range(C):
+                                a, b = pixel[c], best[c]
+                                # only a NaN differs from itself; the first one stays
+                                better = (a > b) | ((a != a) & (b == b))
+                                best[c] = a if better else b
+                                at[c] = cell if better else at[c]
 
 
 @jit
-def _backward(dy, winner, dx):
-    N, C, OH, OW = dy.shape
+def _backward(dy, winner, dx, KH, KW, SH, SW, PH, PW):
+    N, H, W, C = dx.shape
+    OH, OW = dy.shape[1:3]
     for n in range(N):
-        for c in range(C):
-            for i in range(OH):
-                for j in range(OW):
-                    dx[n, c, winner[n, c, i, j]] += dy[n, c, i, j]
+        for i in range(OH):
+            top, bottom = max(i * SH - PH, 0), min(i * SH - PH + KH, H)
+            for j in range(OW):
+                left, right = max(j * SW - PW, 0), min(j * SW - PW + KW, W)
+                d, at = dy[n, i, j], winner[n, i, j]
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        cell = (h - i * SH + PH) * KW + w - j * SW + PW
+                        pixel = dx[n, h, w]
+                        for c in range(C):
+                            pixel[c] += d[c] if at[c] == cell else 0

@@ -3,6 +3,7 @@
 import math
 
 from . import jit
+from .threads import share
 
 
 def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
@@ -12,7 +13,12 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
     step_size = lr / (1 - beta1**step)
     root = 1 / math.sqrt(1 - beta2**step)
     scalars = (beta1, 1 - beta1, beta2, 1 - beta2, step_size, root, eps, shrink, decay)
-    _adam(value, grad, m, v, *map(number, scalars))
+    scalars = [number(scalar) for scalar in scalars]
+
+    def work(part):
+        _adam(value[part], grad[part], m[part], v[part], *scalars)
+
+    share(work, value.size, 4 * value.size)
 
 
 @jit

@@ -13,6 +13,7 @@ they never travel to memory, and no page of it has to be asked for.
 """
 
 import threading
+from math import prod
 
 import numpy as np
 
@@ -32,24 +33,26 @@ def to_nchw(x):
     return x.transpose(0, 3, 1, 2)
 
 
-def tiles(N, row_count, row_size, dtype):
-    """Cut a batch of N images, each with row_count rows, into tiles: (slice, rows) pairs.
-
-    All tiles share the memory of `rows` (images*row_count, row_size), whose content is undefined.
-    """
+def tiles(part, row_count, row_size, dtype):
+    """Cut `part`, a slice of the batch whose images have row_count rows each, into tiles: (slice,
+    rows) pairs. All share the memory of `rows` (images*row_count, row_size), content undefined."""
     image_bytes = row_count * row_size * dtype.itemsize
-    images = min(N, max(1, TILE_BYTES // image_bytes))
-    size = images * image_bytes
-    if size > TILE_BYTES:  # a single large image: not to be kept
-        buffer = np.empty(size, np.uint8)
-    else:
-        buffer = getattr(_scratch, "buffer", None)
-        if buffer is None or buffer.size < size:
-            buffer = _scratch.buffer = np.empty(TILE_BYTES, np.uint8)
-    rows = buffer[:size].view(dtype).reshape(-1, row_size)
-    for start in range(0, N, images):
-        tile = slice(start, min(start + images, N))
+    images = min(part.stop - part.start, max(1, TILE_BYTES // image_bytes))
+    rows = scratch((images * row_count, row_size), dtype)
+    for start in range(part.start, part.stop, images):
+        tile = slice(start, min(start + images, part.stop))
         yield tile, rows[: (tile.stop - start) * row_count]
+
+
+def scratch(shape, dtype):
+    """An array for a kernel's own use on this thread, until the next call. Content undefined."""
+    size = dtype.itemsize * prod(shape)
+    buffer = getattr(_scratch, "buffer", None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(max(size, TILE_BYTES), np.uint8)
+        if size <= TILE_BYTES:  # a single large image: not to be kept
+            _scratch.buffer = buffer
+    return buffer[:size].view(dtype).reshape(shape)
 
 
 def gather(x, rows, grid, kernel_size, stride, padding):

@@ -1,0 +1,186 @@
+"""Batch normalisation over memory with the channels last: two passes forward, two backward.
+
+Sums over a long batch lose digits in float32. So the kernels sum CHUNK rows at a time, and merge
+the chunks in float64: for variances with the formula of Chan, Golub & LeVeque, "Updating Formulae
+and a Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean beforehand.
+"""
+
+import numpy as np
+
+from . import jit
+from .memory import empty
+from .threads import share
+
+CHUNK = 64
+LANES = 64  # channels at least, for SIMD: fewer are taken several rows at a time
+
+
+def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
+    rows = _as_rows(x)
+    M, C = rows.shape
+    if training:
+        mean, var = _moments(rows)
+        running_mean = (1 - momentum) * running_mean + momentum * mean
+        running_var = (1 - momentum) * running_var + momentum * (var * (M / (M - 1)))
+    else:
+        mean, var = running_mean, running_var
+    inv_std = (var + eps) ** -0.5
+    y = empty(rows.shape, x.dtype)
+    wide, wide_y = _wide(rows), _wide(y)
+    vectors = _repeat(wide.shape[1], x.dtype, mean, w * inv_std, b)
+
+    def work(part):
+        _scale(wide[part], *vectors, wide_y[part])
+
+    share(work, len(wide), 2 * x.size)
+    cache = (rows, mean, inv_std, w, training, x.ndim)
+    running = running_mean.astype(x.dtype, copy=False), running_var.astype(x.dtype, copy=False)
+    return _like(y, x.shape), cache, running
+
+
+def batch_norm_backward(dy, cache):
+    rows, mean, inv_std, w, training, _ = cache
+    shape, dtype = dy.shape, dy.dtype
+    dy = _as_rows(dy)
+    M, C = rows.shape
+    wide, wide_dy = _wide(rows), _wide(dy)
+    width = wide.shape[1]
+    (wide_mean,) = _repeat(width, dtype, mean)
+    sums = []
+
+    def add_up(part):
+        totals = np.zeros((2, width))
+        _sums(wide_dy[part], wide[part], wide_mean, *totals, np.empty((2, width), dtype))
+        sums.append(totals)
+
+    share(add_up, len(wide), 2 * rows.size)
+    db, dw = sum(sums).reshape(2, -1, C).sum(axis=1)
+    dw *= inv_std
+    dx = empty(rows.shape, dtype)
+    wide_dx = _wide(dx)
+    if training:
+        slope = inv_std * dw / M  # x_hat average(dy x_hat) = (x - mean) slope
+        vectors = _repeat(width, dtype, mean, slope, db / M, w * inv_std)
+    else:
+        vectors = _repeat(width, dtype, mean, 0 * mean, 0 * mean, w * inv_std)
+
+    def work(part):
+        _dx(wide_dy[part], wide[part], *vectors, wide_dx[part])
+
+    share(work, len(wide), 3 * rows.size)
+    return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
+
+
+def _as_rows(x):
+    """(N, C) or (N, C, H, W) -> (M, C), contiguous."""
+    x = x if x.ndim == 2 else x.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
+def _like(rows, shape):
+    """(M, C) -> back to the shape that `_as_rows` was given: a view."""
+    if len(shape) == 2:
+        return rows
+    N, C, H, W = shape
+    return rows.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+
+
+def _wide(rows):
+    """(M, C) -> (M/k, k*C), a view: with k rows side by side few channels fill the SIMD lanes."""
+    M, C = rows.shape
+    k = 1
+    while k * C < LANES and M % (2 * k) == 0:
+        k *= 2
+    return rows.reshape(M // k, k * C)
+
+
+def _repeat(width, dtype, *vectors):
+    """Vectors over the channels, as often as `_wide` has put them side by side."""
+    return [np.tile(v.astype(dtype), width // len(v)) for v in vectors]
+
+
+def _moments(rows):
+    """Mean and variance of every column, in float64."""
+    wide = _wide(rows)
+    width = wide.shape[1]
+    found = []
+
+    def work(part):
+        mean, squares = np.zeros((2, width))
+        _chunk_moments(wide[part], mean, squares, np.empty((2, width), rows.dtype))
+        found.append((part.stop - part.start, mean, squares))
+
+    share(work, len(wide), rows.size)
+    C = rows.shape[1]
+    groups = [
+        (count, m, s)
+        for count, mean, squares in found
+        for m, s in zip(mean.reshape(-1, C), squares.reshape(-1, C), strict=True)
+    ]
+    total, mean, squares = 0, np.zeros(C), np.zeros(C)
+    for count, m, s in groups:
+        delta, total = m - mean, total + count
+        mean = mean + delta * (count / total)
+        squares = squares + s + delta**2 * (count * (total - count) / total)
+    return mean, squares / total
+
+
+@jit
+def _chunk_moments(x, mean, squares, room):
+    """mean and sum of squared deviations of every column, a chunk of rows at a time."""
+    M, C = x.shape
+    local, deviations = room[0], room[1]
+    for start in range(0, M, CHUNK):
+        chunk = x[start : start + CHUNK]
+        n = len(chunk)
+        local[:] = 0
+        for r in range(n):
+            row = chunk[r]
+            for c in range(C):
+                local[c] += row[c]
+        for c in range(C):
+            local[c] /= n
+            deviations[c] = 0
+        for r in range(n):
+            row = chunk[r]
+            for c in range(C):
+                deviations[c] += (row[c] - local[c]) ** 2
+        for c in range(C):
+            delta = local[c] - mean[c]
+            mean[c] += delta * (n / (start + n))
+            squares[c] += deviations[c] + delta * delta * (start * (n / (start + n)))
+
+
+@jit
+def _sums(dy, x, mean, db, dw, room):
+    """db += sum of dy, dw += sum of dy (x - mean), a chunk of rows at a time."""
+    M, C = x.shape
+    local_db, local_dw = room[0], room[1]
+    for start in range(0, M, CHUNK):
+        dy_chunk, x_chunk = dy[start : start + CHUNK], x[start : start + CHUNK]
+        local_db[:] = 0
+        local_dw[:] = 0
+        for r in range(len(x_chunk)):
+            dy_row, x_row = dy_chunk[r], x_chunk[r]
+            for c in range(C):
+                local_db[c] += dy_row[c]
+                local_dw[c] += dy_row[c] * (x_row[c] - mean[c])
+        for c in range(C):
+            db[c] += local_db[c]
+            dw[c] += local_dw[c]
+
+
+@jit
+def _scale(x, mean, scale, shift, y):
+    for r in range(len(x)):
+        x_row, y_row = x[r], y[r]
+        for c in range(x_row.size):
+            y_row[c] = (x_row[c] - mean[c]) * scale[c] + shift[c]
+
+
+@jit
+def _dx(dy, x, mean, slope, average, scale, dx):
+    for r in range(len(x)):
+        dy_row, x_row, dx_row = dy[r], x[r], dx[r]
+        for c in range(x_row.size):
+            dx_row[c] = scale[c] * (dy_row[c] - average[c] - (x_row[c] - mean[c]) * slope[c])

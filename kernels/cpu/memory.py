@@ -1,0 +1,102 @@
+"""Memory for results, used again and again: a training step asks for the same sizes every time.
+
+    y = empty(shape, dtype)
+
+A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
+its content. `empty` takes a block that an earlier array has left, and the block comes back when the
+last view of the new array dies; so two live arrays never share memory. Content is undefined.
+
+Blocks that nobody uses go back to the system with `release`, which every model's end calls.
+"""
+
+import itertools
+import mmap
+
+import numpy as np
+
+SMALL = 1 << 16  # bytes: below, the C library does it well
+HUGE_PAGE = 1 << 21
+
+_free = []  # blocks without a tenant, most recently used last
+_generation = itertools.count()
+_now = next(_generation)
+
+
+def empty(shape, dtype):
+    """An array like np.empty's; large ones start at a multiple of 64 bytes."""
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    return np.asarray(_Lease(_find(size), shape, dtype))
+
+
+def zeros(shape, dtype):
+    """The same, filled with zeros."""
+    a = empty(shape, dtype)
+    a.fill(0)
+    return a
+
+
+def empty_like(a):
+    """An array of a's shape and dtype, its axes in the same order in memory, and no gaps."""
+    order = sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
+    return empty([a.shape[axis] for axis in order], a.dtype).transpose(np.argsort(order))
+
+
+def images_as_rows(a):
+    """An array of `empty_like` as (N, P): a view, each image's numbers in their order in memory."""
+    order = sorted(range(1, a.ndim), key=lambda axis: -a.strides[axis])
+    return a.transpose(0, *order).reshape(len(a), -1)
+
+
+def release():
+    """Give unused blocks back to the system; those in use now follow when their arrays die."""
+    global _now
+    _now = next(_generation)
+    _free.clear()
+
+
+def _find(size):
+    """The smallest free block that holds `size` bytes and is not more than twice too large."""
+    while True:
+        fitting = [block for block in list(_free) if size <= block.size <= 2 * size]
+        if not fitting:
+            return _Block(size)
+        block = min(fitting, key=lambda block: block.size)
+        try:
+            _free.remove(block)
+            return block
+        except ValueError:  # another thread was faster
+            continue
+
+
+class _Block:
+    """Pages from the system, that go back to it when the block dies."""
+
+    def __init__(self, size):
+        pages = mmap.mmap(-1, size)
+        if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        self.size, self.generation = size, _now
+        self.bytes = np.frombuffer(pages, np.uint8)
+        self.address = self.bytes.ctypes.data
+
+
+class _Lease:
+    """What an array from `empty` is a view of. It dies with the last such view."""
+
+    def __init__(self, block, shape, dtype):
+        self.block = block
+        self.__array_interface__ = {
+            "data": (block.address, False),
+            "shape": tuple(shape),
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+    def __del__(self, free=_free):
+        if self.block.generation == _now:
+            free.append(self.block)

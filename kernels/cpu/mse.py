@@ -1,0 +1,44 @@
+"""Squared error: difference and sum in one pass over memory."""
+
+import numpy as np
+
+from . import jit
+from .elements import elements
+from .memory import empty, empty_like, images_as_rows
+from .threads import share
+
+
+def mse_forward(prediction, target, divisor):
+    difference = elements(np.subtract, prediction, target)
+    y = empty((len(difference),), difference.dtype)
+    flat = images_as_rows(difference)
+
+    def work(part):
+        _sum_of_squares(flat[part], y[part])
+
+    share(work, len(y), difference.size)
+    y /= divisor
+    cache = (difference, divisor)
+    return y, cache
+
+
+def mse_backward(dy, cache):
+    difference, divisor = cache
+    dprediction = empty_like(difference)
+    flat, dflat = images_as_rows(difference), images_as_rows(dprediction)
+    scale = dy[:, None] * dy.dtype.type(2 / divisor)
+
+    def work(part):
+        np.multiply(scale[part], flat[part], out=dflat[part])
+
+    share(work, len(dy), difference.size)
+    return dprediction
+
+
+@jit
+def _sum_of_squares(difference, y):
+    for n in range(len(difference)):
+        total = 0.0
+        for p in range(difference.shape[1]):
+            total += difference[n, p] * difference[n, p]
+        y[n] = total

@@ -1,0 +1,147 @@
+"""Share the images of a batch between the processor's cores.
+
+    def work(part):                 # part: a slice of range(count)
+        np.matmul(x[part], w, out=y[part])
+
+    share(work, count, size)
+
+Two threading systems that take turns, BLAS's and one for the loops, spend their time waiting for
+each other: a thread that has just finished a product spins for a while, on the core that the other
+system wants. So there is one: every core takes its own images through loops and products alike, and
+BLAS works with a single thread inside `share`. Kernels call BLAS nowhere else.
+
+The threads are Python's. NumPy, BLAS and the compiled loops let go of the interpreter lock, so they
+run side by side. How many there are: as many as cores, unless NUMBA_NUM_THREADS, or BLAS's own limit
+(OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) says fewer. A BLAS whose threads cannot be
+limited from here (no OpenBLAS) keeps its own, and the loops run on one.
+"""
+
+import ctypes
+import os
+import threading
+
+from numba import config
+from numpy._core import _multiarray_umath
+
+SMALL = 1 << 17  # numbers: below, to wake a thread (20 to 50 microseconds) costs more than it saves
+
+
+def share(work, count, size):
+    """Call work(part) for slices that make up range(count), one on each core; wait for all.
+
+    `size` is about how many numbers the work touches in all: small work stays on this thread, and
+    so does work that is shared out while another Python thread has the cores, or from inside.
+    """
+    parts = min(count, _threads())
+    with _single_threaded_blas:
+        if parts < 2 or size < SMALL or not _cores.acquire(blocking=False):
+            work(slice(0, count))
+            return
+        try:
+            _run(work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)])
+        finally:
+            _cores.release()
+
+
+def _threads():
+    """How many threads the user allows."""
+    return min(_available, config.NUMBA_NUM_THREADS, _single_threaded_blas.limit())
+
+
+def _run(work, parts):
+    """The first part on this thread, the others on workers, which are made when first needed."""
+    while len(_workers) < len(parts) - 1:
+        _workers.append(_Worker())
+    mine, *others = parts
+    busy = [worker.start_on(work, part) for worker, part in zip(_workers, others, strict=False)]
+    try:
+        work(mine)
+    finally:  # also after Ctrl-C: nobody may write into arrays that their owner thinks are done
+        errors = [error for worker in busy if (error := worker.wait())]
+    if errors:
+        raise errors[0]
+
+
+class _Worker:
+    """A thread that sleeps until there is work."""
+
+    def __init__(self):
+        self.go, self.done = threading.Lock(), threading.Lock()
+        self.go.acquire()
+        self.done.acquire()
+        threading.Thread(target=self._loop, name="scratchvae", daemon=True).start()
+
+    def start_on(self, work, part):
+        self.work, self.part, self.error = work, part, None
+        self.go.release()
+        return self
+
+    def wait(self):
+        """The error that the work ended with, or None."""
+        interrupt = None
+        while True:
+            try:
+                self.done.acquire()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        return interrupt or self.error
+
+    def _loop(self):
+        while True:
+            self.go.acquire()
+            try:
+                self.work(self.part)
+            except BaseException as error:
+                self.error = error
+            self.work = None  # or it would keep the arrays alive
+            self.done.release()
+
+
+class _SingleThreadedBlas:
+    """A `with` block in which BLAS uses one thread. Threads may be in it together: the first sets
+    the limit, the last takes it back."""
+
+    def __init__(self):
+        library = ctypes.CDLL(_multiarray_umath.__file__)  # and all that it is linked with
+        self._set = self._get = None
+        for name in ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}"):
+            if hasattr(library, name.format("set_num_threads")):
+                self._set = getattr(library, name.format("set_num_threads"))
+                self._get = getattr(library, name.format("get_num_threads"))
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def limit(self):
+        """BLAS's number of threads outside of all blocks."""
+        if self._set is None:
+            return 1
+        return self._before if self._inside else self._get()
+
+    def __enter__(self):
+        with self._lock:
+            if self._set and self._inside == 0:
+                self._before = self._get()
+                self._set(1)
+            self._inside += 1
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._inside -= 1
+            if self._set and self._inside == 0:
+                self._set(self._before)
+
+
+def _start():
+    """In a process of its own: a fork has the locks of its parent, but none of its threads."""
+    global _cores, _workers, _single_threaded_blas, _available
+    _cores, _workers = threading.Lock(), []
+    _single_threaded_blas = _SingleThreadedBlas()
+    try:
+        _available = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        _available = os.cpu_count() or 1
+
+
+_start()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start)
