@@ -32,7 +32,7 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
     def work(part):
         _scale(wide[part], *vectors, wide_y[part])
 
-    share(work, len(wide), 2 * x.size)
+    share(work, len(wide), 0.3 * x.size)
     cache = (rows, mean, inv_std, w, training, x.ndim)
     running = running_mean.astype(x.dtype, copy=False), running_var.astype(x.dtype, copy=False)
     return _like(y, x.shape), cache, running
@@ -53,7 +53,7 @@ def batch_norm_backward(dy, cache):
         _sums(wide_dy[part], wide[part], wide_mean, *totals, np.empty((2, width), dtype))
         sums.append(totals)
 
-    share(add_up, len(wide), 2 * rows.size)
+    share(add_up, len(wide), 0.3 * rows.size)
     db, dw = sum(sums).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
     dx = empty(rows.shape, dtype)
@@ -67,7 +67,7 @@ def batch_norm_backward(dy, cache):
     def work(part):
         _dx(wide_dy[part], wide[part], *vectors, wide_dx[part])
 
-    share(work, len(wide), 3 * rows.size)
+    share(work, len(wide), 0.4 * rows.size)
     return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
 
 
@@ -110,7 +110,7 @@ def _moments(rows):
         _chunk_moments(wide[part], mean, squares, np.empty((2, width), rows.dtype))
         found.append((part.stop - part.start, mean, squares))
 
-    share(work, len(wide), rows.size)
+    share(work, len(wide), 0.3 * rows.size)
     C = rows.shape[1]
     groups = [
         (count, m, s)

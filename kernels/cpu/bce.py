@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import jit
+from . import ONE, ZERO, jit
 from .memory import empty
 from .threads import share
 
@@ -20,7 +20,7 @@ def bce_forward(logits, target):
         np.exp(e, out=e)  # NumPy's exp and log1p know SIMD
         _forward(logits[part], target[part], e, np.log1p(e), y[part], slope[part])
 
-    share(work, N, 10 * logits.size)
+    share(work, N, 3 * logits.size)
     cache = (slope.reshape(shape),)  # s(l) - t
     return y, cache
 
@@ -33,7 +33,7 @@ def bce_backward(dy, cache):
         scale = dy[part].reshape(-1, *(1,) * (slope.ndim - 1))
         np.multiply(scale, slope[part], out=dlogits[part])
 
-    share(work, len(slope), slope.size)
+    share(work, len(slope), 0.2 * slope.size)
     return dlogits
 
 
@@ -44,6 +44,6 @@ def _forward(logits, target, e, log1p_e, y, slope):
         for p in range(logits.shape[1]):
             logit, t = logits[n, p], target[n, p]
             positive = logit > 0
-            total += (logit if positive else 0) - t * logit + log1p_e[n, p]
-            slope[n, p] = (1 if positive else e[n, p]) / (1 + e[n, p]) - t
+            total += (logit if positive else ZERO) - t * logit + log1p_e[n, p]
+            slope[n, p] = (ONE if positive else e[n, p]) / (ONE + e[n, p]) - t
         y[n] = total

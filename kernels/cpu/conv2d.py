@@ -3,7 +3,7 @@
 import numpy as np
 
 from .memory import empty
-from .patches import gather, scatter_add, tiles, to_nchw, to_nhwc
+from .patches import PRODUCTS, gather, scatter_add, tiles, to_nchw, to_nhwc
 from .threads import share
 
 
@@ -23,7 +23,7 @@ def conv2d_forward(x, w, b, stride, padding):
             if b is not None:
                 y[tile] += b
 
-    share(work, N, N * OH * OW * len(w))
+    share(work, N, N * OH * OW * w.size / PRODUCTS)
     cache = (x, w, b is not None, how)
     return to_nchw(y), cache
 
@@ -48,7 +48,7 @@ def conv2d_backward(dy, cache, need_dx=True):
                 scatter_add(rows, dx[tile], *how)
         sums.append((dw, dy[part].sum(axis=(0, 1, 2))))
 
-    share(work, N, N * OH * OW * len(w))
+    share(work, N, N * OH * OW * w.size / PRODUCTS)
     dw, db = (sum(parts) for parts in zip(*sums, strict=True))
     dw = dw.reshape(O, *kernel_size, C).transpose(0, 3, 1, 2)  # (O, C, KH, KW)
     return to_nchw(dx) if need_dx else None, dw, db if has_b else None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .memory import empty
-from .patches import gather, scatter_add, tiles, to_nchw, to_nhwc
+from .patches import PRODUCTS, gather, scatter_add, tiles, to_nchw, to_nhwc
 from .threads import share
 
 
@@ -22,7 +22,7 @@ def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
             y[tile] = 0 if b is None else b
             scatter_add(rows, y[tile], *how)
 
-    share(work, N, N * H * W * w.shape[1])
+    share(work, N, N * H * W * w.size / PRODUCTS)
     cache = (x, w, b is not None, how)
     return to_nchw(y), cache
 
@@ -44,7 +44,7 @@ def conv_transpose2d_backward(dy, cache, need_dx=True):
                 np.matmul(rows, w.T, out=dx[tile].reshape(-1, C))
         sums.append((dw, dy[part].sum(axis=(0, 1, 2))))
 
-    share(work, N, N * H * W * w.shape[1])
+    share(work, N, N * H * W * w.size / PRODUCTS)
     dw, db = (sum(parts) for parts in zip(*sums, strict=True))
     dw = dw.reshape(C, *kernel_size, O).transpose(0, 3, 1, 2)  # (C, O, KH, KW)
     return to_nchw(dx) if need_dx else None, dw, db if has_b else None

@@ -2,20 +2,27 @@
 
 import numpy as np
 
-from .memory import empty_like
+from .memory import empty_like, memory_order
 from .threads import share
 
 
-def elements(function, *arrays):
-    """function(*arrays) for a NumPy ufunc or what `elementwise` compiles, in the memory order of
-    the first array. Those after it have its shape, or are numbers."""
-    y = empty_like(arrays[0])
-    if y.ndim == 0:
-        return function(*arrays, out=y)
+def elements(function, *arguments, cost=0.2):
+    """y of the first array's shape and memory order, filled by function(*arguments, y).
+
+    All arrays among the arguments have one shape; the function gets them as flat pieces, and
+    numbers as they are. `cost`: nanoseconds for an element.
+    """
+    y = empty_like(arguments[0])
+    order = memory_order(y)
+    flat = [_flat(a, order) if isinstance(a, np.ndarray) else a for a in (*arguments, y)]
 
     def work(part):
-        function(*(a[part] if np.ndim(a) else a for a in arrays), out=y[part])
+        function(*(a[part] if isinstance(a, np.ndarray) else a for a in flat))
 
-    with np.errstate(all="ignore"):  # NaN and infinity go through without a word
-        share(work, len(y), 2 * y.size)
+    share(work, y.size, cost * y.size)
     return y
+
+
+def _flat(a, order):
+    """All numbers of `a`, its axes in this order: a view, if they lie in memory so."""
+    return np.ascontiguousarray(a.transpose(order)).reshape(-1)

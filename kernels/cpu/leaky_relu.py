@@ -1,7 +1,7 @@
 """Leaky ReLU in one pass each way, and without a mask: where the slope is positive, y has the sign
 of x."""
 
-from . import elementwise
+from . import jit
 from .elements import elements
 
 
@@ -17,11 +17,13 @@ def leaky_relu_backward(dy, cache):
     return elements(_backward, dy, sign, slope)
 
 
-@elementwise
-def _forward(x, slope):
-    return x if x > 0 else slope * x
+@jit
+def _forward(x, slope, y):
+    for i in range(x.size):
+        y[i] = x[i] if x[i] > 0 else slope * x[i]
 
 
-@elementwise
-def _backward(dy, sign, slope):
-    return dy if sign > 0 else slope * dy
+@jit
+def _backward(dy, sign, slope, dx):
+    for i in range(dy.size):
+        dx[i] = dy[i] if sign[i] > 0 else slope * dy[i]

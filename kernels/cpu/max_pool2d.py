@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import jit
+from . import ZERO, jit
 from .memory import empty, zeros
 from .patches import to_nchw, to_nhwc
 from .threads import share
@@ -30,7 +30,7 @@ def max_pool2d_backward(dy, cache):
     def work(part):
         _backward(dy[part], winner[part], dx[part], *sizes[0], *sizes[1], *sizes[2])
 
-    share(work, len(dy), 2 * dx.size)
+    share(work, len(dy), dx.size)
     return to_nchw(dx)
 
 
@@ -78,4 +78,4 @@ def _backward(dy, winner, dx, KH, KW, SH, SW, PH, PW):
                         cell = (h - i * SH + PH) * KW + w - j * SW + PW
                         pixel = dx[n, h, w]
                         for c in range(C):
-                            pixel[c] += d[c] if at[c] == cell else 0
+                            pixel[c] += d[c] if at[c] == cell else ZERO

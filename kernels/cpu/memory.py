@@ -42,8 +42,15 @@ def zeros(shape, dtype):
 
 def empty_like(a):
     """An array of a's shape and dtype, its axes in the same order in memory, and no gaps."""
-    order = sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
+    if a.flags.c_contiguous:
+        return empty(a.shape, a.dtype)
+    order = memory_order(a)
     return empty([a.shape[axis] for axis in order], a.dtype).transpose(np.argsort(order))
+
+
+def memory_order(a):
+    """Its axes, those first whose neighbours lie farthest apart."""
+    return sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
 
 
 def images_as_rows(a):

@@ -18,7 +18,7 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
     def work(part):
         _adam(value[part], grad[part], m[part], v[part], *scalars)
 
-    share(work, value.size, 4 * value.size)
+    share(work, value.size, 0.5 * value.size)
 
 
 @jit

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from . import elementwise
+from . import ONE, jit
 from .elements import elements
 
 
 def sigmoid_forward(x):
-    y = elements(_sigmoid, x, elements(np.exp, elements(_minus_abs, x)))
+    y = elements(_sigmoid, x, cost=1)
     cache = (y,)
     return y, cache
 
@@ -17,16 +17,20 @@ def sigmoid_backward(dy, cache):
     return elements(_backward, dy, y)
 
 
-@elementwise
-def _minus_abs(x):
-    return -abs(x)
+def _sigmoid(x, y):
+    np.abs(x, out=y)
+    np.negative(y, out=y)
+    np.exp(y, out=y)  # exp(-|x|)
+    _from_exp(x, y)
 
 
-@elementwise
-def _sigmoid(x, e):
-    return (1 if x >= 0 else e) / (1 + e)
+@jit
+def _from_exp(x, y):
+    for i in range(x.size):
+        y[i] = (ONE if x[i] >= 0 else y[i]) / (ONE + y[i])
 
 
-@elementwise
-def _backward(dy, y):
-    return dy * y * (1 - y)
+@jit
+def _backward(dy, y, dx):
+    for i in range(dy.size):
+        dx[i] = dy[i] * y[i] * (ONE - y[i])

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from . import elementwise
+from . import ONE, jit
 from .elements import elements
 
 
 def tanh_forward(x):
-    y = elements(np.tanh, x)
+    y = elements(np.tanh, x, cost=0.6)
     cache = (y,)
     return y, cache
 
@@ -17,6 +17,7 @@ def tanh_backward(dy, cache):
     return elements(_backward, dy, y)
 
 
-@elementwise
-def _backward(dy, y):
-    return dy * (1 - y * y)
+@jit
+def _backward(dy, y, dx):
+    for i in range(dy.size):
+        dx[i] = dy[i] * (ONE - y[i] * y[i])

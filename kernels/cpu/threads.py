@@ -3,7 +3,7 @@
     def work(part):                 # part: a slice of range(count)
         np.matmul(x[part], w, out=y[part])
 
-    share(work, count, size)
+    share(work, count, cost)        # cost: about how many nanoseconds it takes on one core
 
 Two threading systems that take turns, BLAS's and one for the loops, spend their time waiting for
 each other: a thread that has just finished a product spins for a while, on the core that the other
@@ -20,21 +20,28 @@ import ctypes
 import os
 import threading
 
-from numba import config
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.extending import intrinsic
 from numpy._core import _multiarray_umath
 
-SMALL = 1 << 17  # numbers: below, to wake a thread (20 to 50 microseconds) costs more than it saves
+from . import jit
+
+SMALL = 80_000  # nanoseconds: below, a second core comes too late
+PATIENCE = 20  # rounds of about 0.1 ms for which a thread without work stays awake
+ROUND = 400_000
 
 
-def share(work, count, size):
+def share(work, count, cost):
     """Call work(part) for slices that make up range(count), one on each core; wait for all.
 
-    `size` is about how many numbers the work touches in all: small work stays on this thread, and
-    so does work that is shared out while another Python thread has the cores, or from inside.
+    Small work stays on this thread, and so does what is to be shared while another Python thread
+    has the cores, or from inside of such work.
     """
     parts = min(count, _threads())
     with _single_threaded_blas:
-        if parts < 2 or size < SMALL or not _cores.acquire(blocking=False):
+        if parts < 2 or cost < SMALL or not _cores.acquire(blocking=False):
             work(slice(0, count))
             return
         try:
@@ -63,17 +70,20 @@ def _run(work, parts):
 
 
 class _Worker:
-    """A thread that sleeps until there is work."""
+    """A thread that waits for work, awake for a while and then asleep.
+
+    To fall asleep and to be woken takes 50 microseconds, and the system likes to wake a thread on
+    the core of the one that woke it, where it has to wait. So a step's many small pieces of work
+    find it awake; `_changes` does that without the interpreter lock.
+    """
 
     def __init__(self):
-        self.go, self.done = threading.Lock(), threading.Lock()
-        self.go.acquire()
-        self.done.acquire()
+        self.go, self.done = _Signal(), _Signal()
         threading.Thread(target=self._loop, name="scratchvae", daemon=True).start()
 
     def start_on(self, work, part):
         self.work, self.part, self.error = work, part, None
-        self.go.release()
+        self.go.give()
         return self
 
     def wait(self):
@@ -81,21 +91,64 @@ class _Worker:
         interrupt = None
         while True:
             try:
-                self.done.acquire()
-                break
+                self.done.take()
+                return interrupt or self.error
             except KeyboardInterrupt as error:
                 interrupt = error
-        return interrupt or self.error
 
     def _loop(self):
         while True:
-            self.go.acquire()
+            self.go.take()
             try:
                 self.work(self.part)
             except BaseException as error:
                 self.error = error
             self.work = None  # or it would keep the arrays alive
-            self.done.release()
+            self.done.give()
+
+
+class _Signal:
+    """A lock that one thread gives and another takes, with a count to watch for the impatient."""
+
+    def __init__(self):
+        self.lock, self.count = threading.Lock(), np.zeros(8, np.int64)  # a cache line of its own
+        self.lock.acquire()
+        self.address, self.taken = self.count.ctypes.data, 0
+
+    def give(self):
+        self.lock.release()
+        self.count[0] += 1
+
+    def take(self):
+        for _ in range(PATIENCE):
+            if _changes(self.address, self.taken, ROUND):
+                break
+            _yield()  # others may want this core
+        self.lock.acquire()
+        self.taken += 1
+
+
+_yield = getattr(os, "sched_yield", int)
+
+
+@intrinsic
+def _load(_, address):
+    """The integer at this address, read anew each time: another thread may have changed it."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.intp), generate
+
+
+@jit
+def _changes(address, value, rounds):
+    """Watch an integer until it has another value: True; or for so many rounds."""
+    for _ in range(rounds):
+        if _load(address) != value:
+            return True
+    return False
 
 
 class _SingleThreadedBlas:

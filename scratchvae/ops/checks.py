@@ -7,6 +7,8 @@ Each function raises a TypeError (not an array, a dtype or number of the wrong k
 from ..backend import is_gpu_array, np
 
 FLOATS = ("float32", "float64", "complex128")
+_DTYPES = {np.dtype(name) for name in FLOATS}
+_MIXED = {np.dtype("float64"), np.dtype("complex128")}
 
 
 def check_floats(optional=(), **arrays):
@@ -19,12 +21,12 @@ def check_floats(optional=(), **arrays):
         plain = isinstance(a, np.ndarray) and not isinstance(a, (np.matrix, np.ma.MaskedArray))
         if not plain and not is_gpu_array(a):
             raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(a).__name__}")
-        if str(a.dtype) not in FLOATS:
+        if a.dtype not in _DTYPES:
             raise TypeError(f"{name} must be float32 or float64 (or complex128), got {a.dtype}")
         if a.size == 0:
             raise ValueError(f"{name} is empty: its shape is {a.shape}")
-    dtypes = {str(a.dtype) for a in given.values()}
-    if len(dtypes) > 1 and dtypes != {"float64", "complex128"}:
+    dtypes = {a.dtype for a in given.values()}
+    if len(dtypes) > 1 and dtypes != _MIXED:
         came = ", ".join(f"{name} {a.dtype}" for name, a in given.items())
         raise TypeError(f"all arrays must share one dtype, got {came}")
 
