@@ -174,6 +174,12 @@ def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | Non
     return getattr(importlib.import_module(module), function, None)
 
 
+def release_memory() -> None:
+    """Give back to the system what the kernels keep for the next results. Dying models call it."""
+    if memory := sys.modules.get("scratchvae.kernels.cpu.memory"):
+        memory.release()
+
+
 def accelerated(
     body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] | None = None
 ) -> Any:

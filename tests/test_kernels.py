@@ -1,9 +1,14 @@
 """What the CPU kernels share: how they are compiled, and their scratch memory."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.caching import NullCache
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
@@ -11,30 +16,91 @@ from scratchvae.kernels import cpu
 from scratchvae.kernels.cpu import patches
 
 
-def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same():
-    """Numba raises at import where neither the install nor a home directory can be written to."""
-    asked = []
+DOUBLE = """
+import sys
+sys.path.insert(0, {folder!r})
+import kernels_for_this_test.double as double
+import numpy as np
+print(double.twice(np.ones(3)).sum(), sum(double.twice.stats.cache_hits.values()))
+"""
 
-    def njit(cache=False, **options):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function 'f': no locator available for file")
-        return lambda function: ("compiled", function, options)
 
-    assert cpu._cached(njit, nogil=True)(len) == ("compiled", len, {"nogil": True})
-    assert asked == [True, False]
+@pytest.fixture
+def double(tmp_path):
+    """A copy of the kernels' folder with a small one that uses a number of another file; returns
+    a function that runs it in a process of its own: (result, found on disk)."""
+    folder = tmp_path / "kernels_for_this_test"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(Path(cpu.__file__).read_text())
+    (folder / "other.py").write_text("FACTOR = 2.0\n")
+    (folder / "double.py").write_text(
+        "from . import jit\nfrom .other import FACTOR\n\n\n"
+        "@jit\ndef twice(x):\n    return FACTOR * x\n"
+    )
+
+    def run(**environment):
+        code = DOUBLE.format(folder=str(tmp_path))
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment},
+        )
+        assert run.returncode == 0, run.stderr
+        total, hits = run.stdout.split(" ", 1)
+        return float(total), int(hits) > 0
+
+    run.folder = folder
+    return run
+
+
+def test_machine_code_is_found_again_and_never_stale(double):
+    assert double() == (6.0, False)
+    assert double() == (6.0, True)
+    (double.folder / "other.py").write_text("FACTOR = 4.0\n")  # as long as before
+    assert double() == (12.0, False)
+    assert double() == (12.0, True)
+
+
+def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same(double, monkeypatch):
+    """Numba raises where neither the install nor a home directory can be written to."""
+
+    def no_place(function):
+        raise RuntimeError("cannot cache function 'f': no locator available for file")
+
+    monkeypatch.setattr(cpu, "FunctionCache", no_place)
+
+    @cpu.jit
+    def twice(x):
+        return 2 * x
+
+    assert_array_equal(twice(np.ones(3)), [2, 2, 2])
+    assert isinstance(twice._cache.on_disk, NullCache)
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"), [(False, "the next start finds them"), (True, "nowhere to keep them")]
+)
+def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message):
+    monkeypatch.setattr(cpu, "_seconds", 0.0)
+    cpu._announce(0.6, lost)
+    assert capsys.readouterr().err == ""
+    cpu._announce(0.6, lost)
+    assert message in capsys.readouterr().err
+    cpu._announce(0.6, lost)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("N", "images"), [(1, 1), (5, 2), (6, 2), (5, 9)])
-def test_tiles_cover_the_batch_once(monkeypatch, N, images):
+def test_tiles_cover_their_part_of_the_batch_once(monkeypatch, N, images):
     row_count, row_size, dtype = 3, 4, np.dtype("float32")
     monkeypatch.setattr(patches, "TILE_BYTES", images * row_count * row_size * dtype.itemsize)
     covered = []
-    for tile, rows in patches.tiles(N, row_count, row_size, dtype):
+    for tile, rows in patches.tiles(slice(7, 7 + N), row_count, row_size, dtype):
         count = tile.stop - tile.start
         assert count <= images and rows.shape == (count * row_count, row_size)
-        covered += range(N)[tile]
-    assert covered == list(range(N))
+        covered += range(100)[tile]
+    assert covered == list(range(7, 7 + N))
 
 
 def test_threads_do_not_share_scratch_memory():

@@ -1,18 +1,23 @@
 """Numba kernels. A kernel module holds plain functions under the names of its op, which prepare
 memory and call what `jit` below compiled.
 
-Machine code is kept on disk where there is a place for it. The compiled functions of one file call
-none of another: Numba's cache looks at the file of the function alone, and would miss a change
-elsewhere. It misses a change of the flags below, too: touch the kernels' files then.
+Nothing is compiled before it is called, and machine code is kept on disk where there is a place for
+it. An edit of any file in this folder makes all of it stale: Numba itself looks at a function's own
+file alone, and would miss a change of what the function uses from another.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
 # Reassociation and contraction let LLVM use SIMD for sums; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -23,14 +28,55 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile loops at the first call with each dtype. nogil: other Python threads run on."""
-    return _cached(njit, nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+    compiled = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+    compiled._cache = _Cache(function)
+    return compiled
 
 
-def _cached(decorator: Any, *args: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    def decorate(function: Callable[..., Any]) -> Any:
+class _Cache:
+    """Where Numba looks before it compiles, and brings the result; says so if that takes long."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.on_disk: Any
         try:
-            return decorator(*args, cache=True, **options)(function)
+            self.on_disk = FunctionCache(function)
+            self.on_disk._cache_file = IndexDataCacheFile(
+                self.on_disk.cache_path, self.on_disk._impl.filename_base, _sources()
+            )
         except RuntimeError:  # "no locator available": read-only install, no writable home
-            return decorator(*args, **options)(function)
+            self.on_disk = NullCache()
 
-    return decorate
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.on_disk, name)
+
+    def load_overload(self, *signature: Any) -> Any:
+        code = self.on_disk.load_overload(*signature)
+        if code is None:
+            self.start = perf_counter()
+        return code
+
+    def save_overload(self, *code: Any) -> None:
+        _announce(perf_counter() - self.start, isinstance(self.on_disk, NullCache))
+        self.on_disk.save_overload(*code)
+
+
+_stamp = ""
+_seconds = 0.0
+
+
+def _sources() -> str:
+    """A fingerprint of all files in this folder."""
+    global _stamp
+    if not _stamp:
+        files = sorted(Path(__file__).parent.glob("*.py"))
+        _stamp = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return _stamp
+
+
+def _announce(seconds: float, lost: bool) -> None:
+    """Say once that kernels are being compiled, when a second of this process has gone into it."""
+    global _seconds
+    before, _seconds = _seconds, _seconds + seconds
+    if before < 1 <= _seconds:
+        kept = "and nowhere to keep them" if lost else "once: the next start finds them on disk"
+        print(f"scratchvae: compiling kernels, {kept}", file=sys.stderr)

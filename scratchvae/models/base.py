@@ -6,6 +6,7 @@ encode, decode and backward, written out.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, asarray, is_gpu_array
+from ..backend import array_module, asarray, is_gpu_array, release_memory
 from ..module import Module
 from ..ops import Losses
 from ..ops.checks import FLOATS
@@ -37,6 +38,11 @@ class Model(Module):
     data_range = (0.0, 1.0)
     _flat_value: Any
     _flat_grad: Any
+
+    def __new__(cls, *args: Any, **options: Any) -> Model:
+        model = super().__new__(cls)
+        weakref.finalize(model, release_memory).atexit = False
+        return model
 
     @property
     def flat_value(self) -> Any:

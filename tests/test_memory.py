@@ -1,0 +1,96 @@
+"""Memory that is used again: never while anybody looks at it, and given back in the end."""
+
+import gc
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import scratchvae as sv
+from scratchvae.kernels.cpu import memory
+from scratchvae.train import train_step
+
+SHAPE = (64, 1024)  # 256 kB: large enough to be kept
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    gc.collect()
+    memory.release()
+    yield
+    memory.release()
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+def test_a_block_comes_back_when_its_last_view_dies():
+    a = memory.empty(SHAPE, np.float32)
+    here, view = address(a), a[3:5].T
+    view[...] = 7
+    del a
+    b = memory.empty(SHAPE, np.float32)
+    b[...] = 0
+    assert address(b) != here and (view == 7).all()
+    del view
+    assert address(memory.empty(SHAPE, np.float32)) == here
+
+
+def test_a_little_smaller_takes_the_same_block_and_a_lot_smaller_does_not():
+    here = address(memory.empty((1000, 128), np.float32))
+    assert address(memory.empty((900, 128), np.float32)) == here
+    assert address(memory.empty((400, 128), np.float32)) != here
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_arrays_are_what_numpy_would_make(dtype):
+    a = memory.empty(SHAPE, dtype)
+    expected = np.empty(SHAPE, dtype)
+    assert (a.shape, a.dtype, a.strides) == (expected.shape, expected.dtype, expected.strides)
+    assert a.flags.writeable and a.flags.c_contiguous and address(a) % 64 == 0
+    assert (memory.zeros(SHAPE, dtype) == 0).all()
+
+
+def test_memory_order_is_kept():
+    nchw = np.zeros((2, 3, 4, 5)).transpose(0, 3, 1, 2)
+    assert memory.empty_like(nchw).strides == nchw.strides
+    spread = np.zeros((4, 6, 8))[::2, ::2, ::2]
+    assert memory.empty_like(spread).flags.c_contiguous
+    rows = memory.images_as_rows(nchw)
+    assert rows.shape == (2, 60) and np.shares_memory(rows, nchw)
+
+
+def test_release_gives_back_at_once_what_is_free_and_later_what_is_not():
+    a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
+    del a
+    assert len(memory._free) == 1
+    memory.release()
+    assert len(memory._free) == 0
+    del b
+    assert len(memory._free) == 0
+
+
+def test_a_second_forward_leaves_the_first_result_intact():
+    rng = np.random.default_rng(0)
+    x, other = rng.standard_normal((2, 16, 8, 28, 28)).astype("float32")
+    w = rng.standard_normal((8, 8, 3, 3)).astype("float32")
+    with sv.using("numba"):
+        y, _ = sv.ops.conv2d_forward(x, w, None, 1, 1)
+        kept = y.copy()
+        z, _ = sv.ops.conv2d_forward(other, w, None, 1, 1)
+        assert not np.shares_memory(y, z)
+    assert_array_equal(y, kept)
+
+
+def test_a_model_leaves_no_memory_behind():
+    rng = np.random.default_rng(0)
+    with sv.using("numba"):
+        model = sv.models.build("conv")
+        optimizer = sv.optim.Adam(model)
+        x = rng.random((32, 1, 28, 28), "float32")
+        train_step(model, optimizer, x, model.noise(32, rng))
+        assert memory._free
+        del model, optimizer
+        gc.collect()
+    assert not memory._free
