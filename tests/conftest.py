@@ -31,12 +31,10 @@ ENGINES = ["numpy", "numba", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request, monkeypatch):
+def engine(request):
     """Run the test once on every engine; `pytest -m gpu` asks for the GPU's runs."""
     if request.param == "cuda" and (problem := backend.gpu_problem()):
         pytest.skip(problem)
-    if request.param == "numba":  # small batches are shared between the cores, too
-        monkeypatch.setattr("scratchvae.kernels.cpu.threads.SMALL", 0)
     with sv.using(request.param):
         yield request.param
 
