@@ -48,6 +48,7 @@ import numpy as np
 from .sparse_axes import SparseAxes, collect, scratch, spread
 
 INFINITY = None
+ROWS = 64
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: near the L2 cache
 
 
@@ -159,7 +160,8 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
         )
 
     V, M = maps(1)
-    images = min(N, max(1, PLANE_BYTES // ((V.size + M.size) * dtype.itemsize)))
+    images = max(PLANE_BYTES // ((V.size + M.size) * dtype.itemsize), -(-ROWS // (h.tiles_at[0] * w.tiles_at[0])))
+    images = -(-N // -(-N // images))
     V, M = maps(images)
     U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
     return Plan(V, M, U, images)
