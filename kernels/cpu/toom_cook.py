@@ -1,7 +1,7 @@
 """Convolution with fewer multiplications, after Toom, Cook and Winograd.
 
-Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its values
-at P points fix it, and each value is one multiplication: P of them instead of m*r.
+Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its
+values at P points fix it, and each value is one multiplication: P of them instead of m*r.
 
     evaluate, multiply, interpolate       s = E^-1 [(A y) * (G g)]
 
@@ -49,7 +49,7 @@ from .sparse_axes import SparseAxes, collect, scratch, spread
 
 INFINITY = None
 ROWS = 64
-PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: near the L2 cache
+PLANE_BYTES = 2 << 20
 
 
 # --- one axis -----------------------------------------------------------------------------------
@@ -138,12 +138,13 @@ def slots(rows_at, columns_at=None):
 
 
 class Plan(NamedTuple):
-    """What a geometry and dtype need. V and M hold `images` images; `plan` says with what."""
+    """The transforms of a geometry and dtype, made by `plan`."""
 
     V: SparseAxes
     M: SparseAxes
     U: SparseAxes
-    images: int
+    images: int  # taken at a time
+    rows: int  # of a plane of V, all images together
 
 
 @lru_cache(maxsize=256)
@@ -153,18 +154,18 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
     tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
     ones = [1] * len(h.tiles_at), [1] * len(w.tiles_at)
 
-    def maps(images):
-        return (
-            sparse_axes(h.B, w.B, tiles, phases, images, C, dtype),
-            sparse_axes(h.A, w.A, tiles, ones, images, O, dtype),
-        )
+    def transforms(images):
+        V = sparse_axes(h.B, w.B, tiles, phases, images, C, dtype)
+        M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
+        return V, M
 
-    V, M = maps(1)
-    images = max(PLANE_BYTES // ((V.size + M.size) * dtype.itemsize), -(-ROWS // (h.tiles_at[0] * w.tiles_at[0])))
-    images = -(-N // -(-N // images))
-    V, M = maps(images)
+    rows = h.tiles_at[0] * w.tiles_at[0]  # of one image
+    bytes_each = sum(axes.size for axes in transforms(1)) * dtype.itemsize
+    images = max(PLANE_BYTES // bytes_each, -(-ROWS // rows))
+    images = -(-N // -(-N // images))  # the same in each slice, nearly
+    V, M = transforms(images)
     U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
-    return Plan(V, M, U, images)
+    return Plan(V, M, U, images, N * rows)
 
 
 def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
@@ -214,6 +215,12 @@ def transform_weights(plan, w):
     return U
 
 
+def transposed(plan, U):
+    """The stacks of U^T. BLAS is a third slower with a transposed view: with many rows, copies."""
+    stacks = [u.transpose(0, 2, 1) for u in plan.U.stacks(U)]
+    return [np.ascontiguousarray(u) for u in stacks] if plan.rows >= 2 * ROWS else stacks
+
+
 def transform_weights_back(plan, dU, dw):
     """dU -> dw (C, KH, KW, O)."""
     collect(plan.U, dU, dw)
@@ -223,40 +230,40 @@ def correlate(plan, x, U, y):
     """Write y, the small image."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
-        _products(plan, V, U, M, "M")
+        _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
         collect(plan.M, M, y[tile])
 
 
-def correlate_back(plan, y, U, x):
-    """Write x, the large image: the transpose of `correlate`."""
+def correlate_back(plan, y, U_back, x):
+    """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.M, y[tile], M)
-        _products(plan, V, U, M, "V")
+        _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
         collect(plan.V, V, x[tile])
 
 
-def weight_gradient(plan, x, y, U=None, dx=None, dy=None):
-    """dU. x and y: the image of either size that a layer has read, and the gradient of the other.
+def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
+    """Return dU, of which `transform_weights_back` makes dw. One of x, y is what the layer has
+    read, the other the gradient of what it returned.
 
-    With U the layer's other gradient is written, too: dx for a conv2d, dy, the gradient of its
-    input y, for a conv_transpose2d. That saves its first transform.
+    The gradient of what it has read is written, too, if there is memory for it, with one transform
+    less than alone: dx (a conv2d; with U_back), or dy (a conv_transpose2d; with U).
     """
-    dU = None
+    dU = np.zeros(plan.U.size, x.dtype)
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         spread(plan.M, y[tile], M)
-        if dU is None:
-            dU = np.zeros(plan.U.size, x.dtype)
-            _products(plan, V, dU, M, "U")
-        else:
-            more = scratch("dU", plan.U.size, x.dtype)
-            _products(plan, V, more, M, "U")
-            dU += more
+        part = dU if tile.start == 0 else scratch("dU", dU.size, dU.dtype)
+        V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
+        _multiply(V_back, plan.M.stacks(M), plan.U.stacks(part))
+        if part is not dU:
+            for total, more in zip(plan.U.stacks(dU), plan.U.stacks(part), strict=True):
+                total += more
         if dx is not None:
-            _products(plan, V, U, M, "V")
+            _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
             collect(plan.V, V, dx[tile])
         if dy is not None:
-            _products(plan, V, U, M, "M")
+            _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
             collect(plan.M, M, dy[tile])
     return dU
 
@@ -265,14 +272,12 @@ def _tiles(plan, x, y):
     """Slices of the batch, with memory for V and M."""
     V, M = (scratch(name, getattr(plan, name).size, x.dtype) for name in "VM")
     for start in range(0, len(x), plan.images):
+        if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
+            V[...] = M[...] = 0
         yield slice(start, start + plan.images), V, M
 
 
-def _products(plan, V, U, M, target):
-    for v, u, m in zip(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M), strict=True):
-        if target == "M":
-            np.matmul(v, u, out=m)
-        elif target == "V":
-            np.matmul(m, u.transpose(0, 2, 1), out=v)
-        else:
-            np.matmul(v.transpose(0, 2, 1), m, out=u)
+def _multiply(a, b, out):
+    """A product for each pair of points."""
+    for left, right, result in zip(a, b, out, strict=True):
+        np.matmul(left, right, out=result)

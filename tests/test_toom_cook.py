@@ -1,0 +1,146 @@
+"""kernels/cpu/toom_cook.py: exact matrices, the same numbers as patches times weights."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from scratchvae.kernels.cpu import toom_cook as tc
+from scratchvae.ops import conv2d, windows
+
+
+@pytest.mark.parametrize("m", range(1, 7))
+@pytest.mark.parametrize("r", range(1, 6))
+def test_identity_is_exact(m, r):
+    """A^T [(G g) * (B^T d)] is a correlation for all g and d: coefficient by coefficient."""
+    at = tc.points(m + r - 1)
+    A, G, E = tc.evaluate(at, m), tc.evaluate(at, r), tc.evaluate(at, m + r - 1)
+    B = tc.inverse(E)
+    assert len(set(at)) == len(at)
+    np.testing.assert_array_equal(B @ E, np.eye(len(at), dtype=int))
+    weights = np.einsum("pi,pu,dp->iud", A, G, B)  # of g_u d_k in y_i
+    i, u, d = np.indices(weights.shape)
+    assert (weights == (d == i + u)).all()
+    assert all(isinstance(value, Fraction) for value in B.flat)
+
+
+def test_multiplications_of_known_cases():
+    def axis_share(outputs, taps, stride, tile=4):
+        a = tc.axis((outputs - 1) * stride + taps, outputs, taps, stride, 0, tile)
+        return Fraction(int(np.dot(a.tiles_at, a.phases_at)), outputs * taps)
+
+    assert axis_share(2, 3, 1, tile=2) == Fraction(4, 6)  # F(2, 3) of Lavin & Gray
+    assert axis_share(4, 3, 1) == Fraction(6, 12)  # F(4, 3)
+    assert axis_share(4, 4, 2) == Fraction(10, 16)
+    assert axis_share(4, 3, 2) == Fraction(9, 12)
+    assert axis_share(7, 4, 2) == Fraction(18, 28)  # 4 + 3 outputs
+    assert axis_share(5, 1, 1) == 1
+    assert tc.saving((8, 8), (4, 4), (4, 4), (2, 2), (1, 1)) == pytest.approx((10 / 16) ** 2)
+
+
+def random_case(seed, N, image, C, O, kernel_size, stride, padding, dtype):
+    """x, w, y-sized dy in the kernel's memory order (NHWC; w is C, KH, KW, O)."""
+    grid = windows.grid_size(image, kernel_size, stride, padding)
+    rng = np.random.default_rng(seed)
+    shapes = (N, *image, C), (C, *kernel_size, O), (N, *grid, O)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def reference(x, w, dy, stride, padding):
+    """y, dx, dw by the formulas in NumPy; here and below in the kernel's memory order."""
+    x, w, dy = x.transpose(0, 3, 1, 2), w.transpose(3, 0, 1, 2), dy.transpose(0, 3, 1, 2)
+    y, cache = conv2d.conv2d_forward(x, w, None, stride, padding)
+    dx, dw, _ = conv2d.conv2d_backward(dy, cache)
+    return y.transpose(0, 2, 3, 1), dx.transpose(0, 2, 3, 1), dw.transpose(1, 2, 3, 0)
+
+
+def toom_cook(x, w, dy, stride, padding, tile=4, N=None):
+    """y, dx, dw; dx by both functions that can. Results start as NaN: all must be written."""
+    (H, W, C), (OH, OW, O) = x.shape[1:], dy.shape[1:]
+    geometry = (H, W), (OH, OW), w.shape[1:3], stride, padding
+    plan = tc.plan(N or len(x), *geometry, C, O, x.dtype, tile)
+    U = tc.transform_weights(plan, w)
+    U_back = tc.transposed(plan, U)
+    y, y_too, dx, dx_too, dw = (np.full_like(a, np.nan) for a in (dy, dy, x, x, w))
+    tc.correlate(plan, x, U, y)
+    tc.correlate_back(plan, dy, U_back, dx)
+    dU = tc.weight_gradient(plan, x, dy, dx=dx_too, U_back=U_back)
+    np.testing.assert_array_equal(dx_too, dx)
+    dU_too = tc.weight_gradient(plan, x, dy, dy=y_too, U=U)
+    np.testing.assert_array_equal(y_too, y)
+    for one, other in zip(plan.U.stacks(dU), plan.U.stacks(dU_too), strict=True):
+        np.testing.assert_array_equal(one, other)
+    tc.transform_weights_back(plan, dU, dw)
+    return y, dx, dw
+
+
+def errors(results, expected):
+    """The largest difference, relative to the largest number, of each array."""
+    both = zip(results, expected, strict=True)
+    return [abs(a - b).max() / max(abs(b).max(), 1e-30) for a, b in both]
+
+
+pairs = st.tuples(st.integers(1, 5), st.integers(1, 5))
+small_pairs = st.tuples(st.integers(0, 2), st.integers(0, 2))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    N=st.integers(1, 5),
+    extra=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    C=st.integers(1, 5),
+    O=st.integers(1, 5),
+    kernel_size=pairs,
+    stride=pairs,
+    padding=small_pairs,
+    tile=st.integers(1, 4),
+)
+@example(0, 3, (10, 10), 2, 3, (4, 4), (2, 2), (1, 1), 4)  # outputs 7 = 4 + 3
+@example(0, 3, (11, 4), 2, 3, (3, 3), (2, 2), (1, 1), 4)  # a phase too short for the last point
+@example(0, 2, (0, 3), 2, 3, (1, 2), (3, 3), (0, 1), 4)  # pixels that nothing reads
+def test_equals_reference(seed, N, extra, C, O, kernel_size, stride, padding, tile):
+    image = tuple(
+        max(1, k + e - 2 * p) for k, e, p in zip(kernel_size, extra, padding, strict=True)
+    )
+    x, w, dy = random_case(seed, N, image, C, O, kernel_size, stride, padding, float)
+    expected = reference(x, w, dy, stride, padding)
+    assert max(errors(toom_cook(x, w, dy, stride, padding, tile), expected)) < 1e-12
+
+
+@pytest.mark.parametrize("N", [1, 5, 11])
+def test_slices_of_the_batch(monkeypatch, N):
+    """Several slices of images, the last one not full, among what an earlier call has left."""
+    monkeypatch.setattr(tc, "PLANE_BYTES", 1)
+    monkeypatch.setattr(tc, "ROWS", 8)
+    tc.plan.cache_clear()
+    how = (2, 2), (1, 1)
+    x, w, dy = random_case(0, N, (14, 9), 3, 4, (4, 3), *how, float)
+    toom_cook(x * np.nan, w, dy, *how)
+    for planned in (N, N + 3):
+        assert max(errors(toom_cook(x, w, dy, *how, N=planned), reference(x, w, dy, *how))) < 1e-12
+    tc.plan.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "image, C, O, K, S, tile",
+    [
+        (14, 32, 64, 4, 2, 4),
+        (16, 64, 128, 3, 2, 4),
+        (4, 256, 512, 3, 2, 4),
+        (16, 64, 64, 3, 1, 2),
+        (16, 64, 64, 3, 1, 4),
+        (4, 256, 256, 3, 1, 4),
+    ],
+)
+def test_float32_rounding(image, C, O, K, S, tile):
+    """Within 20 times the rounding of patches times weights; `pytest -s` prints both."""
+    how = (S, S), (1, 1)
+    x, w, dy = random_case(0, 8, (image, image), C, O, (K, K), *how, np.float32)
+    exact = reference(*(a.astype(float) for a in (x, w, dy)), *how)
+    plain = errors(reference(x, w, dy, *how), exact)
+    fast = errors(toom_cook(x, w, dy, *how, tile), exact)
+    for name, a, b in zip(("y", "dx", "dw"), plain, fast, strict=True):
+        print(f"{image}x{image}x{C} k{K} s{S} m{tile} {name}: patches {a:.1e}, Toom-Cook {b:.1e}")
+    assert max(fast) < 20 * max(plain)
