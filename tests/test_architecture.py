@@ -76,7 +76,9 @@ def test_kernels_import_nothing_of_ours(path):
     assert {name.split(".")[0] for name in imports(path, package)} <= outside | {"kernels"}
 
 
-HELPERS = {"averages", "elements", "memory", "patches", "threads"}  # modules that serve several kernels
+HELPERS = {  # modules that serve several kernels
+    "averages", "correlation", "elements", "memory", "patches", "sparse_axes", "threads", "toom_cook",
+}  # fmt: skip
 
 
 def kernel_functions():
