@@ -48,8 +48,8 @@ import numpy as np
 from .sparse_axes import SparseAxes, collect, scratch, spread
 
 INFINITY = None
-ROWS = 64
-PLANE_BYTES = 2 << 20
+PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: more is no faster, and leaves L2;
+ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
 # --- one axis -----------------------------------------------------------------------------------
