@@ -20,7 +20,7 @@ LONG = 1e9  # nanoseconds: worth sharing
 @pytest.fixture(params=[1, 2, 3])
 def cores(request, monkeypatch):
     """So many threads, however many cores this machine has."""
-    monkeypatch.setattr(threads, "_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "cores", lambda: request.param)
     return request.param
 
 
@@ -33,13 +33,13 @@ def test_parts_make_up_the_whole(cores, count):
 
 
 def test_two_threads_work_side_by_side(monkeypatch):
-    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     meeting = threading.Barrier(2, timeout=10)  # breaks if the parts come one after the other
     share(lambda part: meeting.wait(), 2, LONG)
 
 
 def test_small_work_stays_on_this_thread(monkeypatch):
-    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     names = []
     share(lambda part: names.append(threading.current_thread()), 2, threads.SMALL - 1)
     assert names == [threading.current_thread()]
@@ -47,7 +47,7 @@ def test_small_work_stays_on_this_thread(monkeypatch):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_an_error_in_any_part_arrives_after_all_are_done(monkeypatch, which):
-    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     done = []
 
     def work(part):
@@ -70,7 +70,7 @@ def test_work_may_share_work(cores):
 
 
 def test_python_threads_may_share_at_once(monkeypatch):
-    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     totals = np.zeros((4, 1000))
 
     def user(k):
@@ -103,7 +103,7 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
 
 @pytest.mark.parametrize("variable", ["NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"])
 def test_a_limit_set_by_the_user_holds(variable):
-    code = "from scratchvae.kernels.cpu.threads import _threads; print(_threads())"
+    code = "from scratchvae.kernels.cpu.threads import cores; print(cores())"
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -124,7 +124,7 @@ def test_a_fork_has_threads_of_its_own():
     code = """
 import os
 from scratchvae.kernels.cpu import threads
-threads._threads = lambda: 2
+threads.cores = lambda: 2
 parts = []
 threads.share(parts.append, 2, 1e9)
 child = os.fork()
@@ -141,7 +141,7 @@ print(len(parts), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_waits_for_the_other_cores(monkeypatch):
-    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     done = []
 
     def work(part):

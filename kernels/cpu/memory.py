@@ -11,23 +11,25 @@ Blocks that nobody uses go back to the system with `release`, which every model'
 
 import itertools
 import mmap
+import threading
+from math import prod
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
+KEPT = 1 << 22  # of scratch memory, for each name and thread
 
 _free = []  # blocks without a tenant, most recently used last
 _generation = itertools.count()
 _now = next(_generation)
+_scratch = threading.local()
 
 
 def empty(shape, dtype):
     """An array like np.empty's; large ones start at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
+    size = dtype.itemsize * prod(shape)
     if size < SMALL:
         return np.empty(shape, dtype)
     return np.asarray(_Lease(_find(size), shape, dtype))
@@ -57,6 +59,18 @@ def images_as_rows(a):
     """An array of `empty_like` as (N, P): a view, each image's numbers in their order in memory."""
     order = sorted(range(1, a.ndim), key=lambda axis: -a.strides[axis])
     return a.transpose(0, *order).reshape(len(a), -1)
+
+
+def scratch(name, shape, dtype):
+    """An array for a kernel's own use, until this thread asks for the name again. Undefined."""
+    size = np.dtype(dtype).itemsize * prod(shape)
+    kept = _scratch.__dict__
+    if name not in kept or kept[name].size < size:
+        buffer = empty((size,), np.uint8)
+        if size > KEPT:
+            return buffer.view(dtype).reshape(shape)
+        kept[name] = buffer
+    return kept[name][:size].view(dtype).reshape(shape)
 
 
 def release():

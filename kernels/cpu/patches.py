@@ -12,16 +12,12 @@ of a few images, whose rows fit into the processor's L2 cache and are written ov
 they never travel to memory, and no page of it has to be asked for.
 """
 
-import threading
-from math import prod
-
 import numpy as np
 
 from . import jit
+from .memory import scratch
 
 TILE_BYTES = 1 << 20
-PRODUCTS = 10  # multiplications in a nanosecond, about, the way of the patches counted in
-_scratch = threading.local()  # a buffer for each thread, whose content no call leaves to the next
 
 
 def to_nhwc(x):
@@ -39,21 +35,10 @@ def tiles(part, row_count, row_size, dtype):
     rows) pairs. All share the memory of `rows` (images*row_count, row_size), content undefined."""
     image_bytes = row_count * row_size * dtype.itemsize
     images = min(part.stop - part.start, max(1, TILE_BYTES // image_bytes))
-    rows = scratch((images * row_count, row_size), dtype)
+    rows = scratch("rows", (images * row_count, row_size), dtype)
     for start in range(part.start, part.stop, images):
         tile = slice(start, min(start + images, part.stop))
         yield tile, rows[: (tile.stop - start) * row_count]
-
-
-def scratch(shape, dtype):
-    """An array for a kernel's own use on this thread, until the next call. Content undefined."""
-    size = dtype.itemsize * prod(shape)
-    buffer = getattr(_scratch, "buffer", None)
-    if buffer is None or buffer.size < size:
-        buffer = np.empty(max(size, TILE_BYTES), np.uint8)
-        if size <= TILE_BYTES:  # a single large image: not to be kept
-            _scratch.buffer = buffer
-    return buffer[:size].view(dtype).reshape(shape)
 
 
 def gather(x, rows, grid, kernel_size, stride, padding):

@@ -8,26 +8,16 @@ memory laid out by the caller: the C numbers of image n, slots i and j, start at
 n * step[i, j]. One row of W*C numbers, which fits into the L1 cache, is between the two axes.
 """
 
-import threading
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from . import jit
+from .memory import scratch
 
 FOUR = 4  # terms of a sum that are added at a time
-_local = threading.local()
 _u = np.uint64
-
-
-def scratch(name, size, dtype):
-    """Memory of this thread and name, with undefined content."""
-    buffers = _local.__dict__
-    size *= dtype.itemsize
-    if name not in buffers or buffers[name].size < size:
-        buffers[name] = np.empty(size, np.uint8)
-    return buffers[name][:size].view(dtype)
 
 
 class SparseAxes(NamedTuple):
@@ -78,13 +68,13 @@ def terms(matrix, dtype, by_row):
 
 def spread(axes, x, planes):
     row = x.shape[2] * axes.C
-    line = scratch("line", row, x.dtype)
+    line = scratch("line", (row,), x.dtype)
     args = axes.place, axes.step, *axes.h, *axes.w
     _spread(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
 
 
 def collect(axes, planes, x):
-    line = scratch("line", axes.place.shape[1] * axes.C, x.dtype)
+    line = scratch("line", (axes.place.shape[1] * axes.C,), x.dtype)
     args = axes.place, axes.step, *axes.h_back, *axes.w_back
     _collect(planes, x.reshape(-1), _u(len(x)), _u(x.shape[2]), *args, line, _u(axes.C))
 

@@ -39,18 +39,18 @@ def share(work, count, cost):
     Small work stays on this thread, and so does what is to be shared while another Python thread
     has the cores, or from inside of such work.
     """
-    parts = min(count, _threads())
+    parts = min(count, cores())
     with _single_threaded_blas:
-        if parts < 2 or cost < SMALL or not _cores.acquire(blocking=False):
+        if parts < 2 or cost < SMALL or not _busy.acquire(blocking=False):
             work(slice(0, count))
             return
         try:
             _run(work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)])
         finally:
-            _cores.release()
+            _busy.release()
 
 
-def _threads():
+def cores():
     """How many threads the user allows."""
     return min(_available, config.NUMBA_NUM_THREADS, _single_threaded_blas.limit())
 
@@ -186,8 +186,8 @@ class _SingleThreadedBlas:
 
 def _start():
     """In a process of its own: a fork has the locks of its parent, but none of its threads."""
-    global _cores, _workers, _single_threaded_blas, _available
-    _cores, _workers = threading.Lock(), []
+    global _busy, _workers, _single_threaded_blas, _available
+    _busy, _workers = threading.Lock(), []
     _single_threaded_blas = _SingleThreadedBlas()
     try:
         _available = len(os.sched_getaffinity(0))

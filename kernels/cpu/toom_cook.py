@@ -45,7 +45,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .sparse_axes import SparseAxes, collect, scratch, spread
+from .memory import empty, scratch
+from .sparse_axes import SparseAxes, collect, spread
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: more is no faster, and leaves L2;
@@ -196,13 +197,14 @@ def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
     return SparseAxes.of(h, w, place, step[np.ix_(p, q)], tuple(stacks), size, C, dtype)
 
 
-def saving(image, grid, kernel_size, stride, padding, tile=4):
-    """Multiplications in the products, as a share of those of patches times weights."""
-    share = 1.0
-    for how in zip(image, grid, kernel_size, stride, padding, strict=True):
-        a = axis(*how, tile)
-        share *= np.dot(a.tiles_at, a.phases_at) / (how[1] * how[2])
-    return share
+@lru_cache
+def sizes(image, grid, kernel_size, stride, padding, tile=4):
+    """Numbers in V (an image and channel), M (the same), U (a pair of channels). V counts products,
+    too: one for each number and channel of y."""
+    axes = zip(image, grid, kernel_size, stride, padding, strict=True)
+    h, w = (axis(*how, tile) for how in axes)
+    both = [(np.dot(a.tiles_at, a.phases_at), sum(a.tiles_at), sum(a.phases_at)) for a in (h, w)]
+    return tuple(int(a * b) for a, b in zip(*both, strict=True))
 
 
 # --- the layers' functions ------------------------------------------------------------------------
@@ -226,20 +228,24 @@ def transform_weights_back(plan, dU, dw):
     collect(plan.U, dU, dw)
 
 
-def correlate(plan, x, U, y):
-    """Write y, the small image."""
+def correlate(plan, x, U, y, b=None):
+    """Write y, the small image; b is added to every pixel."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
         collect(plan.M, M, y[tile])
+        if b is not None:
+            y[tile] += b
 
 
-def correlate_back(plan, y, U_back, x):
+def correlate_back(plan, y, U_back, x, b=None):
     """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.M, y[tile], M)
         _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
         collect(plan.V, V, x[tile])
+        if b is not None:
+            x[tile] += b
 
 
 def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
@@ -253,7 +259,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         spread(plan.M, y[tile], M)
-        part = dU if tile.start == 0 else scratch("dU", dU.size, dU.dtype)
+        part = dU if tile.start == 0 else scratch("dU", dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
         _multiply(V_back, plan.M.stacks(M), plan.U.stacks(part))
         if part is not dU:
@@ -270,7 +276,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
 
 def _tiles(plan, x, y):
     """Slices of the batch, with memory for V and M."""
-    V, M = (scratch(name, getattr(plan, name).size, x.dtype) for name in "VM")
+    V, M = (scratch(name, (getattr(plan, name).size,), x.dtype) for name in "VM")
     for start in range(0, len(x), plan.images):
         if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
             V[...] = M[...] = 0
