@@ -101,7 +101,9 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
     assert blas._get() == before
 
 
-@pytest.mark.parametrize("variable", ["NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"])
+@pytest.mark.parametrize(
+    "variable", ["NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"]
+)
 def test_a_limit_set_by_the_user_holds(variable):
     code = "from scratchvae.kernels.cpu.threads import cores; print(cores())"
     run = subprocess.run(

@@ -9,8 +9,8 @@ Along an axis the windows are a list of (first, last, weight). Memory has the ch
 import numpy as np
 
 from . import jit
+from .layout import to_nchw, to_nhwc
 from .memory import empty, zeros
-from .patches import to_nchw, to_nhwc
 from .threads import share
 
 

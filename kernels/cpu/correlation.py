@@ -1,24 +1,31 @@
 """The correlation that both convolution layers are made of, between a large and a small image.
 
-    x (N, H, W, C) large,  y (N, OH, OW, O) small,  w (C, KH, KW, O)       channels last
+    x (N, C, H, W) large,  y (N, O, OH, OW) small,  w (C, KH, KW, O)
 
     correlate         x -> y          conv2d's forward,            conv_transpose2d's dx
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
-    gradients         x, y -> dw      of both, with the dx of one of them on the way
+    ..._gradients     x, y -> dw      of both, with the dx of one of them on the way
 
-There are two ways to compute it: patches times weights, and the way of Toom and Cook, with fewer
-products, which pays where there are many channels and images. `prepare` chooses.
+There are three ways to compute it: patches times weights; the same turned over, for few channels;
+and the way of Toom and Cook, with fewer products, which pays where there are many channels and
+images. `prepare` chooses. In memory y has its channels last; x as the way wants it, see `large`.
 """
 
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from . import toom_cook
+from .layout import to_nchw, to_nhwc, to_planes, turned
 from .memory import empty, scratch
-from .patches import gather, scatter_add, tiles
+from .patches import gather, scatter_add
+from .planes import gather_planes, scatter_add_planes
 from .threads import cores, share
+
+TILE_BYTES = 1 << 20  # of patches: they stay in the L2 cache
+FEW = 4  # channels of the large image
 
 
 class Geometry(NamedTuple):
@@ -32,125 +39,215 @@ class Geometry(NamedTuple):
 
 
 def prepare(N, w, geometry):
-    """The way that should be the faster one for N images, with the weights as it wants them.
+    """The way that should be the fastest one for N images, with the weights as it wants them."""
+    name, cost = fastest(N, w.shape, geometry)
+    return WAYS[name](N, w, geometry, cost)
 
-    Nanoseconds on one core, from timings of single layers: 0.02 for a product, 0.15 for a number
-    copied into a patch, 0.5 for one transformed.
+
+def fastest(N, shape, geometry):
+    """The name of a way, and its cost: about how many nanoseconds it takes on one core.
+
+    From timings of single layers: 0.02 for a product, 0.15 for a number copied into a patch, 0.5
+    for one transformed.
     """
-    C, _, _, O = w.shape
-    patches = N * prod(geometry.grid) * (0.02 * w.size + 0.15 * w.size / O)
-    costs = {None: patches}
+    C, KH, KW, O = shape
+    costs = {"patches": N * prod(geometry.grid) * KH * KW * C * (0.02 * O + 0.15)}
+    if C <= FEW:
+        return "planes", costs["patches"]
     for tile in (2, 4):
         V, M, U = toom_cook.sizes(*geometry, tile)
         transforms = N * (V * C + M * O) + cores() * U * C * O
-        costs[tile] = N * V * 0.02 * C * O + 0.5 * transforms
-    tile = min(costs, key=costs.get)
-    way = _Patches(w, geometry) if tile is None else _ToomCook(N, w, geometry, tile)
-    way.cost = costs[tile]
-    return way
+        costs[f"toom_cook_{tile}"] = 0.02 * N * V * C * O + 0.5 * transforms
+    name = min(costs, key=costs.get)
+    return name, costs[name]
+
+
+def turned_weights(w):
+    """(O, C, KH, KW) -> (C, KH, KW, O). Both layers' weights: O counts the small image's channels."""
+    O, *shape = w.shape
+    return turned(np.ascontiguousarray(w).reshape(1, O, -1)).reshape(*shape, O)
 
 
 def correlate(way, x, b):
     """y of x, plus b for every pixel, unless it is None."""
     y = empty((len(x), *way.geometry.grid, way.O), x.dtype)
     share(lambda part: way.correlate(x[part], y[part], b), len(x), way.cost)
-    return y
+    return to_nchw(y)
 
 
 def correlate_back(way, y, b):
     """x of y, plus b for every pixel, unless it is None."""
-    x = empty((len(y), *way.geometry.image, way.C), y.dtype)
+    x = way.empty_large(len(y), y.dtype)
     way.prepare_back()
     share(lambda part: way.correlate_back(y[part], x[part], b), len(y), way.cost)
-    return x
+    return way.to_nchw(x)
 
 
 def correlate_gradients(way, x, dy, need_dx):
     """dx, dw, db of `correlate`."""
-    dx = empty(x.shape, x.dtype) if need_dx else None
+    dx = way.empty_large(len(x), x.dtype) if need_dx else None
     if need_dx:
         way.prepare_back()
-    sums = []  # dw and db, as far as the images of one core go
 
-    def work(part):
+    def gradients(part):
         dw = way.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
-        sums.append((dw, dy[part].sum(axis=(0, 1, 2))))
+        return dw, dy[part].sum(axis=(0, 1, 2))
 
-    share(work, len(x), 2 * way.cost)
-    dw, db = (sum(parts) for parts in zip(*sums, strict=True))
-    return dx, way.finish(dw), db
+    dw, db = _sum_of_parts(gradients, way, len(x))
+    return way.to_nchw(dx) if need_dx else None, dw, db
 
 
 def correlate_back_gradients(way, y, dx, need_dy):
     """dy, dw, db of `correlate_back`."""
     dy = empty(y.shape, y.dtype) if need_dy else None
-    sums = []
 
-    def work(part):
+    def gradients(part):
         dw = way.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
-        sums.append((dw, dx[part].sum(axis=(0, 1, 2))))
+        return dw, dx[part].sum(axis=way.pixel_axes)
 
-    share(work, len(y), 2 * way.cost)
-    dw, db = (sum(parts) for parts in zip(*sums, strict=True))
-    return dy, way.finish(dw), db
+    dw, db = _sum_of_parts(gradients, way, len(y))
+    return to_nchw(dy) if need_dy else None, dw, db
 
 
-class _Patches:
-    """Patches times weights, a tile of images at a time. See patches.py."""
+def _sum_of_parts(gradients, way, N):
+    """dw, turned like the layer's weight, and db: what `gradients` gives for each core's images."""
+    found = []
+    share(lambda part: found.append(gradients(part)), N, 2 * way.cost)
+    dw, db = (sum(parts) for parts in zip(*found, strict=True))
+    *shape, O = way.shape
+    return turned(way.finish(dw).reshape(1, -1, O)).reshape(O, *shape), db
 
-    def __init__(self, w, geometry):
+
+def turned_weights(w):
+    """(O, C, KH, KW) -> (C, KH, KW, O). Both layers' weights: O counts the small image's channels."""
+    O, *shape = w.shape
+    return turned(np.ascontiguousarray(w).reshape(1, O, -1)).reshape(*shape, O)
+
+
+class _Way:
+    """What the ways have in common. Arrays of their methods lie in memory as they want them."""
+
+    large, to_nchw = staticmethod(to_nhwc), staticmethod(to_nchw)
+    pixel_axes = (0, 1, 2)
+
+    def __init__(self, N, w, geometry, cost):
+        self.shape = w.shape
         self.C, _, _, self.O = w.shape
-        self.geometry = geometry
-        self.how = geometry[1:]
-        self.w = w.transpose(1, 2, 0, 3).reshape(-1, self.O)  # (KH*KW*C, O)
+        self.geometry, self.cost = geometry, cost  # nanoseconds on one core, for all images
+
+    def empty_large(self, N, dtype):
+        return empty((N, *self.geometry.image, self.C), dtype)
 
     def prepare_back(self):
-        pass
+        """What correlate_back, and gradients with x_out, need."""
 
     def _tiles(self, x):
-        return tiles(slice(0, len(x)), prod(self.geometry.grid), len(self.w), x.dtype)
+        """Cut images into tiles: (slice, their number of patches, memory for them)."""
+        patches = prod(self.geometry.grid)
+        images = max(1, TILE_BYTES // (patches * len(self.w) * x.itemsize))
+        memory = scratch("rows", (min(len(x), images) * patches * len(self.w),), x.dtype)
+        for start in range(0, len(x), images):
+            tile = slice(start, min(start + images, len(x)))
+            count = (tile.stop - start) * patches
+            yield tile, count, memory[: count * len(self.w)]
+
+
+class _Patches(_Way):
+    """Patches times weights. See patches.py."""
+
+    def __init__(self, N, w, geometry, cost):
+        super().__init__(N, w, geometry, cost)
+        self.w = w.transpose(1, 2, 0, 3).reshape(-1, self.O)  # (KH*KW*C, O)
 
     def correlate(self, x, y, b):
-        for tile, rows in self._tiles(x):
-            gather(x[tile], rows, *self.how)  # (n*OH*OW, KH*KW*C)
+        for tile, count, memory in self._tiles(x):
+            rows = memory.reshape(count, -1)  # (n*OH*OW, KH*KW*C)
+            gather(x[tile], rows, *self.geometry[1:])
             np.matmul(rows, self.w, out=y[tile].reshape(-1, self.O))
             if b is not None:
                 y[tile] += b
 
     def correlate_back(self, y, x, b):
-        for tile, rows in self._tiles(x):
+        for tile, count, memory in self._tiles(x):
+            rows = memory.reshape(count, -1)
             np.matmul(y[tile].reshape(-1, self.O), self.w.T, out=rows)
             x[tile] = 0 if b is None else b
-            scatter_add(rows, x[tile], *self.how)
+            scatter_add(rows, x[tile], *self.geometry[1:])
 
     def gradients(self, x, y, x_out=None, y_out=None):
         dw, dw_tile = np.zeros_like(self.w), scratch("dw", self.w.shape, x.dtype)
-        for tile, rows in self._tiles(x):
-            gather(x[tile], rows, *self.how)
-            dw += np.matmul(rows.T, y[tile].reshape(-1, self.O), out=dw_tile)
+        for tile, count, memory in self._tiles(x):
+            rows, y_rows = memory.reshape(count, -1), y[tile].reshape(-1, self.O)
+            gather(x[tile], rows, *self.geometry[1:])
+            dw += np.matmul(rows.T, y_rows, out=dw_tile)
             if y_out is not None:
                 np.matmul(rows, self.w, out=y_out[tile].reshape(-1, self.O))
             if x_out is not None:
-                np.matmul(y[tile].reshape(-1, self.O), self.w.T, out=rows)
+                np.matmul(y_rows, self.w.T, out=rows)
                 x_out[tile] = 0
-                scatter_add(rows, x_out[tile], *self.how)
+                scatter_add(rows, x_out[tile], *self.geometry[1:])
         return dw
 
     def finish(self, dw):
         """dw (C, KH, KW, O)."""
-        return dw.reshape(*self.geometry.kernel_size, self.C, self.O).transpose(2, 0, 1, 3)
+        dw = dw.reshape(*self.geometry.kernel_size, self.C, self.O)
+        return np.ascontiguousarray(dw.transpose(2, 0, 1, 3))
 
 
-class _ToomCook:
+class _Planes(_Way):
+    """Patches times weights, turned over, x plane by plane. See planes.py."""
+
+    large, to_nchw = staticmethod(to_planes), staticmethod(lambda x: x)
+    pixel_axes = (0, 2, 3)
+
+    def __init__(self, N, w, geometry, cost):
+        super().__init__(N, w, geometry, cost)
+        self.w = w.reshape(-1, self.O)  # (C*KH*KW, O)
+
+    def empty_large(self, N, dtype):
+        return empty((N, self.C, *self.geometry.image), dtype)
+
+    def correlate(self, x, y, b):
+        for tile, count, memory in self._tiles(x):
+            rows = memory.reshape(-1, count)  # (C*KH*KW, n*OH*OW)
+            gather_planes(x[tile], rows, *self.geometry[1:])
+            np.matmul(rows.T, self.w, out=y[tile].reshape(-1, self.O))
+            if b is not None:
+                y[tile] += b
+
+    def correlate_back(self, y, x, b):
+        for tile, count, memory in self._tiles(x):
+            rows = memory.reshape(-1, count)
+            np.matmul(self.w, y[tile].reshape(-1, self.O).T, out=rows)
+            x[tile] = 0 if b is None else b[:, None, None]
+            scatter_add_planes(rows, x[tile], *self.geometry[1:])
+
+    def gradients(self, x, y, x_out=None, y_out=None):
+        dw, dw_tile = np.zeros_like(self.w), scratch("dw", self.w.shape, x.dtype)
+        for tile, count, memory in self._tiles(x):
+            rows, y_rows = memory.reshape(-1, count), y[tile].reshape(-1, self.O)
+            gather_planes(x[tile], rows, *self.geometry[1:])
+            dw += np.matmul(rows, y_rows, out=dw_tile)
+            if y_out is not None:
+                np.matmul(rows.T, self.w, out=y_out[tile].reshape(-1, self.O))
+            if x_out is not None:
+                np.matmul(self.w, y_rows.T, out=rows)
+                x_out[tile] = 0
+                scatter_add_planes(rows, x_out[tile], *self.geometry[1:])
+        return dw
+
+    def finish(self, dw):
+        return dw
+
+
+class _ToomCook(_Way):
     """With fewer products. See toom_cook.py."""
 
-    def __init__(self, N, w, geometry, tile):
-        self.C, _, _, self.O = self.shape = w.shape
-        self.geometry = geometry
+    def __init__(self, N, w, geometry, cost, tile):
+        super().__init__(N, w, geometry, cost)
         images = -(-N // cores())
         self.plan = toom_cook.plan(images, *geometry, self.C, self.O, w.dtype, tile)
-        self.U = toom_cook.transform_weights(self.plan, w)
-        self.U_back = None
+        self.U, self.U_back = toom_cook.transform_weights(self.plan, w), None
 
     def prepare_back(self):
         self.U_back = toom_cook.transposed(self.plan, self.U)
@@ -168,3 +265,11 @@ class _ToomCook:
         dw = np.empty(self.shape, dU.dtype)
         toom_cook.transform_weights_back(self.plan, dU, dw)
         return dw
+
+
+WAYS = {
+    "planes": _Planes,
+    "patches": _Patches,
+    "toom_cook_2": partial(_ToomCook, tile=2),
+    "toom_cook_4": partial(_ToomCook, tile=4),
+}

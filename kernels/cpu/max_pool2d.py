@@ -3,8 +3,8 @@
 import numpy as np
 
 from . import ZERO, jit
+from .layout import to_nchw, to_nhwc
 from .memory import empty, zeros
-from .patches import to_nchw, to_nhwc
 from .threads import share
 
 

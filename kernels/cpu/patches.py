@@ -4,8 +4,7 @@
     scatter_add  rows  ->  x                                     its transpose, add_windows
 
 Memory order is channels-last here: KW*C neighbours of a patch lie side by side and are copied in
-one run. `to_nhwc` and `to_nchw` turn logically NCHW arrays over; an array that already has
-channels-last memory behind its NCHW shape, as every conv kernel returns it, is not copied for that.
+one run.
 
 The rows are KH*KW/(SH*SW) times as large as the image. So the kernels go through the batch in tiles
 of a few images, whose rows fit into the processor's L2 cache and are written over by the next tile:
@@ -15,30 +14,6 @@ they never travel to memory, and no page of it has to be asked for.
 import numpy as np
 
 from . import jit
-from .memory import scratch
-
-TILE_BYTES = 1 << 20
-
-
-def to_nhwc(x):
-    """(N, C, H, W) -> (N, H, W, C), contiguous."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-def to_nchw(x):
-    """(N, H, W, C) -> (N, C, H, W): a view."""
-    return x.transpose(0, 3, 1, 2)
-
-
-def tiles(part, row_count, row_size, dtype):
-    """Cut `part`, a slice of the batch whose images have row_count rows each, into tiles: (slice,
-    rows) pairs. All share the memory of `rows` (images*row_count, row_size), content undefined."""
-    image_bytes = row_count * row_size * dtype.itemsize
-    images = min(part.stop - part.start, max(1, TILE_BYTES // image_bytes))
-    rows = scratch("rows", (images * row_count, row_size), dtype)
-    for start in range(part.start, part.stop, images):
-        tile = slice(start, min(start + images, part.stop))
-        yield tile, rows[: (tile.stop - start) * row_count]
 
 
 def gather(x, rows, grid, kernel_size, stride, padding):

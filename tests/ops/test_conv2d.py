@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from scratchvae.kernels.cpu.correlation import WAYS
 from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
 
 small = st.integers(1, 3)
@@ -23,14 +24,20 @@ pairs = st.tuples(small, small)
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
     tile_bytes=st.sampled_from([1, 500, 1 << 20]),  # one image a tile, a few, all
+    way=st.sampled_from(sorted(WAYS)),  # of the kernel
 )
-def test_conv2d(engine, seed, batch, channels, size, kernel, stride, padding, bias, tile_bytes):
+def test_conv2d(
+    engine, seed, batch, channels, size, kernel, stride, padding, bias, tile_bytes, way
+):
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    with patch("scratchvae.kernels.cpu.patches.TILE_BYTES", tile_bytes):
+    with (
+        patch("scratchvae.kernels.cpu.correlation.TILE_BYTES", tile_bytes),
+        patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0)),
+    ):
         check_op("conv2d", (x, w, b), (stride, padding))
 
 

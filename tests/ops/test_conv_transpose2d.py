@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from scratchvae.kernels.cpu.correlation import WAYS
 from scratchvae.ops import conv_transpose2d_backward, conv_transpose2d_forward
 
 small = st.integers(1, 3)
@@ -24,9 +25,21 @@ pairs = st.tuples(small, small)
     output_padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
     tile_bytes=st.sampled_from([1, 500, 1 << 20]),  # one image a tile, a few, all
+    way=st.sampled_from(sorted(WAYS)),  # of the kernel
 )
 def test_conv_transpose2d(
-    engine, seed, batch, channels, size, kernel, stride, padding, output_padding, bias, tile_bytes
+    engine,
+    seed,
+    batch,
+    channels,
+    size,
+    kernel,
+    stride,
+    padding,
+    output_padding,
+    bias,
+    tile_bytes,
+    way,
 ):
     sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
     assume(all(op < s and (n - 1) * s - 2 * p + k + op > 0 for n, k, s, p, op in sizes))
@@ -34,7 +47,10 @@ def test_conv_transpose2d(
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[0], channels[1], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    with patch("scratchvae.kernels.cpu.patches.TILE_BYTES", tile_bytes):
+    with (
+        patch("scratchvae.kernels.cpu.correlation.TILE_BYTES", tile_bytes),
+        patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0)),
+    ):
         check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
 
 
