@@ -15,7 +15,6 @@ import scratchvae as sv
 from scratchvae.kernels import cpu
 from scratchvae.kernels.cpu import patches
 
-
 DOUBLE = """
 import sys
 sys.path.insert(0, {folder!r})

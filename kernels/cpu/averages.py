@@ -8,7 +8,7 @@ Along an axis the windows are a list of (first, last, weight). Memory has the ch
 
 import numpy as np
 
-from . import jit
+from . import ZERO, jit
 from .layout import to_nchw, to_nhwc
 from .memory import empty, zeros
 from .threads import share
@@ -53,6 +53,13 @@ def _collect(x, rows, p, columns, q, y):
         for i in range(OH):
             for j in range(OW):
                 total, weight = y[n, i, j], p[i] * q[j]
+                if C == 1:  # the loops over channels would take longer than their sum
+                    grey = ZERO * weight
+                    for h in range(rows[i, 0], rows[i, 1]):
+                        for k in range(columns[j, 0], columns[j, 1]):
+                            grey += x[n, h, k, 0]
+                    total[0] = weight * grey
+                    continue
                 total[:] = 0
                 for h in range(rows[i, 0], rows[i, 1]):
                     for k in range(columns[j, 0], columns[j, 1]):
@@ -72,6 +79,9 @@ def _spread(y, rows, p, columns, q, x):
                 value, weight = y[n, i, j], p[i] * q[j]
                 for h in range(rows[i, 0], rows[i, 1]):
                     for k in range(columns[j, 0], columns[j, 1]):
+                        if C == 1:
+                            x[n, h, k, 0] += weight * value[0]
+                            continue
                         pixel = x[n, h, k]
                         for c in range(C):
                             pixel[c] += weight * value[c]

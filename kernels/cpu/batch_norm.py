@@ -1,18 +1,16 @@
 """Batch normalisation over memory with the channels last: two passes forward, two backward.
 
-Sums over a long batch lose digits in float32. So the kernels sum CHUNK rows at a time, and merge
-the chunks in float64: for variances with the formula of Chan, Golub & LeVeque, "Updating Formulae
-and a Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean beforehand.
+Sums are taken as in rows.py: chunks of rows in the data's own dtype, and these in float64. Variances
+are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for
+Computing Sample Variances" (1979), which needs no mean beforehand.
 """
 
 import numpy as np
 
 from . import jit
 from .memory import empty
+from .rows import CHUNK, wide
 from .threads import share
-
-CHUNK = 64
-LANES = 64  # channels at least, for SIMD: fewer are taken several rows at a time
 
 
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
@@ -26,13 +24,13 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
         mean, var = running_mean, running_var
     inv_std = (var + eps) ** -0.5
     y = empty(rows.shape, x.dtype)
-    wide, wide_y = _wide(rows), _wide(y)
-    vectors = _repeat(wide.shape[1], x.dtype, mean, w * inv_std, b)
+    wide_x, wide_y = wide(rows), wide(y)
+    vectors = _repeat(wide_x.shape[1], x.dtype, mean, w * inv_std, b)
 
     def work(part):
-        _scale(wide[part], *vectors, wide_y[part])
+        _scale(wide_x[part], *vectors, wide_y[part])
 
-    share(work, len(wide), 0.3 * x.size)
+    share(work, len(wide_x), 0.3 * x.size)
     cache = (rows, mean, inv_std, w, training, x.ndim)
     running = running_mean.astype(x.dtype, copy=False), running_var.astype(x.dtype, copy=False)
     return _like(y, x.shape), cache, running
@@ -43,21 +41,21 @@ def batch_norm_backward(dy, cache):
     shape, dtype = dy.shape, dy.dtype
     dy = _as_rows(dy)
     M, C = rows.shape
-    wide, wide_dy = _wide(rows), _wide(dy)
-    width = wide.shape[1]
+    wide_x, wide_dy = wide(rows), wide(dy)
+    width = wide_x.shape[1]
     (wide_mean,) = _repeat(width, dtype, mean)
     sums = []
 
     def add_up(part):
         totals = np.zeros((2, width))
-        _sums(wide_dy[part], wide[part], wide_mean, *totals, np.empty((2, width), dtype))
+        _sums(wide_dy[part], wide_x[part], wide_mean, *totals, np.empty((2, width), dtype))
         sums.append(totals)
 
-    share(add_up, len(wide), 0.3 * rows.size)
+    share(add_up, len(wide_x), 0.3 * rows.size)
     db, dw = sum(sums).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
     dx = empty(rows.shape, dtype)
-    wide_dx = _wide(dx)
+    wide_dx = wide(dx)
     if training:
         slope = inv_std * dw / M  # x_hat average(dy x_hat) = (x - mean) slope
         vectors = _repeat(width, dtype, mean, slope, db / M, w * inv_std)
@@ -65,9 +63,9 @@ def batch_norm_backward(dy, cache):
         vectors = _repeat(width, dtype, mean, 0 * mean, 0 * mean, w * inv_std)
 
     def work(part):
-        _dx(wide_dy[part], wide[part], *vectors, wide_dx[part])
+        _dx(wide_dy[part], wide_x[part], *vectors, wide_dx[part])
 
-    share(work, len(wide), 0.4 * rows.size)
+    share(work, len(wide_x), 0.4 * rows.size)
     return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
 
 
@@ -85,32 +83,23 @@ def _like(rows, shape):
     return rows.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
-def _wide(rows):
-    """(M, C) -> (M/k, k*C), a view: with k rows side by side few channels fill the SIMD lanes."""
-    M, C = rows.shape
-    k = 1
-    while k * C < LANES and M % (2 * k) == 0:
-        k *= 2
-    return rows.reshape(M // k, k * C)
-
-
 def _repeat(width, dtype, *vectors):
-    """Vectors over the channels, as often as `_wide` has put them side by side."""
+    """Vectors over the channels, as often as `wide` has put them side by side."""
     return [np.tile(v.astype(dtype), width // len(v)) for v in vectors]
 
 
 def _moments(rows):
     """Mean and variance of every column, in float64."""
-    wide = _wide(rows)
-    width = wide.shape[1]
+    many = wide(rows)
+    width = many.shape[1]
     found = []
 
     def work(part):
         mean, squares = np.zeros((2, width))
-        _chunk_moments(wide[part], mean, squares, np.empty((2, width), rows.dtype))
+        _chunk_moments(many[part], mean, squares, np.empty((2, width), rows.dtype))
         found.append((part.stop - part.start, mean, squares))
 
-    share(work, len(wide), 0.3 * rows.size)
+    share(work, len(many), 0.3 * rows.size)
     C = rows.shape[1]
     groups = [
         (count, m, s)

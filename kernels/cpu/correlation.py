@@ -22,6 +22,7 @@ from .layout import to_nchw, to_nhwc, to_planes, turned
 from .memory import empty, scratch
 from .patches import gather, scatter_add
 from .planes import gather_planes, scatter_add_planes
+from .rows import sum_of_rows
 from .threads import cores, share
 
 TILE_BYTES = 1 << 20  # of patches: they stay in the L2 cache
@@ -56,7 +57,7 @@ def fastest(N, shape, geometry):
         return "planes", costs["patches"]
     for tile in (2, 4):
         V, M, U = toom_cook.sizes(*geometry, tile)
-        transforms = N * (V * C + M * O) + cores() * U * C * O
+        transforms = N * (V * C + M * O) + 1.5 * cores() * U * C * O
         costs[f"toom_cook_{tile}"] = 0.02 * N * V * C * O + 0.5 * transforms
     name = min(costs, key=costs.get)
     return name, costs[name]
@@ -91,7 +92,7 @@ def correlate_gradients(way, x, dy, need_dx):
 
     def gradients(part):
         dw = way.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
-        return dw, dy[part].sum(axis=(0, 1, 2))
+        return dw, sum_of_rows(dy[part].reshape(-1, way.O))
 
     dw, db = _sum_of_parts(gradients, way, len(x))
     return way.to_nchw(dx) if need_dx else None, dw, db
@@ -103,7 +104,7 @@ def correlate_back_gradients(way, y, dx, need_dy):
 
     def gradients(part):
         dw = way.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
-        return dw, dx[part].sum(axis=way.pixel_axes)
+        return dw, way.sum_over_pixels(dx[part])
 
     dw, db = _sum_of_parts(gradients, way, len(y))
     return to_nchw(dy) if need_dy else None, dw, db
@@ -128,7 +129,6 @@ class _Way:
     """What the ways have in common. Arrays of their methods lie in memory as they want them."""
 
     large, to_nchw = staticmethod(to_nhwc), staticmethod(to_nchw)
-    pixel_axes = (0, 1, 2)
 
     def __init__(self, N, w, geometry, cost):
         self.shape = w.shape
@@ -137,6 +137,9 @@ class _Way:
 
     def empty_large(self, N, dtype):
         return empty((N, *self.geometry.image, self.C), dtype)
+
+    def sum_over_pixels(self, x):
+        return sum_of_rows(x.reshape(-1, self.C))
 
     def prepare_back(self):
         """What correlate_back, and gradients with x_out, need."""
@@ -198,7 +201,6 @@ class _Planes(_Way):
     """Patches times weights, turned over, x plane by plane. See planes.py."""
 
     large, to_nchw = staticmethod(to_planes), staticmethod(lambda x: x)
-    pixel_axes = (0, 2, 3)
 
     def __init__(self, N, w, geometry, cost):
         super().__init__(N, w, geometry, cost)
@@ -206,6 +208,9 @@ class _Planes(_Way):
 
     def empty_large(self, N, dtype):
         return empty((N, self.C, *self.geometry.image), dtype)
+
+    def sum_over_pixels(self, x):
+        return x.sum(axis=(2, 3)).sum(axis=0)
 
     def correlate(self, x, y, b):
         for tile, count, memory in self._tiles(x):

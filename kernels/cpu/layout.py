@@ -40,7 +40,7 @@ def turned(a):
     """(N, R, S) -> (N, S, R), contiguous."""
     N, R, S = a.shape
     out = empty((N, S, R), a.dtype)
-    if N < cores():
+    if cores() > N:
         share(lambda part: _turn(a, out, part.start, part.stop), S, 0.5 * a.size)
     else:
         share(lambda part: _turn(a[part], out[part], 0, S), N, 0.5 * a.size)

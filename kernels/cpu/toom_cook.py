@@ -45,7 +45,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .memory import empty, scratch
+from .memory import scratch
 from .sparse_axes import SparseAxes, collect, spread
 
 INFINITY = None

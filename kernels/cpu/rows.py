@@ -1,0 +1,43 @@
+"""Sums over the rows of a matrix (M, C): one for each channel, or feature.
+
+Sums over a long batch lose digits in float32. So a kernel adds CHUNK rows at a time in the dtype of
+the data, with SIMD, and the sums of the chunks in float64.
+"""
+
+import numpy as np
+
+from . import jit
+
+CHUNK = 64
+LANES = 64  # columns at least, to fill the SIMD registers: fewer are taken several rows at a time
+
+
+def wide(rows):
+    """(M, C) -> (M/k, k*C), a view: k rows side by side, if there are few columns."""
+    M, C = rows.shape
+    k = 1
+    while k * C < LANES and M % (2 * k) == 0:
+        k *= 2
+    return rows.reshape(M // k, k * C)
+
+
+def sum_of_rows(rows):
+    """(M, C) contiguous -> (C,)."""
+    many = wide(rows)
+    total = np.zeros(many.shape[1])
+    _sum(many, total, np.empty(many.shape[1], rows.dtype))
+    return total.reshape(-1, rows.shape[1]).sum(axis=0).astype(rows.dtype)
+
+
+@jit
+def _sum(rows, total, local):
+    M, C = rows.shape
+    for start in range(0, M, CHUNK):
+        local[:] = 0
+        chunk = rows[start : start + CHUNK]
+        for r in range(len(chunk)):
+            row = chunk[r]
+            for c in range(C):
+                local[c] += row[c]
+        for c in range(C):
+            total[c] += local[c]
