@@ -148,6 +148,26 @@ class BatchNorm2d(_Affine):
         return self._add(*ops.batch_norm_backward(dy, self._kept()))
 
 
+class BatchNormLeakyReLU(Module):
+    """A BatchNorm2d and the LeakyReLU after it in one op. Parameters, statistics and mode are those
+    of the two layers, which keep their names. See ops/batch_norm_leaky_relu.py."""
+
+    def __init__(self, norm: BatchNorm2d, activation: LeakyReLU) -> None:
+        self.layers = norm, activation
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        norm, activation = self.layers
+        y, cache, (norm.running_mean, norm.running_var) = ops.batch_norm_leaky_relu_forward(
+            x, norm.running_mean, norm.running_var, norm.weight.value, norm._bias(),
+            norm.training, norm.momentum, norm.eps, activation.negative_slope,
+        )  # fmt: skip
+        norm.num_batches_tracked = norm.num_batches_tracked + int(norm.training)
+        return self._keep((y, cache), keep)
+
+    def backward(self, dy: Any) -> Any:
+        return self.layers[0]._add(*ops.batch_norm_leaky_relu_backward(dy, self._kept()))
+
+
 class MaxPool2d(Module):
     """Max pooling. See ops/max_pool2d.py."""
 

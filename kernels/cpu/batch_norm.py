@@ -1,19 +1,30 @@
-"""Batch normalisation over memory with the channels last: two passes forward, two backward.
+"""Batch normalisation over memory with the channels last: two passes forward, two backward, and a
+leaky ReLU on the way if it is asked for.
 
-Sums are taken as in rows.py: chunks of rows in the data's own dtype, and these in float64. Variances
-are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for
-Computing Sample Variances" (1979), which needs no mean beforehand.
+Sums are taken as in rows.py: chunks of rows in the data's own dtype, and these in float64. The
+chunks' variances are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a
+Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean beforehand.
 """
 
 import numpy as np
 
 from . import jit
+from .layout import to_nhwc
 from .memory import empty
 from .rows import CHUNK, wide
 from .threads import share
 
 
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
+    return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
+
+
+def batch_norm_backward(dy, cache):
+    return _backward(dy, cache)
+
+
+def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
+    """With the leaky ReLU after it; a slope of 1 leaves everything as it is."""
     rows = _as_rows(x)
     M, C = rows.shape
     if training:
@@ -23,47 +34,45 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
     else:
         mean, var = running_mean, running_var
     inv_std = (var + eps) ** -0.5
+    slope = x.dtype.type(negative_slope)
     y = empty(rows.shape, x.dtype)
     wide_x, wide_y = wide(rows), wide(y)
     vectors = _repeat(wide_x.shape[1], x.dtype, mean, w * inv_std, b)
 
     def work(part):
-        _scale(wide_x[part], *vectors, wide_y[part])
+        _scale(wide_x[part], *vectors, slope, wide_y[part])
 
     share(work, len(wide_x), 0.3 * x.size)
-    cache = (rows, mean, inv_std, w, training, x.ndim)
+    cache = (rows, mean, inv_std, w, b, training, slope)
     running = running_mean.astype(x.dtype, copy=False), running_var.astype(x.dtype, copy=False)
     return _like(y, x.shape), cache, running
 
 
-def batch_norm_backward(dy, cache):
-    rows, mean, inv_std, w, training, _ = cache
+def _backward(dy, cache):
+    rows, mean, inv_std, w, b, training, slope = cache
     shape, dtype = dy.shape, dy.dtype
     dy = _as_rows(dy)
     M, C = rows.shape
-    wide_x, wide_dy = wide(rows), wide(dy)
+    dx = empty(rows.shape, dtype)
+    wide_x, wide_dy, wide_dx = wide(rows), wide(dy), wide(dx)
     width = wide_x.shape[1]
-    (wide_mean,) = _repeat(width, dtype, mean)
-    sums = []
+    vectors = _repeat(width, dtype, mean, w * inv_std, b)
 
     def add_up(part):
-        totals = np.zeros((2, width))
-        _sums(wide_dy[part], wide_x[part], wide_mean, *totals, np.empty((2, width), dtype))
-        sums.append(totals)
+        sums = np.zeros((2, width))
+        room = np.empty((2, width), dtype)
+        _sums(wide_dy[part], wide_x[part], *vectors, slope, *sums, room)
+        return sums
 
-    share(add_up, len(wide_x), 0.3 * rows.size)
-    db, dw = sum(sums).reshape(2, -1, C).sum(axis=1)
+    parts = share(add_up, len(wide_x), 0.3 * rows.size)
+    db, dw = sum(parts).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
-    dx = empty(rows.shape, dtype)
-    wide_dx = wide(dx)
-    if training:
-        slope = inv_std * dw / M  # x_hat average(dy x_hat) = (x - mean) slope
-        vectors = _repeat(width, dtype, mean, slope, db / M, w * inv_std)
-    else:
-        vectors = _repeat(width, dtype, mean, 0 * mean, 0 * mean, w * inv_std)
+    # dx = scale (dy - db / M - x_hat dw / M); in evaluation mean and variance do not depend on x
+    slant, level = (inv_std * dw / M, db / M) if training else (0 * mean, 0 * mean)
+    averages = _repeat(width, dtype, slant, level)
 
     def work(part):
-        _dx(wide_dy[part], wide_x[part], *vectors, wide_dx[part])
+        _dx(wide_dy[part], wide_x[part], *vectors, slope, *averages, wide_dx[part])
 
     share(work, len(wide_x), 0.4 * rows.size)
     return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
@@ -71,8 +80,9 @@ def batch_norm_backward(dy, cache):
 
 def _as_rows(x):
     """(N, C) or (N, C, H, W) -> (M, C), contiguous."""
-    x = x if x.ndim == 2 else x.transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    if x.ndim == 2:
+        return np.ascontiguousarray(x)
+    return to_nhwc(x).reshape(-1, x.shape[1])
 
 
 def _like(rows, shape):
@@ -92,18 +102,17 @@ def _moments(rows):
     """Mean and variance of every column, in float64."""
     many = wide(rows)
     width = many.shape[1]
-    found = []
 
     def work(part):
         mean, squares = np.zeros((2, width))
         _chunk_moments(many[part], mean, squares, np.empty((2, width), rows.dtype))
-        found.append((part.stop - part.start, mean, squares))
+        return part.stop - part.start, mean, squares
 
-    share(work, len(many), 0.3 * rows.size)
+    parts = share(work, len(many), 0.3 * rows.size)
     C = rows.shape[1]
     groups = [
         (count, m, s)
-        for count, mean, squares in found
+        for count, mean, squares in parts
         for m, s in zip(mean.reshape(-1, C), squares.reshape(-1, C), strict=True)
     ]
     total, mean, squares = 0, np.zeros(C), np.zeros(C)
@@ -141,8 +150,17 @@ def _chunk_moments(x, mean, squares, room):
 
 
 @jit
-def _sums(dy, x, mean, db, dw, room):
-    """db += sum of dy, dw += sum of dy (x - mean), a chunk of rows at a time."""
+def _scale(x, mean, scale, shift, slope, y):
+    for r in range(len(x)):
+        x_row, y_row = x[r], y[r]
+        for c in range(x_row.size):
+            h = (x_row[c] - mean[c]) * scale[c] + shift[c]
+            y_row[c] = h if h > 0 else slope * h
+
+
+@jit
+def _sums(dy, x, mean, scale, shift, slope, db, dw, room):
+    """db += sum of dh, dw += sum of dh (x - mean), a chunk of rows at a time."""
     M, C = x.shape
     local_db, local_dw = room[0], room[1]
     for start in range(0, M, CHUNK):
@@ -152,24 +170,22 @@ def _sums(dy, x, mean, db, dw, room):
         for r in range(len(x_chunk)):
             dy_row, x_row = dy_chunk[r], x_chunk[r]
             for c in range(C):
-                local_db[c] += dy_row[c]
-                local_dw[c] += dy_row[c] * (x_row[c] - mean[c])
+                centred = x_row[c] - mean[c]
+                positive = centred * scale[c] + shift[c] > 0
+                dh = dy_row[c] if positive else slope * dy_row[c]
+                local_db[c] += dh
+                local_dw[c] += dh * centred
         for c in range(C):
             db[c] += local_db[c]
             dw[c] += local_dw[c]
 
 
 @jit
-def _scale(x, mean, scale, shift, y):
-    for r in range(len(x)):
-        x_row, y_row = x[r], y[r]
-        for c in range(x_row.size):
-            y_row[c] = (x_row[c] - mean[c]) * scale[c] + shift[c]
-
-
-@jit
-def _dx(dy, x, mean, slope, average, scale, dx):
+def _dx(dy, x, mean, scale, shift, slope, slant, level, dx):
     for r in range(len(x)):
         dy_row, x_row, dx_row = dy[r], x[r], dx[r]
         for c in range(x_row.size):
-            dx_row[c] = scale[c] * (dy_row[c] - average[c] - (x_row[c] - mean[c]) * slope[c])
+            centred = x_row[c] - mean[c]
+            positive = centred * scale[c] + shift[c] > 0
+            dh = dy_row[c] if positive else slope * dy_row[c]
+            dx_row[c] = scale[c] * (dh - level[c] - centred * slant[c])

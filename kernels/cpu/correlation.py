@@ -64,7 +64,7 @@ def fastest(N, shape, geometry):
 
 
 def turned_weights(w):
-    """(O, C, KH, KW) -> (C, KH, KW, O). Both layers' weights: O counts the small image's channels."""
+    """(O, C, KH, KW) -> (C, KH, KW, O), for either layer: O are the small image's channels."""
     O, *shape = w.shape
     return turned(np.ascontiguousarray(w).reshape(1, O, -1)).reshape(*shape, O)
 
@@ -112,17 +112,10 @@ def correlate_back_gradients(way, y, dx, need_dy):
 
 def _sum_of_parts(gradients, way, N):
     """dw, turned like the layer's weight, and db: what `gradients` gives for each core's images."""
-    found = []
-    share(lambda part: found.append(gradients(part)), N, 2 * way.cost)
-    dw, db = (sum(parts) for parts in zip(*found, strict=True))
+    parts = share(gradients, N, 2 * way.cost)
+    dw, db = (sum(values) for values in zip(*parts, strict=True))
     *shape, O = way.shape
     return turned(way.finish(dw).reshape(1, -1, O)).reshape(O, *shape), db
-
-
-def turned_weights(w):
-    """(O, C, KH, KW) -> (C, KH, KW, O). Both layers' weights: O counts the small image's channels."""
-    O, *shape = w.shape
-    return turned(np.ascontiguousarray(w).reshape(1, O, -1)).reshape(*shape, O)
 
 
 class _Way:

@@ -4,6 +4,7 @@
         np.matmul(x[part], w, out=y[part])
 
     share(work, count, cost)        # cost: about how many nanoseconds it takes on one core
+    sum(share(work, count, cost))   # if work returns something: a list, in the order of the parts
 
 Two threading systems that take turns, BLAS's and one for the loops, spend their time waiting for
 each other: a thread that has just finished a product spins for a while, on the core that the other
@@ -11,7 +12,7 @@ system wants. So there is one: every core takes its own images through loops and
 BLAS works with a single thread inside `share`. Kernels call BLAS nowhere else.
 
 The threads are Python's. NumPy, BLAS and the compiled loops let go of the interpreter lock, so they
-run side by side. How many there are: as many as cores, unless NUMBA_NUM_THREADS, or BLAS's own limit
+run side by side. There are as many as cores, unless NUMBA_NUM_THREADS or BLAS's own limit
 (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) says fewer. A BLAS whose threads cannot be
 limited from here (no OpenBLAS) keeps its own, and the loops run on one.
 """
@@ -34,7 +35,8 @@ ROUND = 400_000
 
 
 def share(work, count, cost):
-    """Call work(part) for slices that make up range(count), one on each core; wait for all.
+    """Call work(part) for slices that make up range(count), one on each core; wait for all, and
+    return what they returned, in order.
 
     Small work stays on this thread, and so does what is to be shared while another Python thread
     has the cores, or from inside of such work.
@@ -42,10 +44,11 @@ def share(work, count, cost):
     parts = min(count, cores())
     with _single_threaded_blas:
         if parts < 2 or cost < SMALL or not _busy.acquire(blocking=False):
-            work(slice(0, count))
-            return
+            return [work(slice(0, count))]
         try:
-            _run(work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)])
+            return _run(
+                work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+            )
         finally:
             _busy.release()
 
@@ -62,11 +65,12 @@ def _run(work, parts):
     mine, *others = parts
     busy = [worker.start_on(work, part) for worker, part in zip(_workers, others, strict=False)]
     try:
-        work(mine)
+        results = [work(mine)]
     finally:  # also after Ctrl-C: nobody may write into arrays that their owner thinks are done
         errors = [error for worker in busy if (error := worker.wait())]
     if errors:
         raise errors[0]
+    return results + [worker.result for worker in busy]
 
 
 class _Worker:
@@ -82,7 +86,7 @@ class _Worker:
         threading.Thread(target=self._loop, name="scratchvae", daemon=True).start()
 
     def start_on(self, work, part):
-        self.work, self.part, self.error = work, part, None
+        self.work, self.part, self.error, self.result = work, part, None, None
         self.go.give()
         return self
 
@@ -100,7 +104,7 @@ class _Worker:
         while True:
             self.go.take()
             try:
-                self.work(self.part)
+                self.result = self.work(self.part)
             except BaseException as error:
                 self.error = error
             self.work = None  # or it would keep the arrays alive
@@ -145,7 +149,7 @@ def _load(_, address):
 @jit
 def _changes(address, value, rounds):
     """Watch an integer until it has another value: True; or for so many rounds."""
-    for _ in range(rounds):
+    for _ in range(rounds):  # noqa: SIM110 (Numba compiles no any())
         if _load(address) != value:
             return True
     return False

@@ -1,4 +1,4 @@
-"""Nearest-neighbour upsampling: every pixel is spread over a block; backwards, blocks are summed."""
+"""Nearest-neighbour upsampling: pixels are spread over blocks; backwards, blocks are summed."""
 
 from .averages import collect, spread
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import ops, optim  # noqa: F401  (importing them fills the registry)
+from .. import data, ops, optim  # noqa: F401  (importing them fills the registry)
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 
 

@@ -16,6 +16,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..backend import accelerated
+
 Means = TypeVar("Means", bound=tuple[Any, ...])
 
 
@@ -85,12 +87,20 @@ def _generate(
 ) -> Iterator[NDArray[Any]]:
     if images.ndim == 3:
         images = images[:, None]  # (N, 1, H, W)
+    levels = np.arange(256, dtype=dtype) / dtype.type(255)  # a division: 255 becomes exactly 1
+    if (low, high) != (0.0, 1.0):
+        levels = (
+            low * (1 - levels) + high * levels
+        )  # unlike low + (high - low) x, exact at the ends
+    levels = levels.astype(dtype, copy=False)
     for start in range(0, len(order), batch_size):
-        x = images[order[start : start + batch_size]].astype(dtype)  # (B, C, H, W)
-        x /= 255.0  # a division, for 255 to become exactly 1
-        if (low, high) != (0.0, 1.0):
-            x = low * (1 - x) + high * x  # unlike low + (high - low) x, exact at both ends
-        yield x
+        yield look_up(images, order[start : start + batch_size], levels)  # (B, C, H, W)
+
+
+@accelerated
+def look_up(images, chosen, levels):
+    """levels[images[chosen]]: a byte has 256 values, and each is scaled only once."""
+    return levels[images[chosen]]
 
 
 class WeightedMean(Generic[Means]):

@@ -89,6 +89,15 @@ CASES: dict[str, list[Case]] = {
         Case({"x": (3, 4), "w": (5, 4), "b": (5,)}, linear=("x", "w", "b")),
         Case({"x": (3, 4), "w": (5, 4)}, linear=("x", "w"), variant="no bias"),
     ],
+    "batch_norm_leaky_relu": [
+        Case(
+            NORM,
+            {"training": True, "negative_slope": 0.2},
+            constants=RUNNING,
+            draw={"running_var": positive},
+            variant="training",
+        ),
+    ],
     "batch_norm": [
         Case(
             NORM,

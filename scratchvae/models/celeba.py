@@ -22,12 +22,36 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import BatchNorm2d, Conv2d, ConvTranspose2d, LeakyReLU, Linear, Tanh
+from ..layers import (
+    BatchNorm2d,
+    BatchNormLeakyReLU,
+    Conv2d,
+    ConvTranspose2d,
+    LeakyReLU,
+    Linear,
+    Tanh,
+)
 from ..module import Module, Sequential
 from .base import grid
 from .vae import SquaredErrorVAE
 
 CHANNELS = (32, 64, 128, 256, 512)
+
+
+class Block(Sequential):
+    """A convolution, batch norm and LeakyReLU; in a training step the latter two are one op."""
+
+    def __init__(self, conv: Module, norm: BatchNorm2d, activation: LeakyReLU) -> None:
+        super().__init__(conv, norm, activation)
+        self.norm_and_activation = BatchNormLeakyReLU(norm, activation)
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        if not keep:
+            return super().forward(x, keep)
+        return self.norm_and_activation.forward(self.layers[0].forward(x))
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        return self.layers[0].backward(self.norm_and_activation.backward(dy), need_dx)
 
 
 class CelebA(SquaredErrorVAE):
@@ -57,12 +81,14 @@ class CelebA(SquaredErrorVAE):
         decoder: list[Module] = []
         for a, b in pairwise(channels):
             conv = Conv2d(a, b, 3, stride=2, padding=1, **made)
-            encoder.append(Sequential(conv, BatchNorm2d(b, dtype=dtype), LeakyReLU(0.01)))
+            encoder.append(Block(conv, BatchNorm2d(b, dtype=dtype), LeakyReLU(0.01)))
         for a, b in pairwise(reversed(channels)):
             deconv = ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1, **made)
+            norm = BatchNorm2d(b, dtype=dtype)
             last = len(decoder) == len(CHANNELS) - 1
-            activation = Tanh() if last else LeakyReLU(0.01)
-            decoder.append(Sequential(deconv, BatchNorm2d(b, dtype=dtype), activation))
+            decoder.append(
+                Sequential(deconv, norm, Tanh()) if last else Block(deconv, norm, LeakyReLU(0.01))
+            )
 
         self.encoder = Sequential(*encoder)
         self.fc_mu = Linear(flat, latent_dim, **made)

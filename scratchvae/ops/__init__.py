@@ -21,6 +21,10 @@ from .adaptive_avg_pool2d import (
 )
 from .avg_pool2d import avg_pool2d_backward, avg_pool2d_forward, avg_pool2d_naive
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_naive
+from .batch_norm_leaky_relu import (
+    batch_norm_leaky_relu_backward,
+    batch_norm_leaky_relu_forward,
+)
 from .bce import bce_backward, bce_forward, bce_naive
 from .conv2d import conv2d_backward, conv2d_forward, conv2d_naive
 from .conv_transpose2d import (

@@ -7,6 +7,8 @@ import pytest
 
 from scratchvae.data import WeightedMean, batches
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
 
 

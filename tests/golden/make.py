@@ -56,6 +56,7 @@ PYTORCH = {
     "conv_transpose2d": F.conv_transpose2d,
     "linear": F.linear,
     "batch_norm": F.batch_norm,
+    "batch_norm_leaky_relu": lambda *a: F.leaky_relu(F.batch_norm(*a[:-1]), a[-1]),
     "max_pool2d": F.max_pool2d,
     "avg_pool2d": F.avg_pool2d,
     "adaptive_avg_pool2d": F.adaptive_avg_pool2d,

@@ -26,6 +26,7 @@ GRADIENTS = {
     "conv_transpose2d": ("dx", "dw", "db"),
     "linear": ("dx", "dw", "db"),
     "batch_norm": ("dx", "dw", "db"),
+    "batch_norm_leaky_relu": ("dx", "dw", "db"),
     "reparameterize": ("dmu", "dlogvar"),
     "bce": ("dlogits",),
     "mse": ("dprediction",),
