@@ -1,0 +1,203 @@
+"""What the benchmarks share: worker processes, measuring in turns, medians, the command line.
+
+Ours and PyTorch's never share a process: their thread pools would wait for each other's cores. Each
+has a `Worker`, and the parent lets them run in turns, `TURN` steps at a time, so that whatever else
+the machine does meets both. Of every turn
+
+    the first step is not counted,    nor any in the first `WAKE` seconds: caches hold what the
+                                      other has left there, threads have to wake up;
+    `REST` seconds come before it     the other's threads spin on for a while, OpenBLAS's for 30 ms.
+
+In between a worker waits at its pipe, asleep. Times are taken inside the workers, step by step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+TURN = 5
+REST = 0.05
+WAKE = 0.01
+NO_TORCH = 'PyTorch is not installed: pip install -e ".[parity]"'
+
+# What a worker has prepared: name -> one step.
+RUNS: dict[str, Callable[[], Any]] = {}
+
+
+class Problem(Exception):
+    """What a person can mend: `problems_in_one_line` ends the program with its text."""
+
+
+# --- Workers -------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A fresh process that runs functions of one module of this folder when asked; those of
+    measure.py and machine.py, too."""
+
+    def __init__(self, module: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.module = module
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, module), daemon=True)
+        self.process.start()
+        far_end.close()
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """What the function returns; Problem if it raises a ValueError or runs out of memory."""
+        try:
+            self.connection.send((function, arguments))
+            result, problem = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            died = f"the process of {self.module}.py died (exit status {self.process.exitcode})"
+            raise Problem(died) from None
+        if problem:
+            raise Problem(problem)
+        return result
+
+    def close(self) -> None:
+        """End the process: it sees that nobody asks any more."""
+        self.connection.close()
+        self.process.join()
+
+
+def _serve(connection: Connection, module: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and it ends us
+    functions: dict[str, Any] = {}
+    answer: tuple[Any, str | None]
+    for name in ("measure", "machine", module):
+        functions |= vars(importlib.import_module(name))
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = functions[name](*arguments), None
+        except (ValueError, MemoryError) as error:
+            answer = None, str(error) or "not enough memory"
+        except Exception:
+            traceback.print_exc()
+            return
+        connection.send(answer)
+
+
+def run_python(*arguments: str, **variables: str) -> str:
+    """What a fresh Python prints; it finds the checkout, and this folder."""
+    here = Path(__file__).resolve().parent
+    path = [str(here.parent), str(here), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))} | variables
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, end="", file=sys.stderr)
+        raise Problem(f"python {' '.join(arguments)} ended with exit status {done.returncode}")
+    return done.stdout
+
+
+def set_threads(count: int | None) -> None:
+    """How many threads the workers started from now on use; None: as many as they please."""
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA") if count else ():
+        os.environ[f"{library}_NUM_THREADS"] = str(count)
+
+
+# --- Times ---------------------------------------------------------------------------------------
+
+
+def times(name: str, count: int) -> list[float]:
+    """In a worker: milliseconds of `count` steps of RUNS[name], after some that are not counted."""
+    run, milliseconds = RUNS[name], []
+    awake = time.perf_counter() + WAKE
+    run()
+    while time.perf_counter() < awake:
+        run()
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    return milliseconds
+
+
+def is_finite(name: str) -> bool:
+    """In a worker: whether one more step still gives numbers. With NaN, times mean nothing."""
+    return bool(np.isfinite(np.array(RUNS[name]())).all())
+
+
+def alternate(sides: Sequence[tuple[Worker, str]], steps: int) -> dict[str, list[float]]:
+    """The milliseconds of `steps` steps of each (worker, name of its run), in turns."""
+    found: dict[str, list[float]] = {name: [] for _, name in sides}
+    for done in range(0, steps, TURN):
+        for worker, name in sides:
+            time.sleep(REST)
+            found[name] += worker.call("times", name, min(TURN, steps - done))
+    return found
+
+
+class Spread(NamedTuple):
+    """The quartiles of some times."""
+
+    low: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(*np.percentile(values, [25, 50, 75]).tolist())
+
+
+def best(found: dict[str, list[float]], names: Sequence[str]) -> str:
+    """Which of these has the least median."""
+    return min(names, key=lambda name: spread(found[name]).median)
+
+
+# --- The command line ----------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parser(doc: str | None) -> Parser:
+    """Its description is the first paragraph of the program's docstring."""
+    return Parser(description=(doc or "").partition("\n\n")[0])
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number above zero."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
+@contextmanager
+def problems_in_one_line() -> Iterator[None]:
+    """Exit status 2 for a Problem, 130 for Ctrl-C."""
+    try:
+        yield
+    except Problem as problem:
+        print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
