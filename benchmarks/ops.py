@@ -1,129 +1,137 @@
-"""Time the ops that have a kernel: reference body and Numba kernel, side by side in one run.
+"""Time every op: reference body, Numba kernel and PyTorch in turns, forward and backward apart.
 
     python benchmarks/ops.py [OP ...]
 
-Forward and backward each alternate between the two; medians in milliseconds, the last column is
-numba / reference. Sizes are those of the `conv` model at batch 128. Run it on a quiet machine.
+Medians of 15, in milliseconds. Sizes are those of the models at batch 128, `skip` at 32; those of
+an op that no model has are its neighbour's. "-": no kernel, the reference body runs on numba, too.
+PyTorch, if it is installed, is its own process (see measure.py) and calls torch.nn.functional; its
+backward is autograd's alone, on a graph that is kept, towards every input that has a gradient; of
+its two memory formats the better one counts, and of Adam's updates the fused one if it is faster.
+The last columns are numba / reference and numba / torch (where there is no kernel, reference /
+torch). Run it on a quiet machine.
 """
 
-import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from __future__ import annotations
+
 from typing import Any
 
-import numba
-import numpy as np
+from machine import has_torch, machine_lines
+from measure import (
+    Problem,
+    Worker,
+    alternate,
+    best,
+    parser,
+    problems_in_one_line,
+    spread,
+)
+from pair import SAME
 
-import scratchvae as sv
-from scratchvae import ops
-from scratchvae.optim import adam_step
-
-REPEATS = 15
+STEPS = 15
+ADAM = 1_691_369  # parameters of `conv`
+Shapes = dict[str, tuple[int, ...]]
 
 
-def arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape, "float32") for shape in shapes]
+def kernel(x: tuple[int, ...], w: tuple[int, ...], outputs: int) -> Shapes:
+    return {"x": x, "w": w, "b": (outputs,)}
 
 
-# case: op, shapes of its arrays, its other arguments
-CASES: dict[str, tuple[str, list[tuple[int, ...]], tuple[Any, ...]]] = {
-    "conv2d 1->32": ("conv2d", [(128, 1, 28, 28), (32, 1, 4, 4), (32,)], (2, 1)),
-    "conv2d 32->64": ("conv2d", [(128, 32, 14, 14), (64, 32, 4, 4), (64,)], (2, 1)),
-    "conv_transpose2d 64->32": (
-        "conv_transpose2d",
-        [(128, 64, 7, 7), (64, 32, 4, 4), (32,)],
-        (2, 1),
-    ),
-    "conv_transpose2d 32->1": (
-        "conv_transpose2d",
-        [(128, 32, 14, 14), (32, 1, 4, 4), (1,)],
-        (2, 1),
-    ),
-    "relu": ("relu", [(128, 32, 14, 14)], ()),
-    "max_pool2d 2x2": ("max_pool2d", [(128, 32, 28, 28)], (2,)),
+def norm(x: tuple[int, ...]) -> Shapes:
+    return {"x": x} | dict.fromkeys(("running_mean", "running_var", "w", "b"), (x[1],))
+
+
+CODES: Shapes = {"mu": (128, 20), "logvar": (128, 20)}
+DOWN, UP = {"stride": 2, "padding": 1}, {"stride": 2, "padding": 1, "output_padding": 1}
+
+# case, the op first: its arrays in the op's order, its options
+CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
+    "conv2d conv 1->32": (kernel((128, 1, 28, 28), (32, 1, 4, 4), 32), DOWN),
+    "conv2d conv 32->64": (kernel((128, 32, 14, 14), (64, 32, 4, 4), 64), DOWN),
+    "conv2d tiny 16->32": (kernel((128, 16, 14, 14), (32, 16, 3, 3), 32), DOWN),
+    "conv2d celeba 3->32": (kernel((128, 3, 64, 64), (32, 3, 3, 3), 32), DOWN),
+    "conv2d celeba 256->512": (kernel((128, 256, 4, 4), (512, 256, 3, 3), 512), DOWN),
+    "conv2d skip 16->16": (kernel((32, 16, 64, 64), (16, 16, 3, 3), 16), {"padding": 1}),
+    "conv2d skip 256->256": (kernel((32, 256, 4, 4), (256, 256, 3, 3), 256), {"padding": 1}),
+    "conv_transpose2d conv 64->32": (kernel((128, 64, 7, 7), (64, 32, 4, 4), 32), DOWN),
+    "conv_transpose2d conv 32->1": (kernel((128, 32, 14, 14), (32, 1, 4, 4), 1), DOWN),
+    "conv_transpose2d celeba 64->32": (kernel((128, 64, 16, 16), (64, 32, 3, 3), 32), UP),
+    "linear mlp 784->400": (kernel((128, 784), (400, 784), 400), {}),
+    "linear conv 3136->256": (kernel((128, 3136), (256, 3136), 256), {}),
+    "batch_norm celeba": (norm((128, 32, 32, 32)), {"training": True}),
+    "max_pool2d skip 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
+    "avg_pool2d 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
+    "adaptive_avg_pool2d tiny 7->4": ({"x": (128, 32, 7, 7)}, {"output_size": 4}),
+    "upsample_nearest tiny x2": ({"x": (128, 1, 14, 14)}, {"scale_factor": 2}),
+    "relu conv": ({"x": (128, 32, 14, 14)}, {}),
+    "leaky_relu celeba": ({"x": (128, 32, 32, 32)}, {"negative_slope": 0.01}),
+    "sigmoid ae": ({"x": (128, 784)}, {}),
+    "tanh celeba": ({"x": (128, 3, 64, 64)}, {}),
+    "mean_logvar skip": ({"x": (32, 256, 1, 1)}, {}),
+    "reparameterize conv": (CODES | {"eps": (128, 20)}, {}),
+    "bce conv": ({"logits": (128, 1, 28, 28), "target": (128, 1, 28, 28)}, {}),
+    "mse celeba": ({"prediction": (128, 3, 64, 64), "target": (128, 3, 64, 64)}, {}),
+    "kl conv": (CODES, {}),
+    "elbo": ({"reconstruction": (128,), "kl": (128,)}, {"beta": 1.0}),
 }
 
 
-def passes(op: str, shapes: list[tuple[int, ...]], options: tuple[Any, ...]) -> dict[str, Any]:
-    """Two callables for `alternate`: the op's forward and its backward on the engine in use."""
-    given = arrays(*shapes)
-    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
-    y, cache, *_ = forward(*given, *options)
-    return {
-        "forward": lambda: forward(*given, *options),
-        "backward": lambda: backward(y, cache),
-    }
-
-
-def adam() -> dict[str, Any]:
-    """Adam's step on as many parameters as `conv` has."""
-    value, grad, m, v = arrays(*[(1_691_369,)] * 4)
-    return {"step": lambda: adam_step(value, grad, m, v**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)}
-
-
-def alternate(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[float, float]:
-    """Median milliseconds of both, measured in turns after one warm-up each."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(REPEATS + 1):
-        for run, record in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            run()
-            if repeat:
-                record.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ops", nargs="*", help="only these (default: all)")
-    wanted = parser.parse_args().ops
+    options = parser(__doc__)
+    options.add_argument("ops", nargs="*", metavar="OP", help="only these (default: all)")
+    wanted = options.parse_args().ops
     known = {name.split()[0] for name in CASES} | {"adam"}
     if unknown := sorted(set(wanted) - known):
-        parser.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    print(machine())
-    print(f"{'case':26} {'pass':9} {'reference':>10} {'numba':>8} {'ratio':>6}")
-    for name in [*CASES, "adam"]:
-        op = name.split()[0]
-        if wanted and op not in wanted:
-            continue
-        runs = {}
-        for engine in ("numpy", "numba"):
-            with sv.using(engine):
-                runs[engine] = adam() if op == "adam" else passes(*CASES[name])
-        for part in runs["numpy"]:
-            reference, kernel = alternate(
-                within("numpy", runs["numpy"][part]), within("numba", runs["numba"][part])
-            )
-            ratio = kernel / reference
-            print(f"{name:26} {part:9} {reference:10.2f} {kernel:8.2f} {ratio:6.2f}")
-
-
-def within(engine: str, run: Callable[[], Any]) -> Callable[[], Any]:
-    """`run`, on this engine."""
-
-    def timed() -> None:
-        with sv.using(engine):
-            run()
-
-    return timed
-
-
-def machine() -> str:
-    """What the numbers depend on."""
-    versions = (
-        f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}"
+        options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    ours, theirs = Worker("ours"), Worker("theirs") if has_torch() else None
+    facts: dict[str, str] = (theirs.call("machine_facts") if theirs else {}) | ours.call(
+        "machine_facts"
     )
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return f"{versions}; pip install threadpoolctl to see which BLAS"
-    blas = [i for i in threadpool_info() if i["user_api"] == "blas"]
-    cores = ", ".join(f"{i['internal_api']} {i['architecture']} x{i['num_threads']}" for i in blas)
-    return f"{versions}, {cores}"
+    print(machine_lines(facts))
+    columns = f"{'numba':>9} {'torch':>9} {'/ reference':>12} {'/ torch':>8}"
+    print(f"{'case':31} {'pass':8} {'reference':>9} {columns}", flush=True)
+    for case in [*CASES, "adam"]:
+        if not wanted or case.split()[0] in wanted:
+            prepare(case, ours, theirs)
+            measure(case, ours, theirs)
+
+
+def prepare(case: str, ours: Worker, theirs: Worker | None) -> None:
+    """Problem if PyTorch's function is another."""
+    if case == "adam":
+        for worker in (ours, theirs) if theirs else (ours,):
+            worker.call("prepare_adam", ADAM)
+        return
+    op, (shapes, options) = case.split()[0], CASES[case]
+    arrays, y, dy = ours.call("prepare_op", op, shapes, options)
+    if theirs:
+        error: float = theirs.call("prepare_op", op, arrays, options, y, dy)
+        if not error <= SAME:
+            raise Problem(f"{case}: PyTorch and ours differ by {error:.1e}, more than {SAME:g}")
+
+
+def measure(case: str, ours: Worker, theirs: Worker | None) -> None:
+    """A line for each pass."""
+    our_runs: list[str] = ours.call("prepared")
+    their_runs: list[str] = theirs.call("prepared") if theirs else []
+    for part in dict.fromkeys(name.split()[1] for name in our_runs):
+        mine = [name for name in our_runs if name.endswith(part)]
+        others = [name for name in their_runs if name.endswith(part)]
+        sides = [(ours, name) for name in mine]
+        sides += [(theirs, name) for name in others] if theirs else []
+        found = alternate(sides, STEPS)
+        reference = spread(found[f"reference {part}"]).median
+        numba = spread(found[f"numba {part}"]).median if len(mine) > 1 else None
+        torch = spread(found[best(found, others)]).median if others else None
+        cells = f"{reference:9.3f} {number(numba, 9, 3)} {number(torch, 9, 3)}"
+        gain = numba / reference if numba else None
+        ratio = (numba or reference) / torch if torch else None
+        print(f"{case:31} {part:8} {cells} {number(gain, 12, 2)} {number(ratio, 8, 2)}", flush=True)
+
+
+def number(value: float | None, width: int, digits: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
 if __name__ == "__main__":
-    main()
+    with problems_in_one_line():
+        main()
