@@ -1,9 +1,9 @@
 """Time every op: reference body, Numba kernel and PyTorch in turns, forward and backward apart.
 
-    python benchmarks/ops.py [OP ...]
+    python benchmarks/ops.py [OP ...] [--steps 15]
 
-Medians of 15, in milliseconds. Sizes are those of the models at batch 128, `skip` at 32; those of
-an op that no model has are its neighbour's. "-": no kernel, the reference body runs on numba, too.
+Medians of `--steps` calls, in milliseconds. Sizes are those of the models at batch 128, `skip` at
+32; an op that no model has gets its neighbour's. "-": no kernel, the reference body runs instead.
 PyTorch, if it is installed, is its own process (see measure.py) and calls torch.nn.functional; its
 backward is autograd's alone, on a graph that is kept, towards every input that has a gradient; of
 its two memory formats the better one counts, and of Adam's updates the fused one if it is faster.
@@ -22,12 +22,12 @@ from measure import (
     alternate,
     best,
     parser,
+    positive,
     problems_in_one_line,
     spread,
 )
 from pair import SAME
 
-STEPS = 15
 ADAM = 1_691_369  # parameters of `conv`
 Shapes = dict[str, tuple[int, ...]]
 
@@ -78,7 +78,11 @@ CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("ops", nargs="*", metavar="OP", help="only these (default: all)")
-    wanted = options.parse_args().ops
+    options.add_argument(
+        "--steps", type=positive, default=15, metavar="N", help="timed calls of each (default: 15)"
+    )
+    given = options.parse_args()
+    wanted = given.ops
     known = {name.split()[0] for name in CASES} | {"adam"}
     if unknown := sorted(set(wanted) - known):
         options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
@@ -92,7 +96,7 @@ def main() -> None:
     for case in [*CASES, "adam"]:
         if not wanted or case.split()[0] in wanted:
             prepare(case, ours, theirs)
-            measure(case, ours, theirs)
+            measure(case, ours, theirs, given.steps)
 
 
 def prepare(case: str, ours: Worker, theirs: Worker | None) -> None:
@@ -109,7 +113,7 @@ def prepare(case: str, ours: Worker, theirs: Worker | None) -> None:
             raise Problem(f"{case}: PyTorch and ours differ by {error:.1e}, more than {SAME:g}")
 
 
-def measure(case: str, ours: Worker, theirs: Worker | None) -> None:
+def measure(case: str, ours: Worker, theirs: Worker | None, steps: int) -> None:
     """A line for each pass."""
     our_runs: list[str] = ours.call("prepared")
     their_runs: list[str] = theirs.call("prepared") if theirs else []
@@ -118,7 +122,7 @@ def measure(case: str, ours: Worker, theirs: Worker | None) -> None:
         others = [name for name in their_runs if name.endswith(part)]
         sides = [(ours, name) for name in mine]
         sides += [(theirs, name) for name in others] if theirs else []
-        found = alternate(sides, STEPS)
+        found = alternate(sides, steps)
         reference = spread(found[f"reference {part}"]).median
         numba = spread(found[f"numba {part}"]).median if len(mine) > 1 else None
         torch = spread(found[best(found, others)]).median if others else None

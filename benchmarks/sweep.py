@@ -21,10 +21,13 @@ SIZES = {"conv": [28, 56, 112, 224, 256], "celeba": [64, 128, 256], "skip": [64,
 CHANNELS = [8, 16, 32, 64, 128, 256]
 
 
-def sweep(pair: Pair, given: argparse.Namespace) -> list[Result]:
+Tables = dict[str, list[tuple[int, Job]]]  # by model: a job for every row, and its first number
+
+
+def sweep(pair: Pair, given: argparse.Namespace, tables: Tables) -> list[Result]:
     """A table for every model, a row for every size, printed as soon as it is measured."""
     results = []
-    for model, jobs in tables(given).items():
+    for model, jobs in tables.items():
         images = "" if given.sweep == "batch" else f", batch {jobs[0][1].batch_size}"
         print(f"{model}{images}, {given.what}: median ms of {given.steps} steps")
         theirs = f" {'PyTorch':>9} {'format':13} {'ratio':>5}" if pair.theirs else ""
@@ -39,8 +42,8 @@ def sweep(pair: Pair, given: argparse.Namespace) -> list[Result]:
     return results
 
 
-def tables(given: argparse.Namespace) -> dict[str, list[tuple[int, Job]]]:
-    """The jobs of every model, each with the number that its row begins with."""
+def plan(given: argparse.Namespace) -> Tables:
+    """What the arguments ask for; Problem if they contradict each other."""
     if given.sweep == "channels":
         if given.models or given.image_size or given.what != "train":
             raise Problem("--sweep channels takes no --models, no --image-size and no --what")

@@ -18,7 +18,7 @@ every turn is not counted, its caches are cold; measure.py says the rest. What a
 PyTorch runs eagerly in both memory formats, of which the better median counts, and with
 torch.optim's default update; the column "fused" has the better one with `fused=True`. Its KL term
 is the closed formula. (low-high) are quartiles; ratio is ours / PyTorch. GFLOP are counted from the
-layers' shapes (flops.py), and "of peak" is ours against the best of eight float32 products of
+layers' shapes (flops.py), and "of peak" is ours against the best of five float32 products of
 2048 x 2048 matrices by np.matmul on all its threads, measured in our process before the models.
 
 `--sweep` shows how the cost of a step grows: sweep.py. Run it on a quiet machine.
@@ -40,7 +40,7 @@ from measure import (
     set_threads,
 )
 from pair import Pair, Result
-from sweep import SWEEPS, sweep
+from sweep import SWEEPS, plan, sweep
 
 WHAT = ("train", "forward", "sample", "encode", "evaluate")
 STEPS = 30
@@ -66,13 +66,14 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
+    sweeps = plan(given) if given.sweep else {}
     set_threads(given.threads)
     if given.json:
         write(given.json, {})  # an unwritable file is better known now
     with Pair(given.against == "torch") as pair:
         print(machine_lines(pair.machine))
         print(f"sgemm peak {pair.peak:.0f} GFLOP/s\n", flush=True)
-        results = sweep(pair, given) if given.sweep else table(pair, given)
+        results = sweep(pair, given, sweeps) if sweeps else table(pair, given)
         facts = {"machine": pair.machine, "sgemm_peak_gflops": pair.peak}
     if given.json:
         options = {k: str(v) if k == "json" else v for k, v in vars(given).items()}
