@@ -72,6 +72,8 @@ def test_training_moves_the_running_statistics_and_evaluation_uses_them():
 def test_one_image_of_the_smallest_size_cannot_train():
     """Its deepest maps have one value per channel, which has no variance."""
     model, x, eps = small("float32", n=1)
-    with pytest.raises(ValueError, match="batch_norm_leaky_relu_forward: training needs more than one"):
+    with pytest.raises(
+        ValueError, match="batch_norm_leaky_relu_forward: training needs more than one"
+    ):
         model.loss(x, eps)
     model.eval().loss(x, eps, keep=False)

@@ -1,0 +1,85 @@
+"""A NaN or an infinity that goes into a kernel comes out of it: wherever the reference body has a
+number that is not finite, the engine in use has one, too. (It may have more: Toom and Cook's way
+spreads them over a tile.)"""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from scratchvae import ops, using
+from scratchvae.gradcheck.cases import CASES
+from scratchvae.kernels.cpu.correlation import WAYS
+
+# adaptive_avg_pool2d's body is a product of matrices, and 0 x infinity is NaN: it spreads them
+OPS = sorted(set(CASES) - {"elbo", "adaptive_avg_pool2d"})
+
+
+def results(forward, backward, arrays, options, dy):
+    with np.errstate(all="ignore"):
+        y, cache, *_ = forward(*arrays, **options)
+        gradients = backward(np.broadcast_to(dy, np.shape(y)).astype(y.dtype), cache)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    return [y, *(g for g in gradients if g is not None)]
+
+
+def check(op, case, name, value, seed):
+    rng = np.random.default_rng(seed)
+    arrays = {n: a.astype("float32") for n, a in case.arrays(seed).items()}
+    dy = np.float32(0.5)
+    if name == "dy":
+        dy = np.float32(value)
+    else:
+        arrays[name].flat[rng.integers(arrays[name].size)] = value
+    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+    given = [*arrays.values()]
+    ours = results(forward, backward, given, case.options, dy)
+    theirs = results(forward.reference, backward, given, case.options, dy)
+    for one, other in zip(ours, theirs, strict=True):
+        lost = np.isfinite(one) & ~np.isfinite(other)
+        assert not lost.any(), f"{op}: {value} in {name} is lost"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("op", OPS)
+def test_nothing_is_swallowed(engine, op, value):
+    for case in CASES[op]:
+        for name in (*case.shapes, "dy"):
+            if name == "target" or (name == "running_var" and value < 0):
+                continue  # refused; and no variance
+            for seed in range(3):
+                check(op, case, name, value, seed)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+def test_no_way_of_a_convolution_swallows(op, way, value):
+    fastest = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0))
+    with fastest, using("numba"):
+        for case in CASES[op]:
+            for name in (*case.shapes, "dy"):
+                for seed in range(3):
+                    check(op, case, name, value, seed)
+
+
+def test_finite_numbers_stay_finite(engine):
+    """The check above would not see a kernel that makes everything NaN."""
+    for op in OPS:
+        for case in CASES[op]:
+            arrays = [a.astype("float32") for a in case.arrays(0).values()]
+            functions = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+            found = results(*functions, arrays, case.options, np.float32(0.5))
+            assert_array_equal([bool(np.isfinite(a).all()) for a in found], True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_adaptive_pooling_keeps_them_in_their_windows(value):
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 5)).astype("float32")
+    x[1, 2, 3, 1] = value
+    with using("numba"):
+        y, _ = ops.adaptive_avg_pool2d_forward(x, (4, 3))
+    naive = ops.adaptive_avg_pool2d_naive(x, (4, 3))
+    assert_array_equal(np.isfinite(y), np.isfinite(naive))
+    assert not np.isfinite(naive).all()
