@@ -19,19 +19,20 @@ limited from here (no OpenBLAS) keeps its own, and the loops run on one.
 
 import ctypes
 import os
+import sys
 import threading
 
 import numpy as np
 from llvmlite import ir
 from numba import config, types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy._core import _multiarray_umath
 
 from . import jit
 
 SMALL = 80_000  # nanoseconds: below, a second core comes too late
-PATIENCE = 20  # rounds of about 0.1 ms for which a thread without work stays awake
-ROUND = 400_000
+PATIENCE = 2000  # looks at a signal, a microsecond or two each, before a thread falls asleep
 
 
 def share(work, count, cost):
@@ -70,7 +71,7 @@ def _run(work, parts):
         errors = [error for worker in busy if (error := worker.wait())]
     if errors:
         raise errors[0]
-    return results + [worker.result for worker in busy]
+    return results + [worker.take_result() for worker in busy]
 
 
 class _Worker:
@@ -78,7 +79,7 @@ class _Worker:
 
     To fall asleep and to be woken takes 50 microseconds, and the system likes to wake a thread on
     the core of the one that woke it, where it has to wait. So a step's many small pieces of work
-    find it awake; `_changes` does that without the interpreter lock.
+    find it awake. It waits without the interpreter lock, and gives its core away at every look.
     """
 
     def __init__(self):
@@ -99,6 +100,10 @@ class _Worker:
                 return interrupt or self.error
             except KeyboardInterrupt as error:
                 interrupt = error
+
+    def take_result(self):
+        result, self.result = self.result, None  # or it would keep the arrays alive
+        return result
 
     def _loop(self):
         while True:
@@ -124,15 +129,9 @@ class _Signal:
         self.count[0] += 1
 
     def take(self):
-        for _ in range(PATIENCE):
-            if _changes(self.address, self.taken, ROUND):
-                break
-            _yield()  # others may want this core
+        _await_change(self.address, self.taken, PATIENCE)
         self.lock.acquire()
         self.taken += 1
-
-
-_yield = getattr(os, "sched_yield", int)
 
 
 @intrinsic
@@ -146,13 +145,27 @@ def _load(_, address):
     return types.int64(types.intp), generate
 
 
+@intrinsic
+def _yield(_):
+    """Let another thread have this core, if one wants it. Windows has no such function."""
+
+    def generate(context, builder, signature, arguments):
+        if sys.platform != "win32":
+            sched_yield = ir.FunctionType(ir.IntType(32), [])
+            builder.call(get_or_insert_function(builder.module, sched_yield, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
 @jit
-def _changes(address, value, rounds):
-    """Watch an integer until it has another value: True; or for so many rounds."""
-    for _ in range(rounds):  # noqa: SIM110 (Numba compiles no any())
-        if _load(address) != value:
-            return True
-    return False
+def _await_change(address, value, looks):
+    """Watch an integer until it has another value, or for so many looks."""
+    for _ in range(looks):
+        for _ in range(1000):
+            if _load(address) != value:
+                return
+        _yield()
 
 
 class _SingleThreadedBlas:
