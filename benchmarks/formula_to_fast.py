@@ -1,0 +1,431 @@
+"""Time what lies between a formula and its kernel, a step at a time: conv2d, batch norm, Adam.
+
+    python benchmarks/formula_to_fast.py [TABLE ...] [--steps 15]
+
+docs/from-formula-to-fast.md shows the tables and says what each line does. Every table has a
+process of its own, and its lines are measured in turns (see measure.py). Columns:
+
+    ms              median and quartiles of `--steps`. ~ is an estimate: loops in Python run on a
+                    small piece, their time is multiplied by how much larger the whole is
+    ns              for one of those that the title counts
+    times as fast   as the line that has 1 here
+    error           the largest, relative to the largest number of the result in float64
+
+"all cores" are the kernels' threads, with BLAS at one in each; "BLAS's threads" its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+from machine import machine_facts, machine_lines
+from measure import RUNS, Worker, alternate, parser, positive, problems_in_one_line, spread
+from numba import config
+
+import scratchvae as sv
+from scratchvae import ops
+from scratchvae.optim import adam_step
+
+KERNELS = ("batch_norm", "correlation", "patches", "threads", "toom_cook")
+cpu_batch_norm, correlation, patches, threads, toom_cook = (
+    import_module(f"scratchvae.kernels.cpu.{name}") for name in KERNELS
+)
+ALL = float("inf")  # a cost for `share` that calls for every core
+
+
+class Line(NamedTuple):
+    name: str
+    run: Callable[[], Any] | None
+    result: Callable[[], np.ndarray] | None = None  # what `exact` is for
+    times: float = 1.0  # the whole is so many times what is run
+    error: str = ""  # of the result
+    role: str = ""  # "base": it and what follows is compared with it; "part": of the line above
+
+
+class Table(NamedTuple):
+    title: str
+    many: int  # as many as the title counts
+    lines: list[Line]
+    exact: np.ndarray | None = None
+    note: str = ""
+
+
+def normal(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, "float32") for shape in shapes]
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """The same (N, C, H, W), in the memory order in which conv layers leave it."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+@contextmanager
+def value_of(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """owner.name = value, within the block."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def with_value(owner: Any, name: str, value: Any, run: Callable[[], Any]) -> Callable[[], Any]:
+    """`run`, within such a block."""
+
+    def changed() -> Any:
+        with value_of(owner, name, value):
+            return run()
+
+    return changed
+
+
+one_core = partial(with_value, config, "NUMBA_NUM_THREADS", 1)
+
+
+# --- conv2d --------------------------------------------------------------------------------------
+
+
+def conv2d() -> Table:
+    """Layer conv2 of model `conv`."""
+    x, w, b = normal((128, 32, 14, 14), (64, 32, 4, 4), (64,))
+    x = channels_last(x)
+    (N, C, H, W), (O, _, KH, KW), (OH, OW) = x.shape, w.shape, (7, 7)
+    geometry = correlation.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
+
+    # The reference, and the two pieces of its tensordot
+    cells = ops.windows.windows(ops.windows.pad2d(x, (1, 1)), (KH, KW), (2, 2))
+
+    def windows_copied() -> np.ndarray:
+        return cells.transpose(0, 2, 3, 1, 4, 5).reshape(N * OH * OW, C * KH * KW)
+
+    matrix, w_columns = windows_copied(), w.reshape(O, -1).T
+
+    def naive() -> None:
+        ops.conv2d.conv2d_naive(x[:1, :8], w[:1, :8], None, 2, 1)
+
+    def reference() -> np.ndarray:
+        y, _ = ops.conv2d_forward.reference(x, w, b, 2, 1)
+        return y
+
+    # Channels last
+    x_last = x.transpose(0, 2, 3, 1)
+    w_last = np.ascontiguousarray(w.transpose(1, 2, 3, 0))  # (C, KH, KW, O)
+    by_patches = correlation._Patches(w_last, geometry)
+    rows, y = np.empty((N * OH * OW, KH * KW * C), "float32"), np.empty((N, OH, OW, O), "float32")
+
+    def multiply(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+        np.matmul(rows, by_patches.w, out=y.reshape(-1, O))
+        y += b
+        return y.transpose(0, 3, 1, 2)
+
+    def whole_batch(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+        def work(_: slice) -> None:
+            patches.gather(x_last, rows, *geometry[1:])
+            multiply(rows, y)
+
+        threads.share(work, 1, 0)  # on this thread, BLAS at one
+        return y.transpose(0, 3, 1, 2)
+
+    def two_systems() -> np.ndarray:
+        def copy(part: slice) -> None:
+            images = rows.reshape(N, OH * OW, -1)[part]
+            patches.gather(x_last[part], images.reshape(-1, KH * KW * C), *geometry[1:])
+
+        threads.share(copy, N, ALL)
+        return multiply(rows, y)  # BLAS's threads
+
+    def in_tiles(way: Any) -> np.ndarray:
+        threads.share(lambda part: way.correlate(x_last[part], y[part], b), N, ALL)
+        return y.transpose(0, 3, 1, 2)
+
+    def kernel() -> np.ndarray:
+        y, _ = ops.conv2d_forward(x, w, b, 2, 1)
+        return y
+
+    def fresh() -> np.ndarray:
+        return whole_batch(np.empty_like(rows), np.empty_like(y))
+
+    again, tiles = partial(whole_batch, rows, y), partial(in_tiles, by_patches)
+    no_tiles = with_value(patches, "TILE_BYTES", rows.nbytes, tiles)
+    lines = [
+        Line("naive: loops in Python", naive, times=N * O * C / 8),
+        Line("reference", reference, reference, role="base"),
+        Line("  of it: windows copied", windows_copied, role="part"),
+        Line("  of it: product, BLAS's threads", lambda: matrix @ w_columns, role="part"),
+        Line("channels last, whole batch, 1 core", fresh, fresh),
+        Line("the same, memory used again", again, again),
+        Line("tiles of images, 1 core", one_core(tiles), tiles),
+        Line("whole batch, all cores, BLAS's threads", two_systems, two_systems),
+        Line("own images, no tiles, all cores", no_tiles, no_tiles),
+        Line("own images, tiles, all cores", tiles, tiles),
+    ]
+    count = N * OH * OW * O * C * KH * KW
+    note = f"multiplications: {count / 1e6:.1f} million"
+    for tile in (2, 4):
+        way = correlation._ToomCook(N, w_last, geometry, tile)
+        run = partial(in_tiles, way)
+        lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
+        products = N * C * O * toom_cook.sizes(*geometry, tile)[0]
+        note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"
+    lines.append(Line("kernel, as it is called", kernel, kernel))
+    exact, _ = ops.conv2d_forward.reference(*(a.astype("float64") for a in (x, w, b)), 2, 1)
+    title = f"conv2d {x.shape} -> {exact.shape}, kernel 4, stride 2, padding 1: multiplications"
+    return Table(title, count, lines, exact, note)
+
+
+# --- Batch norm ----------------------------------------------------------------------------------
+
+
+def batch_norm() -> Table:
+    """The largest of model `celeba`, in training."""
+    (x,) = normal((128, 32, 32, 32))
+    x = channels_last(x + np.float32(1))
+    few = channels_last(x.reshape(128, 8, 64, 64))
+    a, y = np.empty_like(x), np.empty_like(x)
+
+    def arguments(x: np.ndarray) -> tuple[Any, ...]:
+        zeros, ones = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+        return x, zeros, ones, ones, zeros, True
+
+    def naive() -> None:
+        ops.batch_norm.batch_norm_naive(*arguments(x[:1]))
+
+    def reference(x: np.ndarray = x) -> np.ndarray:
+        y, *_ = ops.batch_norm_forward.reference(*arguments(x))
+        return y
+
+    def kernel(x: np.ndarray = x) -> np.ndarray:
+        y, *_ = ops.batch_norm_forward(*arguments(x))
+        return y
+
+    def in_place() -> np.ndarray:
+        """The reference's expressions, one after the other, written into two arrays at hand."""
+        M, eps = x.size // x.shape[1], 1e-5
+        _, _, _, w, b, _ = arguments(x)
+        mean = x.sum(axis=(2, 3)).sum(axis=0) / M
+        np.subtract(x, mean[:, None, None], out=a)
+        np.square(a, out=a)
+        var = a.sum(axis=(2, 3)).sum(axis=0) / M
+        np.subtract(x, mean[:, None, None], out=a)
+        np.multiply(a, ((var + eps) ** -0.5)[:, None, None], out=a)
+        np.multiply(w[:, None, None], a, out=y)
+        return np.add(y, b[:, None, None], out=y)
+
+    rows, target = (array.transpose(0, 2, 3, 1).reshape(len(x), -1) for array in (x, y))
+
+    def copy() -> None:
+        threads.share(lambda part: np.copyto(target[part], rows[part]), len(rows), ALL)
+
+    a_row_at_a_time = with_value(cpu_batch_norm, "LANES", 1, lambda: kernel(few))
+    lines = [
+        Line("naive: loops in Python", naive, times=len(x)),
+        Line("reference", reference, reference, role="base"),
+        Line("the same, memory used again", in_place, in_place),
+        Line("kernel: two passes, 1 core", one_core(kernel), one_core(kernel)),
+        Line("kernel: two passes, all cores", kernel, kernel),
+        Line("to copy as many bytes, all cores", copy, times=3 / 2),
+        Line("8 channels: reference", lambda: reference(few), role="base"),
+        Line("8 channels: a row at a time, all cores", a_row_at_a_time),
+        Line("8 channels: rows side by side, all cores", lambda: kernel(few)),
+    ]
+    title = f"batch_norm {x.shape}, training, forward: numbers"
+    return Table(title, x.size, lines, reference(x.astype("float64")))
+
+
+# --- Adam ----------------------------------------------------------------------------------------
+
+
+def adam_naive(value: Any, grad: Any, m: Any, v: Any, step: int, *others: Any) -> None:
+    """adam_step's formula, read aloud."""
+    lr, beta1, beta2, eps, weight_decay, decoupled = others
+    for i in range(len(value)):
+        if decoupled:
+            value[i] -= lr * weight_decay * value[i]
+            g = grad[i]
+        else:
+            g = grad[i] + weight_decay * value[i]
+        m[i] = beta1 * m[i] + (1 - beta1) * g
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g
+        m_hat, v_hat = m[i] / (1 - beta1**step), v[i] / (1 - beta2**step)
+        value[i] -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+def adam() -> Table:
+    """As many parameters as model `conv` has."""
+    start = normal(*[(1_691_369,)] * 4)
+    start[3] **= 2
+    arrays = [a.copy() for a in start]
+    s, t = np.empty_like(start[0]), np.empty_like(start[0])
+    settings = (1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
+
+    def in_place(value: Any, grad: Any, m: Any, v: Any, step: int, *others: Any) -> None:
+        """The reference's expressions, one after the other, written into two arrays at hand."""
+        lr, beta1, beta2, eps, weight_decay, _ = others
+        g = np.add(grad, np.multiply(weight_decay, value, out=s), out=s)
+        m *= beta1
+        m += np.multiply(1 - beta1, g, out=t)
+        v *= beta2
+        v += np.multiply(np.multiply(1 - beta2, g, out=t), g, out=t)
+        m_hat, v_hat = np.divide(m, 1 - beta1**step, out=s), np.divide(v, 1 - beta2**step, out=t)
+        root = np.add(np.sqrt(v_hat, out=t), eps, out=t)
+        value -= np.divide(np.multiply(lr, m_hat, out=s), root, out=s)
+
+    def once(update: Callable[..., None], arrays: list[np.ndarray] = arrays) -> np.ndarray:
+        update(*arrays, *settings)
+        return arrays[0]
+
+    def line(name: str, update: Callable[..., None], around: Any = lambda run: run) -> Line:
+        result = partial(once, update, [a.copy() for a in start])
+        role = "base" if name == "reference" else ""
+        return Line(name, around(lambda: once(update)), result, role=role)
+
+    few, spare = [a[:10_000].copy() for a in start], [a.copy() for a in start]
+
+    def copy() -> None:
+        def work(part: slice) -> None:
+            np.copyto(spare[1][part], spare[0][part])
+            np.copyto(spare[3][part], spare[2][part])
+
+        threads.share(work, s.size, ALL)
+
+    lines = [
+        Line("naive: loops in Python", lambda: once(adam_naive, few), times=s.size / len(few[0])),
+        line("reference", adam_step.reference),
+        line("the same, memory used again", in_place),
+        line("kernel: one pass, 1 core", adam_step, one_core),
+        line("kernel: one pass, all cores", adam_step),
+        Line("to copy as many bytes, all cores", copy, times=7 / 4),
+    ]
+    exact = once(adam_step.reference, [a.astype("float64") for a in start])
+    return Table(f"adam_step, {s.size:,} parameters", s.size, lines, exact)
+
+
+# --- Sharing, and small arrays -------------------------------------------------------------------
+
+
+def hundred(call: Callable[..., Any], *arguments: Any) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(100):
+            call(*arguments)
+
+    return run
+
+
+def sharing() -> Table:
+    """What `share` does with nothing to do, and with a loop that keeps the interpreter lock."""
+
+    def nothing(part: slice) -> None:
+        pass
+
+    def loop(part: slice) -> None:
+        total = 0
+        for k in range(part.start, part.stop):
+            total += k
+
+    share_nothing = hundred(threads.share, nothing, 2, ALL)
+    share_loop = hundred(threads.share, loop, 10_000, ALL)
+    asleep = with_value(threads, "PATIENCE", 0, share_nothing)
+    lines = [
+        Line("no work, the other thread asleep", asleep, role="base"),
+        Line("no work, the other thread awake", share_nothing),
+        Line("a loop in Python, 1 core", one_core(share_loop), role="base"),
+        Line("a loop in Python, all cores", share_loop),
+    ]
+    return Table("100 calls of share", 100, lines)
+
+
+def small() -> Table:
+    """Where a kernel has nothing to gain."""
+    x, w, b, grad = normal((1, 8, 8, 8), (8, 8, 3, 3), (8,), (100,))
+    calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "conv2d": (ops.conv2d_forward, (x, w, b, 1, 1)),
+        "batch_norm": (ops.batch_norm_forward, (x, b, b**2, b, b, True)),
+        "adam_step": (
+            adam_step,
+            (grad.copy(), grad, grad.copy(), grad**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False),
+        ),
+    }
+    lines = []
+    for name, (call, arguments) in calls.items():
+        lines.append(Line(f"{name}: reference", hundred(call.reference, *arguments), role="base"))
+        lines.append(Line(f"{name}: kernel", hundred(call, *arguments)))
+    title = "100 calls with one image (1, 8, 8, 8), kernel 3 x 3, or 100 parameters"
+    return Table(title, 100, lines)
+
+
+# --- Worker and parent ---------------------------------------------------------------------------
+
+TABLES = {f.__name__: f for f in (conv2d, batch_norm, adam, sharing, small)}
+
+
+def prepare(name: str) -> Table:
+    """In the worker: fill RUNS. What is sent to the parent has no functions: errors, no arrays."""
+    sv.use("numba")
+    table = TABLES[name]()
+    RUNS.update({line.name: line.run for line in table.lines if line.run})
+    lines = [
+        line._replace(run=None, result=None, error=error(line, table.exact)) for line in table.lines
+    ]
+    return table._replace(lines=lines, exact=None)
+
+
+def error(line: Line, exact: np.ndarray | None) -> str:
+    if line.result is None or exact is None:
+        return ""
+    return f"{np.abs(line.result() - exact).max() / np.abs(exact).max():.0e}"
+
+
+def show(name: str, steps: int) -> None:
+    worker = Worker("formula_to_fast")
+    table: Table = worker.call("prepare", name)
+    found = alternate([(worker, line.name) for line in table.lines], steps)
+    worker.close()
+    times = {
+        n: spread([ms * line.times for ms in found[n]]) for line in table.lines if (n := line.name)
+    }
+    print(f"\n{table.title}")
+    print(f"{'':40} {'ms':>24} {'ns each':>8} {'times as fast':>14} {'error':>7}")
+    base = next(line for line in table.lines if line.role == "base")
+    for line in table.lines:
+        base = line if line.role == "base" else base
+        low, median, high = (digits(ms) for ms in times[line.name])
+        ms = f"{'~' * (line.times > 10)}{median} ({low}-{high})"
+        each = digits(1e6 * times[line.name].median / table.many)
+        ratio = times[base.name].median / times[line.name].median
+        faster = (
+            "" if line.role == "part" else f"1/{1 / ratio:,.0f}" if ratio < 0.1 else f"{ratio:.2g}"
+        )
+        print(f"{line.name:40} {ms:>24} {each:>8} {faster:>14} {line.error:>7}".rstrip())
+    print(table.note, end="\n" * bool(table.note), flush=True)
+
+
+def digits(number: float) -> str:
+    """Three, or all before the point."""
+    places = max(0, 2 - math.floor(math.log10(number)))
+    return f"{number:,.{places}f}"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    add = options.add_argument
+    add("tables", nargs="*", metavar="TABLE", help=f"only these of {', '.join(TABLES)}")
+    add("--steps", type=positive, default=15, metavar="N", help="timed runs each (default: 15)")
+    given = options.parse_args()
+    if unknown := sorted(set(given.tables) - set(TABLES)):
+        options.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    print(machine_lines(machine_facts()))
+    for name in given.tables or TABLES:
+        show(name, given.steps)
+
+
+if __name__ == "__main__":
+    with problems_in_one_line():
+        main()
