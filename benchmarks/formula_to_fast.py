@@ -32,9 +32,9 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.optim import adam_step
 
-KERNELS = ("batch_norm", "correlation", "patches", "threads", "toom_cook")
-cpu_batch_norm, correlation, patches, threads, toom_cook = (
-    import_module(f"scratchvae.kernels.cpu.{name}") for name in KERNELS
+HELPERS = ("correlation", "patches", "rows", "threads", "toom_cook")
+correlation, patches, sums, threads, toom_cook = (
+    import_module(f"scratchvae.kernels.cpu.{name}") for name in HELPERS
 )
 ALL = float("inf")  # a cost for `share` that calls for every core
 
@@ -118,7 +118,7 @@ def conv2d() -> Table:
     # Channels last
     x_last = x.transpose(0, 2, 3, 1)
     w_last = np.ascontiguousarray(w.transpose(1, 2, 3, 0))  # (C, KH, KW, O)
-    by_patches = correlation._Patches(w_last, geometry)
+    by_patches = correlation.WAYS["patches"](N, w_last, geometry, ALL)
     rows, y = np.empty((N * OH * OW, KH * KW * C), "float32"), np.empty((N, OH, OW, O), "float32")
 
     def multiply(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def conv2d() -> Table:
         return whole_batch(np.empty_like(rows), np.empty_like(y))
 
     again, tiles = partial(whole_batch, rows, y), partial(in_tiles, by_patches)
-    no_tiles = with_value(patches, "TILE_BYTES", rows.nbytes, tiles)
+    no_tiles = with_value(correlation, "TILE_BYTES", rows.nbytes, tiles)
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
         Line("reference", reference, reference, role="base"),
@@ -170,7 +170,7 @@ def conv2d() -> Table:
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
-        way = correlation._ToomCook(N, w_last, geometry, tile)
+        way = correlation.WAYS[f"toom_cook_{tile}"](N, w_last, geometry, ALL)
         run = partial(in_tiles, way)
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
         products = N * C * O * toom_cook.sizes(*geometry, tile)[0]
@@ -224,7 +224,7 @@ def batch_norm() -> Table:
     def copy() -> None:
         threads.share(lambda part: np.copyto(target[part], rows[part]), len(rows), ALL)
 
-    a_row_at_a_time = with_value(cpu_batch_norm, "LANES", 1, lambda: kernel(few))
+    a_row_at_a_time = with_value(sums, "LANES", 1, lambda: kernel(few))
     lines = [
         Line("naive: loops in Python", naive, times=len(x)),
         Line("reference", reference, reference, role="base"),
