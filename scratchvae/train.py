@@ -69,7 +69,7 @@ def train_epoch(
 
 
 def evaluate_sampled(
-    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 128
+    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 500
 ) -> Losses:
     """The losses per image over a whole data set, one sample z ~ q(z|x) each, in evaluation mode.
 
@@ -87,7 +87,7 @@ def evaluate_sampled(
     return _evaluate(model, images, batch_size, lambda n: model.noise(n, rng))
 
 
-def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 128) -> Losses:
+def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
     """As `evaluate_sampled`, but at z = mu, without noise.
 
     The KL term pays for a code that is known to within sigma, and here the decoder gets an exact

@@ -1,4 +1,4 @@
-"""Optimizer steps in one pass over memory: the reference makes about ten."""
+"""Optimizer steps in one pass over memory: the reference makes a dozen and more."""
 
 import math
 

@@ -32,7 +32,7 @@ from numpy._core import _multiarray_umath
 from . import jit
 
 SMALL = 80_000  # nanoseconds: below, a second core comes too late
-PATIENCE = 2000  # looks at a signal, a microsecond or two each, before a thread falls asleep
+PATIENCE = 5000  # looks at a signal, about a microsecond each, before a thread falls asleep
 
 
 def share(work, count, cost):
@@ -77,9 +77,11 @@ def _run(work, parts):
 class _Worker:
     """A thread that waits for work, awake for a while and then asleep.
 
-    To fall asleep and to be woken takes 50 microseconds, and the system likes to wake a thread on
-    the core of the one that woke it, where it has to wait. So a step's many small pieces of work
-    find it awake. It waits without the interpreter lock, and gives its core away at every look.
+    To fall asleep and to be woken takes 50 microseconds. So a step's many small pieces of work find
+    it awake. It waits without the interpreter lock, and gives its core away at every look.
+
+    The system likes to wake a thread on the core of the one that woke it, and to leave both there
+    for a while, taking turns: a thread that finds itself there moves to another core first.
     """
 
     def __init__(self):
@@ -88,6 +90,7 @@ class _Worker:
 
     def start_on(self, work, part):
         self.work, self.part, self.error, self.result = work, part, None, None
+        self.waker = _core()
         self.go.give()
         return self
 
@@ -108,6 +111,8 @@ class _Worker:
     def _loop(self):
         while True:
             self.go.take()
+            if self.waker is not None and self.waker == _core():
+                _leave(self.waker)
             try:
                 self.result = self.work(self.part)
             except BaseException as error:
@@ -120,7 +125,7 @@ class _Signal:
     """A lock that one thread gives and another takes, with a count to watch for the impatient."""
 
     def __init__(self):
-        self.lock, self.count = threading.Lock(), np.zeros(8, np.int64)  # a cache line of its own
+        self.lock, self.count = threading.Lock(), np.zeros(1, np.int64)
         self.lock.acquire()
         self.address, self.taken = self.count.ctypes.data, 0
 
@@ -132,6 +137,24 @@ class _Signal:
         _await_change(self.address, self.taken, PATIENCE)
         self.lock.acquire()
         self.taken += 1
+
+
+def _core():
+    """The core that this thread runs on; None where the system does not tell."""
+    return _sched_getcpu() if _sched_getcpu else None
+
+
+def _leave(core):
+    """Move this thread to another core than this one; it may come back later."""
+    allowed = os.sched_getaffinity(0)
+    if others := allowed - {core}:
+        os.sched_setaffinity(0, others)
+        os.sched_setaffinity(0, allowed)
+
+
+_sched_getcpu = None
+if sys.platform == "linux":
+    _sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None)
 
 
 @intrinsic
