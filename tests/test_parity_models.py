@@ -41,15 +41,14 @@ DTYPES = ["float64", "float32"]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """PyTorch's sums depend on how many threads share them; and Numba's threads beside PyTorch's
-    take ten times as long on a busy machine."""
-    before = torch.get_num_threads(), numba.get_num_threads()
+def one_thread(monkeypatch):
+    """PyTorch's sums depend on how many threads share them, and so do our kernels'; and the threads
+    of both side by side wait for each other."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    numba.set_num_threads(1)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
     yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
+    torch.set_num_threads(before)
 
 
 def arrays(theirs):

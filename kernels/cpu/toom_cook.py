@@ -57,11 +57,18 @@ ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
 def points(count):
-    """0, infinity, 1, -1, 2, -1/2, -2, 1/2, 3, ...: near 1 in size, so that their powers are."""
-    numbers = [Fraction(0), INFINITY, Fraction(1), Fraction(-1)]
-    for k in range(2, count):
-        numbers += [Fraction(k), Fraction(-1, k), Fraction(-k), Fraction(1, k)]
-    return numbers[:count]
+    """0, infinity, and numbers near 1 in size, so that their powers are, too. Of the sets that were
+    tried, these round least."""
+    if count <= 4:
+        numbers = [0, INFINITY, 1, -1]
+    elif count == 5:
+        numbers = [0, INFINITY, 1, Fraction(-2, 3), Fraction(-3, 2)]
+    else:
+        numbers = [0, INFINITY]
+        for k in range(3, count):
+            x = Fraction(k, k + 1)
+            numbers += [x, -x, 1 / x, -1 / x]
+    return [x if x is INFINITY else Fraction(x) for x in numbers[:count]]
 
 
 def evaluate(at, size):
