@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import patches
+from scratchvae.kernels.cpu import correlation, layout, memory, threads
 
 DOUBLE = """
 import sys
@@ -61,6 +62,17 @@ def test_machine_code_is_found_again_and_never_stale(double):
     assert double() == (12.0, True)
 
 
+def test_an_edit_of_any_file_makes_machine_code_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu, "__file__", str(tmp_path / "__init__.py"))
+    stamps = set()
+    for name in ("__init__.py", "other.py", "other.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("x = 1\n")
+        monkeypatch.setattr(cpu, "_stamp", "")
+        stamps.add(cpu._sources())
+    assert len(stamps) == 3
+
+
 def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same(double, monkeypatch):
     """Numba raises where neither the install nor a home directory can be written to."""
 
@@ -92,14 +104,16 @@ def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message
 
 @pytest.mark.parametrize(("N", "images"), [(1, 1), (5, 2), (6, 2), (5, 9)])
 def test_tiles_cover_their_part_of_the_batch_once(monkeypatch, N, images):
-    row_count, row_size, dtype = 3, 4, np.dtype("float32")
-    monkeypatch.setattr(patches, "TILE_BYTES", images * row_count * row_size * dtype.itemsize)
+    geometry = correlation.Geometry((2, 5), (1, 3), (2, 3), (1, 1), (0, 0))  # 3 patches of 12
+    w = np.zeros((2, 2, 3, 4), "float32")
+    way = correlation.WAYS["patches"](N, w, geometry, 1.0)
+    monkeypatch.setattr(correlation, "TILE_BYTES", images * 3 * 12 * w.itemsize)
     covered = []
-    for tile, rows in patches.tiles(slice(7, 7 + N), row_count, row_size, dtype):
-        count = tile.stop - tile.start
-        assert count <= images and rows.shape == (count * row_count, row_size)
+    for tile, count, room in way._tiles(np.zeros((N, 2, 5, 2), w.dtype)):
+        assert tile.stop - tile.start <= images and count == 3 * (tile.stop - tile.start)
+        assert room.shape == (count * 12,) and room.dtype == w.dtype
         covered += range(100)[tile]
-    assert covered == list(range(7, 7 + N))
+    assert covered == list(range(N))
 
 
 def test_threads_do_not_share_scratch_memory():
@@ -124,12 +138,30 @@ def test_threads_do_not_share_scratch_memory():
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
-def test_a_large_image_leaves_no_large_buffer_behind():
+@pytest.mark.parametrize("way", ["patches", "planes"])
+def test_a_large_image_leaves_no_large_buffer_behind(monkeypatch, way):
+    monkeypatch.setattr(memory, "_scratch", threading.local())
     x, w = np.zeros((1, 16, 96, 96), "float32"), np.zeros((1, 16, 3, 3), "float32")
-    with sv.using("numba"):
+    with sv.using("numba"), patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
+        sv.ops.conv2d_forward(x[:, :, :50, :50], w)
+        rows = memory._scratch.rows.nbytes
+        assert rows == 48 * 48 * 16 * 9 * 4 <= memory.KEPT  # of a smaller image: kept
         sv.ops.conv2d_forward(x, w)
-    kept = getattr(patches._scratch, "buffer", np.empty(0))
-    assert kept.nbytes <= patches.TILE_BYTES < 94 * 94 * 16 * 9 * 4  # the rows of this image
+    assert memory._scratch.rows.nbytes == rows < memory.KEPT < 94 * 94 * 16 * 9 * 4
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 33, 70), (1, 70, 33), (2, 5, 40), (4, 40, 5)])
+def test_turned_is_the_transpose(monkeypatch, cores, shape):
+    """Also at the edges, where blocks are cut off. What is not written is NaN."""
+    for module in (threads, layout):
+        monkeypatch.setattr(module, "cores", lambda: cores)
+    monkeypatch.setattr(threads, "SMALL", 0)
+    monkeypatch.setattr(layout, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    a = np.random.default_rng(0).standard_normal(shape)
+    turned = layout.turned(a)
+    assert_array_equal(turned, a.transpose(0, 2, 1))
+    assert turned.flags.c_contiguous
 
 
 @pytest.mark.parametrize("engine_name", ["numpy", "numba"])

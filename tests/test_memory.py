@@ -37,6 +37,12 @@ def test_a_block_comes_back_when_its_last_view_dies():
     assert address(memory.empty(SHAPE, np.float32)) == here
 
 
+def test_two_arrays_never_get_the_same_block():
+    address(memory.empty(SHAPE, np.float32))  # leaves its block
+    a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
+    assert not np.shares_memory(a, b)
+
+
 def test_a_little_smaller_takes_the_same_block_and_a_lot_smaller_does_not():
     here = address(memory.empty((1000, 128), np.float32))
     assert address(memory.empty((900, 128), np.float32)) == here

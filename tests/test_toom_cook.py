@@ -37,7 +37,8 @@ def test_multiplications_of_known_cases():
     assert axis_share(4, 3, 2) == Fraction(9, 12)
     assert axis_share(7, 4, 2) == Fraction(18, 28)  # 4 + 3 outputs
     assert axis_share(5, 1, 1) == 1
-    assert tc.saving((8, 8), (4, 4), (4, 4), (2, 2), (1, 1)) == pytest.approx((10 / 16) ** 2)
+    V, M, U = tc.sizes((8, 8), (4, 4), (4, 4), (2, 2), (1, 1))  # 4 x 4 outputs of 4 x 4 taps
+    assert (V, M, U) == (10**2, 5**2, 10**2)  # V numbers are V products, instead of 16**2
 
 
 def random_case(seed, N, image, C, O, kernel_size, stride, padding, dtype):
@@ -121,6 +122,15 @@ def test_slices_of_the_batch(monkeypatch, N):
     for planned in (N, N + 3):
         assert max(errors(toom_cook(x, w, dy, *how, N=planned), reference(x, w, dy, *how))) < 1e-12
     tc.plan.cache_clear()
+
+
+def test_a_nan_stays_in_its_tile():
+    """Sums are cut into groups of four terms; those that fill the last group are no strangers."""
+    x, w, dy = random_case(0, 1, (12, 12), 2, 3, (3, 3), (1, 1), (0, 0), float)
+    x[0, 0, 0] = np.nan
+    y, _, _ = toom_cook(x, w, dy, (1, 1), (0, 0))
+    where = np.isnan(y).any(axis=(0, 3))
+    assert where[0, 0] and not where[4:].any() and not where[:, 4:].any()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ nothing has to be imported again.
 
 Numba's functions run as machine code, which no new `__code__` reaches. There a plain Python
 function with the changed code takes the place of the compiled one in its module: slow, but the
-arrays of the tests are small. (Compiled functions that call each other would need more; ours do
-not.)
+arrays of the tests are small. So do the compiled functions of that module that call it: their
+machine code holds the right one.
+
+What the program has kept from before, memory and the results of `lru_cache`, is given up when a
+fault comes and when it goes: no right plan may hide it, and no wrong one outlive it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
+from scratchvae.backend import release_memory
+
+CACHED = type(functools.lru_cache(lambda: None))
 
 
 class Fault(NamedTuple):
@@ -47,10 +52,20 @@ def planted(fault: Fault) -> Iterator[None]:
         for apply, take_back in _swaps(fault):
             undo.append(take_back)
             apply()
+        _forget()
         yield
     finally:
         for take_back in reversed(undo):
             take_back()
+        _forget()
+
+
+def _forget() -> None:
+    """Results that the program's caches keep, and memory that its kernels keep."""
+    for kept in gc.get_objects():
+        if type(kept) is CACHED and (kept.__module__ or "").startswith("scratchvae"):
+            kept.cache_clear()
+    release_memory()
 
 
 def changed_text(fault: Fault, text: str) -> str:
@@ -77,7 +92,7 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
         raise Refused(f"{fault.name}: the change changes no code")
 
     compiled, swaps = _compiled_functions(module), []
-    machine_code = {id(python) for _, python in compiled.values()}
+    machine_code = {id(python) for python in compiled.values()}
     live = [
         f
         for f in gc.get_objects()
@@ -86,9 +101,11 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
     for outer in pairs:
         found = 0
         for before, after in _with_inner_functions(*outer):
-            for name, (stand_in, python) in compiled.items():
+            for name, python in compiled.items():
                 if _same(python.__code__, before):
-                    swaps.append(_global_swap(module, name, stand_in(_copy(python, after))))
+                    swaps.append(_global_swap(module, name, _copy(python, after)))
+                    callers = _callers(compiled, name)  # first: they may be among the changed
+                    swaps[:0] = [_global_swap(module, *caller) for caller in callers]
                     found += before is outer[0]
             for function in live:
                 if _same(function.__code__, before):
@@ -184,19 +201,20 @@ def _same(a: CodeType, b: CodeType) -> bool:
 # ------------------------------------------------------------------------------- Numba's functions
 
 
-def _compiled_functions(module: ModuleType) -> dict[str, tuple[Callable[[Any], Any], Any]]:
-    """Name -> (how Python stands in for it, the Python function it was compiled from)."""
-    found: dict[str, tuple[Callable[[Any], Any], Any]] = {}
-    for name, value in vars(module).items():
-        if hasattr(value, "py_func"):  # jit
-            found[name] = (lambda function: function), value.py_func
-        elif hasattr(getattr(value, "_dispatcher", None), "py_func"):  # a ufunc
-            found[name] = _element_by_element, value._dispatcher.py_func
-    return {name: pair for name, pair in found.items() if pair[1].__module__ == module.__name__}
+def _compiled_functions(module: ModuleType) -> dict[str, Any]:
+    """Name -> the Python function that it was compiled from."""
+    return {
+        name: value.py_func
+        for name, value in vars(module).items()
+        if hasattr(value, "py_func") and value.py_func.__module__ == module.__name__
+    }
 
 
-def _element_by_element(function: Any) -> Any:
-    return lambda *arrays: np.vectorize(function, otypes=[arrays[0].dtype])(*arrays)
+def _callers(compiled: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """The other compiled functions that call this one, as Python."""
+    for other, python in compiled.items():
+        if other != name and name in python.__code__.co_names:
+            yield other, _copy(python, python.__code__)
 
 
 def _copy(function: Any, code: CodeType) -> FunctionType:

@@ -8,8 +8,8 @@ from gallery import GALLERY
 from planting import Fault, Refused, changed_text, planted
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import max_pool2d, relu
-from scratchvae.ops import linear_backward, linear_forward, relu_backward, relu_forward
+from scratchvae.kernels.cpu import max_pool2d, memory, sparse_axes, toom_cook
+from scratchvae.ops import linear_backward, linear_forward
 
 LINEAR = "scratchvae.ops.linear"
 
@@ -69,19 +69,46 @@ def test_closures_that_were_made_before():
 
 
 def test_numbas_functions_run_as_python_then():
-    compiled, ufunc = max_pool2d._forward, relu._backward
-    with planted(fault("scratchvae.kernels.cpu.max_pool2d", ("h * W + w\n", "h * W\n"))):
+    compiled = max_pool2d._forward
+    with planted(
+        fault(
+            "scratchvae.kernels.cpu.max_pool2d",
+            ("int32((h - i * SH + PH) * KW", "int32((h - i * SH + PH)"),
+        )
+    ):
         assert max_pool2d._forward is not compiled
         with sv.using("numba"):
             _, cache = sv.ops.max_pool2d_forward(np.arange(4.0).reshape(1, 1, 2, 2), 2)
         assert cache.content[0].item() == 2  # of 3
     assert max_pool2d._forward is compiled
-    with planted(fault("scratchvae.kernels.cpu.relu", ("dy if y > 0", "2 * dy if y > 0"))):
-        with sv.using("numba"):
-            _, cache = relu_forward(np.array([[-1.0, 1.0]], "float32"))
-            dx = relu_backward(np.ones((1, 2), "float32"), cache)
-        assert dx.tolist() == [[0, 2]] and dx.dtype == np.float32
-    assert relu._backward is ufunc
+
+
+def test_and_so_do_those_that_call_them():
+    compiled = sparse_axes._spread, sparse_axes._collect, sparse_axes._add
+    before = "        out[at + c] += first + last"
+    with planted(fault("scratchvae.kernels.cpu.sparse_axes", (before, before.replace("+=", "-=")))):
+        ours = sparse_axes._spread, sparse_axes._collect, sparse_axes._add
+        assert not any(hasattr(function, "py_func") for function in ours)
+    assert (sparse_axes._spread, sparse_axes._collect, sparse_axes._add) == compiled
+
+
+def test_nothing_that_was_kept_hides_a_fault_or_outlives_it():
+    """Neither results of lru_cache nor blocks of memory."""
+
+    def block():
+        return memory.empty((1 << 17,), np.uint8).__array_interface__["data"][0]
+
+    def value_at_infinity():
+        return toom_cook.axis(2, 1, 2, 1, 0, 1).G[-1].tolist()
+
+    right, _ = value_at_infinity(), block()
+    other = ("last = [Fraction(int(k == size - 1))", "last = [Fraction(2 * int(k == size - 1))")
+    with planted(fault("scratchvae.kernels.cpu.toom_cook", other)):
+        assert not memory._free
+        wrong = value_at_infinity()
+        block()
+    assert wrong == [0, 2] and right == [0, 1] == value_at_infinity()
+    assert not memory._free
 
 
 @pytest.mark.parametrize(
@@ -92,7 +119,7 @@ def test_numbas_functions_run_as_python_then():
         (LINEAR, ("dw = dy.T @ x", "dw = dy.T @"), "the changed text does not compile"),
         (LINEAR, ("# (O, I)", "# (I, O)"), "the change changes no code"),
         (LINEAR, ("need_dx=True", "need_dx=False"), "reaches <module> of .*linear itself"),
-        ("scratchvae.kernels.cpu.patches", ("1 << 20", "1 << 10"), "reaches <module>"),
+        ("scratchvae.kernels.cpu.correlation", ("1 << 20", "1 << 10"), "reaches <module>"),
         ("scratchvae.optim", ("    decoupled = True", "    decoupled = False"), "reaches AdamW"),
         (LINEAR, ('(x, w, b):\n    """y', '(x, b, w):\n    """y'), "reaches <module>"),
     ],

@@ -27,6 +27,21 @@ def test_leaky_relu_slope(engine, seed, shape, slope):
     assert_allclose(ops.leaky_relu_forward(x, slope)[0], np.where(x > 0, x, slope * x))
 
 
+@pytest.mark.parametrize("slope", [0.0, -0.5])
+def test_leaky_relu_slope_of_no_sign(engine, slope):
+    """There y has another sign than x, or none."""
+    x = away_from_zero(np.random.default_rng(0), (3, 4))
+    check_op("leaky_relu", (x,), (slope,))
+
+
+@pytest.mark.parametrize("op", ["relu", "leaky_relu", "sigmoid", "tanh"])
+def test_dy_may_have_another_memory_order(engine, op):
+    x, dy = np.random.default_rng(0).standard_normal((2, 2, 3, 4, 5))
+    nhwc = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+    assert_allclose(backward(dy, forward(nhwc)[1]), backward(dy, forward(x)[1]), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_formulas_far_out(engine, dtype):
     """No overflow, no warning, and still digits in the tails."""

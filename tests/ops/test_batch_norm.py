@@ -38,6 +38,14 @@ def test_batch_norm(engine, seed, N, C, image, training):
     check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), linear=linear)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_long_batch(engine, training):
+    """Moments and gradients are put together from chunks of rows; 131 = 2 * 64 + 3."""
+    arrays = draw(np.random.default_rng(0), (131, 2))
+    arrays[0][64:] += 3  # chunks of different means
+    check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
+
+
 def test_normalises_each_channel(engine):
     x, mean, var, w, b = draw(np.random.default_rng(0), (6, 3, 4, 5))
     y, _, _ = batch_norm_forward(5 * x + 2, mean, var, np.ones(3), np.zeros(3), True)

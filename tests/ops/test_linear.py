@@ -16,6 +16,13 @@ def test_linear(engine, seed, N, inputs, outputs, bias):
     check_op("linear", (x, w, rng.standard_normal(outputs) if bias else None))
 
 
+def test_a_long_batch(engine):
+    """db is a sum of sums, each of so many rows; 131 = 2 * 64 + 3."""
+    rng = np.random.default_rng(0)
+    shapes = (131, 2), (3, 2), (3,)
+    check_op("linear", [rng.standard_normal(shape) for shape in shapes], gradient=False)
+
+
 def test_dx_is_left_out_on_request(engine):
     x, w = np.ones((2, 3)), np.ones((4, 3))
     y, cache = linear_forward(x, w)

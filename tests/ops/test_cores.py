@@ -1,0 +1,73 @@
+"""Each kernel with the batch on three cores, in memory full of NaN: the reference's numbers."""
+
+import pkgutil
+import threading
+from dataclasses import replace
+from importlib import import_module
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from harness import WEIGHTS
+from numpy.testing import assert_allclose
+
+import scratchvae as sv
+from scratchvae import ops
+from scratchvae.backend import find_kernel
+from scratchvae.gradcheck.cases import CASES
+from scratchvae.kernels import cpu
+from scratchvae.kernels.cpu import correlation, memory, threads
+
+OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
+WITHOUT_WAYS = [op for op in OPS if not op.startswith("conv")]
+
+
+@pytest.fixture(autouse=True)
+def three_cores_and_memory_full_of_nan(monkeypatch):
+    empty = memory.empty
+
+    def full(shape, dtype):
+        a = empty(shape, dtype)
+        a.reshape(-1).view(np.uint8).fill(255)  # every float of such bytes is NaN
+        return a
+
+    for file in pkgutil.iter_modules(cpu.__path__):
+        module = import_module(f"{cpu.__name__}.{file.name}")
+        if hasattr(module, "cores"):
+            monkeypatch.setattr(module, "cores", lambda: 3)
+        if hasattr(module, "empty"):
+            monkeypatch.setattr(module, "empty", full)
+    monkeypatch.setattr(threads, "SMALL", 0)
+    monkeypatch.setattr(memory, "_scratch", threading.local())
+
+
+def check_on_cores(op, case, N):
+    """y and all gradients of N images."""
+    rows = {name: (N, *shape[1:]) for name, shape in case.shapes.items() if name not in WEIGHTS}
+    arrays = replace(case, shapes=case.shapes | rows).arrays(0)
+    results = []
+    for engine in ("numpy", "numba"):
+        with sv.using(engine):
+            y, cache, *_ = getattr(ops, f"{op}_forward")(**arrays, **case.options)
+            dy = np.random.default_rng(1).standard_normal(y.shape)
+            gradients = getattr(ops, f"{op}_backward")(dy, cache)
+        results.append((y, *(gradients if isinstance(gradients, tuple) else (gradients,))))
+    for ours, theirs in zip(*reversed(results), strict=True):
+        if theirs is not None:
+            assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("N", [5, 2])  # shared unevenly; fewer than cores
+@pytest.mark.parametrize("op", WITHOUT_WAYS)
+def test_three_cores(op, N):
+    for case in CASES[op]:
+        check_on_cores(op, case, N)
+
+
+@pytest.mark.parametrize("N", [5, 2])
+@pytest.mark.parametrize("way", correlation.WAYS)
+@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+def test_three_cores_every_way(op, way, N):
+    with patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
+        for case in CASES[op]:
+            check_on_cores(op, case, N)
