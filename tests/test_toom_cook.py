@@ -98,7 +98,7 @@ small_pairs = st.tuples(st.integers(0, 2), st.integers(0, 2))
     padding=small_pairs,
     tile=st.integers(1, 4),
 )
-@example(0, 3, (10, 10), 2, 3, (4, 4), (2, 2), (1, 1), 4)  # outputs 7 = 4 + 3
+@example(0, 3, (12, 12), 2, 3, (4, 4), (2, 2), (1, 1), 4)  # outputs 7 = 4 + 3
 @example(0, 3, (11, 4), 2, 3, (3, 3), (2, 2), (1, 1), 4)  # a phase too short for the last point
 @example(0, 2, (0, 3), 2, 3, (1, 2), (3, 3), (0, 1), 4)  # pixels that nothing reads
 def test_equals_reference(seed, N, extra, C, O, kernel_size, stride, padding, tile):
@@ -108,6 +108,14 @@ def test_equals_reference(seed, N, extra, C, O, kernel_size, stride, padding, ti
     x, w, dy = random_case(seed, N, image, C, O, kernel_size, stride, padding, float)
     expected = reference(x, w, dy, stride, padding)
     assert max(errors(toom_cook(x, w, dy, stride, padding, tile), expected)) < 1e-12
+
+
+def test_tiles_of_two_sizes():
+    """7 = 4 + 3 outputs along one axis, 10 = 4 + 3 + 3 along the other."""
+    how = (2, 1), (1, 0)
+    x, w, dy = random_case(0, 2, (14, 12), 2, 3, (4, 3), *how, float)
+    assert dy.shape[1:3] == (7, 10)
+    assert max(errors(toom_cook(x, w, dy, *how), reference(x, w, dy, *how))) < 1e-12
 
 
 @pytest.mark.parametrize("N", [1, 5, 11])
