@@ -117,7 +117,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.rows",
         [("total.reshape(-1, rows.shape[1]).sum(axis=0)", "total[: rows.shape[1]]")],
         "several rows are added side by side, and the first of these sums is returned",
-        "tests/ops/test_linear.py::test_linear[numba]",
+        "tests/ops/test_cores.py::test_three_cores[linear-2]",
         "linear",
     ),
     Fault(
@@ -154,7 +154,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.patches",
         [("rows[n, i, :left, u, k] = 0", "pass")],
         "what sticks out at the left is not set to 0: numbers of an earlier tile stay there",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -162,7 +162,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.patches",
         [("rows[n, i, right:, u, k] = 0", "pass")],
         "the same at the right",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -178,7 +178,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.patches",
         [("if h < 0 or h >= H:\n                    rows", "if h >= H:\n                    rows")],
         "above the image, row -1 is read: the last one",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -191,7 +191,7 @@ FAULTS = [
             )
         ],
         "the last row is taken for padding",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -204,7 +204,7 @@ FAULTS = [
             )
         ],
         "what sticks out at the left is added at the right end: a negative index",
-        "tests/ops/test_conv_transpose2d.py::test_conv_transpose2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-patches-5]",
         "conv_transpose2d",
     ),
     Fault(
@@ -212,7 +212,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.patches",
         [("x[n, h, start + k] += source[k]", "x[n, h, start + k] = source[k]")],
         "where patches overlap, the last one overwrites the sum: = for +=",
-        "tests/ops/test_conv_transpose2d.py::test_conv_transpose2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-patches-5]",
         "conv_transpose2d",
     ),
     Fault(
@@ -228,7 +228,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.planes",
         [("max(0, -((v - PW) // SW)))  # patches", "max(0, (PW - v) // SW))  # patches")],
         "the number of patches that begin left of the image is rounded down, not up",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
         "conv2d",
     ),
     Fault(
@@ -241,7 +241,7 @@ FAULTS = [
             )
         ],
         "an end that is taken for an index: the last patch inside the image is taken for padding",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
         "conv2d",
     ),
     Fault(
@@ -249,7 +249,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.planes",
         [("inside[j] = line[j * SW]", "inside[j] = line[j]")],
         "a line of patches reads neighbours, not every SW-th pixel: right for stride 1",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
         "conv2d",
     ),
     Fault(
@@ -257,7 +257,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.planes",
         [("line[j * SW] += inside[j]", "line[j * SW] = inside[j]")],
         "where patches overlap, the last one overwrites the sum; here for strides above 1",
-        "tests/ops/test_conv_transpose2d.py::test_conv_transpose2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-planes-5]",
         "conv_transpose2d",
     ),
     # correlation.py
@@ -272,7 +272,7 @@ FAULTS = [
             )
         ],
         "dw is reshaped to its shape without bringing the channels to the front",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -285,7 +285,7 @@ FAULTS = [
             )
         ],
         "dw is that of the last tile of images: right while one tile holds the batch",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -299,7 +299,7 @@ FAULTS = [
             )
         ],
         "one of the three ways leaves the bias out",
-        "tests/ops/test_conv2d.py::test_conv2d[numba]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
     ),
     Fault(
@@ -308,7 +308,6 @@ FAULTS = [
         [("x_out[tile] = 0\n                scatter_add(rows", "scatter_add(rows")],
         "dx is added to what its memory held: right where that comes fresh from the system",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
     ),
     Fault(
         "conv-transpose2d-kernel-output-padding-off-by-one",
@@ -324,7 +323,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.toom_cook",
         [("inverse(evaluate(at[:n], n))", "inverse(evaluate(at[-n:], n))")],
         "a short tile or phase leaves out the first point, its outputs and weights the last",
-        "tests/test_toom_cook.py::test_equals_reference",
+        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
@@ -332,7 +331,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.toom_cook",
         [("B_tile[i, p]", "B_tile[p, i]")],
         "the inputs are transformed by E^-1 instead of its transpose",
-        "tests/test_toom_cook.py::test_equals_reference",
+        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
@@ -362,7 +361,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.sparse_axes",
         [("        out[at + c] += first + last", "        out[at + c] = first + last")],
         "rows with more than four terms: the second group of four overwrites the first",
-        "tests/test_toom_cook.py::test_equals_reference",
+        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(

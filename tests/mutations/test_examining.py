@@ -19,6 +19,7 @@ CHANGES = {"harmless": "y = b + y", "wrong": "y = y - b", "crash": "y = y + c"}
 SCRIPT = """
 import json
 from examining import examine, without_faults
+from judges import JUDGES, ask
 from planting import planted
 from running import run_tests
 from test_examining import CHANGES, HARMLESS
@@ -32,6 +33,7 @@ with planted(fault("wrong")):
     answers["test fails anyway"] = without_faults([HARMLESS])
     answers["judge sees one anyway"] = without_faults([kl])
 answers["nothing planted"] = without_faults([HARMLESS, kl])
+answers["kl"] = {judge: ask(judge, "kl") for judge in JUDGES}
 answers["no such test"] = run_tests("tests/ops/test_linear.py::test_nothing")._asdict()
 print(json.dumps(answers))
 """
@@ -58,7 +60,12 @@ def answers():
 def test_what_counts_as_killed(answers, name, killed, why, seen):
     answer = answers[name]
     assert answer["killed"] is killed and answer["why"].partition(":")[0] == why
-    assert answer["seen"] == {"gradient": seen, "naive": seen, "engines": None, "pytorch": seen}
+    assert answer["seen"] == {"gradient": seen, "naive": seen, "engines": seen, "pytorch": seen}
+
+
+def test_a_judge_may_have_nothing_to_say(answers):
+    """An op without a kernel."""
+    assert answers["kl"] == {"gradient": False, "naive": False, "engines": None, "pytorch": False}
 
 
 def test_what_fails_anyway_kills_nothing(answers):

@@ -14,11 +14,19 @@ from numpy.testing import assert_allclose
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
-from scratchvae.gradcheck.cases import CASES
+from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cpu
 from scratchvae.kernels.cpu import correlation, memory, threads
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
+WIDE_STEPS = {  # the convolutions among CASES go from column to column
+    "conv2d": Case(
+        {"x": (2, 3, 6, 7), "w": (4, 3, 3, 3), "b": (4,)}, {"stride": (1, 2), "padding": (2, 1)}
+    ),
+    "conv_transpose2d": Case(
+        {"x": (2, 3, 4, 5), "w": (3, 4, 3, 3), "b": (4,)}, {"stride": (1, 2), "padding": (1, 1)}
+    ),
+}
 WITHOUT_WAYS = [op for op in OPS if not op.startswith("conv")]
 
 
@@ -67,7 +75,9 @@ def test_three_cores(op, N):
 @pytest.mark.parametrize("N", [5, 2])
 @pytest.mark.parametrize("way", correlation.WAYS)
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
-def test_three_cores_every_way(op, way, N):
+def test_three_cores_every_way(monkeypatch, op, way, N):
+    """In tiles of one image each."""
+    monkeypatch.setattr(correlation, "TILE_BYTES", 1)
     with patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
-        for case in CASES[op]:
+        for case in [*CASES[op], WIDE_STEPS[op]]:
             check_on_cores(op, case, N)
