@@ -141,6 +141,14 @@ def test_a_nan_stays_in_its_tile():
     assert where[0, 0] and not where[4:].any() and not where[:, 4:].any()
 
 
+def test_a_nan_does_not_reach_pixels_that_nothing_reads():
+    """3 x 3 windows, 2 apart, on 12 x 12 pixels: the last row and column are in none of them."""
+    x, w, dy = random_case(0, 1, (12, 12), 2, 3, (3, 3), (2, 2), (0, 0), float)
+    dy[0, 0, 0] = np.nan
+    _, dx, _ = toom_cook(x, w, dy, (2, 2), (0, 0), tile=2)
+    assert np.isnan(dx[0, 0, 0]).all() and (dx[0, 11, 11] == 0).all()
+
+
 @pytest.mark.parametrize(
     "image, C, O, K, S, tile",
     [

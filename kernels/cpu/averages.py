@@ -43,7 +43,8 @@ def spread(y, rows, columns, image_size):
 def _split(windows, dtype):
     """(first, last) of every window, and the weights."""
     first, last, weight = zip(*windows, strict=True)
-    return np.array([first, last], np.intp).T, np.array(weight, dtype)
+    ends = np.array([first, last], np.intp)
+    return np.ascontiguousarray(ends.T), np.array(weight, dtype)
 
 
 @jit

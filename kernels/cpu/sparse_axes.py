@@ -47,17 +47,19 @@ class SparseAxes(NamedTuple):
 def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
-    A row without that many gets factors 0; one with more has further groups. `by_row` they follow
-    the row's first, and `rows` is where each row's groups start; else they follow the first groups
-    of all rows, and `rows` is each group's row.
+    A row without that many gets factors 0, for a column of its own or of the row before: what is
+    not finite goes no farther. One with more has further groups. `by_row` they follow the row's
+    first, and `rows` is where each row's groups start; else they follow the first groups of all
+    rows, and `rows` is each group's row.
     """
-    groups = []
+    groups, near = [], [0]
     for i, row in enumerate(matrix):
         columns = np.flatnonzero(row)
+        near = list(columns[:1]) or near
         for k in range(0, max(1, len(columns)), FOUR):
             four = list(columns[k : k + FOUR])
             fill = FOUR - len(four)
-            groups.append((i, k, four + fill * (four[:1] or [0]), [*row[four], *fill * [0]]))
+            groups.append((i, k, four + fill * (four[:1] or near), [*row[four], *fill * [0]]))
     if not by_row:
         groups.sort(key=lambda group: (group[1] > 0, group[0]))
     rows, _, columns, factors = zip(*groups, strict=True)

@@ -79,6 +79,8 @@ OPS = dict(
         _op("linear: odd sizes", x=(3, 7), w=(5, 7), b=(5,)),
         _op("linear: one of everything", x=(1, 1), w=(1, 1), b=(1,)),
         _op("linear: no bias", x=(4, 3), w=(2, 3), b=None),
+        _op("conv2d: many channels", 2, 1, x=(2, 6, 7, 5), w=(5, 6, 3, 4), b=(5,)),
+        _op("conv_transpose2d: many channels", 2, 1, 1, x=(2, 5, 3, 4), w=(5, 6, 3, 4), b=(6,)),
         _op("batch_norm_leaky_relu: training", True, 0.1, 1e-5, 0.2, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training", True, 0.1, 1e-5, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training without images", True, 0.3, 1e-3, x=(5, 3), **CHANNELS),

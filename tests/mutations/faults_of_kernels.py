@@ -26,7 +26,7 @@ FAULTS = [
     Fault(
         "dw-and-db-of-one-core",
         "scratchvae.kernels.cpu.correlation",
-        [("dw, db = (sum(parts) for parts in zip(*found, strict=True))", "dw, db = found[0]")],
+        [("dw, db = (sum(values) for values in zip(*parts, strict=True))", "dw, db = parts[0]")],
         "dw and db are those of one core's images: right on a machine with one",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
         "conv2d",
@@ -36,8 +36,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.correlation",
         [
             (
-                "dw, db = (sum(parts) for parts in zip(*found, strict=True))",
-                "dw, db = sum(dw for dw, _ in found), found[0][1]",
+                "dw, db = (sum(values) for values in zip(*parts, strict=True))",
+                "dw, db = sum(dw for dw, _ in parts), parts[0][1]",
             )
         ],
         "dw is summed over the cores, db is not",
@@ -367,7 +367,7 @@ FAULTS = [
     Fault(
         "transform-fills-up-with-strangers",
         "scratchvae.kernels.cpu.sparse_axes",
-        [("four + fill * (four[:1] or [0])", "four + fill * [0]")],
+        [("four + fill * (four[:1] or near)", "four + fill * [0]")],
         "unused terms, of factor 0, read the first pixel: if it is NaN, all is",
         "tests/test_toom_cook.py::test_a_nan_stays_in_its_tile",
     ),
@@ -407,7 +407,7 @@ FAULTS = [
     Fault(
         "batch-norm-kernel-sums-of-one-core",
         "scratchvae.kernels.cpu.batch_norm",
-        [("db, dw = sum(sums).reshape", "db, dw = sums[0].reshape")],
+        [("db, dw = sum(parts).reshape", "db, dw = parts[0].reshape")],
         "dw, db and with them dx come from one core's rows",
         "tests/ops/test_cores.py::test_three_cores[batch_norm-5]",
         "batch_norm",
@@ -423,7 +423,7 @@ FAULTS = [
     Fault(
         "batch-norm-kernel-slope-in-evaluation",
         "scratchvae.kernels.cpu.batch_norm",
-        [("    if training:\n        slope", "    if True:\n        slope")],
+        [("(inv_std * dw / M, db / M) if training else", "(inv_std * dw / M, db / M) if True else")],
         "in evaluation, too, dx is that of a mean and a variance that move with x",
         "tests/ops/test_batch_norm.py::test_evaluation_treats_the_statistics_as_constants[numba]",
         "batch_norm",
