@@ -4,7 +4,8 @@
 
 Medians of `--steps` calls, in milliseconds. Sizes are those of the models at batch 128, `skip` at
 32; an op that no model has gets its neighbour's. "-": no kernel, the reference body runs instead.
-PyTorch, if it is installed, is its own process (see measure.py) and calls torch.nn.functional; its
+The reference, the kernels and PyTorch, if it is installed, are processes of their own (see
+measure.py): their threads would wait for each other. PyTorch calls torch.nn.functional; its
 backward is autograd's alone, on a graph that is kept, towards every input that has a gradient; of
 its two memory formats the better one counts, and of Adam's updates the fused one if it is faster.
 The last columns are numba / reference and numba / torch (where there is no kernel, reference /
@@ -58,6 +59,7 @@ CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
     "linear mlp 784->400": (kernel((128, 784), (400, 784), 400), {}),
     "linear conv 3136->256": (kernel((128, 3136), (256, 3136), 256), {}),
     "batch_norm celeba": (norm((128, 32, 32, 32)), {"training": True}),
+    "batch_norm_leaky_relu celeba": (norm((128, 32, 32, 32)), {"training": True}),
     "max_pool2d skip 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
     "avg_pool2d 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
     "adaptive_avg_pool2d tiny 7->4": ({"x": (128, 32, 7, 7)}, {"output_size": 4}),
@@ -86,7 +88,8 @@ def main() -> None:
     known = {name.split()[0] for name in CASES} | {"adam"}
     if unknown := sorted(set(wanted) - known):
         options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    ours, theirs = Worker("ours"), Worker("theirs") if has_torch() else None
+    ours, plain = Worker("ours"), Worker("ours")  # BLAS's threads would wait beside the kernels'
+    theirs = Worker("theirs") if has_torch() else None
     facts: dict[str, str] = (theirs.call("machine_facts") if theirs else {}) | ours.call(
         "machine_facts"
     )
@@ -95,17 +98,18 @@ def main() -> None:
     print(f"{'case':31} {'pass':8} {'reference':>9} {columns}", flush=True)
     for case in [*CASES, "adam"]:
         if not wanted or case.split()[0] in wanted:
-            prepare(case, ours, theirs)
-            measure(case, ours, theirs, given.steps)
+            prepare(case, ours, plain, theirs)
+            measure(case, ours, plain, theirs, given.steps)
 
 
-def prepare(case: str, ours: Worker, theirs: Worker | None) -> None:
+def prepare(case: str, ours: Worker, plain: Worker, theirs: Worker | None) -> None:
     """Problem if PyTorch's function is another."""
     if case == "adam":
-        for worker in (ours, theirs) if theirs else (ours,):
+        for worker in (ours, plain, theirs) if theirs else (ours, plain):
             worker.call("prepare_adam", ADAM)
         return
     op, (shapes, options) = case.split()[0], CASES[case]
+    plain.call("prepare_op", op, shapes, options)
     arrays, y, dy = ours.call("prepare_op", op, shapes, options)
     if theirs:
         error: float = theirs.call("prepare_op", op, arrays, options, y, dy)
@@ -113,14 +117,14 @@ def prepare(case: str, ours: Worker, theirs: Worker | None) -> None:
             raise Problem(f"{case}: PyTorch and ours differ by {error:.1e}, more than {SAME:g}")
 
 
-def measure(case: str, ours: Worker, theirs: Worker | None, steps: int) -> None:
+def measure(case: str, ours: Worker, plain: Worker, theirs: Worker | None, steps: int) -> None:
     """A line for each pass."""
     our_runs: list[str] = ours.call("prepared")
     their_runs: list[str] = theirs.call("prepared") if theirs else []
     for part in dict.fromkeys(name.split()[1] for name in our_runs):
         mine = [name for name in our_runs if name.endswith(part)]
         others = [name for name in their_runs if name.endswith(part)]
-        sides = [(ours, name) for name in mine]
+        sides = [(plain if name.startswith("reference") else ours, name) for name in mine]
         sides += [(theirs, name) for name in others] if theirs else []
         found = alternate(sides, steps)
         reference = spread(found[f"reference {part}"]).median

@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 
 
+def batch_norm_leaky_relu(*arrays: Any, **options: Any) -> Any:
+    return F.leaky_relu(F.batch_norm(*arrays, **options))
+
+
 def mean_logvar(x: Any, eps: float = 1e-6) -> Any:
     x = x.flatten(1)
     return torch.stack([x.mean(1), torch.log(x.var(1, correction=0) + eps)])
@@ -41,6 +45,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "conv_transpose2d": F.conv_transpose2d,
     "linear": F.linear,
     "batch_norm": F.batch_norm,
+    "batch_norm_leaky_relu": batch_norm_leaky_relu,
     "max_pool2d": F.max_pool2d,
     "avg_pool2d": F.avg_pool2d,
     "adaptive_avg_pool2d": F.adaptive_avg_pool2d,

@@ -32,7 +32,9 @@ from numpy._core import _multiarray_umath
 from . import jit
 
 SMALL = 80_000  # nanoseconds: below, a second core comes too late
-PATIENCE = 5000  # looks at a signal, about a microsecond each, before a thread falls asleep
+# Looks at a signal, about a microsecond each, before a thread falls asleep: for new work a whole
+# training step long, for the end of a part not so long, in case the other thread wants this core.
+FOR_WORK, FOR_AN_END = 5000, 1000
 
 
 def share(work, count, cost):
@@ -81,15 +83,17 @@ class _Worker:
     it awake. It waits without the interpreter lock, and gives its core away at every look.
 
     The system likes to wake a thread on the core of the one that woke it, and to leave both there
-    for a while, taking turns: a thread that finds itself there moves to another core first.
+    for a while, taking turns: whichever finds itself on the other's core moves to another one.
     """
 
     def __init__(self):
-        self.go, self.done = _Signal(), _Signal()
+        self.go, self.done = _Signal(FOR_WORK), _Signal(FOR_AN_END)
+        self.core = self.waker = None  # where this thread was last, and the one that gives it work
         threading.Thread(target=self._loop, name="scratchvae", daemon=True).start()
 
     def start_on(self, work, part):
         self.work, self.part, self.error, self.result = work, part, None, None
+        _leave(self.core)
         self.waker = _core()
         self.go.give()
         return self
@@ -111,20 +115,21 @@ class _Worker:
     def _loop(self):
         while True:
             self.go.take()
-            if self.waker is not None and self.waker == _core():
-                _leave(self.waker)
+            _leave(self.waker)
             try:
                 self.result = self.work(self.part)
             except BaseException as error:
                 self.error = error
             self.work = None  # or it would keep the arrays alive
+            self.core = _core()
             self.done.give()
 
 
 class _Signal:
     """A lock that one thread gives and another takes, with a count to watch for the impatient."""
 
-    def __init__(self):
+    def __init__(self, patience):
+        self.patience = patience
         self.lock, self.count = threading.Lock(), np.zeros(1, np.int64)
         self.lock.acquire()
         self.address, self.taken = self.count.ctypes.data, 0
@@ -134,7 +139,7 @@ class _Signal:
         self.count[0] += 1
 
     def take(self):
-        _await_change(self.address, self.taken, PATIENCE)
+        _await_change(self.address, self.taken, self.patience)
         self.lock.acquire()
         self.taken += 1
 
@@ -145,11 +150,12 @@ def _core():
 
 
 def _leave(core):
-    """Move this thread to another core than this one; it may come back later."""
-    allowed = os.sched_getaffinity(0)
-    if others := allowed - {core}:
-        os.sched_setaffinity(0, others)
-        os.sched_setaffinity(0, allowed)
+    """If this thread is on this core, move it to another one. It may come back later."""
+    if core is not None and core == _core():
+        allowed = os.sched_getaffinity(0)
+        if others := allowed - {core}:
+            os.sched_setaffinity(0, others)
+            os.sched_setaffinity(0, allowed)
 
 
 _sched_getcpu = None

@@ -423,7 +423,12 @@ FAULTS = [
     Fault(
         "batch-norm-kernel-slope-in-evaluation",
         "scratchvae.kernels.cpu.batch_norm",
-        [("(inv_std * dw / M, db / M) if training else", "(inv_std * dw / M, db / M) if True else")],
+        [
+            (
+                "(inv_std * dw / M, db / M) if training else",
+                "(inv_std * dw / M, db / M) if True else",
+            )
+        ],
         "in evaluation, too, dx is that of a mean and a variance that move with x",
         "tests/ops/test_batch_norm.py::test_evaluation_treats_the_statistics_as_constants[numba]",
         "batch_norm",
