@@ -37,6 +37,7 @@ def results(request):
     return in_another_process(HERE, *names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GALLERY)
 def test_fault_is_killed(results, name):
     fault, result = GALLERY[name], results[name]
@@ -46,11 +47,16 @@ def test_fault_is_killed(results, name):
     )
 
 
-def test_the_documentation_shows_the_table(request):
-    """docs/mistakes.md ends with what `python tests/mutations --markdown` prints."""
+def test_the_documentation_knows_every_fault():
     page = (ROOT / "docs/mistakes.md").read_text()
     for fault in GALLERY.values():
         assert f": {fault.mistake} |" in page, f"{fault.name} is not in docs/mistakes.md"
+
+
+@pytest.mark.slow
+def test_the_documentation_shows_the_table(request):
+    """docs/mistakes.md ends with what `python tests/mutations --markdown` prints."""
+    page = (ROOT / "docs/mistakes.md").read_text()
     selected = {item.callspec.params["name"] for item in request.session.items
                 if "results" in item.fixturenames and hasattr(item, "callspec")}  # fmt: skip
     if selected == set(GALLERY):
