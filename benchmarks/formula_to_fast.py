@@ -32,8 +32,8 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.optim import adam_step
 
-HELPERS = ("correlation", "patches", "rows", "threads", "toom_cook")
-correlation, patches, sums, threads, toom_cook = (
+HELPERS = ("patches", "rows", "threads", "toom_cook", "ways")
+patches, sums, threads, toom_cook, ways = (
     import_module(f"scratchvae.kernels.cpu.{name}") for name in HELPERS
 )
 ALL = float("inf")  # a cost for `share` that calls for every core
@@ -98,7 +98,7 @@ def conv2d() -> Table:
     x, w, b = normal((128, 32, 14, 14), (64, 32, 4, 4), (64,))
     x = channels_last(x)
     (N, C, H, W), (O, _, KH, KW), (OH, OW) = x.shape, w.shape, (7, 7)
-    geometry = correlation.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
+    geometry = ways.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
 
     # The reference, and the two pieces of its tensordot
     cells = ops.windows.windows(ops.windows.pad2d(x, (1, 1)), (KH, KW), (2, 2))
@@ -118,7 +118,7 @@ def conv2d() -> Table:
     # Channels last
     x_last = x.transpose(0, 2, 3, 1)
     w_last = np.ascontiguousarray(w.transpose(1, 2, 3, 0))  # (C, KH, KW, O)
-    by_patches = correlation.WAYS["patches"](N, w_last, geometry, ALL)
+    by_patches = ways.WAYS["patches"](N, w_last, geometry, ALL)
     rows, y = np.empty((N * OH * OW, KH * KW * C), "float32"), np.empty((N, OH, OW, O), "float32")
 
     def multiply(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def conv2d() -> Table:
         return whole_batch(np.empty_like(rows), np.empty_like(y))
 
     again, tiles = partial(whole_batch, rows, y), partial(in_tiles, by_patches)
-    no_tiles = with_value(correlation, "TILE_BYTES", rows.nbytes, tiles)
+    no_tiles = with_value(ways, "TILE_BYTES", rows.nbytes, tiles)
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
         Line("reference", reference, reference, role="base"),
@@ -170,7 +170,7 @@ def conv2d() -> Table:
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
-        way = correlation.WAYS[f"toom_cook_{tile}"](N, w_last, geometry, ALL)
+        way = ways.WAYS[f"toom_cook_{tile}"](N, w_last, geometry, ALL)
         run = partial(in_tiles, way)
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
         products = N * C * O * toom_cook.sizes(*geometry, tile)[0]

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import correlation, layout, memory, threads
+from scratchvae.kernels.cpu import correlation, layout, memory, threads, ways
 
 DOUBLE = """
 import sys
@@ -104,10 +104,10 @@ def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message
 
 @pytest.mark.parametrize(("N", "images"), [(1, 1), (5, 2), (6, 2), (5, 9)])
 def test_tiles_cover_their_part_of_the_batch_once(monkeypatch, N, images):
-    geometry = correlation.Geometry((2, 5), (1, 3), (2, 3), (1, 1), (0, 0))  # 3 patches of 12
+    geometry = ways.Geometry((2, 5), (1, 3), (2, 3), (1, 1), (0, 0))  # 3 patches of 12
     w = np.zeros((2, 2, 3, 4), "float32")
-    way = correlation.WAYS["patches"](N, w, geometry, 1.0)
-    monkeypatch.setattr(correlation, "TILE_BYTES", images * 3 * 12 * w.itemsize)
+    way = ways.WAYS["patches"](N, w, geometry, 1.0)
+    monkeypatch.setattr(ways, "TILE_BYTES", images * 3 * 12 * w.itemsize)
     covered = []
     for tile, count, room in way._tiles(np.zeros((N, 2, 5, 2), w.dtype)):
         assert tile.stop - tile.start <= images and count == 3 * (tile.stop - tile.start)

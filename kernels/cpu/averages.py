@@ -55,7 +55,7 @@ def _collect(x, rows, p, columns, q, y):
             for j in range(OW):
                 total, weight = y[n, i, j], p[i] * q[j]
                 if C == 1:  # the loops over channels would take longer than their sum
-                    grey = ZERO * weight
+                    grey = ZERO * weight  # 0 of the dtype
                     for h in range(rows[i, 0], rows[i, 1]):
                         for k in range(columns[j, 0], columns[j, 1]):
                             grey += x[n, h, k, 0]

@@ -1,7 +1,8 @@
 """conv2d as a correlation, in one of three ways: see correlation.py."""
 
-from .correlation import Geometry, correlate, correlate_gradients, prepare, turned_weights
+from .correlation import correlate, correlate_gradients, prepare, turned_weights
 from .layout import to_nhwc
+from .ways import Geometry
 
 
 def conv2d_forward(x, w, b, stride, padding):

@@ -1,14 +1,9 @@
 """conv_transpose2d as a correlation backwards: its y is the large image, its x the small one. See
 correlation.py."""
 
-from .correlation import (
-    Geometry,
-    correlate_back,
-    correlate_back_gradients,
-    prepare,
-    turned_weights,
-)
+from .correlation import correlate_back, correlate_back_gradients, prepare, turned_weights
 from .layout import to_nhwc
+from .ways import Geometry
 
 
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):

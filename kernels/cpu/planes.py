@@ -27,14 +27,21 @@ def _cells(x, rows, grid, kernel_size):
 
 
 @jit
+def _inside(v, W, OW, SW, PW):
+    """The first patch of a line whose column v is in the image, and the end: those before reach out
+    on the left, those from the end on to the right."""
+    first = min(OW, max(0, -((v - PW) // SW)))
+    return first, max(first, min(OW, (W - 1 + PW - v) // SW + 1))
+
+
+@jit
 def _gather(x, rows, SH, SW, PH, PW):
     C, KH, KW, N, OH, OW = rows.shape
     H, W = x.shape[2:]
     for c in range(C):
         for u in range(KH):
             for v in range(KW):
-                first = min(OW, max(0, -((v - PW) // SW)))  # patches before: left of the image
-                last = max(first, min(OW, (W - 1 + PW - v) // SW + 1))
+                first, last = _inside(v, W, OW, SW, PW)
                 for n in range(N):
                     for i in range(OH):
                         h, row = i * SH - PH + u, rows[c, u, v, n, i]
@@ -61,8 +68,7 @@ def _scatter_add(rows, x, SH, SW, PH, PW):
         for n in range(N):
             for u in range(KH):
                 for v in range(KW):
-                    first = min(OW, max(0, -((v - PW) // SW)))
-                    last = max(first, min(OW, (W - 1 + PW - v) // SW + 1))
+                    first, last = _inside(v, W, OW, SW, PW)
                     for i in range(OH):
                         h = i * SH - PH + u
                         if h < 0 or h >= H:

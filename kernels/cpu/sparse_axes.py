@@ -99,6 +99,7 @@ def _write(out, at, source, where, base, factors, size):
         out[at + c] = first + last
 
 
+# Not one function with a factor for what was there: memory is used again, and 0 x NaN is NaN.
 @njit(inline="always")
 def _add(out, at, source, where, base, factors, size):
     f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]

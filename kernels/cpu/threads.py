@@ -66,9 +66,15 @@ def _run(work, parts):
     while len(_workers) < len(parts) - 1:
         _workers.append(_Worker())
     mine, *others = parts
-    busy = [worker.start_on(work, part) for worker, part in zip(_workers, others, strict=False)]
+    busy = []
     try:
+        for worker, part in zip(_workers, others, strict=False):
+            worker.start_on(work, part)
+            busy.append(worker)
         results = [work(mine)]
+    except KeyboardInterrupt:
+        _workers.clear()  # one of them may have been started without being noted
+        raise
     finally:  # also after Ctrl-C: nobody may write into arrays that their owner thinks are done
         errors = [error for worker in busy if (error := worker.wait())]
     if errors:
@@ -96,7 +102,6 @@ class _Worker:
         _leave(self.core)
         self.waker = _core()
         self.go.give()
-        return self
 
     def wait(self):
         """The error that the work ended with, or None."""

@@ -34,7 +34,7 @@ def kernels() -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     lines += [
         "",
-        "reference: the body in scratchvae/ops/<op>.py or optim.py, on NumPy or CuPy arrays",
+        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, data/batches.py)",
     ]
     if problem := numba_problem():
         lines.append(f"numba cannot run here: {problem}")

@@ -41,7 +41,7 @@ class Model(Module):
 
     def __new__(cls, *args: Any, **options: Any) -> Model:
         model = super().__new__(cls)
-        weakref.finalize(model, release_memory).atexit = False
+        weakref.finalize(model, release_memory).atexit = False  # memory goes when its user goes
         return model
 
     @property

@@ -226,7 +226,7 @@ FAULTS = [
     Fault(
         "planes-first-patch-rounded-down",
         "scratchvae.kernels.cpu.planes",
-        [("max(0, -((v - PW) // SW)))  # patches", "max(0, (PW - v) // SW))  # patches")],
+        [("first = min(OW, max(0, -((v - PW) // SW)))", "first = min(OW, max(0, (PW - v) // SW))")],
         "the number of patches that begin left of the image is rounded down, not up",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
         "conv2d",
@@ -236,8 +236,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.planes",
         [
             (
-                "image\n                last = max(first, min(OW, (W - 1 + PW - v) // SW + 1))",
-                "image\n                last = max(first, min(OW, (W - 1 + PW - v) // SW))",
+                "return first, max(first, min(OW, (W - 1 + PW - v) // SW + 1))",
+                "return first, max(first, min(OW, (W - 1 + PW - v) // SW))",
             )
         ],
         "an end that is taken for an index: the last patch inside the image is taken for padding",
@@ -260,10 +260,10 @@ FAULTS = [
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-planes-5]",
         "conv_transpose2d",
     ),
-    # correlation.py
+    # correlation.py and ways.py
     Fault(
         "conv2d-kernel-dw-transposed",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.ways",
         [
             (
                 "dw = dw.reshape(*self.geometry.kernel_size, self.C, self.O)\n"
@@ -277,7 +277,7 @@ FAULTS = [
     ),
     Fault(
         "conv2d-kernel-dw-of-the-last-tile",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.ways",
         [
             (
                 "dw += np.matmul(rows.T, y_rows, out=dw_tile)",
@@ -290,7 +290,7 @@ FAULTS = [
     ),
     Fault(
         "conv2d-kernel-bias-forgotten",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.ways",
         [
             (
                 "np.matmul(rows, self.w, out=y[tile].reshape(-1, self.O))\n"
@@ -304,7 +304,7 @@ FAULTS = [
     ),
     Fault(
         "conv-kernel-dx-on-top-of-old-numbers",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.ways",
         [("x_out[tile] = 0\n                scatter_add(rows", "scatter_add(rows")],
         "dx is added to what its memory held: right where that comes fresh from the system",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",

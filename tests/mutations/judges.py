@@ -22,7 +22,7 @@ from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck import check_model, check_op, tensor_error
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu.correlation import WAYS
+from scratchvae.kernels.cpu.ways import WAYS
 
 ENGINES = ("numpy", "numba")
 

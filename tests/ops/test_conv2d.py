@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from scratchvae.kernels.cpu.correlation import WAYS
+from scratchvae.kernels.cpu.ways import WAYS
 from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
 
 small = st.integers(1, 3)
@@ -35,7 +35,7 @@ def test_conv2d(
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
     with (
-        patch("scratchvae.kernels.cpu.correlation.TILE_BYTES", tile_bytes),
+        patch("scratchvae.kernels.cpu.ways.TILE_BYTES", tile_bytes),
         patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0)),
     ):
         check_op("conv2d", (x, w, b), (stride, padding))

@@ -16,7 +16,7 @@ from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import correlation, memory, threads
+from scratchvae.kernels.cpu import correlation, memory, threads, ways
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
 WIDE_STEPS = {  # the convolutions among CASES go from column to column
@@ -73,11 +73,11 @@ def test_three_cores(op, N):
 
 
 @pytest.mark.parametrize("N", [5, 2])
-@pytest.mark.parametrize("way", correlation.WAYS)
+@pytest.mark.parametrize("way", ways.WAYS)
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
 def test_three_cores_every_way(monkeypatch, op, way, N):
     """In tiles of one image each."""
-    monkeypatch.setattr(correlation, "TILE_BYTES", 1)
+    monkeypatch.setattr(ways, "TILE_BYTES", 1)
     with patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
         for case in [*CASES[op], WIDE_STEPS[op]]:
             check_on_cores(op, case, N)
