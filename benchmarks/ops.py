@@ -43,6 +43,7 @@ def norm(x: tuple[int, ...]) -> Shapes:
 
 CODES: Shapes = {"mu": (128, 20), "logvar": (128, 20)}
 DOWN, UP = {"stride": 2, "padding": 1}, {"stride": 2, "padding": 1, "output_padding": 1}
+RELU = {"negative_slope": 0.0}
 
 # case, the op first: its arrays in the op's order, its options
 CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
@@ -58,6 +59,15 @@ CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
     "conv_transpose2d celeba 64->32": (kernel((128, 64, 16, 16), (64, 32, 3, 3), 32), UP),
     "linear mlp 784->400": (kernel((128, 784), (400, 784), 400), {}),
     "linear conv 3136->256": (kernel((128, 3136), (256, 3136), 256), {}),
+    "conv2d_leaky_relu conv 32->64": (
+        kernel((128, 32, 14, 14), (64, 32, 4, 4), 64),
+        DOWN | RELU,
+    ),
+    "conv_transpose2d_leaky_relu conv 64->32": (
+        kernel((128, 64, 7, 7), (64, 32, 4, 4), 32),
+        DOWN | RELU,
+    ),
+    "linear_leaky_relu mlp 784->400": (kernel((128, 784), (400, 784), 400), RELU),
     "batch_norm celeba": (norm((128, 32, 32, 32)), {"training": True}),
     "batch_norm_leaky_relu celeba": (norm((128, 32, 32, 32)), {"training": True}),
     "max_pool2d skip 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),

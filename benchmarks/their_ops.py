@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 
 
-def batch_norm_leaky_relu(*arrays: Any, **options: Any) -> Any:
-    return F.leaky_relu(F.batch_norm(*arrays, **options))
+def then_leaky_relu(function: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*arrays: Any, negative_slope: float = 0.01, **options: Any) -> Any:
+        return F.leaky_relu(function(*arrays, **options), negative_slope)
+
+    return both
 
 
 def mean_logvar(x: Any, eps: float = 1e-6) -> Any:
@@ -45,7 +48,10 @@ OPS: dict[str, Callable[..., Any]] = {
     "conv_transpose2d": F.conv_transpose2d,
     "linear": F.linear,
     "batch_norm": F.batch_norm,
-    "batch_norm_leaky_relu": batch_norm_leaky_relu,
+    "conv2d_leaky_relu": then_leaky_relu(F.conv2d),
+    "conv_transpose2d_leaky_relu": then_leaky_relu(F.conv_transpose2d),
+    "linear_leaky_relu": then_leaky_relu(F.linear),
+    "batch_norm_leaky_relu": then_leaky_relu(F.batch_norm),
     "max_pool2d": F.max_pool2d,
     "avg_pool2d": F.avg_pool2d,
     "adaptive_avg_pool2d": F.adaptive_avg_pool2d,

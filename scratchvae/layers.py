@@ -9,6 +9,7 @@ Names and constructor arguments are torch.nn's, and so are the initial values: u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,33 @@ class _Affine(Module):
         return dx
 
 
-class Linear(_Affine):
+class _Product(_Affine):
+    """Linear and the convolutions. With an activation, ReLU or LeakyReLU, the two are one op: see
+    ops/linear_leaky_relu.py."""
+
+    op: str
+    sizes: tuple[Any, ...] = ()
+    activation: ReLU | LeakyReLU | None = None
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        return iter(())  # the activation is a setting: nobody calls it, and layers may share one
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        arguments = x, self.weight.value, self._bias(), *self.sizes
+        if self.activation is None:
+            return self._keep(getattr(ops, f"{self.op}_forward")(*arguments), keep)
+        forward = getattr(ops, f"{self.op}_leaky_relu_forward")
+        return self._keep(forward(*arguments, self.activation.negative_slope), keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        op = self.op if self.activation is None else f"{self.op}_leaky_relu"
+        return self._add(*getattr(ops, f"{op}_backward")(dy, self._kept(), need_dx))
+
+
+class Linear(_Product):
     """y = x weight^T + bias. See ops/linear.py."""
+
+    op = "linear"
 
     def __init__(
         self,
@@ -50,21 +76,19 @@ class Linear(_Affine):
         out_features: int,
         bias: bool = True,
         *,
+        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
         self.weight = uniform(rng, in_features, (out_features, in_features), dtype)
         self.bias = uniform(rng, in_features, (out_features,), dtype) if bias else None
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.linear_forward(x, self.weight.value, self._bias()), keep)
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        return self._add(*ops.linear_backward(dy, self._kept(), need_dx))
+        self.activation = activation
 
 
-class Conv2d(_Affine):
+class Conv2d(_Product):
     """Convolution, weight (O, C, KH, KW). See ops/conv2d.py."""
+
+    op = "conv2d"
 
     def __init__(
         self,
@@ -75,6 +99,7 @@ class Conv2d(_Affine):
         padding: Any = 0,
         *,
         bias: bool = True,
+        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -82,17 +107,13 @@ class Conv2d(_Affine):
         fan_in = in_channels * KH * KW
         self.weight = uniform(rng, fan_in, (out_channels, in_channels, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes = stride, padding
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.conv2d_forward(x, self.weight.value, self._bias(), *self.sizes), keep)
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        return self._add(*ops.conv2d_backward(dy, self._kept(), need_dx))
+        self.sizes, self.activation = (stride, padding), activation
 
 
-class ConvTranspose2d(_Affine):
+class ConvTranspose2d(_Product):
     """Transposed convolution, weight (C, O, KH, KW). See ops/conv_transpose2d.py."""
+
+    op = "conv_transpose2d"
 
     def __init__(
         self,
@@ -104,6 +125,7 @@ class ConvTranspose2d(_Affine):
         output_padding: Any = 0,
         *,
         bias: bool = True,
+        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -111,14 +133,7 @@ class ConvTranspose2d(_Affine):
         fan_in = out_channels * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
         self.weight = uniform(rng, fan_in, (in_channels, out_channels, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes = stride, padding, output_padding
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        y, cache = ops.conv_transpose2d_forward(x, self.weight.value, self._bias(), *self.sizes)
-        return self._keep((y, cache), keep)
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        return self._add(*ops.conv_transpose2d_backward(dy, self._kept(), need_dx))
+        self.sizes, self.activation = (stride, padding, output_padding), activation
 
 
 class BatchNorm2d(_Affine):
@@ -222,6 +237,8 @@ class UpsamplingNearest2d(Module):
 
 class ReLU(Module):
     """max(x, 0). See ops/relu.py."""
+
+    negative_slope = 0.0
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.relu_forward(x), keep)

@@ -39,6 +39,7 @@ def rows(model: Model) -> list[Row]:
 def summary(model: Model) -> str:
     """The table of `scratchvae summary`: rows, totals and memory.
 
+    An activation has a row, also where a layer computes it along with its own output.
     Sampling, additions and reshapes are no layers and have no row; neither has the sigmoid that a
     Bernoulli model's loss holds. The MB (1024^2 bytes) are torchsummary's: input and parameters as
     they are stored, and every output twice, once for itself and once for its gradient.
@@ -86,6 +87,8 @@ def _watched(model: Module, found: list[Row]) -> Iterator[None]:
             y = forward(*arguments)
             size = sum(p.value.size for p in layer.parameters().values())
             found.append(Row(type(layer).__name__, tuple(y.shape[1:]), size))
+            if activation := getattr(layer, "activation", None):
+                found.append(Row(type(activation).__name__, tuple(y.shape[1:]), 0))
             return y
 
         vars(layer)["forward"] = reporting  # hides the method of the class

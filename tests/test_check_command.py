@@ -1,5 +1,7 @@
 """`scratchvae check`."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,16 +28,16 @@ def small_models(monkeypatch):
 
 @pytest.fixture
 def dw_forgets_an_element(monkeypatch):
-    """conv2d's backward on all engines."""
-    backward = ops.conv2d_backward
+    """conv2d's backward on all engines, with an activation and without."""
 
-    def broken(dy, cache, need_dx=True):
+    def broken(backward, dy, cache, need_dx=True):
         dx, dw, db = backward(dy, cache, need_dx)
         dw = dw.copy()
         dw[1, 0, 1, 1] = 0
         return dx, dw, db
 
-    monkeypatch.setattr(ops, "conv2d_backward", broken)
+    for name in ("conv2d_backward", "conv2d_leaky_relu_backward"):
+        monkeypatch.setattr(ops, name, partial(broken, getattr(ops, name)))
 
 
 @pytest.mark.parametrize("op", CASES)

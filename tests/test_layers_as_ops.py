@@ -38,6 +38,28 @@ PASSED_ON = {
         ops.conv_transpose2d_forward,
         (2, 1, 1),
     ),
+    "Linear and LeakyReLU": (
+        lambda rng: layers.Linear(5, 2, activation=layers.LeakyReLU(0.3), rng=rng),
+        ops.linear_leaky_relu_forward,
+        (0.3,),
+    ),
+    "Linear and ReLU": (
+        lambda rng: layers.Linear(5, 2, activation=layers.ReLU(), rng=rng),
+        ops.linear_leaky_relu_forward,
+        (0.0,),
+    ),
+    "Conv2d and LeakyReLU": (
+        lambda rng: layers.Conv2d(3, 2, 3, 2, 1, activation=layers.LeakyReLU(0.3), rng=rng),
+        ops.conv2d_leaky_relu_forward,
+        (2, 1, 0.3),
+    ),
+    "ConvTranspose2d and LeakyReLU": (
+        lambda rng: layers.ConvTranspose2d(
+            3, 2, 3, 2, 1, 1, activation=layers.LeakyReLU(0.3), rng=rng
+        ),
+        ops.conv_transpose2d_leaky_relu_forward,
+        (2, 1, 1, 0.3),
+    ),
     "MaxPool2d": (lambda rng: layers.MaxPool2d(3, 1, 1), ops.max_pool2d_forward, (3, 1, 1)),
     "AvgPool2d": (lambda rng: layers.AvgPool2d(3, 1, 1), ops.avg_pool2d_forward, (3, 1, 1)),
     "AdaptiveAvgPool2d": (
@@ -58,7 +80,8 @@ PASSED_ON = {
 def test_layers_pass_their_arguments_on(rng, name):
     """No gradient check sees an option that is lost: it is the right gradient of another layer."""
     make, forward, options = PASSED_ON[name]
-    layer, x = make(rng), rng.standard_normal((2, 3, 4, 5)).astype("float32")
+    shape = (4, 5) if name.startswith("Linear") else (2, 3, 4, 5)
+    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
     parameters = [p.value for p in layer.parameters().values()]
     assert_array_equal(layer.forward(x), forward(x, *parameters, *options)[0])
 

@@ -24,6 +24,21 @@ OPS = {
         lambda x, w, b: F.conv_transpose2d(x, w, b, (2, 3), (1, 0), (1, 2)),
     ),
     "linear": ([(3, 4), (5, 4), (5,)], (), F.linear),
+    "conv2d_leaky_relu": (
+        [(2, 3, 7, 6), (4, 3, 3, 2), (4,)],
+        ((2, 1), (1, 0), 0.2),
+        lambda x, w, b: F.leaky_relu(F.conv2d(x, w, b, (2, 1), (1, 0)), 0.2),
+    ),
+    "conv_transpose2d_leaky_relu": (
+        [(2, 3, 4, 5), (3, 4, 3, 2), (4,)],
+        ((2, 3), (1, 0), (1, 2), 0.2),
+        lambda x, w, b: F.leaky_relu(F.conv_transpose2d(x, w, b, (2, 3), (1, 0), (1, 2)), 0.2),
+    ),
+    "linear_leaky_relu": (
+        [(3, 4), (5, 4), (5,)],
+        (0.0,),
+        lambda x, w, b: F.relu(F.linear(x, w, b)),
+    ),
     "max_pool2d": ([(2, 3, 7, 6)], (3, 2, 1), lambda x: F.max_pool2d(x, 3, 2, 1)),
     "avg_pool2d": ([(2, 3, 7, 6)], (3, 2, 1), lambda x: F.avg_pool2d(x, 3, 2, 1)),
     "adaptive_avg_pool2d": ([(2, 3, 7, 7)], (4,), lambda x: F.adaptive_avg_pool2d(x, 4)),

@@ -1,5 +1,7 @@
 """`scratchvae summary`, against the tables that the models' documents print."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -84,6 +86,17 @@ def test_the_parameter_rows_of_the_conv_document():
     ]  # fmt: skip
     assert sum(row.parameters for row in table[:5]) == 846_728
     assert sum(row.parameters for row in table[5:]) == 844_641
+
+
+def test_an_activation_has_a_row_after_its_layer():
+    table = rows(sv.models.build("conv"))
+    names = "Conv2d ReLU Conv2d ReLU Linear ReLU Linear Linear Linear ReLU Linear ReLU "
+    assert [row.layer for row in table] == [
+        *names.split(), "ConvTranspose2d", "ReLU", "ConvTranspose2d",
+    ]  # fmt: skip
+    for layer, activation in pairwise(table):
+        if activation.layer == "ReLU":
+            assert activation == ("ReLU", layer.output_shape, 0)
 
 
 @pytest.mark.parametrize("name", sv.models.MODELS)

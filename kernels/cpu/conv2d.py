@@ -1,4 +1,5 @@
-"""conv2d as a correlation, in one of three ways: see correlation.py."""
+"""conv2d as a correlation, in one of three ways: see correlation.py. With a leaky ReLU after it, if
+it is asked for; a slope of 1 is none."""
 
 from .correlation import correlate, correlate_gradients, prepare, turned_weights
 from .layout import to_nhwc
@@ -6,18 +7,28 @@ from .ways import Geometry
 
 
 def conv2d_forward(x, w, b, stride, padding):
+    return _forward(x, w, b, stride, padding, 1.0)
+
+
+def conv2d_backward(dy, cache, need_dx=True):
+    return _backward(dy, cache, need_dx)
+
+
+def _forward(x, w, b, stride, padding, slope):
     (N, _, *image), kernel_size = x.shape, w.shape[2:]
     sizes = zip(image, kernel_size, stride, padding, strict=True)
     grid = tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
     geometry = Geometry(tuple(image), grid, kernel_size, stride, padding)
     way = prepare(N, turned_weights(w), geometry)
     x = way.large(x)
-    y = correlate(way, x, b)
-    cache = (way, x, b is not None)
+    y = correlate(way, x, b, slope)
+    cache = (way, x, None if slope == 1 else y, b is not None, slope)
     return y, cache
 
 
-def conv2d_backward(dy, cache, need_dx=True):
-    way, x, has_b = cache
-    dx, dw, db = correlate_gradients(way, x, to_nhwc(dy), need_dx)
+def _backward(dy, cache, need_dx):
+    way, x, y, has_b, slope = cache
+    dy = to_nhwc(dy)
+    y = dy if y is None else to_nhwc(y)
+    dx, dw, db = correlate_gradients(way, x, y, dy, slope, need_dx)
     return dx, dw, db if has_b else None

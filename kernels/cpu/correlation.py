@@ -19,7 +19,7 @@ import numpy as np
 from . import toom_cook
 from .layout import to_nchw, turned
 from .memory import empty
-from .rows import sum_of_rows
+from .rows import through_activation
 from .threads import cores, share
 from .ways import WAYS
 
@@ -56,42 +56,44 @@ def turned_weights(w):
     return turned(np.ascontiguousarray(w).reshape(1, O, -1)).reshape(*shape, O)
 
 
-def correlate(way, x, b):
-    """y of x, plus b for every pixel, unless it is None."""
+def correlate(way, x, b, slope):
+    """y of x, plus b for every pixel, unless it is None, and leaky ReLU, unless its slope is 1."""
     y = empty((len(x), *way.geometry.grid, way.O), x.dtype)
-    share(lambda part: way.correlate(x[part], y[part], b), len(x), way.cost)
+    share(lambda part: way.correlate(x[part], y[part], b, slope), len(x), way.cost)
     return to_nchw(y)
 
 
-def correlate_back(way, y, b):
-    """x of y, plus b for every pixel, unless it is None."""
+def correlate_back(way, y, b, slope):
+    """x of y, likewise."""
     x = way.empty_large(len(y), y.dtype)
     way.prepare_back()
-    share(lambda part: way.correlate_back(y[part], x[part], b), len(y), way.cost)
+    share(lambda part: way.correlate_back(y[part], x[part], b, slope), len(y), way.cost)
     return way.to_nchw(x)
 
 
-def correlate_gradients(way, x, dy, need_dx):
-    """dx, dw, db of `correlate`."""
+def correlate_gradients(way, x, y, dy, slope, need_dx):
+    """dx, dw, db of `correlate`, which has given y."""
     dx = way.empty_large(len(x), x.dtype) if need_dx else None
     if need_dx:
         way.prepare_back()
 
     def gradients(part):
-        dw = way.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
-        return dw, sum_of_rows(dy[part].reshape(-1, way.O))
+        dy_rows, y_rows = dy[part].reshape(-1, way.O), y[part].reshape(-1, way.O)
+        dh, db = through_activation(dy_rows, y_rows, slope)
+        x_out = dx[part] if need_dx else None
+        return way.gradients(x[part], dh.reshape(dy[part].shape), x_out=x_out), db
 
     dw, db = _sum_of_parts(gradients, way, len(x))
     return way.to_nchw(dx) if need_dx else None, dw, db
 
 
-def correlate_back_gradients(way, y, dx, need_dy):
-    """dy, dw, db of `correlate_back`."""
+def correlate_back_gradients(way, y, x, dx, slope, need_dy):
+    """dy, dw, db of `correlate_back`, which has given x."""
     dy = empty(y.shape, y.dtype) if need_dy else None
 
     def gradients(part):
-        dw = way.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
-        return dw, way.sum_over_pixels(dx[part])
+        dh, db = way.through_activation(dx[part], x[part], slope)
+        return way.gradients(dh, y[part], y_out=dy[part] if need_dy else None), db
 
     dw, db = _sum_of_parts(gradients, way, len(y))
     return to_nchw(dy) if need_dy else None, dw, db

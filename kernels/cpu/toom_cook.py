@@ -46,6 +46,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .memory import scratch
+from .rows import finish_rows
 from .sparse_axes import SparseAxes, collect, spread
 
 INFINITY = None
@@ -235,24 +236,22 @@ def transform_weights_back(plan, dU, dw):
     collect(plan.U, dU, dw)
 
 
-def correlate(plan, x, U, y, b=None):
-    """Write y, the small image; b is added to every pixel."""
+def correlate(plan, x, U, y, b=None, slope=1):
+    """Write y, the small image; b is added to every pixel, and leaky ReLU follows."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
         collect(plan.M, M, y[tile])
-        if b is not None:
-            y[tile] += b
+        finish_rows(y[tile].reshape(-1, y.shape[3]), b, slope)
 
 
-def correlate_back(plan, y, U_back, x, b=None):
+def correlate_back(plan, y, U_back, x, b=None, slope=1):
     """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.M, y[tile], M)
         _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
         collect(plan.V, V, x[tile])
-        if b is not None:
-            x[tile] += b
+        finish_rows(x[tile].reshape(-1, x.shape[3]), b, slope)
 
 
 def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):

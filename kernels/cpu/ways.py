@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import toom_cook
+from . import leaky_relu, toom_cook
 from .layout import to_nchw, to_nhwc, to_planes
 from .memory import empty, scratch
 from .patches import gather, scatter_add
 from .planes import gather_planes, scatter_add_planes
-from .rows import sum_of_rows
+from .rows import finish_rows, through_activation
 from .threads import cores
 
 TILE_BYTES = 1 << 20  # of patches: they stay in the L2 cache
@@ -44,8 +44,10 @@ class _Way:
     def empty_large(self, N, dtype):
         return empty((N, *self.geometry.image, self.C), dtype)
 
-    def sum_over_pixels(self, x):
-        return sum_of_rows(x.reshape(-1, self.C))
+    def through_activation(self, dx, x, slope):
+        """Of the large image: see rows.py."""
+        dh, db = through_activation(dx.reshape(-1, self.C), x.reshape(-1, self.C), slope)
+        return dh.reshape(dx.shape), db
 
     def prepare_back(self):
         """What correlate_back, and gradients with x_out, need."""
@@ -68,20 +70,20 @@ class _Patches(_Way):
         super().__init__(N, w, geometry, cost)
         self.w = w.transpose(1, 2, 0, 3).reshape(-1, self.O)  # (KH*KW*C, O)
 
-    def correlate(self, x, y, b):
+    def correlate(self, x, y, b, slope):
         for tile, count, memory in self._tiles(x):
             rows = memory.reshape(count, -1)  # (n*OH*OW, KH*KW*C)
             gather(x[tile], rows, *self.geometry[1:])
-            np.matmul(rows, self.w, out=y[tile].reshape(-1, self.O))
-            if b is not None:
-                y[tile] += b
+            y_rows = y[tile].reshape(-1, self.O)
+            finish_rows(np.matmul(rows, self.w, out=y_rows), b, slope)
 
-    def correlate_back(self, y, x, b):
+    def correlate_back(self, y, x, b, slope):
         for tile, count, memory in self._tiles(x):
             rows = memory.reshape(count, -1)
             np.matmul(y[tile].reshape(-1, self.O), self.w.T, out=rows)
-            x[tile] = 0 if b is None else b
+            x[tile] = 0
             scatter_add(rows, x[tile], *self.geometry[1:])
+            finish_rows(x[tile].reshape(-1, self.C), b, slope)
 
     def gradients(self, x, y, x_out=None, y_out=None):
         dw, dw_tile = np.zeros_like(self.w), scratch("dw", self.w.shape, x.dtype)
@@ -115,23 +117,30 @@ class _Planes(_Way):
     def empty_large(self, N, dtype):
         return empty((N, self.C, *self.geometry.image), dtype)
 
-    def sum_over_pixels(self, x):
-        return x.sum(axis=(2, 3)).sum(axis=0)
+    def through_activation(self, dx, x, slope):
+        dh = dx
+        if slope != 1:
+            dh = empty(dx.shape, dx.dtype)
+            flat_dx, flat_x, flat_dh = (a.reshape(-1) for a in (dx, x, dh))
+            leaky_relu._backward(flat_dx, flat_x, x.dtype.type(slope), flat_dh)
+        return dh, dh.sum(axis=(2, 3)).sum(axis=0)
 
-    def correlate(self, x, y, b):
+    def correlate(self, x, y, b, slope):
         for tile, count, memory in self._tiles(x):
             rows = memory.reshape(-1, count)  # (C*KH*KW, n*OH*OW)
             gather_planes(x[tile], rows, *self.geometry[1:])
-            np.matmul(rows.T, self.w, out=y[tile].reshape(-1, self.O))
-            if b is not None:
-                y[tile] += b
+            y_rows = y[tile].reshape(-1, self.O)
+            finish_rows(np.matmul(rows.T, self.w, out=y_rows), b, slope)
 
-    def correlate_back(self, y, x, b):
+    def correlate_back(self, y, x, b, slope):
         for tile, count, memory in self._tiles(x):
             rows = memory.reshape(-1, count)
             np.matmul(self.w, y[tile].reshape(-1, self.O).T, out=rows)
             x[tile] = 0 if b is None else b[:, None, None]
             scatter_add_planes(rows, x[tile], *self.geometry[1:])
+            if slope != 1:
+                flat = x[tile].reshape(-1)
+                leaky_relu._forward(flat, x.dtype.type(slope), flat)
 
     def gradients(self, x, y, x_out=None, y_out=None):
         dw, dw_tile = np.zeros_like(self.w), scratch("dw", self.w.shape, x.dtype)
@@ -163,11 +172,11 @@ class _ToomCook(_Way):
     def prepare_back(self):
         self.U_back = toom_cook.transposed(self.plan, self.U)
 
-    def correlate(self, x, y, b):
-        toom_cook.correlate(self.plan, x, self.U, y, b)
+    def correlate(self, x, y, b, slope):
+        toom_cook.correlate(self.plan, x, self.U, y, b, slope)
 
-    def correlate_back(self, y, x, b):
-        toom_cook.correlate_back(self.plan, y, self.U_back, x, b)
+    def correlate_back(self, y, x, b, slope):
+        toom_cook.correlate_back(self.plan, y, self.U_back, x, b, slope)
 
     def gradients(self, x, y, x_out=None, y_out=None):
         return toom_cook.weight_gradient(self.plan, x, y, x_out, self.U_back, y_out, self.U)

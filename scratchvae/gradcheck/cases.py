@@ -89,6 +89,33 @@ CASES: dict[str, list[Case]] = {
         Case({"x": (3, 4), "w": (5, 4), "b": (5,)}, linear=("x", "w", "b")),
         Case({"x": (3, 4), "w": (5, 4)}, linear=("x", "w"), variant="no bias"),
     ],
+    "conv2d_leaky_relu": [
+        Case(
+            {**IMAGE, "w": (4, 3, 3, 2), "b": (4,)},
+            {"stride": (2, 1), "padding": (1, 2), "negative_slope": 0.2},
+        ),
+        Case({**IMAGE, "w": (4, 3, 2, 2)}, {"negative_slope": 0.0}, variant="ReLU, no bias"),
+    ],
+    "conv_transpose2d_leaky_relu": [
+        Case(
+            {"x": (2, 3, 3, 4), "w": (3, 4, 3, 2), "b": (4,)},
+            {
+                "stride": (3, 2),
+                "padding": (1, 0),
+                "output_padding": (2, 1),
+                "negative_slope": 0.2,
+            },
+        ),
+        Case(
+            {"x": (2, 3, 3, 4), "w": (3, 4, 2, 2)},
+            {"negative_slope": 0.0},
+            variant="ReLU, no bias",
+        ),
+    ],
+    "linear_leaky_relu": [
+        Case({"x": (3, 4), "w": (5, 4), "b": (5,)}, {"negative_slope": 0.2}),
+        Case({"x": (3, 4), "w": (5, 4)}, {"negative_slope": 0.0}, variant="ReLU, no bias"),
+    ],
     "batch_norm_leaky_relu": [
         Case(
             NORM,

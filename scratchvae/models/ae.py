@@ -40,22 +40,20 @@ class AE(Model):
     ) -> None:
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
-        self.fc1, self.relu1 = Linear(prod(image_shape), 400, **made), ReLU()
+        self.fc1 = Linear(prod(image_shape), 400, activation=ReLU(), **made)
         self.fc_z = Linear(400, latent_dim, **made)
-        self.fc2, self.relu2 = Linear(latent_dim, 400, **made), ReLU()
+        self.fc2 = Linear(latent_dim, 400, activation=ReLU(), **made)
         self.fc3, self.sigmoid = Linear(400, prod(image_shape), **made), Sigmoid()
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> Any:
         """z: (N, latent_dim)."""
         h = self.fc1.forward(x.reshape(len(x), -1), keep)  # (N, 400)
-        h = self.relu1.forward(h, keep)
         return self.fc_z.forward(h, keep)
 
     def decode(self, z: Any, keep: bool = False) -> Any:
         """The image of each code: (N, *image_shape), in [0, 1]."""
         h = self.fc2.forward(z, keep)  # (N, 400)
-        h = self.relu2.forward(h, keep)
         image = self.sigmoid.forward(self.fc3.forward(h, keep), keep)  # (N, C*H*W)
         return image.reshape(len(z), *self.image_shape)
 
@@ -77,10 +75,10 @@ class AE(Model):
         dimage = mse_backward(xp.full_like(squared_error, 1 / N), mse_cache)
 
         dh = self.sigmoid.backward(dimage.reshape(N, -1))
-        dh = self.relu2.backward(self.fc3.backward(dh))
+        dh = self.fc3.backward(dh)
         dz = self.fc2.backward(dh)
 
-        dh = self.relu1.backward(self.fc_z.backward(dz))
+        dh = self.fc_z.backward(dz)
         self.fc1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
 
     def embed(self, x: Any) -> Any:

@@ -36,18 +36,19 @@ class Down(Module):
     """Two convolutions, and half the height and width."""
 
     def __init__(self, in_channels: int, channels: int, **made: Any) -> None:
+        made |= {"activation": LeakyReLU(0.2)}
         self.conv1 = Conv2d(in_channels, channels, 3, padding=1, **made)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
-        self.lrelu1, self.lrelu2, self.pool = LeakyReLU(0.2), LeakyReLU(0.2), MaxPool2d(2)
+        self.pool = MaxPool2d(2)
 
     def forward(self, h: Any, keep: bool = True) -> Any:
-        h = self.lrelu1.forward(self.conv1.forward(h, keep), keep)
-        h = self.lrelu2.forward(self.conv2.forward(h, keep), keep)
+        h = self.conv1.forward(h, keep)
+        h = self.conv2.forward(h, keep)
         return self.pool.forward(h, keep)
 
     def backward(self, dh: Any, need_dx: bool = True) -> Any:
-        dh = self.lrelu2.backward(self.pool.backward(dh))
-        dh = self.lrelu1.backward(self.conv2.backward(dh))
+        dh = self.pool.backward(dh)
+        dh = self.conv2.backward(dh)
         return self.conv1.backward(dh, need_dx)
 
 
@@ -58,26 +59,20 @@ class Up(Module):
         self.up = ConvTranspose2d(
             in_channels, channels, 3, stride=2, padding=1, output_padding=1, **made
         )
+        made |= {"activation": None if last else LeakyReLU(0.2)}
         self.conv1 = Conv2d(channels, channels, 3, padding=1, **made)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
-        self.lrelu1 = None if last else LeakyReLU(0.2)
-        self.lrelu2 = None if last else LeakyReLU(0.2)
 
     def forward(self, h: Any, skip: Any, keep: bool = True) -> Any:
         h = self.up.forward(h, keep)
         if skip is not None:
             h = h + skip
         h = self.conv1.forward(h, keep)
-        h = self.lrelu1.forward(h, keep) if self.lrelu1 else h
-        h = self.conv2.forward(h, keep)
-        return self.lrelu2.forward(h, keep) if self.lrelu2 else h
+        return self.conv2.forward(h, keep)
 
     def backward(self, dh: Any) -> tuple[Any, Any]:
         """dh below, dskip: a sum hands its gradient to both of its terms."""
-        dh = self.lrelu2.backward(dh) if self.lrelu2 else dh
-        dh = self.conv2.backward(dh)
-        dh = self.lrelu1.backward(dh) if self.lrelu1 else dh
-        dskip = self.conv1.backward(dh)
+        dskip = self.conv1.backward(self.conv2.backward(dh))
         return self.up.backward(dskip), dskip
 
 

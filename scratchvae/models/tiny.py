@@ -40,14 +40,13 @@ class Tiny(BernoulliVAE):
         super().__init__(kl_weight)
         self.image_shape, self.latent_shape = (1, 28, 28), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
-        self.conv1, self.relu1 = Conv2d(1, 16, 3, stride=2, padding=1, **made), ReLU()
-        self.conv2, self.relu2 = Conv2d(16, 32, 3, stride=2, padding=1, **made), ReLU()
+        self.conv1 = Conv2d(1, 16, 3, stride=2, padding=1, activation=ReLU(), **made)
+        self.conv2 = Conv2d(16, 32, 3, stride=2, padding=1, activation=ReLU(), **made)
         self.pool = AdaptiveAvgPool2d(4)
         self.linear_mu = Linear(32 * 4 * 4, latent_dim, bias=False, **made)
         self.linear_logvar = Linear(32 * 4 * 4, latent_dim, bias=False, **made)
-        self.linear, self.relu3 = Linear(latent_dim, 32 * 4 * 4, bias=False, **made), ReLU()
-        self.deconv1 = ConvTranspose2d(32, 16, 3, stride=2, padding=1, **made)
-        self.relu4 = ReLU()
+        self.linear = Linear(latent_dim, 32 * 4 * 4, bias=False, activation=ReLU(), **made)
+        self.deconv1 = ConvTranspose2d(32, 16, 3, stride=2, padding=1, activation=ReLU(), **made)
         self.deconv2 = ConvTranspose2d(16, 1, 3, stride=2, padding=1, output_padding=1, **made)
         self.upsample = UpsamplingNearest2d(scale_factor=2)
         self.to(dtype)
@@ -58,16 +57,16 @@ class Tiny(BernoulliVAE):
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
         h = x.reshape(len(x), 1, 28, 28)
-        h = self.relu1.forward(self.conv1.forward(h, keep), keep)  # (N, 16, 14, 14)
-        h = self.relu2.forward(self.conv2.forward(h, keep), keep)  # (N, 32, 7, 7)
+        h = self.conv1.forward(h, keep)  # (N, 16, 14, 14)
+        h = self.conv2.forward(h, keep)  # (N, 32, 7, 7)
         h = self.pool.forward(h, keep)  # (N, 32, 4, 4)
         h = h.reshape(len(h), -1)  # (N, 512)
         return self.linear_mu.forward(h, keep), self.linear_logvar.forward(h, keep)
 
     def decode(self, z: Any, keep: bool = False) -> Any:
-        h = self.relu3.forward(self.linear.forward(z, keep), keep)  # (N, 512)
+        h = self.linear.forward(z, keep)  # (N, 512)
         h = h.reshape(len(h), 32, 4, 4)
-        h = self.relu4.forward(self.deconv1.forward(h, keep), keep)  # (N, 16, 7, 7)
+        h = self.deconv1.forward(h, keep)  # (N, 16, 7, 7)
         h = self.deconv2.forward(h, keep)  # (N, 1, 14, 14)
         return self.upsample.forward(h, keep)  # (N, 1, 28, 28)
 
@@ -80,10 +79,10 @@ class Tiny(BernoulliVAE):
         dlogits, dmu_kl, dlogvar_kl = self.loss_backward()
 
         dh = self.upsample.backward(dlogits.reshape(-1, 1, 28, 28))
-        dh = self.relu4.backward(self.deconv2.backward(dh))
+        dh = self.deconv2.backward(dh)
         dh = self.deconv1.backward(dh)
         dh = dh.reshape(len(dh), -1)
-        dz = self.linear.backward(self.relu3.backward(dh))
+        dz = self.linear.backward(dh)
 
         # mu and logvar reach the loss by two roads, through z and through the KL term: add them
         dmu_z, dlogvar_z = self.sample.backward(dz)
@@ -91,8 +90,8 @@ class Tiny(BernoulliVAE):
         dh = dh + self.linear_logvar.backward(dlogvar_kl + dlogvar_z)
 
         dh = self.pool.backward(dh.reshape(len(dh), 32, 4, 4))
-        dh = self.conv2.backward(self.relu2.backward(dh))
-        self.conv1.backward(self.relu1.backward(dh), need_dx=False)  # nobody reads d(loss)/d(image)
+        dh = self.conv2.backward(dh)
+        self.conv1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
 
     def reconstruct(self, x: Any) -> Any:
         return super().reconstruct(x).reshape(x.shape)

@@ -27,15 +27,21 @@ from .batch_norm_leaky_relu import (
 )
 from .bce import bce_backward, bce_forward, bce_naive
 from .conv2d import conv2d_backward, conv2d_forward, conv2d_naive
+from .conv2d_leaky_relu import conv2d_leaky_relu_backward, conv2d_leaky_relu_forward
 from .conv_transpose2d import (
     conv_transpose2d_backward,
     conv_transpose2d_forward,
     conv_transpose2d_naive,
 )
+from .conv_transpose2d_leaky_relu import (
+    conv_transpose2d_leaky_relu_backward,
+    conv_transpose2d_leaky_relu_forward,
+)
 from .elbo import Losses, elbo_backward, elbo_forward, elbo_naive
 from .kl import kl_backward, kl_forward, kl_naive
 from .leaky_relu import leaky_relu_backward, leaky_relu_forward
 from .linear import linear_backward, linear_forward, linear_naive
+from .linear_leaky_relu import linear_leaky_relu_backward, linear_leaky_relu_forward
 from .max_pool2d import max_pool2d_backward, max_pool2d_forward, max_pool2d_naive
 from .mean_logvar import mean_logvar_backward, mean_logvar_forward, mean_logvar_naive
 from .mse import mse_backward, mse_forward, mse_naive

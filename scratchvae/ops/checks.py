@@ -62,6 +62,13 @@ def pair(name, value, least):
     return int(values[0]), int(values[1])
 
 
+def check_slope(negative_slope):
+    """The slope of a leaky ReLU whose backward looks at y: not negative."""
+    if not negative_slope >= 0:
+        raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
+    return float(negative_slope)
+
+
 def one_float_array(x):
     """The arguments of an op on a single array of any shape."""
     check_floats(x=x)

@@ -81,6 +81,24 @@ OPS = dict(
         _op("linear: no bias", x=(4, 3), w=(2, 3), b=None),
         _op("conv2d: many channels", 2, 1, x=(2, 6, 7, 5), w=(5, 6, 3, 4), b=(5,)),
         _op("conv_transpose2d: many channels", 2, 1, 1, x=(2, 5, 3, 4), w=(5, 6, 3, 4), b=(6,)),
+        _op(
+            "conv2d_leaky_relu: odd sizes", (1, 3), (2, 1), 0.2,
+            x=(3, 2, 8, 5), w=(5, 2, 2, 4), b=(5,),
+        ),
+        _op(
+            "conv2d_leaky_relu: ReLU, many channels", 2, 1, 0.0,
+            x=(2, 6, 7, 5), w=(5, 6, 3, 4), b=None,
+        ),
+        _op(
+            "conv_transpose2d_leaky_relu: odd sizes", (3, 2), (1, 2), (2, 1), 0.2,
+            x=(2, 3, 4, 5), w=(3, 2, 3, 4), b=(2,),
+        ),
+        _op(
+            "conv_transpose2d_leaky_relu: ReLU, many channels", 2, 1, 1, 0.0,
+            x=(2, 5, 3, 4), w=(5, 6, 3, 4), b=None,
+        ),
+        _op("linear_leaky_relu: odd sizes", 0.2, x=(3, 7), w=(5, 7), b=(5,)),
+        _op("linear_leaky_relu: ReLU, no bias", 0.0, x=(4, 3), w=(2, 3), b=None),
         _op("batch_norm_leaky_relu: training", True, 0.1, 1e-5, 0.2, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training", True, 0.1, 1e-5, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training without images", True, 0.3, 1e-3, x=(5, 3), **CHANNELS),

@@ -51,12 +51,19 @@ def elbo(reconstruction, kl, beta):
     return torch.stack([total, reconstruction.mean(), kl.mean()])
 
 
+def then_leaky_relu(function):
+    return lambda *arguments: F.leaky_relu(function(*arguments[:-1]), arguments[-1])
+
+
 PYTORCH = {
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
     "linear": F.linear,
     "batch_norm": F.batch_norm,
-    "batch_norm_leaky_relu": lambda *a: F.leaky_relu(F.batch_norm(*a[:-1]), a[-1]),
+    "conv2d_leaky_relu": then_leaky_relu(F.conv2d),
+    "conv_transpose2d_leaky_relu": then_leaky_relu(F.conv_transpose2d),
+    "linear_leaky_relu": then_leaky_relu(F.linear),
+    "batch_norm_leaky_relu": then_leaky_relu(F.batch_norm),
     "max_pool2d": F.max_pool2d,
     "avg_pool2d": F.avg_pool2d,
     "adaptive_avg_pool2d": F.adaptive_avg_pool2d,

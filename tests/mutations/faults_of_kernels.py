@@ -47,7 +47,7 @@ FAULTS = [
     Fault(
         "linear-kernel-bias-of-the-first-core",
         "scratchvae.kernels.cpu.linear",
-        [("y[:, part] += b[part]", "y[:, part] += b[: part.stop - part.start]")],
+        [("None if b is None else b[part]", "None if b is None else b[: part.stop - part.start]")],
         "every core adds the first numbers of the bias to its columns",
         "tests/ops/test_cores.py::test_three_cores[linear-5]",
         "linear",
@@ -117,16 +117,60 @@ FAULTS = [
         "scratchvae.kernels.cpu.rows",
         [("total.reshape(-1, rows.shape[1]).sum(axis=0)", "total[: rows.shape[1]]")],
         "several rows are added side by side, and the first of these sums is returned",
-        "tests/ops/test_cores.py::test_three_cores[linear-2]",
-        "linear",
+        "tests/test_rows.py::test_a_long_sum_keeps_its_digits",
+        "conv2d",
     ),
     Fault(
         "sum-of-rows-of-the-last-chunk",
         "scratchvae.kernels.cpu.rows",
-        [("total[c] += local[c]", "total[c] = local[c]")],
+        [
+            (
+                "                local[c] += row[c]\n"
+                "        for c in range(C):\n            total[c] += local[c]",
+                "                local[c] += row[c]\n"
+                "        for c in range(C):\n            total[c] = local[c]",
+            )
+        ],
         "the sum is that of the last 64 rows",
         "tests/ops/test_linear.py::test_a_long_batch[numba]",
         "linear",
+    ),
+    Fault(
+        "activation-kernel-asks-dy-for-the-sign",
+        "scratchvae.kernels.cpu.rows",
+        [("dy_row[c] if y_row[c] > 0 else", "dy_row[c] if dy_row[c] > 0 else")],
+        "the mask of the activation is that of dy, not of y",
+        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
+        "linear_leaky_relu",
+    ),
+    Fault(
+        "activation-kernel-sums-db-before-it",
+        "scratchvae.kernels.cpu.rows",
+        [("local[c] += dh_row[c]", "local[c] += dy_row[c]")],
+        "db is the sum of dy, as if there were no activation",
+        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
+        "linear_leaky_relu",
+    ),
+    Fault(
+        "activation-kernel-leaks-without-the-bias",
+        "scratchvae.kernels.cpu.rows",
+        [("row[c] = h if h > 0 else slope * h", "row[c] = h if h > 0 else slope * row[c]")],
+        "where the activation is off, the bias is left out",
+        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
+        "linear_leaky_relu",
+    ),
+    Fault(
+        "activation-kernel-in-one-half-of-the-convolutions",
+        "scratchvae.kernels.cpu.correlation",
+        [
+            (
+                "dh, db = way.through_activation(dx[part], x[part], slope)",
+                "dh, db = way.through_activation(dx[part], x[part], 1)",
+            )
+        ],
+        "conv_transpose2d's backward leaves the activation out",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d_leaky_relu-patches-5]",
+        "conv_transpose2d_leaky_relu",
     ),
     Fault(
         "machine-code-outlives-an-edit",
@@ -293,9 +337,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.ways",
         [
             (
-                "np.matmul(rows, self.w, out=y[tile].reshape(-1, self.O))\n"
-                "            if b is not None:\n                y[tile] += b",
-                "np.matmul(rows, self.w, out=y[tile].reshape(-1, self.O))",
+                "finish_rows(np.matmul(rows, self.w, out=y_rows), b, slope)",
+                "finish_rows(np.matmul(rows, self.w, out=y_rows), None, slope)",
             )
         ],
         "one of the three ways leaves the bias out",

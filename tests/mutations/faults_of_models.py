@@ -103,12 +103,38 @@ FAULTS = [
         "conv",
     ),
     Fault(
-        "tiny-relu-skipped-backward",
-        "scratchvae.models.tiny",
-        [("self.linear.backward(self.relu3.backward(dh))", "self.linear.backward(dh)")],
+        "activation-skipped-backward",
+        "scratchvae.ops.linear_leaky_relu",
+        [
+            (
+                "linear_backward(leaky_relu_backward(dy, relu_cache), affine_cache, need_dx)",
+                "linear_backward(dy, affine_cache, need_dx)",
+            )
+        ],
         "backward misses one activation",
         "tests/models/test_models.py::test_every_gradient_by_complex_step[numpy-tiny]",
         "tiny",
+    ),
+    Fault(
+        "tiny-loses-an-activation",
+        "scratchvae.models.tiny",
+        [
+            (
+                "ConvTranspose2d(32, 16, 3, stride=2, padding=1, activation=ReLU(), **made)",
+                "ConvTranspose2d(32, 16, 3, stride=2, padding=1, **made)",
+            )
+        ],
+        "one activation is in neither pass: a right gradient of another model",
+        "tests/golden/test_golden.py::test_model[numpy-tiny]",
+        "tiny",
+    ),
+    Fault(
+        "layer-takes-the-usual-slope",
+        "scratchvae.layers",
+        [("forward(*arguments, self.activation.negative_slope)", "forward(*arguments, 0.01)")],
+        "a layer does not ask its activation for the slope: ReLU leaks, and 0.2 is 0.01",
+        "tests/golden/test_golden.py::test_model[numpy-skip]",
+        "skip",
     ),
     Fault(
         "skip-gradient-of-the-skip-dropped",

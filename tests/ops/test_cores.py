@@ -27,7 +27,8 @@ WIDE_STEPS = {  # the convolutions among CASES go from column to column
         {"x": (2, 3, 4, 5), "w": (3, 4, 3, 3), "b": (4,)}, {"stride": (1, 2), "padding": (1, 1)}
     ),
 }
-WITHOUT_WAYS = [op for op in OPS if not op.startswith("conv")]
+CONVOLUTIONS = [op for op in OPS if op.startswith("conv")]
+WITHOUT_WAYS = [op for op in OPS if op not in CONVOLUTIONS]
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +75,10 @@ def test_three_cores(op, N):
 
 @pytest.mark.parametrize("N", [5, 2])
 @pytest.mark.parametrize("way", ways.WAYS)
-@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("op", CONVOLUTIONS)
 def test_three_cores_every_way(monkeypatch, op, way, N):
     """In tiles of one image each."""
     monkeypatch.setattr(ways, "TILE_BYTES", 1)
     with patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
-        for case in [*CASES[op], WIDE_STEPS[op]]:
+        for case in [*CASES[op], WIDE_STEPS[op.removesuffix("_leaky_relu")]]:
             check_on_cores(op, case, N)

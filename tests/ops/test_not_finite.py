@@ -54,7 +54,7 @@ def test_nothing_is_swallowed(engine, op, value):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("way", sorted(WAYS))
-@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("op", [op for op in OPS if op.startswith("conv")])
 def test_no_way_of_a_convolution_swallows(op, way, value):
     fastest = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0))
     with fastest, using("numba"):

@@ -1,0 +1,42 @@
+"""Transposed convolution and the leaky ReLU after it, as one op: the same numbers, fewer passes.
+
+    y          = leaky_relu(conv_transpose2d(x, w, b))
+    dx, dw, db = conv_transpose2d_backward(leaky_relu_backward(dy))
+
+The formulas are those of conv_transpose2d.py and leaky_relu.py, and so is the code below: one after
+the other. A slope of 0 is ReLU. A kernel takes it while y, just computed, is in the cache.
+"""
+
+from ..backend import accelerated
+from .checks import check_slope
+from .conv_transpose2d import (
+    conv_transpose2d_arguments,
+    conv_transpose2d_backward,
+    conv_transpose2d_forward,
+)
+from .leaky_relu import leaky_relu_backward, leaky_relu_forward
+
+
+def conv_transpose2d_leaky_relu_arguments(
+    x, w, b=None, stride=1, padding=0, output_padding=0, negative_slope=0.01
+):
+    """As conv_transpose2d's; the slope must not be negative, for its sign is that of y."""
+    return *conv_transpose2d_arguments(x, w, b, stride, padding, output_padding), check_slope(
+        negative_slope
+    )
+
+
+@accelerated(arguments=conv_transpose2d_leaky_relu_arguments)
+def conv_transpose2d_leaky_relu_forward(x, w, b, stride, padding, output_padding, negative_slope):
+    """y, cache, as conv_transpose2d_forward."""
+    h, affine_cache = conv_transpose2d_forward.reference(x, w, b, stride, padding, output_padding)
+    y, relu_cache = leaky_relu_forward.reference(h, negative_slope)
+    cache = (affine_cache, relu_cache)
+    return y, cache
+
+
+@accelerated
+def conv_transpose2d_leaky_relu_backward(dy, cache, need_dx=True):
+    """dx, dw, db, as conv_transpose2d_backward."""
+    affine_cache, relu_cache = cache
+    return conv_transpose2d_backward(leaky_relu_backward(dy, relu_cache), affine_cache, need_dx)
