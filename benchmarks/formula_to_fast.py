@@ -143,7 +143,7 @@ def conv2d() -> Table:
         return multiply(rows, y)  # BLAS's threads
 
     def in_tiles(way: Any) -> np.ndarray:
-        threads.share(lambda part: way.correlate(x_last[part], y[part], b), N, ALL)
+        threads.share(lambda part: way.correlate(x_last[part], y[part], b, 1.0), N, ALL)
         return y.transpose(0, 3, 1, 2)
 
     def kernel() -> np.ndarray:

@@ -1,5 +1,9 @@
-"""linear as products of BLAS, each core with its own columns or rows of the result: no two add to
-the same number. With a leaky ReLU after it, if it is asked for; a slope of 1 is none."""
+"""linear as products of BLAS, the columns of each result shared between the cores. With a leaky
+ReLU after it, if it is asked for; a slope of 1 is none.
+
+Columns, because a core that has its own can leave the rest of the weights alone, and because no two
+cores add to the same number of dw.
+"""
 
 import numpy as np
 
