@@ -332,7 +332,9 @@ def sharing() -> Table:
 
     share_nothing = hundred(threads.share, nothing, 2, ALL)
     share_loop = hundred(threads.share, loop, 10_000, ALL)
-    asleep = with_value(threads, "PATIENCE", 0, share_nothing)
+    sleepers: list[Any] = []  # workers that were made with no patience
+    asleep = with_value(threads, "_workers", sleepers, share_nothing)
+    asleep = with_value(threads, "FOR_WORK", 0, asleep)
     lines = [
         Line("no work, the other thread asleep", asleep, role="base"),
         Line("no work, the other thread awake", share_nothing),
