@@ -50,6 +50,14 @@ class _Product(_Affine):
     sizes: tuple[Any, ...] = ()
     activation: ReLU | LeakyReLU | None = None
 
+    def _set_activation(self, activation: ReLU | LeakyReLU | None) -> None:
+        if not isinstance(activation, ReLU | LeakyReLU | None):
+            raise TypeError(
+                f"{type(self).__name__}: activation must be a ReLU or LeakyReLU layer, or None; "
+                f"got {activation!r}"
+            )
+        self.activation = activation
+
     def children(self) -> Iterator[tuple[str, Module]]:
         return iter(())  # the activation is a setting: nobody calls it, and layers may share one
 
@@ -82,7 +90,7 @@ class Linear(_Product):
     ) -> None:
         self.weight = uniform(rng, in_features, (out_features, in_features), dtype)
         self.bias = uniform(rng, in_features, (out_features,), dtype) if bias else None
-        self.activation = activation
+        self._set_activation(activation)
 
 
 class Conv2d(_Product):
@@ -107,7 +115,8 @@ class Conv2d(_Product):
         fan_in = in_channels * KH * KW
         self.weight = uniform(rng, fan_in, (out_channels, in_channels, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes, self.activation = (stride, padding), activation
+        self.sizes = stride, padding
+        self._set_activation(activation)
 
 
 class ConvTranspose2d(_Product):
@@ -133,7 +142,8 @@ class ConvTranspose2d(_Product):
         fan_in = out_channels * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
         self.weight = uniform(rng, fan_in, (in_channels, out_channels, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes, self.activation = (stride, padding, output_padding), activation
+        self.sizes = stride, padding, output_padding
+        self._set_activation(activation)
 
 
 class BatchNorm2d(_Affine):

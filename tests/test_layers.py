@@ -221,3 +221,14 @@ def test_modules_in_lists_have_pytorchs_names(rng):
         "encoder.0.weight", "encoder.0.bias", "encoder.2.weight", "encoder.2.bias",
     ]  # fmt: skip
     assert [m.training for m in stack.eval().modules()] == [False] * 4
+
+
+@pytest.mark.parametrize("activation", ["relu", layers.ReLU, layers.Tanh()])
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [(layers.Linear, (2, 3)), (layers.Conv2d, (2, 3, 1)), (layers.ConvTranspose2d, (2, 3, 1))],
+)
+def test_an_activation_is_a_layer_that_the_op_knows(layer, sizes, activation):
+    message = f"{layer.__name__}: activation must be a ReLU or LeakyReLU layer, or None; got "
+    with pytest.raises(TypeError, match=message):
+        layer(*sizes, activation=activation, rng=np.random.default_rng(0))

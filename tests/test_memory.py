@@ -49,6 +49,12 @@ def test_a_little_smaller_takes_the_same_block_and_a_lot_smaller_does_not():
     assert address(memory.empty((400, 128), np.float32)) != here
 
 
+def test_from_half_a_large_page_on_a_block_is_made_of_whole_ones():
+    half = memory.HUGE_PAGE // 2
+    sizes = half, half + 1, 2 * half + 1
+    assert [memory._Block(size).size for size in sizes] == [half, 2 * half, 4 * half]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 def test_arrays_are_what_numpy_would_make(dtype):
     a = memory.empty(SHAPE, dtype)

@@ -43,7 +43,8 @@ def _backward(dy, cache, need_dx):
     dy = np.ascontiguousarray(dy)
     dh, y = (dy, dy) if y is None else (empty((N, O), dy.dtype), y)
 
-    def back_to_sums(part):
+    def activation(part):
+        """Write dh of some images; return their share of db."""
         return through_activation(dy[part], y[part], slope, dh[part])[1]
 
     def work(part):
@@ -51,6 +52,6 @@ def _backward(dy, cache, need_dx):
         if need_dx:
             np.matmul(dh, w[:, part], out=dx[:, part])
 
-    db = sum(share(back_to_sums, N, 0.2 * dy.size)) if has_b or slope != 1 else None
+    db = sum(share(activation, N, 0.2 * dy.size)) if has_b or slope != 1 else None
     share(work, I, N * I * O // PRODUCTS)
     return dx, dw, db if has_b else None

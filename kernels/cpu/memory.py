@@ -98,7 +98,7 @@ class _Block:
     """Pages from the system, that go back to it when the block dies."""
 
     def __init__(self, size):
-        if 2 * size > HUGE_PAGE:  # of one large page, or some, which are found faster than many
+        if 2 * size > HUGE_PAGE:  # one large page is found faster than 512 small ones
             size = -(-size // HUGE_PAGE) * HUGE_PAGE
         pages = mmap.mmap(-1, size)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):

@@ -4,7 +4,8 @@
     dx, dw, db = conv_transpose2d_backward(leaky_relu_backward(dy))
 
 The formulas are those of conv_transpose2d.py and leaky_relu.py, and so is the code below: one after
-the other. A slope of 0 is ReLU. A kernel takes it while y, just computed, is in the cache.
+the other. A slope of 0 is ReLU (but for 0 x infinity, which is NaN, and 0 in relu.py). A
+kernel takes it while y, just computed, is in the cache.
 """
 
 from ..backend import accelerated
@@ -21,9 +22,8 @@ def conv_transpose2d_leaky_relu_arguments(
     x, w, b=None, stride=1, padding=0, output_padding=0, negative_slope=0.01
 ):
     """As conv_transpose2d's; the slope must not be negative, for its sign is that of y."""
-    return *conv_transpose2d_arguments(x, w, b, stride, padding, output_padding), check_slope(
-        negative_slope
-    )
+    given = conv_transpose2d_arguments(x, w, b, stride, padding, output_padding)
+    return *given, check_slope(negative_slope)
 
 
 @accelerated(arguments=conv_transpose2d_leaky_relu_arguments)

@@ -4,7 +4,8 @@
     dx, dw, db = linear_backward(leaky_relu_backward(dy))
 
 The formulas are those of linear.py and leaky_relu.py, and so is the code below: one after
-the other. A slope of 0 is ReLU. A kernel takes it while y, just computed, is in the cache.
+the other. A slope of 0 is ReLU (but for 0 x infinity, which is NaN, and 0 in relu.py). A
+kernel takes it while y, just computed, is in the cache.
 """
 
 from ..backend import accelerated
@@ -15,7 +16,8 @@ from .linear import linear_arguments, linear_backward, linear_forward
 
 def linear_leaky_relu_arguments(x, w, b=None, negative_slope=0.01):
     """As linear's; the slope must not be negative, for its sign is that of y."""
-    return *linear_arguments(x, w, b), check_slope(negative_slope)
+    given = linear_arguments(x, w, b)
+    return *given, check_slope(negative_slope)
 
 
 @accelerated(arguments=linear_leaky_relu_arguments)
