@@ -1,8 +1,8 @@
-"""conv2d as a correlation, in one of three ways: see correlation.py. With a leaky ReLU after it, if
+"""conv2d as a correlation, in one of two ways: see correlation.py. With a leaky ReLU after it, if
 it is asked for; a slope of 1 is none."""
 
-from .correlation import correlate, correlate_gradients, prepare, turned_weights
-from .layout import to_nhwc
+from .correlation import correlate, correlate_gradients, prepare
+from .layout import to_nchw, to_nhwc
 from .ways import Geometry
 
 
@@ -19,16 +19,16 @@ def _forward(x, w, b, stride, padding, slope):
     sizes = zip(image, kernel_size, stride, padding, strict=True)
     grid = tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
     geometry = Geometry(tuple(image), grid, kernel_size, stride, padding)
-    way = prepare(N, turned_weights(w), geometry)
-    x = way.large(x)
+    way = prepare(N, w, geometry)
+    x = to_nhwc(x)
     y = correlate(way, x, b, slope)
     cache = (way, x, None if slope == 1 else y, b is not None, slope)
-    return y, cache
+    return to_nchw(y), cache
 
 
 def _backward(dy, cache, need_dx):
     way, x, y, has_b, slope = cache
     dy = to_nhwc(dy)
-    y = dy if y is None else to_nhwc(y)
+    y = dy if y is None else y
     dx, dw, db = correlate_gradients(way, x, y, dy, slope, need_dx)
-    return dx, dw, db if has_b else None
+    return dx if dx is None else to_nchw(dx), dw, db if has_b else None

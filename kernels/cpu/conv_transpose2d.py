@@ -1,8 +1,8 @@
 """conv_transpose2d as a correlation backwards: its y is the large image, its x the small one. See
 correlation.py. With a leaky ReLU after it, if it is asked for; a slope of 1 is none."""
 
-from .correlation import correlate_back, correlate_back_gradients, prepare, turned_weights
-from .layout import to_nhwc
+from .correlation import correlate_back, correlate_back_gradients, prepare
+from .layout import to_nchw, to_nhwc
 from .ways import Geometry
 
 
@@ -19,16 +19,16 @@ def _forward(x, w, b, stride, padding, output_padding, slope):
     sizes = zip(grid, kernel_size, stride, padding, output_padding, strict=True)
     image = tuple((H - 1) * S - 2 * P + K + OP for H, K, S, P, OP in sizes)
     geometry = Geometry(image, tuple(grid), kernel_size, stride, padding)
-    way = prepare(N, turned_weights(w), geometry)
+    way = prepare(N, w, geometry)
     x = to_nhwc(x)
     y = correlate_back(way, x, b, slope)
     cache = (way, x, None if slope == 1 else y, b is not None, slope)
-    return y, cache
+    return to_nchw(y), cache
 
 
 def _backward(dy, cache, need_dx):
     way, x, y, has_b, slope = cache
-    dy = way.large(dy)
-    y = dy if y is None else way.large(y)
+    dy = to_nhwc(dy)
+    y = dy if y is None else y
     dx, dw, db = correlate_back_gradients(way, x, y, dy, slope, need_dx)
-    return dx, dw, db if has_b else None
+    return dx if dx is None else to_nchw(dx), dw, db if has_b else None

@@ -27,15 +27,6 @@ def to_nchw(x):
     return x.transpose(0, 3, 1, 2)
 
 
-def to_planes(x):
-    """(N, C, H, W), contiguous: the other order."""
-    if x.flags.c_contiguous:
-        return x
-    N, C, H, W = x.shape
-    nhwc = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    return turned(nhwc.reshape(N, H * W, C)).reshape(N, C, H, W)
-
-
 def turned(a):
     """(N, R, S) -> (N, S, R), contiguous."""
     N, R, S = a.shape

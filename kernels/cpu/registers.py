@@ -1,0 +1,269 @@
+"""The innermost loops of direct.py, spelled out in LLVM's vectors: their sums stay in registers.
+
+    add_terms   y[p]   = sum over t of  x[places[p] + offsets[t]] w[t]      for ROWS places p
+    add_places  dw[t] += sum over p of  x[places[p] + offsets[t]] y[p]      for ROWS terms t
+
+w[t], y[p] and dw[t] have a number for each channel; x is a flat array. A tile of sums, ROWS x (one
+or two vectors of channels), lies in registers. For each step of the sum come the one or two vectors
+of w[t] or y[p], and ROWS numbers of x, each copied into all lanes of a vector: ROWS * vectors
+multiplications for ROWS + vectors loads. A matrix product of BLAS does the same inside; but here x
+is read where it lies, and no matrix of patches is made.
+
+With fewer channels than lanes most of these lanes would be empty. Then one channel is computed at a
+time, with the terms in the lanes: runs of neighbours in x.
+
+    add_runs        y[p]   = sum over k of the lanes of  x[places[p] + runs[k] ...] * w[k]
+    add_run_places  dw[k] += sum over p of  x[places[p] + runs[k] ...] y[p]
+
+Numba has no word for "keep this in a register". So Python loops write the tile out, number by
+number, when a kernel is compiled. A processor with shorter vectors takes several for one of these.
+"""
+
+import platform
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core.cgutils import (
+    alloca_once_value,
+    for_range,
+    get_or_insert_function,
+    unpack_tuple,
+)
+from numba.extending import intrinsic
+
+_features = binding.get_host_cpu_features()
+BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") else 16  # of a vector
+_many = BYTES == 64 or platform.machine() in ("aarch64", "arm64")  # 32 registers, not 16
+ROWS = {1: 8, 2: 10 if _many else 5}  # of a tile, by the number of vectors in a row
+RUN_ROWS = 8
+
+
+@intrinsic(prefer_literal=True)
+def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors):
+    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count, and for a tile's channels
+    from c on, below `channels`. Last come b and a leaky ReLU. y is flat; w (terms, width of a tile)
+    and b (channels,) are filled up with zeros."""
+    kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors
+
+    def generate(context, builder, signature, arguments):
+        values = _pointers(context, builder, kinds, arguments)
+        x, places, offsets, w, b, slope, y, targets, at, count, c, channels, _ = values
+        terms, wide = _shape(context, builder, kinds[3], arguments[3])
+        tile = _Tile(context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value)
+
+        rows = tile.rows_below(at, count)
+        sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
+        with for_range(builder, terms) as loop:
+            row = tile.load(builder.gep(w, [builder.mul(loop.index, wide)]))
+            tile.add(row, sources, tile.item(offsets, loop.index))
+        biases, slope = tile.load(builder.gep(b, [c])), tile.copies(slope)
+        for p, sums in zip(rows, tile.sums, strict=True):
+            h = [builder.fadd(builder.load(a), bias) for a, bias in zip(sums, biases, strict=True)]
+            y_row = builder.gep(y, [builder.add(tile.item(targets, p), c)])
+            tile.store([tile.leaky_relu(v, slope) for v in h], y_row, builder.sub(channels, c))
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_places(_, x, places, offsets, y, dw, first, end, t, c, channels, vectors):
+    """Add to rows t... of dw (terms, width of a tile) the products of places first..end with y's
+    channels from c on. y (places, channels) is flat; dw and offsets are filled up to whole tiles."""
+    kinds = x, places, offsets, y, dw, first, end, t, c, channels, vectors
+
+    def generate(context, builder, signature, arguments):
+        values = _pointers(context, builder, kinds, arguments)
+        x, places, offsets, y, dw, first, end, t, c, channels, _ = values
+        _, wide = _shape(context, builder, kinds[4], arguments[4])
+        tile = _Tile(context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value)
+
+        rows = tile.rows_from(t)
+        sources = [builder.gep(x, [tile.item(offsets, row)]) for row in rows]
+        inside = builder.sub(channels, c)
+        with for_range(builder, builder.sub(end, first)) as loop:
+            p = builder.add(first, loop.index)
+            y_row = builder.gep(y, [builder.add(builder.mul(p, channels), c)])
+            tile.add(tile.load(y_row, inside), sources, tile.item(places, p))
+        for row, sums in zip(rows, tile.sums, strict=True):
+            target = builder.gep(dw, [builder.mul(row, wide)])
+            before = tile.load(target)
+            total = [builder.fadd(b, builder.load(a)) for b, a in zip(before, sums, strict=True)]
+            tile.store(total, target)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
+@intrinsic
+def add_runs(_, x, places, runs, inside, w, b, slope, y, targets, at, count, c):
+    """Write y[targets[p] + c] for places p = at, at + 1, ... below count. w (runs, lanes) is
+    channel c's; b, a number, and a leaky ReLU come last. Of run k only `inside[k]` numbers are
+    looked at."""
+    kinds = x, places, runs, inside, w, b, slope, y, targets, at, count, c
+
+    def generate(context, builder, signature, arguments):
+        values = _pointers(context, builder, kinds, arguments)
+        x, places, runs, inside, w, b, slope, y, targets, at, count, c = values
+        length, lanes = _shape(context, builder, kinds[4], arguments[4])
+        tile = _Tile(context, builder, kinds[0].dtype, RUN_ROWS, 1)
+
+        rows = tile.rows_below(at, count)
+        sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
+        with for_range(builder, length) as loop:
+            k = loop.index
+            weights = tile.load(builder.gep(w, [builder.mul(k, lanes)]))
+            tile.add_runs(sources, tile.item(runs, k), weights, tile.item(inside, k))
+        for p, [total] in zip(rows, tile.sums, strict=True):
+            h = builder.fadd(tile.sum_of_lanes(builder.load(total)), b)
+            y_number = builder.gep(y, [builder.add(tile.item(targets, p), c)])
+            positive = builder.fcmp_ordered(">", h, h.type(0))
+            builder.store(builder.select(positive, h, builder.fmul(slope, h)), y_number)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
+@intrinsic
+def add_run_places(_, x, places, runs, y, dw, first, end, k, c, channels):
+    """Add to rows k... of dw (runs, lanes) the products of places first..end with y's channel c.
+    dw and runs are filled up to whole tiles. Lanes beyond a run's end are sums of other numbers."""
+    kinds = x, places, runs, y, dw, first, end, k, c, channels
+
+    def generate(context, builder, signature, arguments):
+        values = _pointers(context, builder, kinds, arguments)
+        x, places, runs, y, dw, first, end, k, c, channels = values
+        _, lanes = _shape(context, builder, kinds[4], arguments[4])
+        tile = _Tile(context, builder, kinds[0].dtype, RUN_ROWS, 1)
+
+        rows = tile.rows_from(k)
+        sources = [builder.gep(x, [tile.item(runs, row)]) for row in rows]
+        with for_range(builder, builder.sub(end, first)) as loop:
+            p = builder.add(first, loop.index)
+            number = tile.item(y, builder.add(builder.mul(p, channels), c))
+            tile.add_runs(sources, tile.item(places, p), [tile.copies(number)])
+        for row, [total] in zip(rows, tile.sums, strict=True):
+            target = builder.gep(dw, [builder.mul(row, lanes)])
+            tile.store([builder.fadd(tile.load(target)[0], builder.load(total))], target)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
+INT, SHORT = ir.IntType(64), ir.IntType(32)
+
+
+def _pointers(context, builder, kinds, arguments):
+    """Arrays as pointers to their first number, all else as it is."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else value
+        for kind, value in zip(kinds, arguments, strict=True)
+    ]
+
+
+def _shape(context, builder, kind, value):
+    return unpack_tuple(builder, context.make_array(kind)(context, builder, value).shape)
+
+
+class _Tile:
+    """Sums, `rows` times some vectors, zero at first. LLVM keeps them in registers."""
+
+    def __init__(self, context, builder, dtype, rows, vectors):
+        self.builder, self.rows = builder, range(rows)
+        self.itemsize = dtype.bitwidth // 8
+        self.lanes = BYTES // self.itemsize
+        self.starts = [INT(v * self.lanes) for v in range(vectors)]
+        self.vector = ir.VectorType(context.get_data_type(dtype), self.lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.sums = [
+            [alloca_once_value(builder, self.zero) for _ in range(vectors)]
+            for _ in self.rows
+        ]
+
+    def rows_from(self, start):
+        """An index for each row."""
+        return [self.builder.add(start, INT(r)) for r in self.rows]
+
+    def rows_below(self, start, end):
+        """Likewise; where they are beyond the end, the last one again."""
+        last = self.builder.sub(end, INT(1))
+        return [
+            self.builder.select(self.builder.icmp_signed("<", row, last), row, last)
+            for row in self.rows_from(start)
+        ]
+
+    def add(self, row, sources, offset):
+        """To each line of sums: the row of vectors times its number, `offset` behind its source."""
+        for sums, source in zip(self.sums, sources, strict=True):
+            number = self.copies(self.item(source, offset))
+            for total, vector in zip(sums, row, strict=True):
+                self._multiply_add(total, number, vector)
+
+    def add_runs(self, sources, offset, row, inside=None):
+        """To each line of sums: the one vector in row times its run, `offset` behind its source."""
+        for [total], source in zip(self.sums, sources, strict=True):
+            [run] = self.load(self.builder.gep(source, [offset]), inside)
+            self._multiply_add(total, run, row[0])
+
+    def _multiply_add(self, total, a, b):
+        product = self.builder.fmul(a, b, flags=["contract"])
+        new = self.builder.fadd(self.builder.load(total), product, flags=["contract"])
+        self.builder.store(new, total)
+
+    def sum_of_lanes(self, vector):
+        number = vector.type.element
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.itemsize}"
+        kind = ir.FunctionType(number, [number, vector.type])
+        add = get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(add, [number(0), vector], fastmath=["reassoc"])
+
+    def leaky_relu(self, h, slope):
+        positive = self.builder.fcmp_ordered(">", h, self.zero)
+        return self.builder.select(positive, h, self.builder.fmul(slope, h))
+
+    def item(self, array, index):
+        return self.builder.load(self.builder.gep(array, [index]))
+
+    def copies(self, number):
+        """A vector full of it."""
+        one = self.builder.insert_element(
+            ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined), number, SHORT(0)
+        )
+        zeros = ir.Constant(ir.VectorType(SHORT, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, one, zeros)
+
+    def load(self, pointer, inside=None):
+        """A row of vectors. Numbers from the `inside`-th on are zero, and memory is not touched."""
+        if inside is None:
+            return [self.builder.load(p, align=self.itemsize) for p in self._vectors(pointer)]
+        return [
+            self._masked("load", self.vector, [p, SHORT(self.itemsize), mask, self.zero])
+            for p, mask in zip(self._vectors(pointer), self._masks(inside), strict=True)
+        ]
+
+    def store(self, values, pointer, inside=None):
+        """Likewise."""
+        if inside is None:
+            for value, p in zip(values, self._vectors(pointer), strict=True):
+                self.builder.store(value, p, align=self.itemsize)
+            return
+        places = zip(values, self._vectors(pointer), self._masks(inside), strict=True)
+        for value, p, mask in places:
+            self._masked("store", ir.VoidType(), [value, p, SHORT(self.itemsize), mask])
+
+    def _vectors(self, pointer):
+        places = [self.builder.gep(pointer, [start]) for start in self.starts]
+        return [self.builder.bitcast(place, self.vector.as_pointer()) for place in places]
+
+    def _masks(self, inside):
+        lanes = ir.Constant(ir.VectorType(INT, self.lanes), [*range(self.lanes)])
+        left = [self.copies(self.builder.sub(inside, start)) for start in self.starts]
+        return [self.builder.icmp_signed("<", lanes, count) for count in left]
+
+    def _masked(self, name, result, arguments):
+        name = f"llvm.masked.{name}.v{self.lanes}f{8 * self.itemsize}.p0"
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, arguments)
