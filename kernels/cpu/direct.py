@@ -4,12 +4,15 @@
 
 With the padded images as one flat array, the x of a term lies at places[n,i,j] + offsets[u,v,c]:
 two tables that depend on the shapes alone. The transpose is the same, phase by phase. A pixel h of
-x has taken part only in those y[i] whose step i*SH leads to it:
+x has taken part in those y[i] that lead to it with some u:
 
-    h + PH = i*SH + u     so  u = (h + PH) % SH,  and from there in steps of SH;  i = (h + PH - u) / SH
+    h + PH = i*SH + u     so  u = (h + PH) % SH, or SH more, ...;  i = (h + PH - u) / SH
 
 All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v; seen from them,
-their y lie at the same offsets. So dx is SH*SW sums over places and offsets, of a padded dy.
+their y lie at the same offsets. So dx is SH*SW sums over places and offsets, in a padded dy.
+
+Padded means copied, a few images at a time, into a room with margins of zeros; it stays in the L2
+cache.
 """
 
 from functools import lru_cache
@@ -23,15 +26,15 @@ from . import jit
 from .memory import scratch
 from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
 
-ROOM_BYTES = 1 << 19  # of padded images: they stay in the L2 cache
-CHUNK = 1024  # places whose products are summed up in one go, so that float32 loses no digits
+ROOM_BYTES = 1 << 19  # of padded images
+CHUNK = 1024  # places: their products are summed before they are added to dw, for float32's sake
 
 
 class Table(NamedTuple):
     """Where the numbers of a sum lie. Phases one after the other: starts[k] is where one begins."""
 
     room: tuple  # height, width of a padded image
-    margin: tuple  # above, left
+    margin: tuple  # above; at the left, in numbers
     images: int  # that the tables are for
     places: np.ndarray  # in padded images, for each pixel of the result
     targets: np.ndarray  # in the result, likewise
@@ -42,10 +45,10 @@ class Table(NamedTuple):
     runs: np.ndarray  # the first offset of neighbours that fill a vector, or a part of it
     inside: np.ndarray  # how many of them
     run_starts: np.ndarray
-    lanes: np.ndarray  # (runs, lanes): which term it is; -1: none
+    lanes: np.ndarray  # (runs, lanes): which term each is; -1: none
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def forward_table(geometry, C, O, N, itemsize):
     """x -> y."""
     (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
@@ -57,10 +60,11 @@ def forward_table(geometry, C, O, N, itemsize):
     offsets = (u * width + v) * C + c
     targets = np.arange(places.size) * O
     taps = np.arange(KH * KW)
-    return _table(room, geometry.padding, images, [places], [targets], [taps], [offsets], itemsize)
+    margin = geometry.padding[0], geometry.padding[1] * C
+    return _table(room, margin, images, [places], [targets], [taps], [offsets], itemsize)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def back_table(geometry, C, O, N, itemsize):
     """y -> x."""
     (H, W), grid, kernel_size, stride, padding = geometry
@@ -83,6 +87,7 @@ def back_table(geometry, C, O, N, itemsize):
             targets.append(((n * H + h[:, None]) * W + w) * C)
             taps.append(u[:, None] * kernel_size[1] + v)
             offsets.append(-(du[:, None, None] * width + dv[:, None]) * O + o)
+    margin = margin[0], margin[1] * O
     return _table(room, margin, images, places, targets, taps, offsets, itemsize)
 
 
@@ -96,7 +101,7 @@ def products(image, grid, kernel_size, stride, padding, C, O):
 
 def _lanes(terms, channels):
     """The lanes used for a sum: of channels, or of a few channels' terms."""
-    _, _, wide = _tile(channels, 4)
+    _, wide = _tile(channels, 4)
     return min(terms * -(-channels // wide) * wide, channels * (terms + 160))
 
 
@@ -131,7 +136,7 @@ def _table(room, margin, images, places, targets, taps, offsets, itemsize):
 
 
 def _runs(offsets, lanes):
-    """Neighbours side by side, at most `lanes` of them: the index of each first one, and how many."""
+    """Neighbours side by side, at most `lanes` each: the index of the first one, and how many."""
     breaks = np.flatnonzero(np.diff(offsets) != 1) + 1
     firsts = [
         first
@@ -144,18 +149,21 @@ def _runs(offsets, lanes):
 
 
 def _joined(pieces):
-    return (
-        np.concatenate([piece.ravel() for piece in pieces]),
-        np.cumsum([0, *(piece.size for piece in pieces)]),
-    )
+    starts = np.cumsum([0, *(piece.size for piece in pieces)])
+    return np.concatenate([piece.ravel() for piece in pieces]).astype(np.int64), starts
+
+
+def few(table, channels):
+    """Whether to take channels one by one. The sum over a vector's lanes costs about 10 loads."""
+    return channels * (len(table.runs) + 10 * (len(table.run_starts) - 1)) < len(table.offsets)
 
 
 class Sums:
-    """y of x, or x of y, by a table. w (terms, channels)."""
+    """y of x, or x of y, whichever the table is for. w (terms, channels)."""
 
     def __init__(self, table, w):
         self.table, self.channels = table, w.shape[1]
-        self.few = few(table, self.channels, w.itemsize)
+        self.few = few(table, self.channels)
         if self.few:
             rows = np.append(w, np.zeros((1, self.channels), w.dtype), axis=0)
             self.w = np.ascontiguousarray(rows[table.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
@@ -165,39 +173,29 @@ class Sums:
     def write(self, x, y, b, slope):
         """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b, through
         leaky ReLU."""
-        table, channels = self.table, self.channels
         bias = np.zeros(len(self.w) * self.w.shape[2], x.dtype)
         if b is not None:
-            bias[:channels] = b
-        images = *_flat_rows(table, x), table.images, table.places, table.targets, table.place_starts
-        results = self.w, bias, x.dtype.type(slope), y.reshape(len(y), -1), channels
-        if self.few:
-            _correlate_runs(*images, table.runs, table.inside, table.run_starts, *results)
-        else:
-            vectors, rows, _ = _tile(channels, x.itemsize)
-            _correlate(*images, table.offsets, table.term_starts, *results, vectors, rows)
-
-
-def few(table, channels, itemsize):
-    """Whether to take the channels one by one. The sum of a vector's lanes costs about 10 loads."""
-    return channels * (len(table.runs) + 10 * (len(table.run_starts) - 1)) < len(table.offsets)
+            bias[: self.channels] = b
+        write = _write_runs if self.few else _write
+        slope, images = x.dtype.type(slope), y.reshape(len(y), -1, self.channels)
+        write(self.table, *_rows_and_room(self.table, x), self.w, bias, slope, images)
 
 
 def weight_gradient(table, x, y):
     """dw (terms, O): the products of y with the x of each term, summed over all places."""
     O, terms = y.shape[-1], len(table.offsets)
-    y = y.reshape(len(y), -1)
-    images = *_flat_rows(table, x), table.images, table.places
-    if few(table, O, x.itemsize):
+    x, room = _rows_and_room(table, x)
+    y = y.reshape(len(y), -1, O)
+    if few(table, O):
         runs = _filled_up(table.runs, RUN_ROWS)
         dw = np.zeros((O, len(runs), BYTES // x.itemsize), x.dtype)
-        _gradient_runs(*images, runs, y, dw)
+        _add_run_gradient(table, x, room, runs, y, dw)
         lanes = table.lanes
         return dw[:, : len(lanes)][:, lanes >= 0].T  # in the order of the terms
-    vectors, rows, wide = _tile(O, x.itemsize)
-    offsets = _filled_up(table.offsets, rows)
+    vectors, wide = _tile(O, x.itemsize)
+    offsets = _filled_up(table.offsets, ROWS[vectors])
     dw = np.zeros((-(-O // wide), len(offsets), wide), x.dtype)
-    _gradient(*images, offsets, y, dw, O, vectors, rows)
+    _add_gradient(table, x, room, offsets, y, dw)
     return dw[:, :terms].transpose(1, 0, 2).reshape(terms, -1)[:, :O]
 
 
@@ -211,33 +209,33 @@ def _filled_up(numbers, rows):
 def _whole_tiles(w):
     """(terms, channels) -> (tiles, terms, width of a tile), the last one filled up with zeros."""
     terms, channels = w.shape
-    _, _, wide = _tile(channels, w.itemsize)
+    _, wide = _tile(channels, w.itemsize)
     whole = np.zeros((terms, -(-channels // wide) * wide), w.dtype)
     whole[:, :channels] = w
     return np.ascontiguousarray(whole.reshape(terms, -1, wide).transpose(1, 0, 2))
 
 
 def _tile(channels, itemsize):
-    """Of sums: its vectors, its rows, its channels."""
+    """Of sums: its vectors, its channels."""
     lanes = BYTES // itemsize
     vectors = 1 if channels <= lanes else 2
-    return vectors, ROWS[vectors], vectors * lanes
+    return vectors, vectors * lanes
 
 
-def _flat_rows(table, x):
-    """x, room for some padded images, both (images, rows, numbers), and the room's margins."""
+def _rows_and_room(table, x):
+    """x, and memory for some padded images, all zero. Both are (images, rows, numbers)."""
     N, H, W, C = x.shape
-    (height, room_width), (top, left) = table.room, table.margin
-    size = table.images * height * room_width * C
-    room = scratch("room", (size + BYTES,), x.dtype)  # a run at the end is looked at beyond it
+    height, width = table.room
+    shape = table.images, height, width * C
+    room = scratch("room", (prod(shape) + BYTES,), x.dtype)  # a run's end may stick out
     room.fill(0)
-    room = room[:size].reshape(table.images, height, room_width * C)
-    return x.reshape(N, H, W * C), room, top, left * C
+    return x.reshape(N, H, W * C), room[: prod(shape)].reshape(shape)
 
 
 @jit
-def _copy(x, room, top, left):
-    """Images into the room, inside its margins. What does not fit in is reached by no tap."""
+def _fill(room, x, margin):
+    """Copy images into the room, inside its margins. What does not fit in is reached by no tap."""
+    top, left = margin
     width = min(x.shape[2], room.shape[2] - left)
     for n in range(x.shape[0]):
         for h in range(min(x.shape[1], room.shape[1] - top)):
@@ -247,80 +245,91 @@ def _copy(x, room, top, left):
 
 
 @jit
-def _correlate(
-    x, room, top, left, images, places, targets, place_starts, offsets, term_starts, w, b, slope,
-    y, channels, vectors, rows,
-):  # fmt: skip
-    for n in range(0, len(x), images):
-        count = min(images, len(x) - n)
-        _copy(x[n : n + count], room, top, left)
-        y_images = y[n:]
-        for k in range(len(place_starts) - 1):
-            start = place_starts[k]
-            stop = start + (place_starts[k + 1] - start) // images * count
-            taps = offsets[term_starts[k] : term_starts[k + 1]]
-            for tile in range(len(w)):
-                weights, c = w[tile, term_starts[k] : term_starts[k + 1]], tile * w.shape[2]
-                for at in range(start, stop, rows):
-                    if vectors == 1:
-                        add_terms(room, places, taps, weights, b, slope, y_images, targets,
-                                  at, stop, c, channels, 1)  # fmt: skip
-                    else:
-                        add_terms(room, places, taps, weights, b, slope, y_images, targets,
-                                  at, stop, c, channels, 2)  # fmt: skip
+def _places(table, phase, images):
+    """The places of a phase in so many images: from, to."""
+    start, end = table.place_starts[phase], table.place_starts[phase + 1]
+    return start, start + (end - start) // table.images * images
 
 
 @jit
-def _gradient(
-    x, room, top, left, images, places, offsets, y, dw, channels, vectors, rows
-):
-    for n in range(0, len(x), images):
-        count = min(images, len(x) - n)
-        _copy(x[n : n + count], room, top, left)
-        y_images = y[n:]
-        end = len(places) // images * count
-        for first in range(0, end, CHUNK):
-            last = min(first + CHUNK, end)
-            for tile in range(len(dw)):
-                c = tile * dw.shape[2]
-                for t in range(0, dw.shape[1], rows):
-                    if vectors == 1:
-                        add_places(room, places, offsets, y_images, dw[tile], first, last, t, c,
-                                   channels, 1)  # fmt: skip
-                    else:
-                        add_places(room, places, offsets, y_images, dw[tile], first, last, t, c,
-                                   channels, 2)  # fmt: skip
+def _write(table, x, room, w, b, slope, y):
+    """w (tiles of channels, terms, width of a tile), y (N, pixels, channels)."""
+    tiles, _, wide = w.shape
+    for n in range(0, len(x), table.images):
+        images, results = x[n : n + table.images], y[n:]
+        _fill(room, images, table.margin)
+        for phase in range(len(table.place_starts) - 1):
+            start, end = _places(table, phase, len(images))
+            first, last = table.term_starts[phase], table.term_starts[phase + 1]
+            offsets = table.offsets[first:last]
+            for tile in range(tiles):
+                weights = w[tile, first:last]
+                if wide * x.itemsize == BYTES:
+                    for p in range(start, end, ROWS[1]):
+                        add_terms(
+                            room, table.places, offsets, weights, b, slope, results,
+                            table.targets, p, end, tile * wide, y.shape[2], 1,
+                        )  # fmt: skip
+                else:
+                    for p in range(start, end, ROWS[2]):
+                        add_terms(
+                            room, table.places, offsets, weights, b, slope, results,
+                            table.targets, p, end, tile * wide, y.shape[2], 2,
+                        )  # fmt: skip
 
 
 @jit
-def _correlate_runs(
-    x, room, top, left, images, places, targets, place_starts, runs, inside, run_starts, w, b,
-    slope, y, channels,
-):  # fmt: skip
-    for n in range(0, len(x), images):
-        count = min(images, len(x) - n)
-        _copy(x[n : n + count], room, top, left)
-        y_images = y[n:]
-        for k in range(len(place_starts) - 1):
-            start = place_starts[k]
-            stop = start + (place_starts[k + 1] - start) // images * count
-            first, last = run_starts[k], run_starts[k + 1]
-            for at in range(start, stop, RUN_ROWS):
-                for c in range(channels):
-                    add_runs(room, places, runs[first:last], inside[first:last],
-                             w[c, first:last], b[c], slope, y_images, targets, at, stop, c)  # fmt: skip
+def _write_runs(table, x, room, w, b, slope, y):
+    """w (channels, runs, lanes)."""
+    for n in range(0, len(x), table.images):
+        images, results = x[n : n + table.images], y[n:]
+        _fill(room, images, table.margin)
+        for phase in range(len(table.place_starts) - 1):
+            start, end = _places(table, phase, len(images))
+            first, last = table.run_starts[phase], table.run_starts[phase + 1]
+            runs, inside = table.runs[first:last], table.inside[first:last]
+            for p in range(start, end, RUN_ROWS):
+                for c in range(len(w)):
+                    add_runs(
+                        room, table.places, runs, inside, w[c, first:last], b[c], slope, results,
+                        table.targets, p, end, c,
+                    )  # fmt: skip
 
 
 @jit
-def _gradient_runs(x, room, top, left, images, places, runs, y, dw):
-    channels = len(dw)
-    for n in range(0, len(x), images):
-        count = min(images, len(x) - n)
-        _copy(x[n : n + count], room, top, left)
-        y_images = y[n:]
-        end = len(places) // images * count
-        for first in range(0, end, CHUNK):
-            last = min(first + CHUNK, end)
+def _add_gradient(table, x, room, offsets, y, dw):
+    """dw (tiles of channels, terms, width of a tile), y (N, pixels, channels)."""
+    tiles, terms, wide = dw.shape
+    for n in range(0, len(x), table.images):
+        images, results = x[n : n + table.images], y[n:]
+        _fill(room, images, table.margin)
+        _, end = _places(table, 0, len(images))
+        for p in range(0, end, CHUNK):
+            last = min(p + CHUNK, end)
+            for tile in range(tiles):
+                if wide * x.itemsize == BYTES:
+                    for t in range(0, terms, ROWS[1]):
+                        add_places(
+                            room, table.places, offsets, results, dw[tile], p, last, t,
+                            tile * wide, y.shape[2], 1,
+                        )  # fmt: skip
+                else:
+                    for t in range(0, terms, ROWS[2]):
+                        add_places(
+                            room, table.places, offsets, results, dw[tile], p, last, t,
+                            tile * wide, y.shape[2], 2,
+                        )  # fmt: skip
+
+
+@jit
+def _add_run_gradient(table, x, room, runs, y, dw):
+    """dw (channels, runs, lanes)."""
+    for n in range(0, len(x), table.images):
+        images, results = x[n : n + table.images], y[n:]
+        _fill(room, images, table.margin)
+        _, end = _places(table, 0, len(images))
+        for p in range(0, end, CHUNK):
+            last = min(p + CHUNK, end)
             for k in range(0, len(runs), RUN_ROWS):
-                for c in range(channels):
-                    add_run_places(room, places, runs, y_images, dw[c], first, last, k, c, channels)  # fmt: skip
+                for c in range(len(dw)):
+                    add_run_places(room, table.places, runs, results, dw[c], p, last, k, c, len(dw))

@@ -34,22 +34,24 @@ from numba.extending import intrinsic
 _features = binding.get_host_cpu_features()
 BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") else 16  # of a vector
 _many = BYTES == 64 or platform.machine() in ("aarch64", "arm64")  # 32 registers, not 16
-ROWS = {1: 8, 2: 10 if _many else 5}  # of a tile, by the number of vectors in a row
+ROWS = 0, 8, 10 if _many else 5  # of a tile, by the number of vectors in a row
 RUN_ROWS = 8
 
 
 @intrinsic(prefer_literal=True)
 def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors):
-    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count, and for a tile's channels
-    from c on, below `channels`. Last come b and a leaky ReLU. y is flat; w (terms, width of a tile)
-    and b (channels,) are filled up with zeros."""
+    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count and for a tile's channels,
+    those below `channels`. Last come b and a leaky ReLU. y is flat; w (terms, width of a tile) and
+    b (channels,) are filled up with zeros."""
     kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
         x, places, offsets, w, b, slope, y, targets, at, count, c, channels, _ = values
         terms, wide = _shape(context, builder, kinds[3], arguments[3])
-        tile = _Tile(context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value)
+        tile = _Tile(
+            context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value
+        )
 
         rows = tile.rows_below(at, count)
         sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
@@ -68,15 +70,17 @@ def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, chan
 
 @intrinsic(prefer_literal=True)
 def add_places(_, x, places, offsets, y, dw, first, end, t, c, channels, vectors):
-    """Add to rows t... of dw (terms, width of a tile) the products of places first..end with y's
-    channels from c on. y (places, channels) is flat; dw and offsets are filled up to whole tiles."""
+    """Add to rows t... of dw (terms, width of a tile) the products of places first..end with
+    channels c... of y (places, channels). dw and offsets are filled up to whole tiles."""
     kinds = x, places, offsets, y, dw, first, end, t, c, channels, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
         x, places, offsets, y, dw, first, end, t, c, channels, _ = values
         _, wide = _shape(context, builder, kinds[4], arguments[4])
-        tile = _Tile(context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value)
+        tile = _Tile(
+            context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value
+        )
 
         rows = tile.rows_from(t)
         sources = [builder.gep(x, [tile.item(offsets, row)]) for row in rows]
@@ -178,8 +182,7 @@ class _Tile:
         self.vector = ir.VectorType(context.get_data_type(dtype), self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
         self.sums = [
-            [alloca_once_value(builder, self.zero) for _ in range(vectors)]
-            for _ in self.rows
+            [alloca_once_value(builder, self.zero) for _ in range(vectors)] for _ in self.rows
         ]
 
     def rows_from(self, start):
