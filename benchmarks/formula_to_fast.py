@@ -26,14 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from machine import machine_facts, machine_lines
 from measure import RUNS, Worker, alternate, parser, positive, problems_in_one_line, spread
-from numba import config
+from numba import config, njit
 
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.optim import adam_step
 
-HELPERS = ("patches", "rows", "threads", "toom_cook", "ways")
-patches, sums, threads, toom_cook, ways = (
+HELPERS = ("rows", "threads", "toom_cook", "ways")
+sums, threads, toom_cook, ways = (
     import_module(f"scratchvae.kernels.cpu.{name}") for name in HELPERS
 )
 ALL = float("inf")  # a cost for `share` that calls for every core
@@ -93,6 +93,22 @@ one_core = partial(with_value, config, "NUMBA_NUM_THREADS", 1)
 # --- conv2d --------------------------------------------------------------------------------------
 
 
+@njit(nogil=True, fastmath=True)
+def loops(x: Any, w: Any, b: Any, y: Any) -> None:
+    """The formula for stride 2 and a padded x (N, H, W, C), the output channels innermost."""
+    for n in range(len(y)):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                total = y[n, i, j]
+                total[:] = b
+                for u in range(w.shape[0]):
+                    for v in range(w.shape[1]):
+                        for c in range(w.shape[2]):
+                            number, weights = x[n, 2 * i + u, 2 * j + v, c], w[u, v, c]
+                            for o in range(total.size):
+                                total[o] += number * weights[o]
+
+
 def conv2d() -> Table:
     """Layer conv2 of model `conv`."""
     x, w, b = normal((128, 32, 14, 14), (64, 32, 4, 4), (64,))
@@ -115,63 +131,77 @@ def conv2d() -> Table:
         y, _ = ops.conv2d_forward.reference(x, w, b, 2, 1)
         return y
 
-    # Channels last
-    x_last = x.transpose(0, 2, 3, 1)
-    w_last = np.ascontiguousarray(w.transpose(1, 2, 3, 0))  # (C, KH, KW, O)
-    by_patches = ways.WAYS["patches"](N, w_last, geometry, ALL)
-    rows, y = np.empty((N * OH * OW, KH * KW * C), "float32"), np.empty((N, OH, OW, O), "float32")
+    # Channels last, image rows and weights as the kernels have them
+    padded = np.zeros((N, H + 2, W + 2, C), "float32")
+    padded[:, 1:-1, 1:-1] = x.transpose(0, 2, 3, 1)
+    w_last = np.ascontiguousarray(w.transpose(2, 3, 1, 0))  # (KH, KW, C, O)
+    w_rows = w_last.reshape(-1, O)
+    patches = ops.windows.windows(padded.transpose(0, 3, 1, 2), (KH, KW), (2, 2))
+    patches = patches.transpose(0, 2, 3, 4, 5, 1)  # (N, OH, OW, KH, KW, C), a view
+    rows, y = np.empty(patches.shape, "float32"), np.empty((N, OH, OW, O), "float32")
 
-    def multiply(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
-        np.matmul(rows, by_patches.w, out=y.reshape(-1, O))
-        y += b
+    def result() -> np.ndarray:
         return y.transpose(0, 3, 1, 2)
 
-    def whole_batch(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def compiled() -> np.ndarray:
+        loops(padded, w_last, b, y)
+        return result()
+
+    def product(rows: np.ndarray, y: np.ndarray) -> None:
+        np.matmul(rows.reshape(-1, len(w_rows)), w_rows, out=y.reshape(-1, O))
+        y += b
+
+    def whole_batch() -> np.ndarray:
         def work(_: slice) -> None:
-            patches.gather(x_last, rows, *geometry[1:])
-            multiply(rows, y)
+            np.copyto(rows, patches)
+            product(rows, y)
 
         threads.share(work, 1, 0)  # on this thread, BLAS at one
-        return y.transpose(0, 3, 1, 2)
+        return result()
 
     def two_systems() -> np.ndarray:
-        def copy(part: slice) -> None:
-            images = rows.reshape(N, OH * OW, -1)[part]
-            patches.gather(x_last[part], images.reshape(-1, KH * KW * C), *geometry[1:])
+        threads.share(lambda part: np.copyto(rows[part], patches[part]), N, ALL)
+        product(rows, y)  # BLAS's threads
+        return result()
 
-        threads.share(copy, N, ALL)
-        return multiply(rows, y)  # BLAS's threads
+    def own_images() -> np.ndarray:
+        def work(part: slice) -> None:
+            np.copyto(rows[part], patches[part])
+            product(rows[part], y[part])
 
-    def in_tiles(way: Any) -> np.ndarray:
-        threads.share(lambda part: way.correlate(x_last[part], y[part], b, 1.0), N, ALL)
-        return y.transpose(0, 3, 1, 2)
+        threads.share(work, N, ALL)
+        return result()
+
+    def way(name: str) -> Callable[[], np.ndarray]:
+        chosen, images = ways.WAYS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
+
+        def run() -> np.ndarray:
+            threads.share(lambda part: chosen.correlate(images[part], y[part], b, 1.0), N, ALL)
+            return result()
+
+        return run
 
     def kernel() -> np.ndarray:
         y, _ = ops.conv2d_forward(x, w, b, 2, 1)
         return y
 
-    def fresh() -> np.ndarray:
-        return whole_batch(np.empty_like(rows), np.empty_like(y))
-
-    again, tiles = partial(whole_batch, rows, y), partial(in_tiles, by_patches)
-    no_tiles = with_value(ways, "TILE_BYTES", rows.nbytes, tiles)
+    direct = way("direct")
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
+        Line("naive: loops compiled, 1 core", compiled, compiled),
         Line("reference", reference, reference, role="base"),
         Line("  of it: windows copied", windows_copied, role="part"),
         Line("  of it: product, BLAS's threads", lambda: matrix @ w_columns, role="part"),
-        Line("channels last, whole batch, 1 core", fresh, fresh),
-        Line("the same, memory used again", again, again),
-        Line("tiles of images, 1 core", one_core(tiles), tiles),
-        Line("whole batch, all cores, BLAS's threads", two_systems, two_systems),
-        Line("own images, no tiles, all cores", no_tiles, no_tiles),
-        Line("own images, tiles, all cores", tiles, tiles),
+        Line("channels last, patches, product, 1 core", whole_batch, whole_batch),
+        Line("the same, all cores, BLAS's threads", two_systems, two_systems),
+        Line("the same, all cores, own images", own_images, own_images),
+        Line("no patches, sums in registers, 1 core", one_core(direct), direct),
+        Line("no patches, sums in registers, all cores", direct, direct),
     ]
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
-        way = ways.WAYS[f"toom_cook_{tile}"](N, w_last, geometry, ALL)
-        run = partial(in_tiles, way)
+        run = way(f"toom_cook_{tile}")
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
         products = N * C * O * toom_cook.sizes(*geometry, tile)[0]
         note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"

@@ -40,7 +40,7 @@ RUN_ROWS = 8
 
 @intrinsic(prefer_literal=True)
 def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors):
-    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count and for a tile's channels,
+    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count and a tile's channels, of
     those below `channels`. Last come b and a leaky ReLU. y is flat; w (terms, width of a tile) and
     b (channels,) are filled up with zeros."""
     kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors
