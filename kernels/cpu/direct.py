@@ -101,7 +101,7 @@ def products(image, grid, kernel_size, stride, padding, C, O):
 
 def _lanes(terms, channels):
     """The lanes used for a sum: of channels, or of a few channels' terms."""
-    _, wide = _tile(channels, 4)
+    wide = BYTES // 4 if channels <= BYTES // 4 else BYTES // 2  # one vector of float32, or two
     return min(terms * -(-channels // wide) * wide, channels * (terms + 160))
 
 
@@ -162,64 +162,35 @@ class Sums:
     """y of x, or x of y, whichever the table is for. w (terms, channels)."""
 
     def __init__(self, table, w):
-        self.table, self.channels = table, w.shape[1]
-        self.few = few(table, self.channels)
+        self.table, self.few = table, few(table, w.shape[1])
         if self.few:
-            rows = np.append(w, np.zeros((1, self.channels), w.dtype), axis=0)
+            rows = np.append(w, np.zeros((1, w.shape[1]), w.dtype), axis=0)
             self.w = np.ascontiguousarray(rows[table.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
         else:
-            self.w = _whole_tiles(w)
+            self.w = w
 
     def write(self, x, y, b, slope):
         """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b, through
         leaky ReLU."""
-        bias = np.zeros(len(self.w) * self.w.shape[2], x.dtype)
-        if b is not None:
-            bias[: self.channels] = b
+        b = np.zeros(y.shape[-1], x.dtype) if b is None else b
         write = _write_runs if self.few else _write
-        slope, images = x.dtype.type(slope), y.reshape(len(y), -1, self.channels)
-        write(self.table, *_rows_and_room(self.table, x), self.w, bias, slope, images)
+        slope, y = x.dtype.type(slope), y.reshape(len(y), -1)
+        write(self.table, *_rows_and_room(self.table, x), self.w, b, slope, y)
 
 
 def weight_gradient(table, x, y):
     """dw (terms, O): the products of y with the x of each term, summed over all places."""
-    O, terms = y.shape[-1], len(table.offsets)
+    O = y.shape[-1]
     x, room = _rows_and_room(table, x)
-    y = y.reshape(len(y), -1, O)
+    y = y.reshape(-1, O)
     if few(table, O):
-        runs = _filled_up(table.runs, RUN_ROWS)
+        runs = np.append(table.runs, np.zeros(-len(table.runs) % RUN_ROWS, np.int64))
         dw = np.zeros((O, len(runs), BYTES // x.itemsize), x.dtype)
         _add_run_gradient(table, x, room, runs, y, dw)
-        lanes = table.lanes
-        return dw[:, : len(lanes)][:, lanes >= 0].T  # in the order of the terms
-    vectors, wide = _tile(O, x.itemsize)
-    offsets = _filled_up(table.offsets, ROWS[vectors])
-    dw = np.zeros((-(-O // wide), len(offsets), wide), x.dtype)
-    _add_gradient(table, x, room, offsets, y, dw)
-    return dw[:, :terms].transpose(1, 0, 2).reshape(terms, -1)[:, :O]
-
-
-def _filled_up(numbers, rows):
-    """With zeros, to whole tiles."""
-    whole = np.zeros(-(-len(numbers) // rows) * rows, np.int64)
-    whole[: len(numbers)] = numbers
-    return whole
-
-
-def _whole_tiles(w):
-    """(terms, channels) -> (tiles, terms, width of a tile), the last one filled up with zeros."""
-    terms, channels = w.shape
-    _, wide = _tile(channels, w.itemsize)
-    whole = np.zeros((terms, -(-channels // wide) * wide), w.dtype)
-    whole[:, :channels] = w
-    return np.ascontiguousarray(whole.reshape(terms, -1, wide).transpose(1, 0, 2))
-
-
-def _tile(channels, itemsize):
-    """Of sums: its vectors, its channels."""
-    lanes = BYTES // itemsize
-    vectors = 1 if channels <= lanes else 2
-    return vectors, vectors * lanes
+        return dw[:, : len(table.lanes)][:, table.lanes >= 0].T  # in the order of the terms
+    dw = np.zeros((len(table.offsets), O), x.dtype)
+    _add_gradient(table, x, room, y, dw)
+    return dw
 
 
 def _rows_and_room(table, x):
@@ -253,29 +224,27 @@ def _places(table, phase, images):
 
 @jit
 def _write(table, x, room, w, b, slope, y):
-    """w (tiles of channels, terms, width of a tile), y (N, pixels, channels)."""
-    tiles, _, wide = w.shape
+    wide = 2 * BYTES // x.itemsize
     for n in range(0, len(x), table.images):
         images, results = x[n : n + table.images], y[n:]
         _fill(room, images, table.margin)
         for phase in range(len(table.place_starts) - 1):
             start, end = _places(table, phase, len(images))
             first, last = table.term_starts[phase], table.term_starts[phase + 1]
-            offsets = table.offsets[first:last]
-            for tile in range(tiles):
-                weights = w[tile, first:last]
-                if wide * x.itemsize == BYTES:
-                    for p in range(start, end, ROWS[1]):
-                        add_terms(
-                            room, table.places, offsets, weights, b, slope, results,
-                            table.targets, p, end, tile * wide, y.shape[2], 1,
-                        )  # fmt: skip
-                else:
-                    for p in range(start, end, ROWS[2]):
-                        add_terms(
-                            room, table.places, offsets, weights, b, slope, results,
-                            table.targets, p, end, tile * wide, y.shape[2], 2,
-                        )  # fmt: skip
+            offsets, weights = table.offsets[first:last], w[first:last]
+            if 2 * w.shape[1] <= wide:
+                for p in range(start, end, ROWS[1]):
+                    add_terms(
+                        room, table.places, offsets, weights, b, slope, results, table.targets,
+                        p, end, 0, 1,
+                    )  # fmt: skip
+                continue
+            for c in range(0, w.shape[1], wide):
+                for p in range(start, end, ROWS[2]):
+                    add_terms(
+                        room, table.places, offsets, weights, b, slope, results, table.targets,
+                        p, end, c, 2,
+                    )  # fmt: skip
 
 
 @jit
@@ -297,35 +266,29 @@ def _write_runs(table, x, room, w, b, slope, y):
 
 
 @jit
-def _add_gradient(table, x, room, offsets, y, dw):
-    """dw (tiles of channels, terms, width of a tile), y (N, pixels, channels)."""
-    tiles, terms, wide = dw.shape
+def _add_gradient(table, x, room, y, dw):
+    wide, places = 2 * BYTES // x.itemsize, len(table.places) // table.images
     for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n:]
+        images, results = x[n : n + table.images], y[n * places :]
         _fill(room, images, table.margin)
         _, end = _places(table, 0, len(images))
         for p in range(0, end, CHUNK):
             last = min(p + CHUNK, end)
-            for tile in range(tiles):
-                if wide * x.itemsize == BYTES:
-                    for t in range(0, terms, ROWS[1]):
-                        add_places(
-                            room, table.places, offsets, results, dw[tile], p, last, t,
-                            tile * wide, y.shape[2], 1,
-                        )  # fmt: skip
-                else:
-                    for t in range(0, terms, ROWS[2]):
-                        add_places(
-                            room, table.places, offsets, results, dw[tile], p, last, t,
-                            tile * wide, y.shape[2], 2,
-                        )  # fmt: skip
+            if 2 * dw.shape[1] <= wide:
+                for t in range(0, len(dw), ROWS[1]):
+                    add_places(room, table.places, table.offsets, results, dw, p, last, t, 0, 1)
+                continue
+            for c in range(0, dw.shape[1], wide):
+                for t in range(0, len(dw), ROWS[2]):
+                    add_places(room, table.places, table.offsets, results, dw, p, last, t, c, 2)
 
 
 @jit
 def _add_run_gradient(table, x, room, runs, y, dw):
     """dw (channels, runs, lanes)."""
+    places = len(table.places) // table.images
     for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n:]
+        images, results = x[n : n + table.images], y[n * places :]
         _fill(room, images, table.margin)
         _, end = _places(table, 0, len(images))
         for p in range(0, end, CHUNK):

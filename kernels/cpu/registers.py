@@ -39,61 +39,59 @@ RUN_ROWS = 8
 
 
 @intrinsic(prefer_literal=True)
-def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors):
-    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count and a tile's channels, of
-    those below `channels`. Last come b and a leaky ReLU. y is flat; w (terms, width of a tile) and
-    b (channels,) are filled up with zeros."""
-    kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, channels, vectors
+def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, vectors):
+    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count, for the channels from c
+    on that w (terms, channels) has and a tile holds. Last come b (channels,) and a leaky ReLU."""
+    kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
-        x, places, offsets, w, b, slope, y, targets, at, count, c, channels, _ = values
-        terms, wide = _shape(context, builder, kinds[3], arguments[3])
-        tile = _Tile(
-            context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value
-        )
+        x, places, offsets, w, b, slope, y, targets, at, count, c, _ = values
+        terms, channels, distance = _layout(context, builder, kinds[3], arguments[3])
+        tile = _Tile(context, builder, kinds[0].dtype, vectors.literal_value)
+        inside = builder.sub(channels, c)
 
         rows = tile.rows_below(at, count)
         sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
         with for_range(builder, terms) as loop:
-            row = tile.load(builder.gep(w, [builder.mul(loop.index, wide)]))
+            at_c = builder.add(builder.mul(loop.index, distance), c)
+            row = tile.load(builder.gep(w, [at_c]), inside)
             tile.add(row, sources, tile.item(offsets, loop.index))
-        biases, slope = tile.load(builder.gep(b, [c])), tile.copies(slope)
+        biases, slope = tile.load(builder.gep(b, [c]), inside), tile.copies(slope)
         for p, sums in zip(rows, tile.sums, strict=True):
             h = [builder.fadd(builder.load(a), bias) for a, bias in zip(sums, biases, strict=True)]
             y_row = builder.gep(y, [builder.add(tile.item(targets, p), c)])
-            tile.store([tile.leaky_relu(v, slope) for v in h], y_row, builder.sub(channels, c))
+            tile.store([tile.leaky_relu(v, slope) for v in h], y_row, inside)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate
 
 
 @intrinsic(prefer_literal=True)
-def add_places(_, x, places, offsets, y, dw, first, end, t, c, channels, vectors):
-    """Add to rows t... of dw (terms, width of a tile) the products of places first..end with
-    channels c... of y (places, channels). dw and offsets are filled up to whole tiles."""
-    kinds = x, places, offsets, y, dw, first, end, t, c, channels, vectors
+def add_places(_, x, places, offsets, y, dw, first, end, t, c, vectors):
+    """Add to dw (terms, channels), in a tile's rows and columns from t and c on, the products of
+    places first..end of y (places, channels)."""
+    kinds = x, places, offsets, y, dw, first, end, t, c, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
-        x, places, offsets, y, dw, first, end, t, c, channels, _ = values
-        _, wide = _shape(context, builder, kinds[4], arguments[4])
-        tile = _Tile(
-            context, builder, kinds[0].dtype, ROWS[vectors.literal_value], vectors.literal_value
-        )
-
-        rows = tile.rows_from(t)
-        sources = [builder.gep(x, [tile.item(offsets, row)]) for row in rows]
+        x, places, offsets, y, dw, first, end, t, c, _ = values
+        terms, channels, distance = _layout(context, builder, kinds[4], arguments[4])
+        _, _, y_distance = _layout(context, builder, kinds[3], arguments[3])
+        tile = _Tile(context, builder, kinds[0].dtype, vectors.literal_value)
         inside = builder.sub(channels, c)
+
+        rows = tile.rows_below(t, terms)
+        sources = [builder.gep(x, [tile.item(offsets, row)]) for row in rows]
         with for_range(builder, builder.sub(end, first)) as loop:
             p = builder.add(first, loop.index)
-            y_row = builder.gep(y, [builder.add(builder.mul(p, channels), c)])
+            y_row = builder.gep(y, [builder.add(builder.mul(p, y_distance), c)])
             tile.add(tile.load(y_row, inside), sources, tile.item(places, p))
-        for row, sums in zip(rows, tile.sums, strict=True):
-            target = builder.gep(dw, [builder.mul(row, wide)])
-            before = tile.load(target)
-            total = [builder.fadd(b, builder.load(a)) for b, a in zip(before, sums, strict=True)]
-            tile.store(total, target)
+        targets = [builder.gep(dw, [builder.add(builder.mul(row, distance), c)]) for row in rows]
+        before = [tile.load(target, inside) for target in targets]  # all of them, before a store:
+        for target, olds, sums in zip(targets, before, tile.sums, strict=True):  # two may be one
+            new = [builder.fadd(old, builder.load(a)) for old, a in zip(olds, sums, strict=True)]
+            tile.store(new, target, inside)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate
@@ -109,8 +107,8 @@ def add_runs(_, x, places, runs, inside, w, b, slope, y, targets, at, count, c):
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
         x, places, runs, inside, w, b, slope, y, targets, at, count, c = values
-        length, lanes = _shape(context, builder, kinds[4], arguments[4])
-        tile = _Tile(context, builder, kinds[0].dtype, RUN_ROWS, 1)
+        length, lanes, _ = _layout(context, builder, kinds[4], arguments[4])
+        tile = _Tile(context, builder, kinds[0].dtype, 1, RUN_ROWS)
 
         rows = tile.rows_below(at, count)
         sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
@@ -137,8 +135,8 @@ def add_run_places(_, x, places, runs, y, dw, first, end, k, c, channels):
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
         x, places, runs, y, dw, first, end, k, c, channels = values
-        _, lanes = _shape(context, builder, kinds[4], arguments[4])
-        tile = _Tile(context, builder, kinds[0].dtype, RUN_ROWS, 1)
+        _, lanes, _ = _layout(context, builder, kinds[4], arguments[4])
+        tile = _Tile(context, builder, kinds[0].dtype, 1, RUN_ROWS)
 
         rows = tile.rows_from(k)
         sources = [builder.gep(x, [tile.item(runs, row)]) for row in rows]
@@ -167,15 +165,19 @@ def _pointers(context, builder, kinds, arguments):
     ]
 
 
-def _shape(context, builder, kind, value):
-    return unpack_tuple(builder, context.make_array(kind)(context, builder, value).shape)
+def _layout(context, builder, kind, value):
+    """Of a matrix whose rows have no gaps: its rows, columns, and numbers from row to row."""
+    matrix = context.make_array(kind)(context, builder, value)
+    bytes_of_a_row = builder.extract_value(matrix.strides, 0)
+    distance = builder.sdiv(bytes_of_a_row, INT(kind.dtype.bitwidth // 8))
+    return *unpack_tuple(builder, matrix.shape), distance
 
 
 class _Tile:
-    """Sums, `rows` times some vectors, zero at first. LLVM keeps them in registers."""
+    """Sums, ROWS times one or two vectors, zero at first. LLVM keeps them in registers."""
 
-    def __init__(self, context, builder, dtype, rows, vectors):
-        self.builder, self.rows = builder, range(rows)
+    def __init__(self, context, builder, dtype, vectors, rows=None):
+        self.builder, self.rows = builder, range(rows or ROWS[vectors])
         self.itemsize = dtype.bitwidth // 8
         self.lanes = BYTES // self.itemsize
         self.starts = [INT(v * self.lanes) for v in range(vectors)]
