@@ -39,18 +39,19 @@ class Table(NamedTuple):
     places: np.ndarray  # in padded images, for each pixel of the result
     targets: np.ndarray  # in the result, likewise
     place_starts: np.ndarray
-    taps: np.ndarray  # u*KW + v of each, in the order of the terms
     offsets: np.ndarray  # from a place, for each term
+    rows: np.ndarray  # of the first tile of weights, likewise
     term_starts: np.ndarray
     runs: np.ndarray  # the first offset of neighbours that fill a vector, or a part of it
     inside: np.ndarray  # how many of them
     run_starts: np.ndarray
-    lanes: np.ndarray  # (runs, lanes): which term each is; -1: none
+    lanes: np.ndarray  # (runs, lanes): the row of each; -1: none
+    rows_of_a_tile: int  # from one tile of weights to the next
 
 
 @lru_cache(maxsize=64)
 def forward_table(geometry, C, O, N, itemsize):
-    """x -> y."""
+    """x -> y. Weights (tiles, C, KH, KW, channels of a tile)."""
     (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
     room = height, width = (OH - 1) * SH + KH, (OW - 1) * SW + KW
     images = _images(height * width * C * itemsize, N)
@@ -59,14 +60,16 @@ def forward_table(geometry, C, O, N, itemsize):
     u, v, c = np.ogrid[:KH, :KW, :C]
     offsets = (u * width + v) * C + c
     targets = np.arange(places.size) * O
-    taps = np.arange(KH * KW)
+    rows = (c * KH + u) * KW + v
     margin = geometry.padding[0], geometry.padding[1] * C
-    return _table(room, margin, images, [places], [targets], [taps], [offsets], itemsize)
+    return _table(
+        room, margin, images, [places], [targets], [offsets], [rows], C * KH * KW, itemsize
+    )
 
 
 @lru_cache(maxsize=64)
 def back_table(geometry, C, O, N, itemsize):
-    """y -> x."""
+    """y -> x. Weights (O, tiles, KH, KW, channels of a tile)."""
     (H, W), grid, kernel_size, stride, padding = geometry
     sizes = [*zip((H, W), grid, kernel_size, stride, padding, strict=True)]
     margin = tuple((K - 1) // S for _, _, K, S, _ in sizes)
@@ -76,7 +79,8 @@ def back_table(geometry, C, O, N, itemsize):
     )
     images = _images(height * width * O * itemsize, N)
     n, o = np.arange(images)[:, None, None], np.arange(O)
-    places, targets, taps, offsets = [], [], [], []
+    taps, tiles = prod(kernel_size), C // tile_width(C, itemsize)
+    places, targets, offsets, rows = [], [], [], []
     for a in range(stride[0]):
         for b in range(stride[1]):
             (h, i, u, du), (w, j, v, dv) = (
@@ -85,10 +89,18 @@ def back_table(geometry, C, O, N, itemsize):
             )
             places.append(((n * height + i[:, None]) * width + j) * O)
             targets.append(((n * H + h[:, None]) * W + w) * C)
-            taps.append(u[:, None] * kernel_size[1] + v)
-            offsets.append(-(du[:, None, None] * width + dv[:, None]) * O + o)
+            u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
+            offsets.append(-(du * width + dv) * O + o)
+            rows.append(o * tiles * taps + u * kernel_size[1] + v)
     margin = margin[0], margin[1] * O
-    return _table(room, margin, images, places, targets, taps, offsets, itemsize)
+    return _table(room, margin, images, places, targets, offsets, rows, taps, itemsize)
+
+
+def tile_width(channels, itemsize):
+    """How many channels of the weights lie side by side: what the registers take, if that divides
+    them. Whole rows of many channels, a multiple of 4 kB apart, would meet in a few cache lines."""
+    wide = 2 * BYTES // itemsize
+    return wide if channels % wide == 0 else channels
 
 
 def products(image, grid, kernel_size, stride, padding, C, O):
@@ -111,27 +123,30 @@ def _images(size, N):
 
 def _phase(phase, before, H, _, K, S, P):
     """Along one axis: the pixels of a phase, and their first y in the padded image; the taps, and
-    how many y each goes back, from the farthest to the nearest."""
+    how many y each goes back."""
     pixels = np.arange((phase - P) % S, H, S)
-    taps = np.arange(phase, K, S)[::-1]
+    taps = np.arange(phase, K, S)
     return pixels, (pixels + P) // S + before, taps, taps // S
 
 
-def _table(room, margin, images, places, targets, taps, offsets, itemsize):
-    runs, inside, lanes, terms = [], [], [], 0
-    for of_phase in offsets:
-        firsts, counts = _runs(of_phase.ravel(), BYTES // itemsize)
-        runs.append(of_phase.ravel()[firsts])
+def _table(room, margin, images, places, targets, offsets, rows, rows_of_a_tile, itemsize):
+    runs, inside, lanes = [], [], []
+    lane = np.arange(BYTES // itemsize)
+    for of_phase, its_rows in zip(offsets, rows, strict=True):
+        order = np.argsort(of_phase, axis=None)
+        neighbours = of_phase.ravel()[order]
+        firsts, counts = _runs(neighbours, len(lane))
+        runs.append(neighbours[firsts])
         inside.append(counts)
-        lane = np.arange(BYTES // itemsize)
-        lanes.append(np.where(lane < counts[:, None], firsts[:, None] + lane + terms, -1))
-        terms += of_phase.size
+        terms = np.where(lane < counts[:, None], firsts[:, None] + lane, -1)
+        lanes.append(np.append(its_rows.ravel()[order], -1)[terms])
     places, place_starts = _joined(places)
     offsets, term_starts = _joined(offsets)
     runs, run_starts = _joined(runs)
     return Table(
-        room, margin, images, places, _joined(targets)[0], place_starts, _joined(taps)[0],
-        offsets, term_starts, runs, np.concatenate(inside), run_starts, np.concatenate(lanes),
+        room, margin, images, places, _joined(targets)[0], place_starts, offsets,
+        _joined(rows)[0], term_starts, runs, np.concatenate(inside), run_starts,
+        np.concatenate(lanes), rows_of_a_tile,
     )  # fmt: skip
 
 
@@ -159,27 +174,26 @@ def few(table, channels):
 
 
 class Sums:
-    """y of x, or x of y, whichever the table is for. w (terms, channels)."""
+    """y of x, or x of y, whichever the table is for. w (rows, channels of a tile)."""
 
-    def __init__(self, table, w):
-        self.table, self.few = table, few(table, w.shape[1])
+    def __init__(self, table, channels, w):
+        self.table, self.w, self.few = table, w, few(table, channels)
         if self.few:
-            rows = np.append(w, np.zeros((1, w.shape[1]), w.dtype), axis=0)
+            rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
             self.w = np.ascontiguousarray(rows[table.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
-        else:
-            self.w = w
 
     def write(self, x, y, b, slope):
         """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b, through
         leaky ReLU."""
-        b = np.zeros(y.shape[-1], x.dtype) if b is None else b
+        b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
         write = _write_runs if self.few else _write
         slope, y = x.dtype.type(slope), y.reshape(len(y), -1)
         write(self.table, *_rows_and_room(self.table, x), self.w, b, slope, y)
 
 
 def weight_gradient(table, x, y):
-    """dw (terms, O): the products of y with the x of each term, summed over all places."""
+    """dw (tiles, terms, channels of a tile): the products of y with the x of each term, summed over
+    all places."""
     O = y.shape[-1]
     x, room = _rows_and_room(table, x)
     y = y.reshape(-1, O)
@@ -187,8 +201,12 @@ def weight_gradient(table, x, y):
         runs = np.append(table.runs, np.zeros(-len(table.runs) % RUN_ROWS, np.int64))
         dw = np.zeros((O, len(runs), BYTES // x.itemsize), x.dtype)
         _add_run_gradient(table, x, room, runs, y, dw)
-        return dw[:, : len(table.lanes)][:, table.lanes >= 0].T  # in the order of the terms
-    dw = np.zeros((len(table.offsets), O), x.dtype)
+        real = table.lanes >= 0
+        in_rows = np.empty((1, len(table.rows), O), x.dtype)
+        in_rows[0, table.lanes[real]] = dw[:, : len(real)][:, real].T
+        return in_rows
+    width = tile_width(O, x.itemsize)
+    dw = np.zeros((O // width, len(table.rows), width), x.dtype)
     _add_gradient(table, x, room, y, dw)
     return dw
 
@@ -231,20 +249,22 @@ def _write(table, x, room, w, b, slope, y):
         for phase in range(len(table.place_starts) - 1):
             start, end = _places(table, phase, len(images))
             first, last = table.term_starts[phase], table.term_starts[phase + 1]
-            offsets, weights = table.offsets[first:last], w[first:last]
-            if 2 * w.shape[1] <= wide:
-                for p in range(start, end, ROWS[1]):
-                    add_terms(
-                        room, table.places, offsets, weights, b, slope, results, table.targets,
-                        p, end, 0, 1,
-                    )  # fmt: skip
-                continue
-            for c in range(0, w.shape[1], wide):
-                for p in range(start, end, ROWS[2]):
-                    add_terms(
-                        room, table.places, offsets, weights, b, slope, results, table.targets,
-                        p, end, c, 2,
-                    )  # fmt: skip
+            offsets, rows = table.offsets[first:last], table.rows[first:last]
+            for c in range(0, len(b), wide):
+                tile = c // w.shape[1]
+                weights, column = w[tile * table.rows_of_a_tile :], c % w.shape[1]
+                if 2 * w.shape[1] <= wide:
+                    for p in range(start, end, ROWS[1]):
+                        add_terms(
+                            room, table.places, offsets, weights, rows, b, slope, results,
+                            table.targets, p, end, c, column, 1,
+                        )  # fmt: skip
+                else:
+                    for p in range(start, end, ROWS[2]):
+                        add_terms(
+                            room, table.places, offsets, weights, rows, b, slope, results,
+                            table.targets, p, end, c, column, 2,
+                        )  # fmt: skip
 
 
 @jit
@@ -267,6 +287,7 @@ def _write_runs(table, x, room, w, b, slope, y):
 
 @jit
 def _add_gradient(table, x, room, y, dw):
+    """y (places, channels), dw (tiles, rows, channels of a tile)."""
     wide, places = 2 * BYTES // x.itemsize, len(table.places) // table.images
     for n in range(0, len(x), table.images):
         images, results = x[n : n + table.images], y[n * places :]
@@ -274,13 +295,20 @@ def _add_gradient(table, x, room, y, dw):
         _, end = _places(table, 0, len(images))
         for p in range(0, end, CHUNK):
             last = min(p + CHUNK, end)
-            if 2 * dw.shape[1] <= wide:
-                for t in range(0, len(dw), ROWS[1]):
-                    add_places(room, table.places, table.offsets, results, dw, p, last, t, 0, 1)
-                continue
-            for c in range(0, dw.shape[1], wide):
-                for t in range(0, len(dw), ROWS[2]):
-                    add_places(room, table.places, table.offsets, results, dw, p, last, t, c, 2)
+            for c in range(0, len(dw) * dw.shape[2], wide):
+                tile, column = dw[c // dw.shape[2]], c % dw.shape[2]
+                if 2 * dw.shape[2] <= wide:
+                    for t in range(0, dw.shape[1], ROWS[1]):
+                        add_places(
+                            room, table.places, table.offsets, results, tile, table.rows,
+                            p, last, t, c, column, 1,
+                        )  # fmt: skip
+                else:
+                    for t in range(0, dw.shape[1], ROWS[2]):
+                        add_places(
+                            room, table.places, table.offsets, results, tile, table.rows,
+                            p, last, t, c, column, 2,
+                        )  # fmt: skip
 
 
 @jit

@@ -3,11 +3,12 @@
     add_terms   y[p]   = sum over t of  x[places[p] + offsets[t]] w[t]      for ROWS places p
     add_places  dw[t] += sum over p of  x[places[p] + offsets[t]] y[p]      for ROWS terms t
 
-w[t], y[p] and dw[t] have a number for each channel; x is a flat array. A tile of sums, ROWS x (one
-or two vectors of channels), lies in registers. For each step of the sum come the one or two vectors
-of w[t] or y[p], and ROWS numbers of x, each copied into all lanes of a vector: ROWS * vectors
-multiplications for ROWS + vectors loads. A matrix product of BLAS does the same inside; but here x
-is read where it lies, and no matrix of patches is made.
+w[t], y[p] and dw[t] have a number for each channel; x is a flat array. (Term t has row `rows[t]` of
+w and dw: the weights keep an order of their own.) A tile of sums, ROWS x (one or two vectors of
+channels), lies in registers. For each step of the sum come the one or two vectors of w[t] or y[p],
+and ROWS numbers of x, each copied into all lanes of a vector: ROWS * vectors multiplications for
+ROWS + vectors loads. A matrix product of BLAS does the same inside; but here x is read where it
+lies, and no matrix of patches is made.
 
 With fewer channels than lanes most of these lanes would be empty. Then one channel is computed at a
 time, with the terms in the lanes: runs of neighbours in x.
@@ -39,28 +40,29 @@ RUN_ROWS = 8
 
 
 @intrinsic(prefer_literal=True)
-def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, vectors):
-    """Write y[targets[p] + c:] for places p = at, at + 1, ... below count, for the channels from c
-    on that w (terms, channels) has and a tile holds. Last come b (channels,) and a leaky ReLU."""
-    kinds = x, places, offsets, w, b, slope, y, targets, at, count, c, vectors
+def add_terms(_, x, places, offsets, w, rows, b, slope, y, targets, at, count, channel, c, vectors):
+    """Write y[targets[p] + channel:] for places p = at, at + 1, ... below count: as many channels
+    as w (rows, columns) has from column c on and a tile holds. Last come b and a leaky ReLU."""
+    kinds = x, places, offsets, w, rows, b, slope, y, targets, at, count, channel, c, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
-        x, places, offsets, w, b, slope, y, targets, at, count, c, _ = values
-        terms, channels, distance = _layout(context, builder, kinds[3], arguments[3])
+        x, places, offsets, w, rows, b, slope, y, targets, at, count, channel, c, _ = values
+        _, columns, distance = _layout(context, builder, kinds[3], arguments[3])
+        [terms] = _shape(context, builder, kinds[2], arguments[2])
         tile = _Tile(context, builder, kinds[0].dtype, vectors.literal_value)
-        inside = builder.sub(channels, c)
+        inside = builder.sub(columns, c)
 
-        rows = tile.rows_below(at, count)
-        sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
+        ps = tile.below(at, count)
+        sources = [builder.gep(x, [tile.item(places, p)]) for p in ps]
         with for_range(builder, terms) as loop:
-            at_c = builder.add(builder.mul(loop.index, distance), c)
-            row = tile.load(builder.gep(w, [at_c]), inside)
+            start = builder.mul(tile.item(rows, loop.index), distance)
+            row = tile.load(builder.gep(w, [builder.add(start, c)]), inside)
             tile.add(row, sources, tile.item(offsets, loop.index))
-        biases, slope = tile.load(builder.gep(b, [c]), inside), tile.copies(slope)
-        for p, sums in zip(rows, tile.sums, strict=True):
+        biases, slope = tile.load(builder.gep(b, [channel]), inside), tile.copies(slope)
+        for p, sums in zip(ps, tile.sums, strict=True):
             h = [builder.fadd(builder.load(a), bias) for a, bias in zip(sums, biases, strict=True)]
-            y_row = builder.gep(y, [builder.add(tile.item(targets, p), c)])
+            y_row = builder.gep(y, [builder.add(tile.item(targets, p), channel)])
             tile.store([tile.leaky_relu(v, slope) for v in h], y_row, inside)
         return context.get_dummy_value()
 
@@ -68,26 +70,27 @@ def add_terms(_, x, places, offsets, w, b, slope, y, targets, at, count, c, vect
 
 
 @intrinsic(prefer_literal=True)
-def add_places(_, x, places, offsets, y, dw, first, end, t, c, vectors):
-    """Add to dw (terms, channels), in a tile's rows and columns from t and c on, the products of
-    places first..end of y (places, channels)."""
-    kinds = x, places, offsets, y, dw, first, end, t, c, vectors
+def add_places(_, x, places, offsets, y, dw, rows, first, end, t, channel, c, vectors):
+    """Add to dw (rows, columns), for the terms from t and columns from c on that a tile holds, the
+    products of places first..end with y (places, channels) from that channel on."""
+    kinds = x, places, offsets, y, dw, rows, first, end, t, channel, c, vectors
 
     def generate(context, builder, signature, arguments):
         values = _pointers(context, builder, kinds, arguments)
-        x, places, offsets, y, dw, first, end, t, c, _ = values
-        terms, channels, distance = _layout(context, builder, kinds[4], arguments[4])
+        x, places, offsets, y, dw, rows, first, end, t, channel, c, _ = values
+        terms, columns, distance = _layout(context, builder, kinds[4], arguments[4])
         _, _, y_distance = _layout(context, builder, kinds[3], arguments[3])
         tile = _Tile(context, builder, kinds[0].dtype, vectors.literal_value)
-        inside = builder.sub(channels, c)
+        inside = builder.sub(columns, c)
 
-        rows = tile.rows_below(t, terms)
-        sources = [builder.gep(x, [tile.item(offsets, row)]) for row in rows]
+        ts = tile.below(t, terms)
+        sources = [builder.gep(x, [tile.item(offsets, one)]) for one in ts]
         with for_range(builder, builder.sub(end, first)) as loop:
             p = builder.add(first, loop.index)
-            y_row = builder.gep(y, [builder.add(builder.mul(p, y_distance), c)])
+            y_row = builder.gep(y, [builder.add(builder.mul(p, y_distance), channel)])
             tile.add(tile.load(y_row, inside), sources, tile.item(places, p))
-        targets = [builder.gep(dw, [builder.add(builder.mul(row, distance), c)]) for row in rows]
+        starts = [builder.mul(tile.item(rows, one), distance) for one in ts]
+        targets = [builder.gep(dw, [builder.add(start, c)]) for start in starts]
         before = [tile.load(target, inside) for target in targets]  # all of them, before a store:
         for target, olds, sums in zip(targets, before, tile.sums, strict=True):  # two may be one
             new = [builder.fadd(old, builder.load(a)) for old, a in zip(olds, sums, strict=True)]
@@ -110,13 +113,13 @@ def add_runs(_, x, places, runs, inside, w, b, slope, y, targets, at, count, c):
         length, lanes, _ = _layout(context, builder, kinds[4], arguments[4])
         tile = _Tile(context, builder, kinds[0].dtype, 1, RUN_ROWS)
 
-        rows = tile.rows_below(at, count)
-        sources = [builder.gep(x, [tile.item(places, p)]) for p in rows]
+        ps = tile.below(at, count)
+        sources = [builder.gep(x, [tile.item(places, p)]) for p in ps]
         with for_range(builder, length) as loop:
             k = loop.index
             weights = tile.load(builder.gep(w, [builder.mul(k, lanes)]))
             tile.add_runs(sources, tile.item(runs, k), weights, tile.item(inside, k))
-        for p, [total] in zip(rows, tile.sums, strict=True):
+        for p, [total] in zip(ps, tile.sums, strict=True):
             h = builder.fadd(tile.sum_of_lanes(builder.load(total)), b)
             y_number = builder.gep(y, [builder.add(tile.item(targets, p), c)])
             positive = builder.fcmp_ordered(">", h, h.type(0))
@@ -138,14 +141,14 @@ def add_run_places(_, x, places, runs, y, dw, first, end, k, c, channels):
         _, lanes, _ = _layout(context, builder, kinds[4], arguments[4])
         tile = _Tile(context, builder, kinds[0].dtype, 1, RUN_ROWS)
 
-        rows = tile.rows_from(k)
-        sources = [builder.gep(x, [tile.item(runs, row)]) for row in rows]
+        ks = [builder.add(k, INT(r)) for r in tile.rows]
+        sources = [builder.gep(x, [tile.item(runs, one)]) for one in ks]
         with for_range(builder, builder.sub(end, first)) as loop:
             p = builder.add(first, loop.index)
             number = tile.item(y, builder.add(builder.mul(p, channels), c))
             tile.add_runs(sources, tile.item(places, p), [tile.copies(number)])
-        for row, [total] in zip(rows, tile.sums, strict=True):
-            target = builder.gep(dw, [builder.mul(row, lanes)])
+        for one, [total] in zip(ks, tile.sums, strict=True):
+            target = builder.gep(dw, [builder.mul(one, lanes)])
             tile.store([builder.fadd(tile.load(target)[0], builder.load(total))], target)
         return context.get_dummy_value()
 
@@ -165,12 +168,15 @@ def _pointers(context, builder, kinds, arguments):
     ]
 
 
+def _shape(context, builder, kind, value):
+    return unpack_tuple(builder, context.make_array(kind)(context, builder, value).shape)
+
+
 def _layout(context, builder, kind, value):
     """Of a matrix whose rows have no gaps: its rows, columns, and numbers from row to row."""
-    matrix = context.make_array(kind)(context, builder, value)
-    bytes_of_a_row = builder.extract_value(matrix.strides, 0)
-    distance = builder.sdiv(bytes_of_a_row, INT(kind.dtype.bitwidth // 8))
-    return *unpack_tuple(builder, matrix.shape), distance
+    strides = context.make_array(kind)(context, builder, value).strides
+    distance = builder.sdiv(builder.extract_value(strides, 0), INT(kind.dtype.bitwidth // 8))
+    return *_shape(context, builder, kind, value), distance
 
 
 class _Tile:
@@ -187,16 +193,13 @@ class _Tile:
             [alloca_once_value(builder, self.zero) for _ in range(vectors)] for _ in self.rows
         ]
 
-    def rows_from(self, start):
-        """An index for each row."""
-        return [self.builder.add(start, INT(r)) for r in self.rows]
-
-    def rows_below(self, start, end):
-        """Likewise; where they are beyond the end, the last one again."""
+    def below(self, start, end):
+        """start, start + 1, ... for the rows; where that is beyond the end, the last one again."""
         last = self.builder.sub(end, INT(1))
+        counted = [self.builder.add(start, INT(r)) for r in self.rows]
         return [
-            self.builder.select(self.builder.icmp_signed("<", row, last), row, last)
-            for row in self.rows_from(start)
+            self.builder.select(self.builder.icmp_signed("<", one, last), one, last)
+            for one in counted
         ]
 
     def add(self, row, sources, offset):

@@ -5,6 +5,7 @@ channels last, and write their results into arrays they are given.
 """
 
 from functools import partial
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,12 @@ class _Way:
 
     def __init__(self, N, w, geometry, cost):
         self.O, self.C = w.shape[:2]
-        self.geometry, self.cost = geometry, cost
+        self.w, self.geometry, self.cost = w, geometry, cost
         self.images = -(-N // cores())  # of one core
+
+    def finish(self, dw):
+        """dw like w, of a sum of what `gradients` has returned."""
+        return turned(dw).reshape(self.w.shape)
 
 
 class _Direct(_Way):
@@ -39,14 +44,18 @@ class _Direct(_Way):
     def __init__(self, N, w, geometry, cost):
         super().__init__(N, w, geometry, cost)
         self.sizes = geometry, self.C, self.O, self.images, w.itemsize
-        self.taps = turned(w.reshape(1, self.O * self.C, -1)).reshape(-1, self.O, self.C)
-        w = turned(self.taps).reshape(-1, self.O)  # (KH*KW*C, O)
-        self.forward = direct.Sums(direct.forward_table(*self.sizes), w)
+        self.forward = self._sums(direct.forward_table, self.O, w.size // self.O)
 
     def prepare_back(self):
         """What correlate_back, and gradients with x_out, need."""
-        table = direct.back_table(*self.sizes)
-        self.back = direct.Sums(table, self.taps[table.taps].reshape(-1, self.C))
+        taps = prod(self.geometry.kernel_size)
+        self.back = self._sums(direct.back_table, self.C, taps)
+
+    def _sums(self, table, channels, count):
+        """With the weights turned over, so that channels, `count` numbers apart, are neighbours."""
+        width = direct.tile_width(channels, self.w.itemsize)
+        w = turned(self.w.reshape(-1, width, count)).reshape(-1, width)
+        return direct.Sums(table(*self.sizes), channels, w)
 
     def correlate(self, x, y, b, slope):
         self.forward.write(x, y, b, slope)
@@ -55,18 +64,12 @@ class _Direct(_Way):
         self.back.write(y, x, b, slope)
 
     def gradients(self, x, y, x_out=None, y_out=None):
-        """dw for `finish`, which takes sums of them, too."""
+        """dw for `finish`."""
         if x_out is not None:
             self.back.write(y, x_out, None, 1)
         if y_out is not None:
             self.forward.write(x, y_out, None, 1)
         return direct.weight_gradient(self.forward.table, x, y)
-
-    def finish(self, dw):
-        """dw (O, C, KH, KW)."""
-        by_tap = turned(np.ascontiguousarray(dw).reshape(-1, self.C, self.O))
-        flat = turned(by_tap.reshape(1, -1, self.O * self.C))
-        return flat.reshape(self.O, self.C, *self.geometry.kernel_size)
 
 
 class _ToomCook(_Way):
@@ -94,7 +97,7 @@ class _ToomCook(_Way):
     def finish(self, dU):
         dw = np.empty(self.shape, dU.dtype)
         toom_cook.transform_weights_back(self.plan, dU, dw)
-        return turned(dw.reshape(1, -1, self.O)).reshape(self.O, *self.shape[:3])
+        return super().finish(dw.reshape(1, -1, self.O))
 
 
 WAYS = {
