@@ -3,15 +3,32 @@
 A test file per op draws shapes and numbers and calls `check_op`; what must hold is said here, once.
 """
 
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.gradcheck import check
 from scratchvae.gradcheck.cases import CASES
+from scratchvae.kernels.cpu import correlation, direct
 from scratchvae.ops import Losses
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
+
+
+@contextmanager
+def convolutions(way, room_bytes=1 << 19):
+    """The kernels' convolutions all go one way; the direct one with so many bytes of padded images
+    in a tile, but at least one image."""
+    with (
+        patch.object(correlation, "fastest", lambda *_: (way, 1.0)),
+        patch.object(direct, "ROOM_BYTES", room_bytes),
+        patch.object(direct, "forward_table", direct.forward_table.__wrapped__),
+        patch.object(direct, "back_table", direct.back_table.__wrapped__),
+    ):
+        yield
 
 
 def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=None):

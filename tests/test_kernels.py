@@ -5,16 +5,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
+from harness import convolutions
 from numba.core.caching import NullCache
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import correlation, layout, memory, threads, ways
+from scratchvae.kernels.cpu import layout, memory, threads
 
 DOUBLE = """
 import sys
@@ -102,20 +102,6 @@ def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("N", "images"), [(1, 1), (5, 2), (6, 2), (5, 9)])
-def test_tiles_cover_their_part_of_the_batch_once(monkeypatch, N, images):
-    geometry = ways.Geometry((2, 5), (1, 3), (2, 3), (1, 1), (0, 0))  # 3 patches of 12
-    w = np.zeros((2, 2, 3, 4), "float32")
-    way = ways.WAYS["patches"](N, w, geometry, 1.0)
-    monkeypatch.setattr(ways, "TILE_BYTES", images * 3 * 12 * w.itemsize)
-    covered = []
-    for tile, count, room in way._tiles(np.zeros((N, 2, 5, 2), w.dtype)):
-        assert tile.stop - tile.start <= images and count == 3 * (tile.stop - tile.start)
-        assert room.shape == (count * 12,) and room.dtype == w.dtype
-        covered += range(100)[tile]
-    assert covered == list(range(N))
-
-
 def test_threads_do_not_share_scratch_memory():
     """Four threads run convolutions of their own at once; alone, each gives the same numbers."""
     rng = np.random.default_rng(0)
@@ -138,16 +124,15 @@ def test_threads_do_not_share_scratch_memory():
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("way", ["patches", "planes"])
-def test_a_large_image_leaves_no_large_buffer_behind(monkeypatch, way):
+def test_a_large_image_leaves_no_large_buffer_behind(monkeypatch):
     monkeypatch.setattr(memory, "_scratch", threading.local())
-    x, w = np.zeros((1, 16, 96, 96), "float32"), np.zeros((1, 16, 3, 3), "float32")
-    with sv.using("numba"), patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
+    x, w = np.zeros((1, 16, 300, 300), "float32"), np.zeros((1, 16, 3, 3), "float32")
+    with sv.using("numba"), convolutions("direct"):
         sv.ops.conv2d_forward(x[:, :, :50, :50], w)
-        rows = memory._scratch.rows.nbytes
-        assert rows == 48 * 48 * 16 * 9 * 4 <= memory.KEPT  # of a smaller image: kept
+        room = memory._scratch.room.nbytes
+        assert 50 * 50 * 16 * 4 < room <= memory.KEPT  # of a smaller image: kept
         sv.ops.conv2d_forward(x, w)
-    assert memory._scratch.rows.nbytes == rows < memory.KEPT < 94 * 94 * 16 * 9 * 4
+    assert memory._scratch.room.nbytes == room < memory.KEPT < x.nbytes
 
 
 @pytest.mark.parametrize("cores", [1, 3])

@@ -1,4 +1,4 @@
-"""kernels/cpu/toom_cook.py: exact matrices, the same numbers as patches times weights."""
+"""kernels/cpu/toom_cook.py: exact matrices, the same numbers as windows times weights."""
 
 from fractions import Fraction
 
@@ -161,12 +161,12 @@ def test_a_nan_does_not_reach_pixels_that_nothing_reads():
     ],
 )
 def test_float32_rounding(image, C, O, K, S, tile):
-    """Within 20 times the rounding of patches times weights; `pytest -s` prints both."""
+    """Within 20 times the rounding of windows times weights; `pytest -s` prints both."""
     how = (S, S), (1, 1)
     x, w, dy = random_case(0, 8, (image, image), C, O, (K, K), *how, np.float32)
     exact = reference(*(a.astype(float) for a in (x, w, dy)), *how)
     plain = errors(reference(x, w, dy, *how), exact)
     fast = errors(toom_cook(x, w, dy, *how, tile), exact)
     for name, a, b in zip(("y", "dx", "dw"), plain, fast, strict=True):
-        print(f"{image}x{image}x{C} k{K} s{S} m{tile} {name}: patches {a:.1e}, Toom-Cook {b:.1e}")
+        print(f"{image}x{image}x{C} k{K} s{S} m{tile} {name}: windows {a:.1e}, Toom-Cook {b:.1e}")
     assert max(fast) < 20 * max(plain)

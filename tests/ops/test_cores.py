@@ -4,11 +4,10 @@ import pkgutil
 import threading
 from dataclasses import replace
 from importlib import import_module
-from unittest.mock import patch
 
 import numpy as np
 import pytest
-from harness import WEIGHTS
+from harness import WEIGHTS, convolutions
 from numpy.testing import assert_allclose
 
 import scratchvae as sv
@@ -16,7 +15,7 @@ from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import correlation, direct, memory, threads, ways
+from scratchvae.kernels.cpu import memory, threads, ways
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
 WIDE_STEPS = {  # the convolutions among CASES go from column to column
@@ -76,11 +75,8 @@ def test_three_cores(op, N):
 @pytest.mark.parametrize("N", [5, 2])
 @pytest.mark.parametrize("way", ways.WAYS)
 @pytest.mark.parametrize("op", CONVOLUTIONS)
-def test_three_cores_every_way(monkeypatch, op, way, N):
+def test_three_cores_every_way(op, way, N):
     """In tiles of one image each."""
-    monkeypatch.setattr(direct, "ROOM_BYTES", 1)
-    monkeypatch.setattr(direct, "forward_table", direct.forward_table.__wrapped__)
-    monkeypatch.setattr(direct, "back_table", direct.back_table.__wrapped__)
-    with patch.object(correlation, "fastest", lambda *_: (way, 1.0)):
+    with convolutions(way, room_bytes=1):
         for case in [*CASES[op], WIDE_STEPS[op.removesuffix("_leaky_relu")]]:
             check_on_cores(op, case, N)

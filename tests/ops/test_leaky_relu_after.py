@@ -1,10 +1,8 @@
 """linear, conv2d and conv_transpose2d with the leaky ReLU after them in the same op."""
 
-from unittest.mock import patch
-
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, convolutions
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -18,20 +16,17 @@ seeds = st.integers(0, 2**32 - 1)
 small = st.integers(1, 3)
 pairs = st.tuples(small, small)
 slopes = st.sampled_from([0.0, 0.2, 1.0, 2.0])
-tiles = st.sampled_from([1, 500, 1 << 20])  # bytes: one image a tile, a few, all
+tiles = st.sampled_from([1, 2000, 1 << 20])  # bytes: one image a tile, a few, all
 ways = st.sampled_from(sorted(WAYS))  # of the kernel
 TOGETHER = ("linear", "conv2d", "conv_transpose2d")
 together = pytest.mark.parametrize("op", TOGETHER)
 
 
-def check(op, arrays, sizes, slope, tile_bytes=1 << 20, way="patches"):
+def check(op, arrays, sizes, slope, room_bytes=1 << 20, way="direct"):
     """At numbers away from the kink, where engines may take different sides."""
     h, _ = getattr(ops, f"{op}_forward").reference(*arrays, *sizes)
     assume(np.abs(h).min() > 1e-3)
-    with (
-        patch("scratchvae.kernels.cpu.ways.TILE_BYTES", tile_bytes),
-        patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0)),
-    ):
+    with convolutions(way, room_bytes):
         check_op(f"{op}_leaky_relu", arrays, (*sizes, slope))
 
 
@@ -52,18 +47,18 @@ def test_linear_leaky_relu(engine, seed, N, inputs, outputs, bias, slope):
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
     slope=slopes,
-    tile_bytes=tiles,
+    room_bytes=tiles,
     way=ways,
 )
 def test_conv2d_leaky_relu(
-    engine, seed, batch, channels, size, kernel, stride, padding, bias, slope, tile_bytes, way
+    engine, seed, batch, channels, size, kernel, stride, padding, bias, slope, room_bytes, way
 ):
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    check("conv2d", (x, w, b), (stride, padding), slope, tile_bytes, way)
+    check("conv2d", (x, w, b), (stride, padding), slope, room_bytes, way)
 
 
 @given(
@@ -77,7 +72,7 @@ def test_conv2d_leaky_relu(
     output_padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
     bias=st.booleans(),
     slope=slopes,
-    tile_bytes=tiles,
+    room_bytes=tiles,
     way=ways,
 )
 def test_conv_transpose2d_leaky_relu(
@@ -92,7 +87,7 @@ def test_conv_transpose2d_leaky_relu(
     output_padding,
     bias,
     slope,
-    tile_bytes,
+    room_bytes,
     way,
 ):
     sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
@@ -102,7 +97,7 @@ def test_conv_transpose2d_leaky_relu(
     w = rng.standard_normal((channels[0], channels[1], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
     sizes = stride, padding, output_padding
-    check("conv_transpose2d", (x, w, b), sizes, slope, tile_bytes, way)
+    check("conv_transpose2d", (x, w, b), sizes, slope, room_bytes, way)
 
 
 def both(op, case, seed=0):
@@ -150,10 +145,9 @@ def test_every_way_in_two_memory_orders(op, way, slope):
     dy = np.random.default_rng(1).standard_normal(expected.shape)
     expected_gradients = backward(dy, cache)
     last = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    fastest = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0))
     for each in (dy, last):
         each.flags.writeable = False
-        with fastest, sv.using("numba"):
+        with convolutions(way), sv.using("numba"):
             y, cache = forward(*arrays, **options, negative_slope=slope)
             gradients = backward(each, cache)
         assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
