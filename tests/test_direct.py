@@ -1,0 +1,161 @@
+"""kernels/cpu/direct.py and registers.py: the reference's numbers in every shape of a tile, and
+nothing read or written beyond."""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from scratchvae.kernels.cpu import direct, ways
+from scratchvae.ops import conv2d_backward, conv2d_forward
+
+BEHIND = 3  # images behind the results, which must stay what they are
+SHAPES = {  # image, kernel_size, stride, padding, C, O
+    "one vector": ((6, 7), (3, 3), (1, 2), (2, 1), 3, 4),
+    "two vectors": ((5, 4), (3, 2), (2, 1), (1, 0), 12, 12),  # of float64
+    "tiles of channels": ((5, 4), (2, 3), (2, 1), (1, 0), 70, 40),  # the last one not full
+    "few outputs": ((6, 5), (3, 3), (1, 1), (1, 1), 23, 2),
+    "few inputs": ((8, 7), (4, 4), (2, 2), (1, 1), 2, 23),
+    "few inputs, rows apart": ((7, 9), (5, 6), (2, 3), (1, 0), 1, 31),
+    "steps beyond the kernel": ((8, 9), (1, 2), (3, 4), (0, 1), 3, 4),  # phases without taps
+    "two chunks": ((34, 35), (2, 2), (1, 1), (0, 0), 2, 3),
+    "two chunks, few outputs": ((33, 34), (3, 3), (1, 1), (1, 1), 25, 2),
+}
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setattr(ways, "cores", lambda: 1)
+
+
+def arrays(shape, N, seed=0):
+    """x, w, b and dy, channels first; stride and padding; the way for tiles of so many images."""
+    image, kernel_size, stride, padding, C, O = shape
+    sizes = zip(image, kernel_size, stride, padding, strict=True)
+    grid = tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
+    rng = np.random.default_rng(seed)
+    given = [(N, C, *image), (O, C, *kernel_size), (O,), (N, O, *grid)]
+    geometry = ways.Geometry(image, grid, kernel_size, stride, padding)
+    return *map(rng.standard_normal, given), geometry
+
+
+def last(a, dtype="float64"):
+    """With its channels last, and NaN behind it."""
+    room = np.full((len(a) + BEHIND, *a.shape[2:], a.shape[1]), np.nan, dtype)
+    room[: len(a)] = a.transpose(0, 2, 3, 1)
+    return room[: len(a)]
+
+
+def written_like(a, function, dtype):
+    """What `function` writes into memory for a's numbers, and that it writes nothing else."""
+    room = np.full((len(a) + BEHIND, *a.shape[2:], a.shape[1]), np.nan, dtype)
+    function(room[: len(a)])
+    assert_array_equal(room[len(a) :], np.nan)
+    return room[: len(a)].transpose(0, 3, 1, 2)
+
+
+def reference(x, w, b, dy, geometry):
+    """y, dx, dw."""
+    y, cache = conv2d_forward.reference(x, w, b, geometry.stride, geometry.padding)
+    return y, *conv2d_backward(dy, cache)[:2]
+
+
+def direct_way(images, x, w, b, dy, geometry, dtype="float64"):
+    """The same, in tiles of at most so many images."""
+    way = ways.WAYS["direct"](images, w.astype(dtype), geometry, 1.0)
+    way.prepare_back()
+    x_last, dy_last, b = last(x, dtype), last(dy, dtype), b.astype(dtype)
+    y = written_like(dy, lambda out: way.correlate(x_last, out, b, 1.0), dtype)
+    dx = written_like(x, lambda out: way.correlate_back(dy_last, out, None, 1.0), dtype)
+    return y, dx, way.finish(way.gradients(x_last, dy_last))
+
+
+def check(shape, images, N, dtype="float64"):
+    """Within 20 roundings of the sum of the products' sizes."""
+    *given, geometry = arrays(shape, N)
+    found = direct_way(images, *given, geometry, dtype)
+    sizes = reference(*map(np.abs, given), geometry)
+    for ours, theirs, size in zip(found, reference(*given, geometry), sizes, strict=True):
+        assert ours.dtype == dtype and ours.shape == theirs.shape
+        assert (np.abs(ours - theirs) <= 20 * np.finfo(dtype).eps * size).all()
+
+
+@every_shape
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("images", "N"), [(3, 3), (2, 5), (1 + BEHIND, 1)])
+def test_tiles_of_images(shape, images, N, dtype):
+    """Full ones; a last one with half as many; one with fewer than there is room for."""
+    check(SHAPES[shape], images, N, dtype)
+
+
+@given(
+    N=st.integers(1, 4),
+    images=st.integers(1, 4),
+    image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    dtype=st.sampled_from(["float64", "float32"]),
+)
+def test_any_shape(N, images, image, kernel_size, stride, padding, channels, dtype):
+    assume(all(n + 2 * p >= k for n, p, k in zip(image, padding, kernel_size, strict=True)))
+    check((image, kernel_size, stride, padding, *channels), images, N, dtype)
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.2])
+@every_shape
+def test_the_bias_comes_before_the_activation(shape, slope):
+    x, w, b, dy, geometry = arrays(SHAPES[shape], 2)
+    h, *_ = reference(x, w, b, dy, geometry)
+    y = np.where(h > 0, h, slope * h)
+    way, x = ways.WAYS["direct"](2, w, geometry, 1.0), last(x)
+    found = written_like(y, lambda out: way.correlate(x, out, b, slope), "float64")
+    assert_allclose(found, y, rtol=1e-12, atol=1e-12)
+
+
+@every_shape
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_stay_in_their_windows(shape, value):
+    """A sum without such a number is finite: what is no term of it is not multiplied by 0."""
+    x, w, b, dy, geometry = arrays(SHAPES[shape], 2)
+    for a in (x, dy):
+        _, _, H, W = a.shape
+        a[0, 0, H // 2, W // 2] = value
+    with np.errstate(all="ignore"):
+        expected = reference(x, w, b, dy, geometry)
+    found = direct_way(2, x, w, b, dy, geometry, "float32")
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_array_equal(np.isfinite(ours), np.isfinite(theirs))
+
+
+def test_few_channels_are_those_with_long_sums():
+    """The shapes above reach both kinds of kernel, there and back; with float64 not everywhere."""
+    few = {}
+    for name, shape in SHAPES.items():
+        _, w, _, _, geometry = arrays(shape, 1)
+        way = ways.WAYS["direct"](1, w.astype("float32"), geometry, 1.0)
+        way.prepare_back()
+        few[name] = way.forward.few, way.back.few
+    assert few["few outputs"][0] and few["two chunks, few outputs"][0]
+    assert few["few inputs"][1] and few["few inputs, rows apart"][1]
+    assert not any(few["tiles of channels"] + few["two chunks"] + few["one vector"])
+
+
+def test_a_long_sum_keeps_its_digits():
+    """2^24 + 1 is 2^24 in float32: only what is in the first number's chunk is lost."""
+    x, w, b, dy, geometry = arrays(((512, 512), (1, 1), (1, 1), (0, 0), 1, 1), 1)
+    x.fill(1)
+    dy.fill(1)
+    x[0, 0, 0, 0] = 1 << 24
+    *_, dw = direct_way(1, x, w, b, dy, geometry, "float32")
+    assert abs(dw.item() - (1 << 24) - (1 << 18)) <= direct.CHUNK
+
+
+def test_a_room_holds_as_many_images_as_its_bytes():
+    with patch.object(direct, "ROOM_BYTES", 1000):
+        assert [direct._images(*each) for each in [(300, 8), (300, 2), (1001, 8)]] == [3, 2, 1]
