@@ -8,7 +8,9 @@ nothing has to be imported again.
 Numba's functions run as machine code, which no new `__code__` reaches. There a plain Python
 function with the changed code takes the place of the compiled one in its module: slow, but the
 arrays of the tests are small. So do the compiled functions of that module that call it: their
-machine code holds the right one.
+machine code holds the right one. What calls an intrinsic cannot run as Python: in a module with
+intrinsics these functions are compiled anew instead, and not kept on disk. So are all of them when
+the fault is where their intrinsics are written.
 
 What the program has kept from before, memory and the results of `lru_cache`, is given up when a
 fault comes and when it goes: no right plan may hide it, and no wrong one outlive it.
@@ -20,11 +22,16 @@ import functools
 import gc
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
+
+from numba import jit
+from numba.core.typing.templates import _IntrinsicTemplate
+from numba.extending import _Intrinsic
 
 from scratchvae.backend import release_memory
 
@@ -61,7 +68,12 @@ def planted(fault: Fault) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Results that the program's caches keep, and memory that its kernels keep."""
+    """Results that the program's caches keep, code that Numba has for its intrinsics, and memory
+    that its kernels keep."""
+    for template in _IntrinsicTemplate.__subclasses__():
+        if template._definition_func.__module__.startswith("scratchvae"):
+            template._impl_cache.clear()
+            template._overload_cache.clear()
     for kept in gc.get_objects():
         if type(kept) is CACHED and (kept.__module__ or "").startswith("scratchvae"):
             kept.cache_clear()
@@ -103,8 +115,9 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
         for before, after in _with_inner_functions(*outer):
             for name, python in compiled.items():
                 if _same(python.__code__, before):
-                    swaps.append(_global_swap(module, name, _copy(python, after)))
-                    callers = _callers(compiled, name)  # first: they may be among the changed
+                    swaps.append(_global_swap(module, name, _stand_in(module, python, after)))
+                    # Callers come first: they may be among the changed.
+                    callers = _callers(module, compiled, name)
                     swaps[:0] = [_global_swap(module, *caller) for caller in callers]
                     found += before is outer[0]
             for function in live:
@@ -117,6 +130,9 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
             raise Refused(
                 f"{fault.name}: no live function has the code of {outer[0].co_qualname} in {path}"
             )
+    for user in _users(module):
+        for name, python in _compiled_functions(user).items():
+            swaps.append(_global_swap(user, name, _stand_in(user, python, python.__code__)))
     return swaps
 
 
@@ -210,14 +226,30 @@ def _compiled_functions(module: ModuleType) -> dict[str, Any]:
     }
 
 
-def _callers(compiled: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
-    """The other compiled functions that call this one, as Python."""
+def _callers(module: ModuleType, compiled: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """Stand-ins for the other compiled functions that call this one."""
     for other, python in compiled.items():
         if other != name and name in python.__code__.co_names:
-            yield other, _copy(python, python.__code__)
+            yield other, _stand_in(module, python, python.__code__)
 
 
-def _copy(function: Any, code: CodeType) -> FunctionType:
-    return FunctionType(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+def _stand_in(module: ModuleType, python: Any, code: CodeType) -> Any:
+    """A function with this code: Python, or machine code where that cannot be."""
+    copy = FunctionType(
+        code, python.__globals__, python.__name__, python.__defaults__, python.__closure__
     )
+    if not any(_intrinsics(module)):
+        return copy
+    return jit(**getattr(module, python.__name__).targetoptions)(copy)
+
+
+def _intrinsics(module: ModuleType) -> Iterator[Any]:
+    return (value for value in vars(module).values() if isinstance(value, _Intrinsic))
+
+
+def _users(module: ModuleType) -> Iterator[ModuleType]:
+    """The other modules whose compiled functions have this one's intrinsics in them."""
+    for name, other in [*sys.modules.items()]:
+        ours = name.startswith("scratchvae") and other is not module
+        if ours and any(i._defn.__module__ == module.__name__ for i in _intrinsics(other)):
+            yield other
