@@ -1,6 +1,9 @@
-"""Slips in the CPU kernels. Those in functions that Numba compiles run here as plain Python."""
+"""Slips in the CPU kernels. Those in functions that Numba compiles run here as plain Python,
+those with intrinsics as new machine code."""
 
 from planting import Fault
+
+DIRECT = "tests/test_direct.py"
 
 FAULTS = [
     # what all kernels share: threads, memory, memory order, compilation
@@ -26,22 +29,17 @@ FAULTS = [
     Fault(
         "dw-and-db-of-one-core",
         "scratchvae.kernels.cpu.correlation",
-        [("dw, db = (sum(values) for values in zip(*parts, strict=True))", "dw, db = parts[0]")],
+        [("        dw += more_dw\n        db += more_db\n", "        pass\n")],
         "dw and db are those of one core's images: right on a machine with one",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
         "db-of-one-core",
         "scratchvae.kernels.cpu.correlation",
-        [
-            (
-                "dw, db = (sum(values) for values in zip(*parts, strict=True))",
-                "dw, db = sum(dw for dw, _ in parts), parts[0][1]",
-            )
-        ],
+        [("        db += more_db\n", "")],
         "dw is summed over the cores, db is not",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-planes-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
@@ -164,12 +162,12 @@ FAULTS = [
         "scratchvae.kernels.cpu.correlation",
         [
             (
-                "dh, db = way.through_activation(dx[part], x[part], slope)",
-                "dh, db = way.through_activation(dx[part], x[part], 1)",
+                "dh, db = _through_activation(dx[part], x[part], slope)",
+                "dh, db = _through_activation(dx[part], x[part], 1)",
             )
         ],
         "conv_transpose2d's backward leaves the activation out",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d_leaky_relu-patches-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d_leaky_relu-direct-5]",
         "conv_transpose2d_leaky_relu",
     ),
     Fault(
@@ -179,178 +177,202 @@ FAULTS = [
         "machine code on disk is not stale when a file changes that its function uses",
         "tests/test_kernels.py::test_an_edit_of_any_file_makes_machine_code_stale",
     ),
-    # patches.py, planes.py: what sticks out, where runs begin
+    # direct.py, registers.py
     Fault(
-        "gather-one-column-off",
-        "scratchvae.kernels.cpu.patches",
-        [
-            (
-                "start = (j * SW - PW) * C  # of the run",
-                "start = (j * SW - PW + 1) * C  # of the run",
-            )
-        ],
-        "the patches are read one column too far to the right",
-        "tests/ops/test_conv2d.py::test_many_channels[numba]",
+        "direct-margin-in-pixels",
+        "scratchvae.kernels.cpu.direct",
+        [("margin = geometry.padding[0], geometry.padding[1] * C", "margin = geometry.padding")],
+        "the left margin is so many numbers, not pixels: right for one channel",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
-        "gather-leaves-old-numbers-at-the-left",
-        "scratchvae.kernels.cpu.patches",
-        [("rows[n, i, :left, u, k] = 0", "pass")],
-        "what sticks out at the left is not set to 0: numbers of an earlier tile stay there",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
+        "direct-stride-forgotten",
+        "scratchvae.kernels.cpu.direct",
+        [("* width + j * SW) * C", "* width + j) * C")],
+        "the windows of a row begin at neighbours, not at every SW-th pixel: right for stride 1",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
-        "gather-leaves-old-numbers-at-the-right",
-        "scratchvae.kernels.cpu.patches",
-        [("rows[n, i, right:, u, k] = 0", "pass")],
-        "the same at the right",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
+        "direct-room-not-cleared",
+        "scratchvae.kernels.cpu.direct",
+        [("    room.fill(0)\n", "    pass\n")],
+        "in the margins stands what the last layer left: right in memory fresh from the system",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
     ),
     Fault(
-        "gather-leaves-old-numbers-in-long-runs",
-        "scratchvae.kernels.cpu.patches",
-        [("rows[n, i, j, u, last:] = 0", "pass")],
-        "the same in the branch for many channels, which small arrays never reach",
-        "tests/ops/test_conv2d.py::test_many_channels[numba]",
-        "conv2d",
-    ),
-    Fault(
-        "gather-wraps-around-at-the-top",
-        "scratchvae.kernels.cpu.patches",
-        [("if h < 0 or h >= H:\n                    rows", "if h >= H:\n                    rows")],
-        "above the image, row -1 is read: the last one",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
-    ),
-    Fault(
-        "gather-cuts-off-the-bottom",
-        "scratchvae.kernels.cpu.patches",
-        [
-            (
-                "if h < 0 or h >= H:\n                    rows",
-                "if h < 0 or h >= H - 1:\n                    rows",
-            )
-        ],
-        "the last row is taken for padding",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
-    ),
-    Fault(
-        "scatter-wraps-around-at-the-left",
-        "scratchvae.kernels.cpu.patches",
-        [
-            (
-                "first, last = max(0, -start), min(run, W - start)",
-                "first, last = 0, min(run, W - start)",
-            )
-        ],
-        "what sticks out at the left is added at the right end: a negative index",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-patches-5]",
+        "direct-phase-without-padding",
+        "scratchvae.kernels.cpu.direct",
+        [("np.arange((phase - P) % S, H, S)", "np.arange(phase, H, S)")],
+        "the padding is left out of a pixel's phase: right where the stride divides it",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
-        "scatter-overwrites-overlaps",
-        "scratchvae.kernels.cpu.patches",
-        [("x[n, h, start + k] += source[k]", "x[n, h, start + k] = source[k]")],
-        "where patches overlap, the last one overwrites the sum: = for +=",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-patches-5]",
+        "direct-places-without-padding",
+        "scratchvae.kernels.cpu.direct",
+        [("(pixels + P) // S + before", "pixels // S + before")],
+        "the padding is left out of a pixel's place in y",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
-        "scatter-overwrites-overlaps-of-long-runs",
-        "scratchvae.kernels.cpu.patches",
-        [("target[k] += source[k]", "target[k] = source[k]")],
-        "the same in the branch for many channels, which small arrays never reach",
-        "tests/ops/test_conv2d.py::test_many_channels[numba]",
-        "conv2d",
+        "direct-taps-not-turned",
+        "scratchvae.kernels.cpu.direct",
+        [("before, taps, taps // S", "before, taps[::-1], taps // S")],
+        "the taps run one way and the pixels they meet the other: a convolution for a correlation",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "conv_transpose2d",
     ),
     Fault(
-        "planes-first-patch-rounded-down",
-        "scratchvae.kernels.cpu.planes",
-        [("first = min(OW, max(0, -((v - PW) // SW)))", "first = min(OW, max(0, (PW - v) // SW))")],
-        "the number of patches that begin left of the image is rounded down, not up",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
-        "conv2d",
+        "direct-weights-of-the-first-phase",
+        "scratchvae.kernels.cpu.direct",
+        [("weights = w[tile, first:last]", "weights = w[tile, : last - first]")],
+        "every phase takes its weights from the beginning: right for stride 1",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "conv_transpose2d",
     ),
     Fault(
-        "planes-last-patch-lost",
-        "scratchvae.kernels.cpu.planes",
+        "direct-runs-of-the-first-phase",
+        "scratchvae.kernels.cpu.direct",
+        [("firsts[:, None] + lane + terms, -1", "firsts[:, None] + lane, -1")],
+        "the same for few channels with long sums",
+        f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
+    ),
+    Fault(
+        "direct-runs-begin-one-early",
+        "scratchvae.kernels.cpu.direct",
+        [("np.flatnonzero(np.diff(offsets) != 1) + 1", "np.flatnonzero(np.diff(offsets) != 1)")],
+        "where a run of neighbours ends, its last number is given to the next one",
+        f"{DIRECT}::test_tiles_of_images[3-3-float32-few outputs]",
+    ),
+    Fault(
+        "direct-last-tile-counted-whole",
+        "scratchvae.kernels.cpu.direct",
+        [("start + (end - start) // table.images * images", "end")],
+        "a last tile with fewer images is computed to its end, and written behind the result",
+        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
+    ),
+    Fault(
+        "direct-every-chunk-from-the-first-place",
+        "scratchvae.kernels.cpu.direct",
         [
             (
-                "return first, max(first, min(OW, (W - 1 + PW - v) // SW + 1))",
-                "return first, max(first, min(OW, (W - 1 + PW - v) // SW))",
+                "p, last, t,\n                            tile * wide, y.shape[2], 1,",
+                "0, last, t,\n                            tile * wide, y.shape[2], 1,",
             )
         ],
-        "an end that is taken for an index: the last patch inside the image is taken for padding",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
+        "a second chunk of places counts the first one again, and small arrays have no second",
+        f"{DIRECT}::test_tiles_of_images[3-3-float64-two chunks]",
+    ),
+    Fault(
+        "direct-one-chunk",
+        "scratchvae.kernels.cpu.direct",
+        [
+            (
+                "last = min(p + CHUNK, end)\n            for tile in range(tiles)",
+                "last = end if p == 0 else p\n            for tile in range(tiles)",
+            )
+        ],
+        "all places are summed in one go: in float32 a long sum no longer grows by small numbers",
+        f"{DIRECT}::test_a_long_sum_keeps_its_digits",
+    ),
+    Fault(
+        "registers-dw-of-the-last-chunk",
+        "scratchvae.kernels.cpu.registers",
+        [
+            (
+                "[builder.fadd(b, builder.load(a)) for b, a in zip(before",
+                "[builder.load(a) for _, a in zip(before",
+            )
+        ],
+        "dw is that of the last chunk of places: right while one chunk holds them all",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
-        "planes-stride-forgotten",
-        "scratchvae.kernels.cpu.planes",
-        [("inside[j] = line[j * SW]", "inside[j] = line[j]")],
-        "a line of patches reads neighbours, not every SW-th pixel: right for stride 1",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-planes-5]",
-        "conv2d",
+        "registers-dw-of-the-last-chunk-of-runs",
+        "scratchvae.kernels.cpu.registers",
+        [
+            (
+                "tile.store([builder.fadd(tile.load(target)[0], builder.load(total))], target)",
+                "tile.store([builder.load(total)], target)",
+            )
+        ],
+        "the same for few channels with long sums",
+        f"{DIRECT}::test_tiles_of_images[2-5-float32-few outputs]",
     ),
     Fault(
-        "planes-scatter-overwrites-overlaps",
-        "scratchvae.kernels.cpu.planes",
-        [("line[j * SW] += inside[j]", "line[j * SW] = inside[j]")],
-        "where patches overlap, the last one overwrites the sum; here for strides above 1",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-planes-5]",
-        "conv_transpose2d",
+        "registers-rows-beyond-the-last-place",
+        "scratchvae.kernels.cpu.registers",
+        [('self.builder.select(self.builder.icmp_signed("<", row, last), row, last)', "row")],
+        "the last tile of places is not cut off: it writes behind the result",
+        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
     ),
-    # correlation.py and ways.py
+    Fault(
+        "registers-store-without-a-mask",
+        "scratchvae.kernels.cpu.registers",
+        [("y_row, builder.sub(channels, c))", "y_row)")],
+        "whole vectors are written: the last pixel's stick out of the result",
+        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
+    ),
+    Fault(
+        "registers-first-vector-twice",
+        "scratchvae.kernels.cpu.registers",
+        [("[INT(v * self.lanes) for v in range(vectors)]", "[INT(0) for v in range(vectors)]")],
+        "the second vector of a row is the first one again: right while one holds all channels",
+        f"{DIRECT}::test_tiles_of_images[3-3-float64-two vectors]",
+    ),
+    Fault(
+        "registers-bias-of-the-first-tile",
+        "scratchvae.kernels.cpu.registers",
+        [("tile.load(builder.gep(b, [c]))", "tile.load(b)")],
+        "each tile of channels adds the first one's bias",
+        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of channels]",
+    ),
+    Fault(
+        "registers-activation-before-the-bias",
+        "scratchvae.kernels.cpu.registers",
+        [
+            (
+                "builder.fadd(builder.load(a), bias) for a, bias",
+                "builder.fadd(tile.leaky_relu(builder.load(a), slope), bias) for a, bias",
+            ),
+            ("[tile.leaky_relu(v, slope) for v in h]", "h"),
+        ],
+        "the bias is added after the activation",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d_leaky_relu-direct-5]",
+        "conv2d_leaky_relu",
+    ),
+    Fault(
+        "registers-runs-without-an-end",
+        "scratchvae.kernels.cpu.registers",
+        [("weights, tile.item(inside, k))", "weights)")],
+        "numbers behind a run's end are multiplied by 0, which NaN and infinity survive",
+        f"{DIRECT}::test_nan_and_infinity_stay_in_their_windows[nan-few outputs]",
+    ),
+    Fault(
+        "conv2d-kernel-bias-forgotten",
+        "scratchvae.kernels.cpu.direct",
+        [("            bias[: self.channels] = b\n", "            pass\n")],
+        "one of the ways leaves the bias out",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "conv2d",
+    ),
+    # ways.py, conv_transpose2d.py
     Fault(
         "conv2d-kernel-dw-transposed",
         "scratchvae.kernels.cpu.ways",
         [
             (
-                "dw = dw.reshape(*self.geometry.kernel_size, self.C, self.O)\n"
-                "        return np.ascontiguousarray(dw.transpose(2, 0, 1, 3))",
-                "return dw.reshape(self.C, *self.geometry.kernel_size, self.O)",
+                "by_tap = turned(np.ascontiguousarray(dw).reshape(-1, self.C, self.O))",
+                "by_tap = np.ascontiguousarray(dw).reshape(-1, self.C, self.O)",
             )
         ],
-        "dw is reshaped to its shape without bringing the channels to the front",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
+        "dw is reshaped to (O, C) where it is (C, O)",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
-    ),
-    Fault(
-        "conv2d-kernel-dw-of-the-last-tile",
-        "scratchvae.kernels.cpu.ways",
-        [
-            (
-                "dw += np.matmul(rows.T, y_rows, out=dw_tile)",
-                "dw = np.matmul(rows.T, y_rows, out=dw_tile)",
-            )
-        ],
-        "dw is that of the last tile of images: right while one tile holds the batch",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
-    ),
-    Fault(
-        "conv2d-kernel-bias-forgotten",
-        "scratchvae.kernels.cpu.ways",
-        [
-            (
-                "finish_rows(np.matmul(rows, self.w, out=y_rows), b, slope)",
-                "finish_rows(np.matmul(rows, self.w, out=y_rows), None, slope)",
-            )
-        ],
-        "one of the three ways leaves the bias out",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
-        "conv2d",
-    ),
-    Fault(
-        "conv-kernel-dx-on-top-of-old-numbers",
-        "scratchvae.kernels.cpu.ways",
-        [("x_out[tile] = 0\n                scatter_add(rows", "scatter_add(rows")],
-        "dx is added to what its memory held: right where that comes fresh from the system",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-patches-5]",
     ),
     Fault(
         "conv-transpose2d-kernel-output-padding-off-by-one",
