@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from scratchvae.kernels.cpu import direct, ways
+import scratchvae as sv
+from scratchvae.kernels.cpu import correlation, direct, ways
 from scratchvae.ops import conv2d_backward, conv2d_forward
 
 BEHIND = 3  # images behind the results, which must stay what they are
@@ -17,6 +18,7 @@ SHAPES = {  # image, kernel_size, stride, padding, C, O
     "one vector": ((6, 7), (3, 3), (1, 2), (2, 1), 3, 4),
     "two vectors": ((5, 4), (3, 2), (2, 1), (1, 0), 12, 12),  # of float64
     "tiles of channels": ((5, 4), (2, 3), (2, 1), (1, 0), 70, 40),  # the last one not full
+    "tiles of weights": ((5, 4), (2, 3), (2, 1), (1, 0), 64, 96),
     "few outputs": ((6, 5), (3, 3), (1, 1), (1, 1), 23, 2),
     "few inputs": ((8, 7), (4, 4), (2, 2), (1, 1), 2, 23),
     "few inputs, rows apart": ((7, 9), (5, 6), (2, 3), (1, 0), 1, 31),
@@ -116,6 +118,15 @@ def test_the_bias_comes_before_the_activation(shape, slope):
     way, x = ways.WAYS["direct"](2, w, geometry, 1.0), last(x)
     found = written_like(y, lambda out: way.correlate(x, out, b, slope), "float64")
     assert_allclose(found, y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_bias_with_gaps():
+    x, w, b, _, geometry = arrays(SHAPES["one vector"], 2)
+    with_gaps = np.repeat(b, 2)[::2]
+    with sv.using("numba"), patch.object(correlation, "fastest", lambda *_: ("direct", 1.0)):
+        sizes = geometry.stride, geometry.padding
+        y, _ = conv2d_forward(x, w, with_gaps, *sizes)
+    assert_allclose(y, conv2d_forward.reference(x, w, b, *sizes)[0], rtol=1e-12, atol=1e-12)
 
 
 @every_shape

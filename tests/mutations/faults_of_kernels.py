@@ -228,15 +228,41 @@ FAULTS = [
     Fault(
         "direct-weights-of-the-first-phase",
         "scratchvae.kernels.cpu.direct",
-        [("weights = w[tile, first:last]", "weights = w[tile, : last - first]")],
+        [
+            (
+                "rows = table.offsets[first:last], table.rows[first:last]",
+                "rows = table.offsets[first:last], table.rows[: last - first]",
+            )
+        ],
         "every phase takes its weights from the beginning: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
+        "direct-weights-of-the-first-tile",
+        "scratchvae.kernels.cpu.direct",
+        [("w[tile * table.rows_of_a_tile :]", "w[0 * tile :]")],
+        "all channels take the weights of the first ones: right while one tile holds them all",
+        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
+    ),
+    Fault(
+        "direct-rows-of-another-tile",
+        "scratchvae.kernels.cpu.direct",
+        [("rows.append(o * tiles * taps", "rows.append(o * taps")],
+        "on the way back the rows of all tiles are taken for those of one",
+        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
+    ),
+    Fault(
+        "direct-bias-with-gaps",
+        "scratchvae.kernels.cpu.direct",
+        [("np.ascontiguousarray(b)", "b")],
+        "the bias is read as neighbours in memory, whatever its strides are",
+        f"{DIRECT}::test_a_bias_with_gaps",
+    ),
+    Fault(
         "direct-runs-of-the-first-phase",
         "scratchvae.kernels.cpu.direct",
-        [("firsts[:, None] + lane + terms, -1", "firsts[:, None] + lane, -1")],
+        [("np.append(its_rows.ravel()[order], -1)", "np.append(rows[0].ravel()[order], -1)")],
         "the same for few channels with long sums",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
     ),
@@ -259,8 +285,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.direct",
         [
             (
-                "p, last, t,\n                            tile * wide, y.shape[2], 1,",
-                "0, last, t,\n                            tile * wide, y.shape[2], 1,",
+                "p, last, t, c, column, 1,",
+                "0, last, t, c, column, 1,",
             )
         ],
         "a second chunk of places counts the first one again, and small arrays have no second",
@@ -271,8 +297,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.direct",
         [
             (
-                "last = min(p + CHUNK, end)\n            for tile in range(tiles)",
-                "last = end if p == 0 else p\n            for tile in range(tiles)",
+                "last = min(p + CHUNK, end)\n            for c in",
+                "last = end if p == 0 else p\n            for c in",
             )
         ],
         "all places are summed in one go: in float32 a long sum no longer grows by small numbers",
@@ -283,8 +309,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.registers",
         [
             (
-                "[builder.fadd(b, builder.load(a)) for b, a in zip(before",
-                "[builder.load(a) for _, a in zip(before",
+                "[builder.fadd(old, builder.load(a)) for old, a in zip(olds",
+                "[builder.load(a) for _, a in zip(olds",
             )
         ],
         "dw is that of the last chunk of places: right while one chunk holds them all",
@@ -306,14 +332,14 @@ FAULTS = [
     Fault(
         "registers-rows-beyond-the-last-place",
         "scratchvae.kernels.cpu.registers",
-        [('self.builder.select(self.builder.icmp_signed("<", row, last), row, last)', "row")],
+        [('self.builder.select(self.builder.icmp_signed("<", one, last), one, last)', "one")],
         "the last tile of places is not cut off: it writes behind the result",
         f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
     ),
     Fault(
         "registers-store-without-a-mask",
         "scratchvae.kernels.cpu.registers",
-        [("y_row, builder.sub(channels, c))", "y_row)")],
+        [("for v in h], y_row, inside)", "for v in h], y_row)")],
         "whole vectors are written: the last pixel's stick out of the result",
         f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
     ),
@@ -327,7 +353,7 @@ FAULTS = [
     Fault(
         "registers-bias-of-the-first-tile",
         "scratchvae.kernels.cpu.registers",
-        [("tile.load(builder.gep(b, [c]))", "tile.load(b)")],
+        [("tile.load(builder.gep(b, [channel]), inside)", "tile.load(b, inside)")],
         "each tile of channels adds the first one's bias",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of channels]",
     ),
@@ -355,7 +381,7 @@ FAULTS = [
     Fault(
         "conv2d-kernel-bias-forgotten",
         "scratchvae.kernels.cpu.direct",
-        [("            bias[: self.channels] = b\n", "            pass\n")],
+        [("x.dtype) if b is None else", "x.dtype) if True else")],
         "one of the ways leaves the bias out",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
@@ -364,13 +390,8 @@ FAULTS = [
     Fault(
         "conv2d-kernel-dw-transposed",
         "scratchvae.kernels.cpu.ways",
-        [
-            (
-                "by_tap = turned(np.ascontiguousarray(dw).reshape(-1, self.C, self.O))",
-                "by_tap = np.ascontiguousarray(dw).reshape(-1, self.C, self.O)",
-            )
-        ],
-        "dw is reshaped to (O, C) where it is (C, O)",
+        [("return turned(dw).reshape", "return dw.reshape")],
+        "dw is reshaped to (O, ...) where O is last",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
     ),
