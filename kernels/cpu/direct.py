@@ -11,7 +11,7 @@ x has taken part in those y[i] that lead to it with some u:
 All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v; seen from them,
 their y lie at the same offsets. So dx is SH*SW sums over places and offsets, in a padded dy.
 
-Padded means copied, a few images at a time, into a room with margins of zeros; it stays in the L2
+Padded means copied, some images at a time, into a room with margins of zeros, which stays in the L2
 cache.
 """
 
@@ -26,7 +26,7 @@ from . import jit
 from .memory import scratch
 from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
 
-ROOM_BYTES = 1 << 19  # of padded images
+ROOM_BYTES = 1 << 20  # of padded images
 CHUNK = 1024  # places: their products are summed before they are added to dw, for float32's sake
 
 
