@@ -49,7 +49,7 @@ class Table(NamedTuple):
     rows_of_a_tile: int  # from one tile of weights to the next
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def forward_table(geometry, C, O, N, itemsize):
     """x -> y. Weights (tiles, C, KH, KW, channels of a tile)."""
     (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
@@ -67,7 +67,7 @@ def forward_table(geometry, C, O, N, itemsize):
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def back_table(geometry, C, O, N, itemsize):
     """y -> x. Weights (O, tiles, KH, KW, channels of a tile)."""
     (H, W), grid, kernel_size, stride, padding = geometry
@@ -159,8 +159,7 @@ def _runs(offsets, lanes):
         for first in range(start, stop, lanes)
     ]
     firsts = np.array(firsts, np.int64)
-    ends = np.minimum(np.append(firsts[1:], len(offsets)), firsts + lanes)
-    return firsts, ends - firsts
+    return firsts, np.diff(firsts, append=len(offsets))
 
 
 def _joined(pieces):
