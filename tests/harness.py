@@ -12,7 +12,7 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.gradcheck import check
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu import correlation, direct
+from scratchvae.kernels.cpu import correlation, tables
 from scratchvae.ops import Losses
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -24,9 +24,9 @@ def convolutions(way, room_bytes=1 << 19):
     in a tile, but at least one image."""
     with (
         patch.object(correlation, "fastest", lambda *_: (way, 1.0)),
-        patch.object(direct, "ROOM_BYTES", room_bytes),
-        patch.object(direct, "forward_table", direct.forward_table.__wrapped__),
-        patch.object(direct, "back_table", direct.back_table.__wrapped__),
+        patch.object(tables, "ROOM_BYTES", room_bytes),
+        patch.object(tables, "forward_table", tables.forward_table.__wrapped__),
+        patch.object(tables, "back_table", tables.back_table.__wrapped__),
     ):
         yield
 

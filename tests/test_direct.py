@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import correlation, direct, ways
+from scratchvae.kernels.cpu import correlation, direct, tables, ways
 from scratchvae.ops import conv2d_backward, conv2d_forward
 
 BEHIND = 3  # images behind the results, which must stay what they are
@@ -168,5 +168,5 @@ def test_a_long_sum_keeps_its_digits():
 
 
 def test_a_room_holds_as_many_images_as_its_bytes():
-    with patch.object(direct, "ROOM_BYTES", 1000):
-        assert [direct._images(*each) for each in [(300, 8), (300, 2), (1001, 8)]] == [3, 2, 1]
+    with patch.object(tables, "ROOM_BYTES", 1000):
+        assert [tables._images(*each) for each in [(300, 8), (300, 2), (1001, 8)]] == [3, 2, 1]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import direct, toom_cook
+from . import direct, tables, toom_cook
 from .layout import turned
 from .threads import cores
 
@@ -44,16 +44,16 @@ class _Direct(_Way):
     def __init__(self, N, w, geometry, cost):
         super().__init__(N, w, geometry, cost)
         self.sizes = geometry, self.C, self.O, self.images, w.itemsize
-        self.forward = self._sums(direct.forward_table, self.O, w.size // self.O)
+        self.forward = self._sums(tables.forward_table, self.O, w.size // self.O)
 
     def prepare_back(self):
         """What correlate_back, and gradients with x_out, need."""
         taps = prod(self.geometry.kernel_size)
-        self.back = self._sums(direct.back_table, self.C, taps)
+        self.back = self._sums(tables.back_table, self.C, taps)
 
     def _sums(self, table, channels, count):
         """With the weights turned over, so that channels, `count` numbers apart, are neighbours."""
-        width = direct.tile_width(channels, self.w.itemsize)
+        width = tables.tile_width(channels, self.w.itemsize)
         w = turned(self.w.reshape(-1, width, count)).reshape(-1, width)
         return direct.Sums(table(*self.sizes), channels, w)
 

@@ -181,7 +181,7 @@ FAULTS = [
     # memory held.
     Fault(
         "direct-margin-in-pixels",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("margin = geometry.padding[0], geometry.padding[1] * C", "margin = geometry.padding")],
         "the left margin is so many numbers, not pixels: right for one channel",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -189,7 +189,7 @@ FAULTS = [
     ),
     Fault(
         "direct-stride-forgotten",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("* width + j * SW) * C", "* width + j) * C")],
         "the windows of a row begin at neighbours, not at every SW-th pixel: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -204,7 +204,7 @@ FAULTS = [
     ),
     Fault(
         "direct-phase-without-padding",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("np.arange((phase - P) % S, H, S)", "np.arange(phase, H, S)")],
         "the padding is left out of a pixel's phase: right where the stride divides it",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -212,7 +212,7 @@ FAULTS = [
     ),
     Fault(
         "direct-places-without-padding",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("(pixels + P) // S + before", "pixels // S + before")],
         "the padding is left out of a pixel's place in y",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -220,7 +220,7 @@ FAULTS = [
     ),
     Fault(
         "direct-taps-not-turned",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("before, taps, taps // S", "before, taps[::-1], taps // S")],
         "the taps run one way and the pixels they meet the other: a convolution for a correlation",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -248,7 +248,7 @@ FAULTS = [
     ),
     Fault(
         "direct-rows-of-another-tile",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("rows.append(o * tiles * taps", "rows.append(o * taps")],
         "on the way back the rows of all tiles are taken for those of one",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
@@ -262,7 +262,7 @@ FAULTS = [
     ),
     Fault(
         "direct-runs-of-the-first-phase",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("np.append(its_rows.ravel()[order], -1)", "np.append(rows[0].ravel()[order], -1)")],
         "the same for few channels with long sums",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
@@ -270,7 +270,7 @@ FAULTS = [
     ),
     Fault(
         "direct-runs-begin-one-early",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.tables",
         [("np.flatnonzero(np.diff(offsets) != 1) + 1", "np.flatnonzero(np.diff(offsets) != 1)")],
         "where a run of neighbours ends, its last number is given to the next one",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few outputs]",

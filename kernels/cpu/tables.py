@@ -1,0 +1,147 @@
+"""Where the numbers of a convolution lie in memory, for direct.py.
+
+    y[n,i,j,:] = sum over u,v,c of  x[n, i*SH + u - PH, j*SW + v - PW, c]  w[u,v,c,:]
+
+With the padded images as one flat array, the x of a term lies at places[n,i,j] + offsets[u,v,c]:
+two tables that depend on the shapes alone. The transpose is the same, phase by phase. A pixel h of
+x has taken part in those y[i] that lead to it with some u:
+
+    h + PH = i*SH + u     so  u = (h + PH) % SH, or SH more, ...;  i = (h + PH - u) / SH
+
+All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v; seen from them,
+their y lie at the same offsets. So dx is SH*SW sums over places and offsets, in a padded dy.
+"""
+
+from functools import lru_cache
+from itertools import pairwise
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from .registers import BYTES
+
+ROOM_BYTES = 1 << 20  # of padded images
+
+
+class Table(NamedTuple):
+    """Where the numbers of a sum lie. Phases one after the other: starts[k] is where one begins."""
+
+    room: tuple  # height, width of a padded image
+    margin: tuple  # above; at the left, in numbers
+    images: int  # that the tables are for
+    places: np.ndarray  # in padded images, for each pixel of the result
+    targets: np.ndarray  # in the result, likewise
+    place_starts: np.ndarray
+    offsets: np.ndarray  # from a place, for each term
+    rows: np.ndarray  # of the first tile of weights, likewise
+    term_starts: np.ndarray
+    runs: np.ndarray  # the first offset of neighbours that fill a vector, or a part of it
+    inside: np.ndarray  # how many of them
+    run_starts: np.ndarray
+    lanes: np.ndarray  # (runs, lanes): the row of each; -1: none
+    rows_of_a_tile: int  # from one tile of weights to the next
+
+
+@lru_cache(maxsize=32)
+def forward_table(geometry, C, O, N, itemsize):
+    """x -> y. Weights (tiles, C, KH, KW, channels of a tile)."""
+    (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
+    room = height, width = (OH - 1) * SH + KH, (OW - 1) * SW + KW
+    images = _images(height * width * C * itemsize, N)
+    n, i, j = np.ogrid[:images, :OH, :OW]
+    places = ((n * height + i * SH) * width + j * SW) * C
+    u, v, c = np.ogrid[:KH, :KW, :C]
+    offsets = (u * width + v) * C + c
+    targets = np.arange(places.size) * O
+    rows = (c * KH + u) * KW + v
+    margin = geometry.padding[0], geometry.padding[1] * C
+    return _table(
+        room, margin, images, [places], [targets], [offsets], [rows], C * KH * KW, itemsize
+    )
+
+
+@lru_cache(maxsize=32)
+def back_table(geometry, C, O, N, itemsize):
+    """y -> x. Weights (O, tiles, KH, KW, channels of a tile)."""
+    (H, W), grid, kernel_size, stride, padding = geometry
+    sizes = [*zip((H, W), grid, kernel_size, stride, padding, strict=True)]
+    margin = tuple((K - 1) // S for _, _, K, S, _ in sizes)
+    room = height, width = tuple(
+        before + max(OH, (H - 1 + P) // S + 1)
+        for before, (H, OH, _, S, P) in zip(margin, sizes, strict=True)
+    )
+    images = _images(height * width * O * itemsize, N)
+    n, o = np.arange(images)[:, None, None], np.arange(O)
+    taps, tiles = prod(kernel_size), C // tile_width(C, itemsize)
+    places, targets, offsets, rows = [], [], [], []
+    for a in range(stride[0]):
+        for b in range(stride[1]):
+            (h, i, u, du), (w, j, v, dv) = (
+                _phase(phase, before, *size)
+                for phase, before, size in zip((a, b), margin, sizes, strict=True)
+            )
+            places.append(((n * height + i[:, None]) * width + j) * O)
+            targets.append(((n * H + h[:, None]) * W + w) * C)
+            u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
+            offsets.append(-(du * width + dv) * O + o)
+            rows.append(o * tiles * taps + u * kernel_size[1] + v)
+    margin = margin[0], margin[1] * O
+    return _table(room, margin, images, places, targets, offsets, rows, taps, itemsize)
+
+
+def tile_width(channels, itemsize):
+    """How many channels of the weights lie side by side: what the registers take, if that divides
+    them. Whole rows of many channels, a multiple of 4 kB apart, would meet in a few cache lines."""
+    wide = 2 * BYTES // itemsize
+    return wide if channels % wide == 0 else channels
+
+
+def _images(size, N):
+    return max(1, min(N, ROOM_BYTES // size))
+
+
+def _phase(phase, before, H, _, K, S, P):
+    """Along one axis: the pixels of a phase, and their first y in the padded image; the taps, and
+    how many y each goes back."""
+    pixels = np.arange((phase - P) % S, H, S)
+    taps = np.arange(phase, K, S)
+    return pixels, (pixels + P) // S + before, taps, taps // S
+
+
+def _table(room, margin, images, places, targets, offsets, rows, rows_of_a_tile, itemsize):
+    runs, inside, lanes = [], [], []
+    lane = np.arange(BYTES // itemsize)
+    for of_phase, its_rows in zip(offsets, rows, strict=True):
+        order = np.argsort(of_phase, axis=None)
+        neighbours = of_phase.ravel()[order]
+        firsts, counts = _runs(neighbours, len(lane))
+        runs.append(neighbours[firsts])
+        inside.append(counts)
+        terms = np.where(lane < counts[:, None], firsts[:, None] + lane, -1)
+        lanes.append(np.append(its_rows.ravel()[order], -1)[terms])
+    places, place_starts = _joined(places)
+    offsets, term_starts = _joined(offsets)
+    runs, run_starts = _joined(runs)
+    return Table(
+        room, margin, images, places, _joined(targets)[0], place_starts, offsets,
+        _joined(rows)[0], term_starts, runs, np.concatenate(inside), run_starts,
+        np.concatenate(lanes), rows_of_a_tile,
+    )  # fmt: skip
+
+
+def _runs(offsets, lanes):
+    """Neighbours side by side, at most `lanes` each: the index of the first one, and how many."""
+    breaks = np.flatnonzero(np.diff(offsets) != 1) + 1
+    firsts = [
+        first
+        for start, stop in pairwise([0, *breaks.tolist(), len(offsets)])
+        for first in range(start, stop, lanes)
+    ]
+    firsts = np.array(firsts, np.int64)
+    return firsts, np.diff(firsts, append=len(offsets))
+
+
+def _joined(pieces):
+    starts = np.cumsum([0, *(piece.size for piece in pieces)])
+    return np.concatenate([piece.ravel() for piece in pieces]).astype(np.int64), starts
