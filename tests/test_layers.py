@@ -15,10 +15,10 @@ def rng():
 
 MAKE = {
     "Linear": (lambda rng: layers.Linear(3, 4, rng=rng), (2, 3)),
-    "Conv2d": (lambda rng: layers.Conv2d(3, 4, (3, 2), padding=1, rng=rng), (2, 3, 5, 5)),
+    "Conv2d": (lambda rng: layers.Conv2d(3, 4, (3, 2), padding=1, rng=rng), (2, 3, 3, 4)),
     "ConvTranspose2d": (
         lambda rng: layers.ConvTranspose2d(3, 4, 3, 2, 1, 1, rng=rng),
-        (2, 3, 4, 4),
+        (2, 3, 2, 3),
     ),
     "Linear and ReLU": (
         lambda rng: layers.Linear(3, 4, activation=layers.ReLU(), rng=rng),
@@ -28,13 +28,13 @@ MAKE = {
         lambda rng: layers.Conv2d(
             3, 4, (3, 2), padding=1, activation=layers.LeakyReLU(0.2), rng=rng
         ),
-        (2, 3, 5, 5),
+        (2, 3, 3, 4),
     ),
     "ConvTranspose2d and ReLU": (
         lambda rng: layers.ConvTranspose2d(3, 4, 3, 2, 1, 1, activation=layers.ReLU(), rng=rng),
-        (2, 3, 4, 4),
+        (2, 3, 2, 3),
     ),
-    "BatchNorm2d": (lambda rng: layers.BatchNorm2d(3), (2, 3, 4, 4)),
+    "BatchNorm2d": (lambda rng: layers.BatchNorm2d(3), (2, 3, 2, 3)),
     "MaxPool2d": (lambda rng: layers.MaxPool2d(2), (2, 3, 4, 4)),
     "AvgPool2d": (lambda rng: layers.AvgPool2d(2), (2, 3, 4, 4)),
     "AdaptiveAvgPool2d": (lambda rng: layers.AdaptiveAvgPool2d(3), (2, 3, 4, 4)),

@@ -38,10 +38,12 @@ class _Recorder:
             self.others.append(f"{report.nodeid}: {report.outcome} in {report.when}")
 
 
-def run_tests(*nodes, stop_at_first_failure=True):
-    """Run the tests of these node ids; a fault may be planted around the call."""
+def run_tests(*nodes, stop_at_first_failure=True, profile="mutations"):
+    """Run the tests of these node ids; a fault may be planted around the call. `profile` is one of
+    tests/conftest.py."""
     recorder, output = _Recorder(), io.StringIO()
-    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-profile=mutations"]
+    options = ["-q", "--tb=line", "-p", "no:cacheprovider", f"--hypothesis-profile={profile}"]
+    options += ["-p", "no:unraisableexception"]  # it collects all garbage ten times in every run
     options += ["-x"] if stop_at_first_failure else []
     options += ["-c", str(ROOT / "setup.cfg"), "--rootdir", str(ROOT)]
     with (

@@ -115,14 +115,15 @@ def main(arguments=None):
         parser.error(f"no such gradient: {', '.join(unknown)}")
     cases = {name: CASES[name] for name in asked.names or CASES}
 
-    run = run_tests(*dict.fromkeys(test for case in cases.values() for test in case.tests))
+    tests = dict.fromkeys(test for case in cases.values() for test in case.tests)
+    run = run_tests(*tests, profile="zeroed")
     if run.trouble or run.failed:
         print(f"with nothing zeroed: {run.failed} {run.trouble}", file=sys.stderr)
         return 2
     passing = {}
     for name, case in cases.items():
         with zero(case):
-            run = run_tests(*case.tests, stop_at_first_failure=False)
+            run = run_tests(*case.tests, stop_at_first_failure=False, profile="zeroed")
         left = sorted(set(case.tests) - set(run.failed))
         left += [file for file in run.files if "gradcheck" not in file]  # another check failed
         passing[name] = run.trouble or " ".join(left)
