@@ -25,7 +25,7 @@ def test_gradients_in_evaluation_mode(engine, few_channels):
     assert check_model(model.eval(), x, eps, samples=1).worst.error <= 1e-10
 
 
-def test_biases_before_a_batch_norm_have_no_gradient():
+def test_biases_before_a_batch_norm_have_no_gradient(few_channels):
     model, x, eps = small()
     idle = {f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)}
     assert set(check_model(model, x, eps, samples=0).zeros) == idle
