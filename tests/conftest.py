@@ -25,8 +25,8 @@ settings.register_profile(
     derandomize=True,
     phases=[Phase.generate],
 )
-# A gradient of zero is wrong in every example: a few are enough to see it.
-settings.register_profile("zeroed", settings.get_profile("mutations"), max_examples=5)
+# A gradient of zero is wrong in every example: a few are enough, one of them with a bias.
+settings.register_profile("zeroed", settings.get_profile("mutations"), max_examples=10)
 settings.load_profile("ci" if os.environ.get("CI") else "scratchvae")
 
 ENGINES = ["numpy", "numba", pytest.param("cuda", marks=pytest.mark.gpu)]
