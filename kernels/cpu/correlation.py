@@ -33,13 +33,13 @@ def fastest(N, shape, geometry):
 
     From timings of single layers: 0.02 for a product, 0.024 in the small matrices of Toom and Cook;
     0.3 for a number of an image copied, 1 for one transformed, where few channels are like 16; and
-    while the other cores wait 1.5 for one of the weights, 0.75 for one transformed.
+    while the other cores wait 0.75 for one of the weights, or of the transformed ones.
     """
     O, C, *kernel_size = shape
     weights = 0.75 * cores() * C * O
     images = 0.02 * direct.products(*geometry, C, O)
     images += 0.3 * (prod(geometry.image) * C + prod(geometry.grid) * O)
-    costs = {"direct": N * images + 2 * weights * prod(kernel_size)}
+    costs = {"direct": N * images + weights * prod(kernel_size)}
     for tile in (2, 4):
         V, M, U = toom_cook.sizes(*geometry, tile)
         images = 0.024 * V * C * O + V * max(C, 16) + M * max(O, 16)
