@@ -6,7 +6,8 @@ the machine does meets both. Of every turn
 
     the first step is not counted,    nor any in the first `WAKE` seconds: caches hold what the
                                       other has left there, threads have to wake up;
-    `REST` seconds come before it     the other's threads spin on for a while, OpenBLAS's for 30 ms.
+    `REST` seconds come before it     the other's threads spin on for a while, OpenBLAS's for
+                                      100 ms, on the cores that this one wants.
 
 In between a worker waits at its pipe, asleep. Times are taken inside the workers, step by step.
 """
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 TURN = 5
-REST = 0.05
+REST = 0.2
 WAKE = 0.01
 NO_TORCH = 'PyTorch is not installed: pip install -e ".[parity]"'
 

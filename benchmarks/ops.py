@@ -6,8 +6,9 @@ Medians of `--steps` calls, in milliseconds. Sizes are those of the models at ba
 32; an op that no model has gets its neighbour's. "-": no kernel, the reference body runs instead.
 The reference, the kernels and PyTorch, if it is installed, are processes of their own (see
 measure.py): their threads would wait for each other. PyTorch calls torch.nn.functional; its
-backward is autograd's alone, on a graph that is kept, towards every input that has a gradient; of
-its two memory formats the better one counts, and of Adam's updates the fused one if it is faster.
+backward is autograd's alone, on a graph that is kept, towards every input that has a gradient. Of
+the two memory formats the better one counts, for the kernels and for PyTorch, and of PyTorch's
+updates by Adam the fused one if it is faster.
 The last columns are numba / reference and numba / torch (where there is no kernel, reference /
 torch). Run it on a quiet machine.
 """
@@ -138,7 +139,8 @@ def measure(case: str, ours: Worker, plain: Worker, theirs: Worker | None, steps
         sides += [(theirs, name) for name in others] if theirs else []
         found = alternate(sides, steps)
         reference = spread(found[f"reference {part}"]).median
-        numba = spread(found[f"numba {part}"]).median if len(mine) > 1 else None
+        kernels = [name for name in mine if name.startswith("numba")]
+        numba = spread(found[best(found, kernels)]).median if kernels else None
         torch = spread(found[best(found, others)]).median if others else None
         cells = f"{reference:9.3f} {number(numba, 9, 3)} {number(torch, 9, 3)}"
         gain = numba / reference if numba else None

@@ -104,7 +104,8 @@ def prepare_op(
     op: str, shapes: dict[str, tuple[int, ...]], options: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Make RUNS["reference forward"], RUNS["numba forward"] and so on; numba only where there is a
-    kernel. The arrays, the result, and the gradient that backward starts from."""
+    kernel, and for images a second time with their channels last in memory, as most layers leave
+    them. The arrays, the result, and the gradient that backward starts from."""
     RUNS.clear()
     rng = np.random.default_rng(0)
     arrays = {name: _draw(rng, name, shape) for name, shape in shapes.items()}
@@ -112,11 +113,17 @@ def prepare_op(
     y = np.array(getattr(sv.ops, f"{op}_forward")(*arrays.values(), **options)[0])
     # elbo gives three losses, of which the first, the total, is differentiated
     dy = np.eye(3)[0] if op == "elbo" else rng.standard_normal(y.shape, "float32")
-    for engine, column in (("numpy", "reference"), ("numba", "numba")):
+    given = list(arrays.values())
+    last = [a if name == "w" else _channels_last(a) for name, a in arrays.items()]
+    runs = [
+        ("numpy", "reference", given, dy),
+        ("numba", "numba", given, dy),
+        ("numba", "numba_last", last, _channels_last(dy)),
+    ]
+    for engine, column, x, gradient in runs:
         for part in ("forward", "backward"):
             if engine == "numpy" or find_kernel("numba", op, f"{op}_{part}"):
-                run = _pass(op, part, list(arrays.values()), options, dy)
-                RUNS[f"{column} {part}"] = _within(engine, run)
+                RUNS[f"{column} {part}"] = _within(engine, _pass(op, part, x, options, gradient))
     return arrays, y, dy
 
 
@@ -131,6 +138,13 @@ def prepare_adam(size: int) -> None:
 
 def prepared() -> list[str]:
     return list(RUNS)
+
+
+def _channels_last(a: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) in that order in memory; what is no image, as it is."""
+    if a.ndim != 4:
+        return a
+    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
