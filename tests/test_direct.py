@@ -167,6 +167,16 @@ def test_a_long_sum_keeps_its_digits():
     assert abs(dw.item() - (1 << 24) - (1 << 18)) <= direct.CHUNK
 
 
+def test_a_long_sum_of_terms_keeps_its_digits():
+    """Likewise for y: only what is summed in one go with the first term is lost."""
+    x, w, b, dy, geometry = arrays(((1, 1), (1, 1), (1, 1), (0, 0), 4096, 20), 1)
+    x.fill(1)
+    w.fill(1)
+    x[0, 0, 0, 0] = 1 << 24
+    y, *_ = direct_way(1, x, w, 0 * b, dy, geometry, "float32")
+    assert (abs(y - (1 << 24) - 4096) <= 256).all()
+
+
 def test_a_room_holds_as_many_images_as_its_bytes():
     with patch.object(tables, "ROOM_BYTES", 1000):
         assert [tables._images(*each) for each in [(300, 8), (300, 2), (1001, 8)]] == [3, 2, 1]

@@ -27,6 +27,7 @@ from numba import types
 from numba.core.cgutils import (
     alloca_once_value,
     for_range,
+    for_range_slice,
     get_or_insert_function,
     unpack_tuple,
 )
@@ -37,6 +38,7 @@ BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") else 16  
 _many = BYTES == 64 or platform.machine() in ("aarch64", "arm64")  # 32 registers, not 16
 ROWS = 0, 8, 10 if _many else 5  # of a tile, by the number of vectors in a row
 RUN_ROWS = 8
+TERMS = 256  # summed in one go: a long sum in float32 loses digits
 
 
 @intrinsic(prefer_literal=True)
@@ -55,12 +57,15 @@ def add_terms(_, x, places, offsets, w, rows, b, slope, y, targets, at, count, c
 
         ps = tile.below(at, count)
         sources = [builder.gep(x, [tile.item(places, p)]) for p in ps]
-        with for_range(builder, terms) as loop:
-            start = builder.mul(tile.item(rows, loop.index), distance)
-            row = tile.load(builder.gep(w, [builder.add(start, c)]), inside)
-            tile.add(row, sources, tile.item(offsets, loop.index))
+        with for_range_slice(builder, INT(0), terms, INT(TERMS), INT) as (first, _):
+            end = tile.smaller(builder.add(first, INT(TERMS)), terms)
+            with for_range_slice(builder, first, end, INT(1), INT) as (t, _):
+                start = builder.mul(tile.item(rows, t), distance)
+                row = tile.load(builder.gep(w, [builder.add(start, c)]), inside)
+                tile.add(row, sources, tile.item(offsets, t))
+            tile.move_sums()
         biases, slope = tile.load(builder.gep(b, [channel]), inside), tile.copies(slope)
-        for p, sums in zip(ps, tile.sums, strict=True):
+        for p, sums in zip(ps, tile.totals, strict=True):
             h = [builder.fadd(builder.load(a), bias) for a, bias in zip(sums, biases, strict=True)]
             y_row = builder.gep(y, [builder.add(tile.item(targets, p), channel)])
             tile.store([tile.leaky_relu(v, slope) for v in h], y_row, inside)
@@ -189,18 +194,26 @@ class _Tile:
         self.starts = [INT(v * self.lanes) for v in range(vectors)]
         self.vector = ir.VectorType(context.get_data_type(dtype), self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        self.sums = [
-            [alloca_once_value(builder, self.zero) for _ in range(vectors)] for _ in self.rows
-        ]
+        self.sums, self.totals = (
+            [[alloca_once_value(builder, self.zero) for _ in range(vectors)] for _ in self.rows]
+            for _ in range(2)
+        )
 
     def below(self, start, end):
         """start, start + 1, ... for the rows; where that is beyond the end, the last one again."""
         last = self.builder.sub(end, INT(1))
-        counted = [self.builder.add(start, INT(r)) for r in self.rows]
-        return [
-            self.builder.select(self.builder.icmp_signed("<", one, last), one, last)
-            for one in counted
-        ]
+        return [self.smaller(self.builder.add(start, INT(r)), last) for r in self.rows]
+
+    def smaller(self, a, b):
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def move_sums(self):
+        """Into the totals, and begin new ones."""
+        for sums, totals in zip(self.sums, self.totals, strict=True):
+            for one, total in zip(sums, totals, strict=True):
+                new = self.builder.fadd(self.builder.load(total), self.builder.load(one))
+                self.builder.store(new, total)
+                self.builder.store(self.zero, one)
 
     def add(self, row, sources, offset):
         """To each line of sums: the row of vectors times its number, `offset` behind its source."""
