@@ -87,13 +87,13 @@ def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
     assert "at w[1, 0, 1, 1] backward says 0, the forward pass says" in err
 
 
-def test_all_fails_with_one_wrong_op(capsys, monkeypatch, dw_forgets_an_element):
-    """Two models, one with convolutions and one without: a wrong gradient takes long to locate."""
-    models = {name: MODELS[name] for name in ("mlp", "conv")}
+def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forgets_an_element):
+    """Of three models, one without a convolution: a wrong gradient takes long to locate."""
+    models = {name: MODELS[name] for name in ("mlp", "conv", "skip")}
     monkeypatch.setattr("scratchvae.commands.check.MODELS", models)
     code, out, err = run(capsys, "--all")
     rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.split()}
-    assert code == 1 and rows["conv2d"] == rows["conv"] == "FAIL"
+    assert code == 1 and rows["conv2d"] == rows["conv"] == rows["skip"] == "FAIL"
     assert rows["linear"] == rows["mlp"] == "ok"
     assert "Conv: the gradient of conv1.weight, shape" in err
 

@@ -15,6 +15,7 @@ from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_ru
 from .tables import tile_width
 
 CHUNK = 1024  # places: their products are summed before they are added to dw, for float32's sake
+SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplications of vectors, about
 
 
 def products(image, grid, kernel_size, stride, padding, C, O):
@@ -27,13 +28,15 @@ def products(image, grid, kernel_size, stride, padding, C, O):
 
 def _lanes(terms, channels):
     """The lanes used for a sum: of channels, or of a few channels' terms."""
-    wide = BYTES // 4 if channels <= BYTES // 4 else BYTES // 2  # one vector of float32, or two
-    return min(terms * -(-channels // wide) * wide, channels * (terms + 160))
+    lanes = BYTES // 4  # of float32
+    wide = lanes if channels <= lanes else 2 * lanes
+    return min(terms * -(-channels // wide) * wide, channels * (terms + SUM_OF_LANES * lanes))
 
 
 def few(table, channels):
-    """Whether to take channels one by one. The sum over a vector's lanes costs about 10 loads."""
-    return channels * (len(table.runs) + 10 * (len(table.run_starts) - 1)) < len(table.offsets)
+    """Whether to take the channels one by one, a run of terms in the lanes."""
+    phases = len(table.run_starts) - 1
+    return channels * (len(table.runs) + SUM_OF_LANES * phases) < len(table.offsets)
 
 
 class Sums:

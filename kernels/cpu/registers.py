@@ -185,7 +185,8 @@ def _layout(context, builder, kind, value):
 
 
 class _Tile:
-    """Sums, ROWS times one or two vectors, zero at first. LLVM keeps them in registers."""
+    """Rows of sums, each of one or two vectors, zero at first, which LLVM keeps in registers; and
+    totals, for those who add up more than float32 bears in one go."""
 
     def __init__(self, context, builder, dtype, vectors, rows=None):
         self.builder, self.rows = builder, range(rows or ROWS[vectors])
@@ -234,6 +235,7 @@ class _Tile:
         self.builder.store(new, total)
 
     def sum_of_lanes(self, vector):
+        """In any order: `reassoc`."""
         number = vector.type.element
         name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.itemsize}"
         kind = ir.FunctionType(number, [number, vector.type])
