@@ -1,12 +1,18 @@
 """Fixtures and settings of the whole suite."""
 
+import functools
+import importlib
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from on_host import build
 
 import scratchvae as sv
 from scratchvae import backend
+from scratchvae.kernels import cuda
 
 # No deadline: the first example of a test may compile a kernel. The shapes are drawn by hypothesis,
 # the numbers from a drawn seed, so that shrinking works on small integers.
@@ -29,16 +35,50 @@ settings.register_profile(
 settings.register_profile("zeroed", settings.get_profile("mutations"), max_examples=10)
 settings.load_profile("ci" if os.environ.get("CI") else "scratchvae")
 
-ENGINES = ["numpy", "numba", pytest.param("cuda", marks=pytest.mark.gpu)]
+ENGINES = ["numpy", "numba", "cuda_on_host", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    """Run the test once on every engine; `pytest -m gpu` asks for the GPU's runs."""
-    if request.param == "cuda" and (problem := backend.gpu_problem()):
+    """Run the test once on every engine. "cuda_on_host" is the engine cuda with tests/on_host in
+    CuPy's place; `pytest -m gpu` asks for the runs on a GPU."""
+    if request.param == "cuda_on_host":
+        request.getfixturevalue("cupy_on_host")
+    elif request.param == "cuda" and (problem := backend.gpu_problem()):
         pytest.skip(problem)
-    with sv.using(request.param):
+    with sv.using(request.param.removesuffix("_on_host")):
         yield request.param
+
+
+@pytest.fixture
+def cupy_on_host(monkeypatch):
+    """`import cupy` finds the stand-in, whose kernels run on the host."""
+    if problem := build.problem():
+        pytest.skip(problem)
+    for name, module in _stand_in().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    _forget_compiled()
+    yield sys.modules["cupy"]
+    _forget_compiled()
+
+
+@functools.cache
+def _stand_in():
+    """The modules of tests/on_host/cupy by name, whether or not there is a real CuPy."""
+    names = ("cupy", "cupy.cuda")
+    real = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(Path(__file__).parent / "on_host"))
+    try:
+        importlib.import_module("cupy")
+        return {name: sys.modules.pop(name) for name in names}
+    finally:
+        sys.path.pop(0)
+        sys.modules.update(real)
+
+
+def _forget_compiled():
+    cuda._function.cache_clear()
+    cuda._module.cache_clear()
 
 
 @pytest.fixture(autouse=True)

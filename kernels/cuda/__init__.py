@@ -1,5 +1,106 @@
 """CUDA C kernels and their launchers, one `<op>.cu` and one `<op>.py` per op.
 
-None is written yet: under `use("cuda")` an op runs its reference body on CuPy arrays, and
-`scratchvae kernels` says so.
+A `.cu` file is written once for float and double, with T for the type, and compiled when it is first
+used, by NVRTC through CuPy, which keeps what it compiled on disk. `#include "common.cuh"` is done
+here, as NVRTC looks for no files.
+
+Launchers get arrays of any strides, make them contiguous, allocate the results and choose how many
+blocks run. Indices in the kernels are ints: an array of 2^31 elements or more is refused.
 """
+
+import functools
+import re
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+C_TYPE = {"float32": "float", "float64": "double"}
+THREADS = 256  # in a block, unless a kernel says otherwise
+LIMIT = 2**31
+
+
+def source(name):
+    """The text of a .cu file with its includes, and theirs, in place; each once."""
+    done = set()
+
+    def include(match):
+        header = match.group(1)
+        if header in done:
+            return ""
+        done.add(header)
+        return expand((FOLDER / header).read_text())
+
+    def expand(text):
+        return re.sub(r'^#include "(.+)"\n', include, text, flags=re.MULTILINE)
+
+    return expand((FOLDER / f"{name}.cu").read_text())
+
+
+@functools.cache
+def _function(file, kernel, dtype):
+    return _module(file, dtype).get_function(kernel)
+
+
+@functools.cache
+def _module(file, dtype):
+    options = ("--std=c++17", f"-DT={C_TYPE[dtype]}")
+    return cupy().RawModule(code=source(file), options=options)
+
+
+def cupy():
+    """CuPy, imported when a kernel runs: `scratchvae kernels` lists them without it."""
+    return import_module("cupy")
+
+
+def launch(file, kernel, blocks, *arguments, threads=THREADS):
+    """Run a kernel of kernels/cuda/<file>.cu on the current stream.
+
+    Its T is the dtype of the first array. Numbers arrive as the kernel has them: ints as int, floats
+    as T. None is a null pointer.
+    """
+    dtype = next(a.dtype for a in arguments if hasattr(a, "dtype"))
+    function = _function(file, kernel, str(dtype))
+    function((blocks,), (threads,), tuple(_argument(a, dtype) for a in arguments))
+
+
+def _argument(a, dtype):
+    if a is None:
+        return np.uintp(0)
+    if isinstance(a, int):
+        return np.int32(a)
+    if isinstance(a, float):
+        return dtype.type(a)
+    return a
+
+
+def blocks_for(count, threads=THREADS):
+    """How many blocks have a thread for each of `count` elements."""
+    return -(-count // threads)
+
+
+def contiguous(a):
+    """`a` in row-major memory, copied if it lies otherwise; ValueError if it is too large."""
+    _check_size(a.shape)
+    return a if a.flags.c_contiguous else cupy().ascontiguousarray(a)
+
+
+def empty(shape, dtype):
+    """Fresh memory on the GPU."""
+    _check_size(shape)
+    return cupy().empty(shape, dtype)
+
+
+def empty_like(a):
+    """Fresh row-major memory on the GPU for an array of this shape and dtype."""
+    return empty(a.shape, a.dtype)
+
+
+def _check_size(shape):
+    size = int(np.prod(shape, dtype=np.int64))
+    if size >= LIMIT:
+        raise ValueError(
+            f"an array of shape {tuple(shape)} has {size:,} elements; CUDA kernels count them in 32 "
+            f"bits and take fewer than {LIMIT:,}: use a smaller batch"
+        )
