@@ -1,0 +1,178 @@
+// conv2d, conv_transpose2d and their gradients: three products, one way to read images (tiles.cuh).
+//
+//     gather     y[n,o,i,j]   = sum over c,u,v of  w[o,c,u,v] x[n, c, i*SH + u - PH, j*SW + v - PW]
+//                conv2d forward; dx of conv_transpose2d
+//     paint      y[n,o,h,k]   = sum over c,u,v of  w[c,o,u,v] x[n, c, (h + PH - u) / SH, ...], where
+//                the divisions leave no remainder
+//                conv_transpose2d forward; dx of conv2d
+//     weights    dw[r,q,u,v]  = sum over n,i,j of  left[n,r,i,j] right[n, q, i*SH + u - PH, ...]
+//
+// gather and weights read image pixels that lie u, v from a window's corner; so does paint, for the
+// pixels (h, k) of one phase: those with the same remainders of h + PH and k + PW. They share their
+// taps u = u0, u0 + SH, ..., and a tap further down is an image row further up.
+#include "common.cuh"
+#include "tiles.cuh"
+
+struct Sizes {
+  int N, C, H, W;        // images that are read
+  int O, OH, OW;         // what is written; for weights: what is read as left
+  int KH, KW, SH, SW, PH, PW;
+};
+#define SIZES \
+  int N, int C, int H, int W, int O, int OH, int OW, int KH, int KW, int SH, int SW, int PH, int PW
+#define THE_SIZES Sizes{N, C, H, W, O, OH, OW, KH, KW, SH, SW, PH, PW}
+
+__device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
+
+// w (O, C, KH, KW), b (O,) or null; blockIdx.y: rows of w
+template <class Tile>
+__device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, T slope, Sizes s) {
+  const int P = s.OH * s.OW, K = s.C * s.KH * s.KW, columns = s.N * P;
+  const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x * Tile::COLUMNS;
+
+  int mine = column + loaded_column<Tile>(), p = mine % P;
+  Column from = {mine / P * s.C * s.H * s.W, p / s.OW * s.SH - s.PH, p % s.OW * s.SW - s.PW, 0};
+  if (mine >= columns) from.row = FAR_OUTSIDE;
+
+  auto tap = [&](int k) {
+    int c = k / (s.KH * s.KW), uv = k % (s.KH * s.KW);
+    return Tap{k, c * s.H * s.W, uv / s.KW, uv % s.KW};
+  };
+  T sums[SIDE][SIDE] = {};
+  multiply(tile, w + row * K, s.O - row, K, x, s.H, s.W, from, 0, K, tap, sums);
+
+  for (int j = 0; j < SIDE; j++) {
+    int g = column + first_column<Tile>() + j;
+    if (g >= columns) break;
+    T* to = y + g / P * s.O * P + g % P;
+    for (int i = 0; i < SIDE; i++) {
+      int o = row + first_row<Tile>() + i;
+      if (o < s.O) to[o * P] = leaky_relu(b ? sums[i][j] + b[o] : sums[i][j], slope);
+    }
+  }
+}
+
+// w (C, O, KH, KW), b (O,) or null; blockIdx.x: the phase and its columns, phases in turn
+template <class Tile>
+__device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, T slope, Sizes s) {
+  const int phases = s.SH * s.SW, phase = blockIdx.x % phases;
+  const int h0 = phase / s.SW, k0 = phase % s.SW;                    // its first pixel
+  const int u0 = (h0 + s.PH) % s.SH, v0 = (k0 + s.PW) % s.SW;        // its first tap
+  const int h_count = h0 < s.OH ? (s.OH - h0 - 1) / s.SH + 1 : 0;    // its pixels
+  const int k_count = k0 < s.OW ? (s.OW - k0 - 1) / s.SW + 1 : 0;
+  const int u_count = u0 < s.KH ? (s.KH - u0 - 1) / s.SH + 1 : 0;    // its taps
+  const int v_count = v0 < s.KW ? (s.KW - v0 - 1) / s.SW + 1 : 0;
+  const int P = h_count * k_count, K = s.C * u_count * v_count, columns = s.N * P;
+  const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x / phases * Tile::COLUMNS;
+  if (column >= columns) return;  // phases differ in size
+
+  int mine = column + loaded_column<Tile>(), p = mine % P;
+  Column from = {mine / P * s.C * s.H * s.W, (h0 + s.PH) / s.SH + p / k_count,
+                 (k0 + s.PW) / s.SW + p % k_count, 0};
+  if (mine >= columns) from.row = FAR_OUTSIDE;
+
+  auto tap = [&](int k) {
+    int c = k / (u_count * v_count), uv = k % (u_count * v_count);
+    int a = uv / v_count, e = uv % v_count;
+    int weight = (c * s.O * s.KH + u0 + s.SH * a) * s.KW + v0 + s.SW * e;
+    return Tap{weight, c * s.H * s.W, -a, -e};
+  };
+  T sums[SIDE][SIDE] = {};
+  const int area = s.KH * s.KW;
+  multiply(tile, w + row * area, s.O - row, area, x, s.H, s.W, from, 0, K, tap, sums);
+
+  for (int j = 0; j < SIDE; j++) {
+    int g = column + first_column<Tile>() + j;
+    if (g >= columns) break;
+    int h = h0 + g % P / k_count * s.SH, k = k0 + g % P % k_count * s.SW;
+    T* to = y + (g / P * s.O * s.OH + h) * s.OW + k;
+    for (int i = 0; i < SIDE; i++) {
+      int o = row + first_row<Tile>() + i;
+      if (o < s.O)
+        to[o * s.OH * s.OW] = leaky_relu(b ? sums[i][j] + b[o] : sums[i][j], slope);
+    }
+  }
+}
+
+// left (N, O, OH, OW), right (N, C, H, W). The long sum is cut into parts, blockIdx.z, which
+// add_parts adds up. With a bias there is one column more: its gradient is that of a weight whose
+// input is always 1.
+template <class Tile>
+__device__ void weights(Tile& tile, const T* left, const T* right, T* parts, int part_size,
+                        int with_bias, Sizes s) {
+  const int P = s.OH * s.OW, area = s.KH * s.KW, columns = s.C * area + with_bias;
+  const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x * Tile::COLUMNS;
+  const int first = blockIdx.z * part_size, K = s.N * P;
+  const int last = K - first < part_size ? K : first + part_size;
+
+  int mine = column + loaded_column<Tile>(), uv = mine % area;
+  Column from = {mine / area * s.H * s.W, uv / s.KW - s.PH, uv % s.KW - s.PW, 0};
+  if (mine >= s.C * area) from = {0, FAR_OUTSIDE, 0, T(1)};
+
+  auto tap = [&](int k) {
+    int n = k / P, p = k % P;
+    return Tap{n * s.O * P + p, n * s.C * s.H * s.W, p / s.OW * s.SH, p % s.OW * s.SW};
+  };
+  T sums[SIDE][SIDE] = {};
+  multiply(tile, left + row * P, s.O - row, P, right, s.H, s.W, from, first, last, tap, sums);
+
+  for (int i = 0; i < SIDE; i++) {
+    int r = row + first_row<Tile>() + i;
+    if (r >= s.O) break;
+    for (int j = 0; j < SIDE; j++) {
+      int g = column + first_column<Tile>() + j;
+      if (g < columns) parts[(blockIdx.z * s.O + r) * columns + g] = sums[i][j];
+    }
+  }
+}
+
+// dw (O, columns), db (O,) or null: then the parts have one column more.
+KERNEL add_parts(const T* parts, T* dw, T* db, int count, int O, int columns) {
+  const int width = columns + (db != nullptr), i = thread_number();
+  if (i >= O * width) return;
+  double sum = 0;
+  for (int part = 0; part < count; part++) sum += parts[part * O * width + i];
+  int r = i / width, g = i % width;
+  if (g < columns)
+    dw[r * columns + g] = T(sum);
+  else
+    db[r] = T(sum);
+}
+
+// Few rows ask for wide tiles: for 3 channels of an image, a square one would be 61 rows of nothing.
+KERNEL gather_16(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<16> tile;
+  gather(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL gather_32(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<32> tile;
+  gather(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL gather_64(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<64> tile;
+  gather(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL paint_16(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<16> tile;
+  paint(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL paint_32(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<32> tile;
+  paint(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL paint_64(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+  __shared__ Tile<64> tile;
+  paint(tile, x, w, b, y, slope, THE_SIZES);
+}
+KERNEL weights_16(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
+  __shared__ Tile<16> tile;
+  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
+}
+KERNEL weights_32(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
+  __shared__ Tile<32> tile;
+  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
+}
+KERNEL weights_64(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
+  __shared__ Tile<64> tile;
+  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
+}

@@ -1,0 +1,91 @@
+// A matrix product whose right factor is never written down: it is read out of images on the way.
+//
+//     sums[row, column] = sum over k of  left[row, k] right[k, column]
+//
+// A block of 256 threads makes ROWS x COLUMNS sums, 4 x 4 of them in the registers of each thread. In
+// every step it loads DEPTH terms k of both factors into shared memory, where each number is read by
+// many threads: 4 + 4 numbers for 16 products. While it multiplies, the next terms are on their way
+// from global memory into registers.
+//
+// A convolution is such a product (convolution.cu). A column says where in the images it starts, a tap
+// how far from there a term k lies. Outside of its image every column has one value: 0, as a rule.
+
+constexpr int DEPTH = 16, SIDE = 4, BLOCK = 256;
+constexpr int FAR_OUTSIDE = -(1 << 30);  // a row of no image
+
+struct Tap {
+  int weight, offset;  // into left, from its row's start; into the images
+  int row, column;     // in the image
+};
+
+struct Column {
+  int base;  // into the images
+  int row, column;
+  T outside;
+};
+
+template <int rows>
+struct Tile {
+  static constexpr int ROWS = rows, COLUMNS = BLOCK * SIDE * SIDE / rows;
+  __align__(16) T left[DEPTH][ROWS + SIDE];  // SIDE more, lest a column lie in one bank
+  __align__(16) T right[DEPTH][COLUMNS];
+  Tap taps[DEPTH];
+};
+
+// The column of the tile for which this thread loads; and the first row and column of its own sums.
+template <class Tile>
+__device__ int loaded_column() { return threadIdx.x % Tile::COLUMNS; }
+template <class Tile>
+__device__ int first_row() { return threadIdx.x / (Tile::COLUMNS / SIDE) * SIDE; }
+template <class Tile>
+__device__ int first_column() { return threadIdx.x % (Tile::COLUMNS / SIDE) * SIDE; }
+
+// Add the terms first <= k < last to the sums of this thread. left: the tile's first row, of which
+// `rows` exist, `row_stride` apart. images: of H x W. column: the one that this thread loads for.
+// tap(k): where a term lies.
+template <class Tile, class TapOf>
+__device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, const T* images, int H,
+                         int W, Column column, int first, int last, TapOf tap,
+                         T (&sums)[SIDE][SIDE]) {
+  constexpr int LEFT = Tile::ROWS / 16, RIGHT = Tile::COLUMNS / 16;  // numbers a thread loads
+  T next_left[LEFT], next_right[RIGHT];
+  const int k = threadIdx.x % DEPTH, row = threadIdx.x / DEPTH;
+
+  auto fetch = [&](int start) {
+    for (int i = 0; i < LEFT; i++) {
+      int r = row + 16 * i;
+      next_left[i] = r < rows && start + k < last ? left[r * row_stride + tile.taps[k].weight] : T(0);
+    }
+    for (int i = 0; i < RIGHT; i++) {
+      int d = threadIdx.x / Tile::COLUMNS + i * (BLOCK / Tile::COLUMNS);
+      const Tap& t = tile.taps[d];
+      int h = column.row + t.row, w = column.column + t.column;
+      bool inside = 0 <= h && h < H && 0 <= w && w < W;
+      next_right[i] = start + d >= last ? T(0)
+                      : inside          ? images[column.base + t.offset + h * W + w]
+                                        : column.outside;
+    }
+  };
+
+  if (threadIdx.x < DEPTH) tile.taps[k] = tap(first + k);
+  __syncthreads();
+  fetch(first);
+  __syncthreads();  // the taps have been read: they may change
+  for (int start = first; start < last; start += DEPTH) {
+    for (int i = 0; i < LEFT; i++) tile.left[k][row + 16 * i] = next_left[i];
+    for (int i = 0; i < RIGHT; i++)
+      tile.right[threadIdx.x / Tile::COLUMNS + i * (BLOCK / Tile::COLUMNS)]
+                [loaded_column<Tile>()] = next_right[i];
+    if (threadIdx.x < DEPTH) tile.taps[k] = tap(start + DEPTH + k);
+    __syncthreads();
+    if (start + DEPTH < last) fetch(start + DEPTH);
+    for (int d = 0; d < DEPTH; d++) {
+      T a[SIDE], b[SIDE];
+      for (int i = 0; i < SIDE; i++) a[i] = tile.left[d][first_row<Tile>() + i];
+      for (int j = 0; j < SIDE; j++) b[j] = tile.right[d][first_column<Tile>() + j];
+      for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++) sums[i][j] += a[i] * b[j];
+    }
+    __syncthreads();
+  }
+}
