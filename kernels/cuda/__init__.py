@@ -45,7 +45,7 @@ def _function(file, kernel, dtype):
 
 @functools.cache
 def _module(file, dtype):
-    options = ("--std=c++17", f"-DT={C_TYPE[dtype]}")
+    options = ("--std=c++17", f"-DREAL={C_TYPE[dtype]}")
     return cupy().RawModule(code=source(file), options=options)
 
 
@@ -57,12 +57,13 @@ def cupy():
 def launch(file, kernel, blocks, *arguments, threads=THREADS):
     """Run a kernel of kernels/cuda/<file>.cu on the current stream.
 
-    Its T is the dtype of the first array. Numbers arrive as the kernel has them: ints as int, floats
-    as T. None is a null pointer.
+    blocks: how many, or up to three numbers of them. T is the dtype of the first array. Numbers
+    arrive as the kernel has them: ints as int, floats as T. None is a null pointer.
     """
     dtype = next(a.dtype for a in arguments if hasattr(a, "dtype"))
     function = _function(file, kernel, str(dtype))
-    function((blocks,), (threads,), tuple(_argument(a, dtype) for a in arguments))
+    grid = blocks if isinstance(blocks, tuple) else (blocks,)
+    function(grid, (threads,), tuple(_argument(a, dtype) for a in arguments))
 
 
 def _argument(a, dtype):

@@ -1,4 +1,6 @@
-// What the kernels share. T is float or double, given when a file is compiled: -DT=float.
+// What the kernels share. T is float or double, as -DREAL= says when a file is compiled. (-DT=float
+// would rename the T of templates in the headers of nvcc.)
+using T = REAL;
 
 #define KERNEL extern "C" __global__ void
 

@@ -50,7 +50,7 @@ def compile_library(text, dtype):
     """The path of the shared library, compiled unless it lies there from an earlier run."""
     flags = (
         *FLAGS,
-        f"-DT={cuda.C_TYPE[dtype]}",
+        f"-DREAL={cuda.C_TYPE[dtype]}",
         *os.environ.get("SCRATCHVAE_HOST_FLAGS", "").split(),
     )
     headers = (HERE / "cuda_on_host.h").read_text()

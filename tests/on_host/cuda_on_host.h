@@ -21,6 +21,7 @@ struct dim3 {
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __align__(bytes) alignas(bytes)
 #define __shared__ static __attribute__((section(SHARED_SECTION)))
 using std::isfinite;
 using std::isnan;

@@ -131,9 +131,7 @@ def _method(name):
     return method
 
 
-for _name in (
-    "reshape transpose ravel sum mean min max argmax repeat astype copy any all squeeze"
-).split():
+for _name in ["reshape", "transpose", "ravel", "sum", "mean", "min", "max", "argmax", "repeat", "astype", "copy", "any", "all", "squeeze"]:
     setattr(ndarray, _name, _method(_name))
 
 
@@ -226,11 +224,7 @@ def _function(function):
     return call
 
 
-for _name in (
-    "abs arange argmax broadcast_to concatenate exp expm1 full full_like isfinite isnan log log1p "
-    "matmul max maximum mean min moveaxis pad sqrt square stack sum swapaxes take_along_axis tanh "
-    "tensordot transpose where sign minimum"
-).split():
+for _name in ["abs", "arange", "argmax", "broadcast_to", "concatenate", "exp", "expm1", "full", "full_like", "isfinite", "isnan", "log", "log1p", "matmul", "max", "maximum", "mean", "min", "moveaxis", "pad", "sqrt", "square", "stack", "sum", "swapaxes", "take_along_axis", "tanh", "tensordot", "transpose", "where", "sign", "minimum"]:
     globals()[_name] = _function(getattr(np, _name))
 
 inf, nan, pi, newaxis = np.inf, np.nan, np.pi, None

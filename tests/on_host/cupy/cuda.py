@@ -5,6 +5,7 @@ import weakref
 from contextlib import contextmanager
 
 import numpy as np
+
 from on_host import build
 
 # ---------------------------------------------------------------------- memory
@@ -247,8 +248,8 @@ class RawModule:
     """Compiled with g++ instead of NVRTC: see on_host/build.py."""
 
     def __init__(self, *, code, options=(), name_expressions=None, **_):
-        (kind,) = [option for option in options if option.startswith("-DT=")]
-        self._dtype = {"-DT=float": "float32", "-DT=double": "float64"}[kind]
+        (kind,) = [option for option in options if option.startswith("-DREAL=")]
+        self._dtype = {"-DREAL=float": "float32", "-DREAL=double": "float64"}[kind]
 
     def get_function(self, name):
         return _Function(self._dtype, name)

@@ -1,0 +1,37 @@
+// Sums over the channels of x (N, C, P): of each channel, over batch and pixels; in float64, in an
+// order that does not change from run to run.
+#include "common.cuh"
+
+// parts (C, count): block (channel, part) adds up its share of the N * P values.
+KERNEL channel_parts(const T* x, double* parts, int N, int C, int P, int count) {
+  __shared__ double room[32];
+  const int c = blockIdx.x / count, part = blockIdx.x % count;
+  double sum = 0;
+  for (int m = part * blockDim.x + threadIdx.x; m < N * P; m += count * blockDim.x)
+    sum += x[(m / P * C + c) * P + m % P];
+  sum = block_sum(sum, room);
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+KERNEL add_channel_parts(T* sums, const double* parts, int C, int count) {
+  int c = thread_number();
+  if (c >= C) return;
+  double sum = 0;
+  for (int part = 0; part < count; part++) sum += parts[c * count + part];
+  sums[c] = T(sum);
+}
+
+// The columns of x (N, C), P = 1: neighbouring threads have neighbouring columns, 32 in a block, and
+// each of its 8 warps adds every eighth row.
+KERNEL column_sums(const T* x, T* sums, int N, int C) {
+  __shared__ double room[8][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.x * 32 + lane;
+  double sum = 0;
+  if (c < C)
+    for (int n = warp; n < N; n += 8) sum += x[n * C + c];
+  room[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || c >= C) return;
+  for (int other = 1; other < 8; other++) sum += room[other][lane];
+  sums[c] = T(sum);
+}

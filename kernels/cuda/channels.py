@@ -1,0 +1,27 @@
+"""Sums over all axes but the channels'."""
+
+from . import THREADS, blocks_for, contiguous, empty, launch
+
+BLOCKS = 264  # two for each multiprocessor of an H100
+LEAST = 4  # values that a thread should add, at least
+
+
+def parts_per_channel(x):
+    """Into how many parts a channel's values are cut, so that all multiprocessors have work."""
+    values = x.size // x.shape[1]
+    return max(1, min(BLOCKS // x.shape[1], values // (LEAST * THREADS)))
+
+
+def channel_sums(x):
+    """(C,) of x (N, C) or (N, C, H, W)."""
+    x = contiguous(x)
+    N, C = x.shape[:2]
+    sums = empty((C,), x.dtype)
+    if x.size == N * C:
+        launch("channels", "column_sums", blocks_for(C, 32), x, sums, N, C)
+        return sums
+    count = parts_per_channel(x)
+    parts = empty((C, count), "float64")
+    launch("channels", "channel_parts", C * count, x, parts, N, C, x.size // (N * C), count)
+    launch("channels", "add_channel_parts", blocks_for(C), sums, parts, C, count)
+    return sums
