@@ -1,8 +1,8 @@
 """CUDA C kernels and their launchers, one `<op>.cu` and one `<op>.py` per op.
 
-A `.cu` file is written once for float and double, with T for the type, and compiled when it is first
-used, by NVRTC through CuPy, which keeps what it compiled on disk. `#include "common.cuh"` is done
-here, as NVRTC looks for no files.
+A `.cu` file is written once for float and double, with T for the type, and compiled when it is
+first used, by NVRTC through CuPy, which keeps what it compiled on disk. `#include "common.cuh"` is
+done here, as NVRTC looks for no files.
 
 Launchers get arrays of any strides, make them contiguous, allocate the results and choose how many
 blocks run. Indices in the kernels are ints: an array of 2^31 elements or more is refused.
@@ -102,6 +102,6 @@ def _check_size(shape):
     size = int(np.prod(shape, dtype=np.int64))
     if size >= LIMIT:
         raise ValueError(
-            f"an array of shape {tuple(shape)} has {size:,} elements; CUDA kernels count them in 32 "
-            f"bits and take fewer than {LIMIT:,}: use a smaller batch"
+            f"an array of shape {tuple(shape)} has {size:,} elements; CUDA kernels count them "
+            f"in 32 bits and take fewer than {LIMIT:,}: use a smaller batch"
         )

@@ -1,5 +1,7 @@
-"""conv2d as products that read windows out of the images: see convolution.cu. With a leaky ReLU after
-it, if it is asked for; a slope of 1 is none."""
+"""conv2d as products that read windows out of the images: see convolution.cu.
+
+With a leaky ReLU after it, if it is asked for; a slope of 1 is none.
+"""
 
 from .convolution import forward, gather, paint, weight_gradient
 from .leaky_relu import through_activation

@@ -1,5 +1,7 @@
-"""conv_transpose2d as products that read windows out of the images: see convolution.cu. With a leaky
-ReLU after it, if it is asked for; a slope of 1 is none."""
+"""conv_transpose2d as products that read windows out of the images: see convolution.cu.
+
+With a leaky ReLU after it, if it is asked for; a slope of 1 is none.
+"""
 
 from .channels import channel_sums
 from .convolution import forward, gather, paint, weight_gradient

@@ -67,6 +67,7 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
     }
   };
 
+  if (first >= last) return;  // for the whole block: nobody waits
   if (threadIdx.x < DEPTH) tile.taps[k] = tap(first + k);
   __syncthreads();
   fetch(first);

@@ -6,6 +6,7 @@ counted. Fresh memory holds NaN. While a stream captures, work is recorded, not 
 waits for a result or copies to the host gets an error, as on a GPU.
 """
 
+import functools
 import operator
 from collections import Counter
 
@@ -131,8 +132,15 @@ def _method(name):
     return method
 
 
-for _name in ["reshape", "transpose", "ravel", "sum", "mean", "min", "max", "argmax", "repeat", "astype", "copy", "any", "all", "squeeze"]:
+_METHODS = """
+    all any argmax astype copy max mean min ravel repeat reshape squeeze sum transpose
+"""
+for _name in _METHODS.split():
     setattr(ndarray, _name, _method(_name))
+
+
+def _run_on(a, function):
+    return _run(function, a)
 
 
 def _operator(name, reflected):
@@ -161,7 +169,7 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _operator(_name, reflected=False)
 for _name in ("neg", "pos", "invert", "abs"):
-    setattr(ndarray, f"__{_name}__", lambda self, f=getattr(operator, _name): _run(f, self))
+    setattr(ndarray, f"__{_name}__", functools.partialmethod(_run_on, getattr(operator, _name)))
 
 
 # ---------------------------------------------------------------------- functions
@@ -224,7 +232,12 @@ def _function(function):
     return call
 
 
-for _name in ["abs", "arange", "argmax", "broadcast_to", "concatenate", "exp", "expm1", "full", "full_like", "isfinite", "isnan", "log", "log1p", "matmul", "max", "maximum", "mean", "min", "moveaxis", "pad", "sqrt", "square", "stack", "sum", "swapaxes", "take_along_axis", "tanh", "tensordot", "transpose", "where", "sign", "minimum"]:
+_FUNCTIONS = """
+    abs arange argmax broadcast_to concatenate exp expm1 full full_like isfinite isnan log log1p
+    matmul max maximum mean min minimum moveaxis pad sign sqrt square stack sum swapaxes
+    take_along_axis tanh tensordot transpose where
+"""
+for _name in _FUNCTIONS.split():
     globals()[_name] = _function(getattr(np, _name))
 
 inf, nan, pi, newaxis = np.inf, np.nan, np.pi, None
