@@ -35,8 +35,10 @@ enum State { ready, at_barrier, at_shuffle, ended };
 
 // A stack and where it stopped; threads that end give it to the next one.
 struct Stack {
-  static constexpr size_t SIZE = 1 << 16;
+  static constexpr size_t SIZE = 1 << 15;
+  static inline int made = 0;
   std::vector<char> room = std::vector<char>(SIZE);
+  size_t start = SIZE - 64 - made++ % 64 * 128;  // not all in the same line of the cache
   void* top = nullptr;
 };
 
@@ -88,7 +90,7 @@ static void resume(int i) {
     if (free_stacks.empty()) free_stacks.push_back(new Stack);
     thread.stack = free_stacks.back();
     free_stacks.pop_back();
-    void** top = reinterpret_cast<void**>(thread.stack->room.data() + Stack::SIZE - 64);
+    void** top = reinterpret_cast<void**>(thread.stack->room.data() + thread.stack->start);
     top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t(15));
     *--top = nullptr;  // where fiber() would return to
     *--top = reinterpret_cast<void*>(fiber);
