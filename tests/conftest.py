@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from on_host import build
+from on_host import build, cublas
 
 import scratchvae as sv
 from scratchvae import backend
 from scratchvae.kernels import cuda
+from scratchvae.kernels.cuda import blas
 
 # No deadline: the first example of a test may compile a kernel. The shapes are drawn by hypothesis,
 # the numbers from a drawn seed, so that shrinking works on small integers.
@@ -57,6 +58,7 @@ def cupy_on_host(monkeypatch):
         pytest.skip(problem)
     for name, module in _stand_in().items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(blas, "_library", lambda: cublas)
     _forget_compiled()
     yield sys.modules["cupy"]
     _forget_compiled()
@@ -79,6 +81,7 @@ def _stand_in():
 def _forget_compiled():
     cuda._function.cache_clear()
     cuda._module.cache_clear()
+    blas._handle.cache_clear()
 
 
 @pytest.fixture(autouse=True)

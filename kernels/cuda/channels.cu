@@ -21,17 +21,17 @@ KERNEL add_channel_parts(T* sums, const double* parts, int C, int count) {
   sums[c] = T(sum);
 }
 
-// The columns of x (N, C), P = 1: neighbouring threads have neighbouring columns, 32 in a block, and
-// each of its 8 warps adds every eighth row.
+// The columns of x (N, C), P = 1: neighbouring threads have neighbouring columns, 32 in a block of 1024
+// threads, whose 32 warps share the rows.
 KERNEL column_sums(const T* x, T* sums, int N, int C) {
-  __shared__ double room[8][32];
+  __shared__ double room[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.x * 32 + lane;
   double sum = 0;
   if (c < C)
-    for (int n = warp; n < N; n += 8) sum += x[n * C + c];
+    for (int n = warp; n < N; n += 32) sum += x[n * C + c];
   room[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || c >= C) return;
-  for (int other = 1; other < 8; other++) sum += room[other][lane];
+  for (int other = 1; other < 32; other++) sum += room[other][lane];
   sums[c] = T(sum);
 }

@@ -18,7 +18,7 @@ def channel_sums(x):
     N, C = x.shape[:2]
     sums = empty((C,), x.dtype)
     if x.size == N * C:
-        launch("channels", "column_sums", blocks_for(C, 32), x, sums, N, C)
+        launch("channels", "column_sums", blocks_for(C, 32), x, sums, N, C, threads=1024)
         return sums
     count = parts_per_channel(x)
     parts = empty((C, count), "float64")

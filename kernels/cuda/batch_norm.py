@@ -1,0 +1,48 @@
+"""Batch normalisation: two launches forward, two backward. With a leaky ReLU after it, if it is asked
+for; a slope of 1 is none."""
+
+from . import contiguous, empty, empty_like, launch
+from .channels import parts_per_channel
+
+
+def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
+    return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
+
+
+def batch_norm_backward(dy, cache):
+    return _backward(dy, cache)
+
+
+def _forward(x, running_mean, running_var, w, b, training, momentum, eps, slope):
+    x, *vectors = map(contiguous, (x, running_mean, running_var, w, b))
+    sizes = _sizes(x)
+    blocks = sizes[1] * sizes[3]
+    y, parts, new = empty_like(x), None, (None, None)
+    mean, inv_std = empty_like(running_mean), empty_like(running_mean)
+    if training:
+        parts = empty((blocks, 3), "float64")
+        new = empty_like(running_mean), empty_like(running_var)
+        launch("batch_norm", "moments", blocks, x, parts, *sizes)
+    scalars = momentum, eps, slope
+    results = y, mean, inv_std, *new
+    launch("batch_norm", "normalise", blocks, x, *vectors, parts, *scalars, *results, *sizes)
+    cache = (x, mean, inv_std, *vectors[2:], training, slope)
+    return y, cache, new if training else (running_mean, running_var)
+
+
+def _backward(dy, cache):
+    x, mean, inv_std, w, b, training, slope = cache
+    dy, sizes = contiguous(dy), _sizes(x)
+    blocks = sizes[1] * sizes[3]
+    parts = empty((blocks, 2), "float64")
+    inputs = dy, x, mean, inv_std, w, b, parts, slope
+    launch("batch_norm", "gradient_parts", blocks, *inputs, *sizes)
+    dx, dw, db = empty_like(x), empty_like(w), empty_like(b)
+    launch("batch_norm", "gradient", blocks, *inputs, dx, dw, db, int(training), *sizes)
+    return dx, dw, db
+
+
+def _sizes(x):
+    """N, C, P and into how many parts a channel is cut."""
+    N, C = x.shape[:2]
+    return N, C, x.size // (N * C), parts_per_channel(x)

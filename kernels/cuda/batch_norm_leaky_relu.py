@@ -1,0 +1,13 @@
+"""Batch normalisation and leaky ReLU in the same passes: see batch_norm.py."""
+
+from .batch_norm import _backward, _forward
+
+
+def batch_norm_leaky_relu_forward(
+    x, running_mean, running_var, w, b, training, momentum, eps, negative_slope
+):
+    return _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope)
+
+
+def batch_norm_leaky_relu_backward(dy, cache):
+    return _backward(dy, cache)

@@ -1,0 +1,23 @@
+// Cross-entropy from logits, and its gradient in the same pass; see scratchvae/ops/bce.py.
+#include "common.cuh"
+
+// A block per image: y (N,), and difference = s(l) - t like the logits. On the host a target outside of
+// [0, 1] is an error; here nobody waits to look, so it makes the image's loss NaN.
+KERNEL bce_forward(const T* logits, const T* target, T* y, T* difference, int P) {
+  __shared__ double room[32];
+  double sum = 0;
+  for (int p = threadIdx.x; p < P; p += blockDim.x) {
+    int i = blockIdx.x * P + p;
+    T l = logits[i], t = target[i];
+    T e = exp(l > 0 ? -l : l);  // exp(-|l|) does not overflow
+    difference[i] = (l > 0 ? T(1) : e) / (1 + e) - t;
+    sum += t >= 0 && t <= 1 ? (l > 0 ? l : T(0)) - t * l + log1p(e) : T(nan(""));
+  }
+  sum = block_sum(sum, room);
+  if (threadIdx.x == 0) y[blockIdx.x] = T(sum);
+}
+
+KERNEL bce_backward(const T* dy, const T* difference, T* dlogits, int P, int count) {
+  int i = thread_number();
+  if (i < count) dlogits[i] = dy[i / P] * difference[i];
+}

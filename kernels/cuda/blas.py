@@ -1,0 +1,94 @@
+"""Matrix products by cuBLAS, on a handle of our own with a workspace of its own.
+
+CuPy's matmul refuses to run while a stream captures a graph, as its handle may allocate memory in
+between. Ours never does: it works on 32 MiB that it got at the start.
+"""
+
+import ctypes
+import functools
+
+from . import contiguous, cupy, empty
+
+WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper
+GEMM = {"float32": "cublasSgemm_v2", "float64": "cublasDgemm_v2"}
+SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
+TF32 = {False: 0, True: 3}  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
+
+_allow_tf32 = False
+
+
+def allow_tf32(allowed):
+    """Whether float32 products may round their factors to 10 bits for the tensor cores' sake."""
+    global _allow_tf32
+    _allow_tf32 = bool(allowed)
+
+
+def matmul(a, b, transpose_a=False, transpose_b=False):
+    """a b of 2-D arrays, either transposed on request; fresh, row-major."""
+    a, b = contiguous(a), contiguous(b)
+    M, K = reversed(a.shape) if transpose_a else a.shape
+    N = b.shape[0] if transpose_b else b.shape[1]
+    c = empty((M, N), a.dtype)
+    # cuBLAS reads columns where we wrote rows: it sees every matrix transposed, and (ab)^T = b^T a^T
+    dtype = str(a.dtype)
+    one, zero = SCALAR[dtype](1), SCALAR[dtype](0)
+    _handle(cupy().cuda.Device().id).call(
+        GEMM[dtype], int(transpose_b), int(transpose_a), N, M, K,
+        ctypes.byref(one), b.data.ptr, b.shape[1], a.data.ptr, a.shape[1],
+        ctypes.byref(zero), c.data.ptr, N,
+    )  # fmt: skip
+    return c
+
+
+class _Handle:
+    """A cuBLAS handle, its workspace, and what it was last told."""
+
+    def __init__(self):
+        self._library = _library()
+        self._handle = ctypes.c_void_p()
+        self._stream = self._tf32 = None
+        _check("cublasCreate_v2", self._library.cublasCreate_v2(ctypes.byref(self._handle)))
+        self._workspace = cupy().empty(WORKSPACE, "uint8")
+
+    def call(self, function, *arguments):
+        """On the current stream, with TF32 as it is allowed now."""
+        stream = cupy().cuda.get_current_stream().ptr
+        if stream != self._stream:
+            self._tell("cublasSetStream_v2", stream)  # this resets the workspace: it comes after
+            self._tell("cublasSetWorkspace_v2", self._workspace.data.ptr, WORKSPACE)
+            self._stream = stream
+        if self._tf32 != _allow_tf32:
+            self._tell("cublasSetMathMode", TF32[_allow_tf32])
+            self._tf32 = _allow_tf32
+        self._tell(function, *arguments)
+
+    def _tell(self, function, *arguments):
+        _check(function, getattr(self._library, function)(self._handle, *arguments))
+
+
+@functools.cache
+def _handle(device):
+    return _Handle()
+
+
+def _library():
+    """cuBLAS as CuPy finds it; the types of what we call."""
+    from cuda import pathfinder  # CuPy 14 needs it, too
+
+    library = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+    library.cublasCreate_v2.argtypes = [pointer]
+    library.cublasSetStream_v2.argtypes = [pointer, pointer]
+    library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, size]
+    library.cublasSetMathMode.argtypes = [pointer, number]
+    for function in GEMM.values():
+        getattr(library, function).argtypes = [
+            pointer, number, number, number, number, number,
+            pointer, pointer, number, pointer, number, pointer, pointer, number,
+        ]  # fmt: skip
+    return library
+
+
+def _check(function, status):
+    if status:
+        raise RuntimeError(f"{function}: cuBLAS answers with status {status}")

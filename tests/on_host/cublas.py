@@ -1,0 +1,60 @@
+"""The functions of cuBLAS that kernels/cuda/blas.py calls, on the host: columns first, as there."""
+
+import ctypes
+
+import numpy as np
+
+told = {}  # what the handle was told last: "stream", "workspace", "math mode"
+
+
+def cublasCreate_v2(handle):
+    handle._obj.value = 1
+    return 0
+
+
+def cublasSetStream_v2(handle, stream):
+    told.update(stream=stream, workspace=None)
+    return 0
+
+
+def cublasSetWorkspace_v2(handle, pointer, size):
+    told["workspace"] = (pointer, size)
+    return 0
+
+
+def cublasSetMathMode(handle, mode):
+    told["math mode"] = mode
+    return 0
+
+
+def cublasSgemm_v2(handle, *arguments):
+    return _gemm(ctypes.c_float, *arguments)
+
+
+def cublasDgemm_v2(handle, *arguments):
+    return _gemm(ctypes.c_double, *arguments)
+
+
+def _gemm(number, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    import cupy
+
+    if told.get("workspace") is None or told["stream"] != cupy.cuda.get_current_stream().ptr:
+        return 1  # no workspace of its own: it would allocate; or the wrong stream
+    if min(m, n, k) < 1 or lda < (k if transpose_a else m) or ldb < (n if transpose_b else k):
+        return 7  # CUBLAS_STATUS_INVALID_VALUE
+    a = _columns(number, a, lda, m if transpose_a else k)
+    b = _columns(number, b, ldb, k if transpose_b else n)
+    c = _columns(number, c, ldc, n)
+    a, b = a.T[:m, :k] if transpose_a else a[:m, :k], b.T[:k, :n] if transpose_b else b[:k, :n]
+    alpha, beta = alpha._obj.value, beta._obj.value
+
+    def work():
+        np.copyto(c[:m], alpha * (a @ b) + (beta * c[:m] if beta else 0))
+
+    cupy.cuda.perform(work)
+    return 0
+
+
+def _columns(number, pointer, rows, columns):
+    """(rows, columns) of column-major memory."""
+    return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(number)), (columns, rows)).T
