@@ -181,7 +181,10 @@ def release_memory() -> None:
 
 
 def accelerated(
-    body: Any = None, *, arguments: Callable[..., tuple[Any, ...]] | None = None
+    body: Any = None,
+    *,
+    arguments: Callable[..., tuple[Any, ...]] | None = None,
+    result: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Let a kernel stand in for this function where the array's engine has one.
 
@@ -193,12 +196,14 @@ def accelerated(
     arguments : callable
         Takes what the caller gives and returns what the body and the kernels receive: defaults
         filled in, ints made pairs. What it raises is passed on with the function's name in front.
+    result : callable
+        Makes y of what a forward pass returns first, for kernels that know no types of ours.
     """
     if body is None:
-        return functools.partial(accelerated, arguments=arguments)
+        return functools.partial(accelerated, arguments=arguments, result=result)
     op = body.__module__.rpartition(".")[2]
     if body.__name__.endswith("_forward"):
-        call, reference = _forward(body, op, arguments)
+        call, reference = _forward(body, op, arguments, result)
     elif body.__name__.endswith("_backward"):
         call, reference = _backward(body, op), body
     else:
@@ -211,7 +216,7 @@ def accelerated(
     return call
 
 
-def _forward(body: Any, op: str, arguments: Any) -> tuple[Any, Any]:
+def _forward(body: Any, op: str, arguments: Any, result: Any) -> tuple[Any, Any]:
     def run(engine: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             args = arguments(*args, **kwargs)
@@ -219,6 +224,7 @@ def _forward(body: Any, op: str, arguments: Any) -> tuple[Any, Any]:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{body.__name__}: {error}") from None
         y, content, *more = (find_kernel(engine, op, body.__name__) or body)(*args)
+        y = y if result is None else result(y)
         shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
         return y, Cache(op, engine, shape, dtype, is_gpu_array(y), content), *more
 

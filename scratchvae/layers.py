@@ -162,12 +162,18 @@ class BatchNorm2d(_Affine):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        y, cache, (self.running_mean, self.running_var) = ops.batch_norm_forward(
+        y, cache, running = ops.batch_norm_forward(
             x, self.running_mean, self.running_var, self.weight.value, self._bias(),
             self.training, self.momentum, self.eps,
         )  # fmt: skip
-        self.num_batches_tracked = self.num_batches_tracked + int(self.training)
+        self.store(*running)
         return self._keep((y, cache), keep)
+
+    def store(self, running_mean: Any, running_var: Any) -> None:
+        """Take over new statistics, in place: a captured graph reads and writes the same memory."""
+        if self.training:
+            self.running_mean[...], self.running_var[...] = running_mean, running_var
+            self.num_batches_tracked += 1
 
     def backward(self, dy: Any) -> Any:
         return self._add(*ops.batch_norm_backward(dy, self._kept()))
@@ -182,11 +188,11 @@ class BatchNormLeakyReLU(Module):
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         norm, activation = self.layers
-        y, cache, (norm.running_mean, norm.running_var) = ops.batch_norm_leaky_relu_forward(
+        y, cache, running = ops.batch_norm_leaky_relu_forward(
             x, norm.running_mean, norm.running_var, norm.weight.value, norm._bias(),
             norm.training, norm.momentum, norm.eps, activation.negative_slope,
         )  # fmt: skip
-        norm.num_batches_tracked = norm.num_batches_tracked + int(norm.training)
+        norm.store(*running)
         return self._keep((y, cache), keep)
 
     def backward(self, dy: Any) -> Any:

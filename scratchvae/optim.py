@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend import accelerated, array_module
+from .backend import accelerated, array_module, is_gpu_array
 from .models import Model
 
 
@@ -58,6 +58,15 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
     v += (1 - beta2) * g * g
     m_hat, v_hat = m / (1 - beta1**step), v / (1 - beta2**step)
     value -= lr * m_hat / (xp.sqrt(v_hat) + eps)
+
+
+@accelerated
+def clip_to_norm(grad, max_norm):
+    """Scale `grad` in place so that its norm is at most about max_norm; the norm before."""
+    norm = array_module(grad).linalg.norm(grad)
+    if max_norm < norm < float("inf"):
+        grad *= max_norm / (norm + 1e-6)
+    return norm
 
 
 def _check(optimizer: str, **at_least_zero: float) -> None:
@@ -154,12 +163,12 @@ class AdamW(Adam):
         super().__init__(model, lr, betas, eps, weight_decay)
 
 
-def clip_grad_norm(model: Model, max_norm: float) -> float:
+def clip_grad_norm(model: Model, max_norm: float) -> Any:
     """Scale all gradients together so that their global norm is at most `max_norm`.
 
     Returns
     -------
-    float
+    float, or an array of one on the GPU, so that nobody waits
         The norm before clipping. NaN or infinite: the gradients are left as they are.
 
     Raises
@@ -173,7 +182,5 @@ def clip_grad_norm(model: Model, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
-    norm = float(array_module(model.flat_grad).linalg.norm(model.flat_grad))
-    if max_norm < norm < float("inf"):
-        model.flat_grad *= max_norm / (norm + 1e-6)
-    return norm
+    norm = clip_to_norm(model.flat_grad, max_norm)
+    return norm if is_gpu_array(norm) else float(norm)

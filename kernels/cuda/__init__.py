@@ -57,10 +57,11 @@ def cupy():
 def launch(file, kernel, blocks, *arguments, threads=THREADS):
     """Run a kernel of kernels/cuda/<file>.cu on the current stream.
 
-    blocks: how many, or up to three numbers of them. T is the dtype of the first array. Numbers
-    arrive as the kernel has them: ints as int, floats as T. None is a null pointer.
+    blocks: how many, or up to three numbers of them. T is the dtype of the first array of
+    floats. Numbers arrive as the kernel has them: ints as int, floats as T. None is a null pointer.
     """
-    dtype = next(a.dtype for a in arguments if hasattr(a, "dtype"))
+    floats = (a.dtype for a in arguments if hasattr(a, "flags") and str(a.dtype) in C_TYPE)
+    dtype = next(floats, np.dtype("float32"))
     function = _function(file, kernel, str(dtype))
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
     function(grid, (threads,), tuple(_argument(a, dtype) for a in arguments))

@@ -1,5 +1,7 @@
-"""Batch normalisation: two launches forward, two backward. With a leaky ReLU after it, if it is asked
-for; a slope of 1 is none."""
+"""Batch normalisation: two launches forward, two backward.
+
+With a leaky ReLU after it, if it is asked for; a slope of 1 is none.
+"""
 
 from . import contiguous, empty, empty_like, launch
 from .channels import parts_per_channel

@@ -29,7 +29,7 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
     M, K = reversed(a.shape) if transpose_a else a.shape
     N = b.shape[0] if transpose_b else b.shape[1]
     c = empty((M, N), a.dtype)
-    # cuBLAS reads columns where we wrote rows: it sees every matrix transposed, and (ab)^T = b^T a^T
+    # cuBLAS reads columns where we wrote rows: it sees all transposed, and (ab)^T = b^T a^T
     dtype = str(a.dtype)
     one, zero = SCALAR[dtype](1), SCALAR[dtype](0)
     _handle(cupy().cuda.Device().id).call(

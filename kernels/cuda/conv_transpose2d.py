@@ -5,7 +5,7 @@ With a leaky ReLU after it, if it is asked for; a slope of 1 is none.
 
 from .channels import channel_sums
 from .convolution import forward, gather, paint, weight_gradient
-from .leaky_relu import through_activation
+from .elements import through_activation
 
 
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):

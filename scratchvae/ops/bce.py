@@ -13,7 +13,7 @@ Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), a
 
 import math
 
-from ..backend import accelerated, array_module
+from ..backend import accelerated, array_module, is_gpu_array
 from .checks import check_floats, check_same_shape
 from .sigmoid import sigmoid
 
@@ -24,6 +24,8 @@ def bce_arguments(logits, target):
     check_same_shape(logits=logits, target=target)
     if logits.ndim < 2:
         raise ValueError(f"logits must have axes (N, ...), got shape {logits.shape}")
+    if is_gpu_array(target):  # to look at it would halt the GPU: the kernel's y is NaN instead
+        return logits, target
     low, high = float(target.min()), float(target.max())
     if not (low >= 0 and high <= 1):  # asked this way round, NaN is refused too
         raise ValueError(f"target must lie in [0, 1], got values from {low:g} to {high:g}")

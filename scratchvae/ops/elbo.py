@@ -17,7 +17,7 @@ Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al.,
 
 from typing import Any, NamedTuple
 
-from ..backend import accelerated, array_module, np
+from ..backend import accelerated, array_module, is_gpu_array, np
 from .checks import check_floats, check_rank, check_same_shape
 
 
@@ -34,7 +34,7 @@ def elbo_arguments(reconstruction, kl, beta=1.0):
     check_floats(reconstruction=reconstruction, kl=kl)
     check_rank("reconstruction", reconstruction, 1, "(N,)")
     check_same_shape(reconstruction=reconstruction, kl=kl)
-    return reconstruction, kl, float(beta)
+    return reconstruction, kl, beta if is_gpu_array(beta) else float(beta)
 
 
 def elbo_naive(reconstruction, kl, beta=1.0):
@@ -43,11 +43,12 @@ def elbo_naive(reconstruction, kl, beta=1.0):
     return sum(reconstruction[n] + beta * kl[n] for n in range(N)) / N
 
 
-@accelerated(arguments=elbo_arguments)
+@accelerated(arguments=elbo_arguments, result=Losses._make)
 def elbo_forward(reconstruction, kl, beta):
-    """losses, cache: the formulas at the top of this file; losses.total is the objective."""
+    """losses, cache: the formulas at the top of this file; losses.total is the objective. beta: a
+    number, or a float64 array of one on the GPU, which a captured graph reads anew in every run."""
     mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
-    losses = Losses(mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl)
+    losses = mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl
     cache = (reconstruction, beta)
     return losses, cache
 
