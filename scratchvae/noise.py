@@ -1,15 +1,16 @@
 """Random numbers from a counter: the same on every engine, and no state to carry along.
 
-    Philox4x32-10   four 32-bit words from a counter of 128 bits and a key of 64: ten rounds of two
+    Philox4x32-10   four words of 32 bits from a counter of four and a key of two: ten rounds of two
                     multiplications, whose high and low halves are swapped and mixed with the key
-    normal numbers  two at a time from two uniform ones (Box & Muller):
-                    sqrt(-2 log u) cos(2 pi v),  sqrt(-2 log u) sin(2 pi v),  0 < u <= 1, 0 <= v < 1
+    normal numbers  two at a time from two uniform ones, 0 < u <= 1 and 0 <= v < 1:
+                    sqrt(-2 log u) cos(2 pi v)  and  sqrt(-2 log u) sin(2 pi v)
 
-A training step needs the noise of its own number, not that which comes next: on the GPU many threads
-draw at once, and a captured graph repeats itself but for the counter. The key is the seed, the upper
-half of the counter the step, the lower half the place of four words among the step's numbers.
+A training step needs the noise of its own number, not that which comes next: on the GPU many
+threads draw at once, and a captured graph repeats itself but for the counter. The key is the seed,
+the upper half of the counter the step, the lower half the place among the step's words.
 
-Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); Box & Muller (1958).
+Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); Box & Muller, "A
+note on the generation of random normal deviates" (1958).
 """
 
 from __future__ import annotations
