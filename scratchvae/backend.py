@@ -149,6 +149,16 @@ def asnumpy(a: Any) -> np.ndarray:
     return a.get() if is_gpu_array(a) else np.asarray(a)
 
 
+def device_of(a: Any) -> str:
+    """Where array `a` lives: "cuda" or "cpu"."""
+    return "cuda" if is_gpu_array(a) else "cpu"
+
+
+def to_device(a: Any, device: str) -> Any:
+    """`a` on the device "cuda" or "cpu"; itself, if it is there."""
+    return importlib.import_module("cupy").asarray(a) if device == "cuda" else asnumpy(a)
+
+
 def engine_of(*arrays: Any) -> str:
     """The engine that serves these arrays; TypeError if some are on the GPU and some are not."""
     on_gpu = {is_gpu_array(a) for a in arrays}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import array_module, asarray, asnumpy
+from .backend import array_module, asarray, asnumpy, device_of, to_device
 
 
 class Param:
@@ -49,16 +49,16 @@ class Param:
             return
         if np.shape(array) != into.shape:
             raise ValueError(f"Param.{what}: expected shape {into.shape}, got {np.shape(array)}")
-        into[...] = array
+        into[...] = to_device(array, device_of(into))
 
     def move_into(self, value: Any, grad: Any) -> None:
         """From now on live in these two arrays of the same shape (views into flat buffers).
 
         From complex to real, the real part moves.
         """
-        real = value.dtype.kind == "f"
-        value[...] = self._value.real if real else self._value
-        grad[...] = self._grad.real if real else self._grad
+        for into, array in ((value, self._value), (grad, self._grad)):
+            array = to_device(array, device_of(into))
+            into[...] = array.real if into.dtype.kind == "f" else array
         self._value, self._grad = value, grad
 
     def __repr__(self) -> str:
@@ -161,10 +161,9 @@ class Module:
     def _load(self, arrays: dict[str, np.ndarray], prefix: str) -> None:
         for name, value in list(vars(self).items()):
             if isinstance(value, Param):
-                value.value = asarray(arrays[prefix + name])
+                value.value = arrays[prefix + name]
             elif name in self.buffers:
-                dtype = asnumpy(value).dtype
-                setattr(self, name, asarray(np.array(arrays[prefix + name], dtype)))
+                value[...] = to_device(arrays[prefix + name], device_of(value))
         for name, child in self.children():
             child._load(arrays, f"{prefix}{name}.")
 

@@ -29,12 +29,13 @@ LOW = np.uint64(0xFFFFFFFF)
 def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     """Ten rounds of Philox: counter (..., 4) and key of 32-bit words -> words (..., 4), uint32."""
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
+    half = np.uint64(32)
     for n in range(10):
         k0, k1 = (
             np.uint64((k + n * step) & 0xFFFFFFFF) for k, step in zip(key, KEY_STEPS, strict=True)
         )
         p0, p1 = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2  # 64 bits each
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & LOW, (p0 >> 32) ^ c3 ^ k1, p0 & LOW
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1 & LOW, (p0 >> half) ^ c3 ^ k1, p0 & LOW
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 

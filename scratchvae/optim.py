@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend import accelerated, array_module, is_gpu_array
+from .backend import accelerated, array_module, device_of, is_gpu_array, to_device
 from .models import Model
 
 
@@ -80,7 +80,8 @@ class Optimizer:
 
     def __init__(self, model: Model, lr: float) -> None:
         _check(type(self).__name__, lr=lr)
-        self.model, self.lr = model, lr
+        self.model, self.lr, self.steps = model, lr, 0
+        self.captured: Any = None  # the steps.Steps of train_epoch, on the GPU
 
     def zero_grad(self) -> None:
         """Set every gradient to zero: backward adds."""
@@ -92,6 +93,14 @@ class Optimizer:
 
     def _zeros(self) -> Any:
         return array_module(self.model.flat_value).zeros_like(self.model.flat_value)
+
+    def _follow(self, *averages: str) -> None:
+        """Move running averages to the device and dtype of the model, should it have moved."""
+        value = self.model.flat_value
+        for name in averages:
+            a = getattr(self, name)
+            if device_of(a) != device_of(value) or a.dtype != value.dtype:
+                setattr(self, name, to_device(a, device_of(value)).astype(value.dtype))
 
 
 class SGD(Optimizer):
@@ -113,6 +122,8 @@ class SGD(Optimizer):
         self.velocity = self._zeros()
 
     def step(self) -> None:
+        self._follow("velocity")
+        self.steps += 1
         value, grad = self.model.flat_value, self.model.flat_grad
         sgd_step(
             value, grad, self.velocity, self.lr, self.momentum, self.weight_decay, self.nesterov
@@ -137,9 +148,10 @@ class Adam(Optimizer):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        self.m, self.v, self.steps = self._zeros(), self._zeros(), 0
+        self.m, self.v = self._zeros(), self._zeros()
 
     def step(self) -> None:
+        self._follow("m", "v")
         self.steps += 1
         adam_step(
             self.model.flat_value, self.model.flat_grad, self.m, self.v, self.steps,

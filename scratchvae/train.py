@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .backend import asarray
+from .backend import to_device
 from .data import WeightedMean, batches
+from .feed import to_gpu
 from .models import Model
 from .ops import Losses
 from .optim import Optimizer
+from .steps import Steps
 
 
 def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
@@ -58,14 +60,50 @@ def train_epoch(
     -------
     Losses
         Means over the epoch, in which the weights still changed: floats.
+
+    Notes
+    -----
+    On the GPU every step is a graph that draws its own noise (see steps.py), from a seed drawn from
+    noise_rng before the first.
     """
     mean = WeightedMean[Losses]()
-    steps = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
+    all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
     count = -(-len(images) // batch_size)
-    for x in tqdm(steps, title, total=count, leave=False, disable=None):
-        eps = model.noise(len(x), noise_rng)
-        mean.add(train_step(model, optimizer, asarray(x), eps), len(x))
+
+    def bar(steps: Any) -> Any:
+        return tqdm(steps, title, total=count, leave=False, disable=None)
+
+    if model.device == "cuda":
+        _train_on_gpu(model, optimizer, all_batches, bar, noise_rng, mean)
+    else:
+        for x in bar(all_batches):
+            eps = model.noise(len(x), noise_rng)
+            mean.add(train_step(model, optimizer, x, eps), len(x))
     return mean.mean()
+
+
+LOOK_EVERY = 100  # steps on the GPU; in between, nobody waits for it
+
+
+def _train_on_gpu(
+    model: Model,
+    optimizer: Optimizer,
+    all_batches: Iterator[np.ndarray],
+    bar: Callable[[Any], Any],
+    noise_rng: np.random.Generator,
+    mean: WeightedMean[Losses],
+) -> None:
+    if optimizer.captured is None:
+        optimizer.captured = Steps(model, optimizer, int(noise_rng.integers(2**63)))
+    step, images = optimizer.captured, 0
+    for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
+        step(x)
+        images += len(x)
+        if number % LOOK_EVERY == 0:
+            mean.add(step.losses(), images)
+            images = 0
+    if images:
+        mean.add(step.losses(), images)
 
 
 def evaluate_sampled(
@@ -96,7 +134,7 @@ def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 5
     """
 
     def no_noise(n: int) -> Any:
-        return asarray(np.zeros((n, *model.latent_shape), model.dtype))
+        return to_device(np.zeros((n, *model.latent_shape), model.dtype), model.device)
 
     return _evaluate(model, images, batch_size, no_noise)
 
@@ -105,9 +143,13 @@ def _evaluate(
     model: Model, images: np.ndarray, batch_size: int, noise: Callable[[int], Any]
 ) -> Losses:
     mean = WeightedMean[Losses]()
+    losses = []  # on the GPU: to look at each would halt it
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
-            mean.add(model.loss(asarray(x), noise(len(x)), keep=False), len(x))
+            x = to_device(x, model.device)
+            losses.append((model.loss(x, noise(len(x)), keep=False), len(x)))
+    for means, n in losses:
+        mean.add(means, n)
     return mean.mean()
 
 

@@ -16,11 +16,14 @@ from scratchvae.backend import ENGINES, KERNEL_ROOM, REGISTRY, find_kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {
-    "__main__": 9,
-    "commands": 8,
+    "__main__": 10,
+    "commands": 9,
     "plots": 7,
     "summary": 7,
-    "train": 7,
+    "train": 8,
+    "steps": 7,
+    "feed": 0,
+    "noise": 2,
     "gradcheck": 7,
     "checkpoint": 7,
     "optim": 6,

@@ -13,9 +13,10 @@ KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* moving, T lr
   value[i] -= lr * (nesterov ? g + momentum * v : v);
 }
 
-// moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double: one thread.
+// moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double: one thread works.
 KERNEL adam_moving(double* moving, const long long* step, const double* lr, double beta1, double beta2,
                    double shrinking) {
+  if (threadIdx.x > 0) return;
   moving[0] = *lr / (1 - pow(beta1, double(*step)));
   moving[1] = 1 / sqrt(1 - pow(beta2, double(*step)));
   moving[2] = 1 - *lr * shrinking;

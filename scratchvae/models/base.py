@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, asarray, is_gpu_array, release_memory
+from ..backend import (
+    array_module,
+    device_of,
+    gpu_problem,
+    is_gpu_array,
+    release_memory,
+    to_device,
+)
 from ..module import Module
 from ..ops import Losses
 from ..ops.checks import FLOATS
@@ -62,17 +69,35 @@ class Model(Module):
     def flat_grad(self, array: Any) -> None:
         self._flat_grad[...] = array
 
-    def to(self, dtype: Any) -> Model:
-        """Move all parameters (and floating buffers) into fresh flat buffers of this dtype:
-        float32, float64 or complex128. An optimizer made before holds moments of the old dtype."""
-        if str(np.dtype(dtype)) not in FLOATS:
-            raise ValueError(
-                f"{type(self).__name__}.to: dtype must be one of {FLOATS}, got {dtype}"
-            )
+    def to(self, where: Any) -> Model:
+        """Move all parameters and buffers into fresh memory.
+
+        Parameters
+        ----------
+        where : {"cuda", "cpu"} or dtype
+            The device, or one of float32, float64 and complex128. Gradients move along; an
+            optimizer follows at its next step.
+
+        Raises
+        ------
+        ValueError
+            For another name or dtype.
+        RuntimeError
+            If there is no GPU to move to; the message says what to install.
+        """
+        name = f"{type(self).__name__}.to"
+        first = next(iter(self.parameters().values())).value
+        device, dtype = device_of(first), first.dtype
+        if where in ("cuda", "cpu"):
+            device = where
+            if device == "cuda" and (problem := gpu_problem()):
+                raise RuntimeError(f"{name}('cuda'): {problem}")
+        else:
+            dtype = _dtype(name, where)
         parameters = self.parameters().values()
-        xp = array_module(next(iter(parameters)).value)
+        zeros = array_module(to_device(first, device)).zeros
         size = sum(p.value.size for p in parameters)
-        self._flat_value, self._flat_grad = xp.zeros(size, dtype), xp.zeros(size, dtype)
+        self._flat_value, self._flat_grad = zeros(size, dtype), zeros(size, dtype)
         start = 0
         for p in parameters:
             view = slice(start, start := start + p.value.size)
@@ -80,8 +105,9 @@ class Model(Module):
             p.move_into(self.flat_value[view].reshape(shape), self.flat_grad[view].reshape(shape))
         for module in self.modules():
             for name in module.buffers:
-                if (buffer := getattr(module, name)).dtype.kind != "i":
-                    setattr(module, name, buffer.astype(dtype))
+                buffer = to_device(getattr(module, name), device)
+                kind = buffer.dtype if buffer.dtype.kind == "i" else dtype
+                setattr(module, name, buffer.astype(kind))  # a copy
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -108,6 +134,11 @@ class Model(Module):
         """The parameters' dtype."""
         return self.flat_value.dtype
 
+    @property
+    def device(self) -> str:
+        """Where the parameters live, and batches must: "cuda" or "cpu"."""
+        return device_of(self.flat_value)
+
     def zero_grad(self) -> None:
         """Set every gradient to zero: backward adds."""
         self.flat_grad[...] = 0
@@ -115,7 +146,7 @@ class Model(Module):
     def noise(self, n: int, rng: np.random.Generator) -> Any:
         """eps for n images: standard normal (n, *latent_shape), drawn in the model's dtype."""
         dtype: Any = "float32" if self.dtype == "float32" else "float64"
-        return asarray(rng.standard_normal((n, *self.latent_shape), dtype))
+        return to_device(rng.standard_normal((n, *self.latent_shape), dtype), self.device)
 
     def forward(self, x: Any, eps: Any, keep: bool = False) -> Any:
         """x through encoder, sampling with the noise eps, and decoder."""
@@ -186,6 +217,16 @@ class Model(Module):
                 f"{type(self).__name__}.generate: z must have shape (N, {shape}) with N > 0, "
                 f"got {z.shape}"
             )
+
+
+def _dtype(name: str, dtype: Any) -> Any:
+    try:
+        known = str(np.dtype(dtype)) in FLOATS
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"{name}: expected 'cuda', 'cpu' or one of {FLOATS}, got {dtype!r}")
+    return np.dtype(dtype)
 
 
 def grid(model: str, image_shape: tuple[int, ...], factor: int) -> tuple[int, int]:

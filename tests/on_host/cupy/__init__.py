@@ -102,6 +102,10 @@ class ndarray:
         memory, index, value = self._memory, _host(index), _host(value)
         perform(lambda: memory.__setitem__(index, value))
 
+    def fill(self, value):
+        memory = self._memory
+        perform(lambda: memory.fill(value))
+
     def __repr__(self):
         return f"array(shape={self.shape}, dtype={self.dtype}, on the device)"
 
