@@ -50,7 +50,7 @@ class Cache(NamedTuple):
 # ---------------------------------------------------------------------- choosing an engine
 
 
-def use(engine: str = "auto") -> str:
+def use(engine: str = "auto", *, tf32: bool = False) -> str:
     """Choose the engine.
 
     Parameters
@@ -59,6 +59,9 @@ def use(engine: str = "auto") -> str:
         "numpy" runs the op bodies, "numba" the CPU kernels where there are any, "cuda" (alias
         "cupy") keeps models and batches on the GPU. "auto" takes cuda where a GPU works, else
         numba, and says once what it chose and why.
+    tf32 : bool
+        On the GPU: let the matrix products of linear layers round float32 factors to 10 bits, for
+        the tensor cores. The other engines, and convolutions, know no such thing.
 
     Returns
     -------
@@ -87,9 +90,17 @@ def use(engine: str = "auto") -> str:
             f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}"
         )
     _engine = engine
-    if engine != "cuda":
+    if engine == "cuda":
+        importlib.import_module("scratchvae.kernels.cuda.blas").allow_tf32(tf32)
+    else:
         _host_engine = engine
     return engine
+
+
+def tf32_allowed() -> bool:
+    """Whether `use` allowed TF32 on the GPU."""
+    blas = sys.modules.get("scratchvae.kernels.cuda.blas")
+    return blas is not None and blas.tf32_allowed()
 
 
 def _choose() -> str:

@@ -33,15 +33,18 @@ def to_gpu(batches: Iterable[np.ndarray], stream: Any) -> Iterator[Any]:
 
     copying = cupy.cuda.Stream(non_blocking=True)
     places: list[_Place] = []
-    for number, batch in enumerate(batches):
-        if len(places) < 2:
-            places.append(_Place(cupy, batch))
-        place, N = places[number % 2], len(batch)
-        place.copied.synchronize()  # the host's copy may be overwritten
-        np.copyto(place.pinned[:N], batch)
-        copying.wait_event(place.read)  # and so may the GPU's
-        place.device[:N].set(place.pinned[:N], stream=copying)
-        place.copied.record(copying)
-        stream.wait_event(place.copied)
-        yield place.device[:N]
-        place.read.record(stream)
+    try:
+        for number, batch in enumerate(batches):
+            if len(places) < 2:
+                places.append(_Place(cupy, batch))
+            place, N = places[number % 2], len(batch)
+            place.copied.synchronize()  # the host's copy may be overwritten
+            np.copyto(place.pinned[:N], batch)
+            copying.wait_event(place.read)  # and so may the GPU's
+            place.device[:N].set(place.pinned[:N], stream=copying)
+            place.copied.record(copying)
+            stream.wait_event(place.copied)
+            yield place.device[:N]
+            place.read.record(stream)
+    finally:
+        copying.synchronize()  # the pinned memory goes back, and nobody reads it any more

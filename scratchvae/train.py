@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from .feed import to_gpu
 from .models import Model
 from .ops import Losses
 from .optim import Optimizer
+from .room import in_memory
 from .steps import Steps
 
 
@@ -97,7 +99,7 @@ def _train_on_gpu(
         optimizer.captured = Steps(model, optimizer, int(noise_rng.integers(2**63)))
     step, images = optimizer.captured, 0
     for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
-        step(x)
+        in_memory(partial(step, x), "train_epoch", model, len(x))
         images += len(x)
         if number % LOOK_EVERY == 0:
             mean.add(step.losses(), images)
@@ -146,8 +148,9 @@ def _evaluate(
     losses = []  # on the GPU: to look at each would halt it
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
-            x = to_device(x, model.device)
-            losses.append((model.loss(x, noise(len(x)), keep=False), len(x)))
+            x, eps = to_device(x, model.device), noise(len(x))
+            work = partial(model.loss, x, eps, keep=False)
+            losses.append((in_memory(work, "evaluate", model, len(x)), len(x)))
     for means, n in losses:
         mean.add(means, n)
     return mean.mean()

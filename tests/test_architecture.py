@@ -22,6 +22,7 @@ FLOOR = {
     "summary": 7,
     "train": 8,
     "steps": 7,
+    "room": 6,
     "feed": 0,
     "noise": 2,
     "gradcheck": 7,

@@ -23,6 +23,11 @@ def allow_tf32(allowed):
     _allow_tf32 = bool(allowed)
 
 
+def tf32_allowed():
+    """What `allow_tf32` was last told."""
+    return _allow_tf32
+
+
 def matmul(a, b, transpose_a=False, transpose_b=False):
     """a b of 2-D arrays, either transposed on request; fresh, row-major."""
     a, b = contiguous(a), contiguous(b)
