@@ -1,8 +1,8 @@
 """Batches on their way to the GPU, while it computes on those before.
 
 A copy from ordinary memory makes the host wait. From pinned memory, which the system never moves,
-the GPU fetches by itself, on a stream of its own. Two places take turns: while a step reads one, the
-next batch goes into the other.
+the GPU fetches by itself, on a stream of its own. Two places take turns: while a step reads one,
+the next batch goes into the other.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ GIB = 2**30
 FEW, MORE = 2, 6  # images in the two batches that are measured; batch norm needs two
 
 
-def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Result:
+def in_memory(
+    work: Callable[[], Result], name: str, model: Model, N: int, pool: Any = None
+) -> Result:
     """`work()`. On the GPU, should memory run out, MemoryError says which batch fits.
 
     Parameters
@@ -22,6 +24,8 @@ def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Re
         What to call the work in the message.
     N : int
         The images in its batch.
+    pool : cupy.cuda.MemoryPool, optional
+        The work's own, if it has one.
     """
     try:
         return work()
@@ -31,6 +35,8 @@ def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Re
     # Out of the except block, the traceback is gone, and with it all that its frames held.
     for module in model.modules():
         module._cache = None
+    if pool is not None:
+        pool.free_all_blocks()
     fits, free, total = _largest_batch(model)
     advice = f"about {fits:,} would" if fits else "not even one of a few images would"
     raise MemoryError(

@@ -84,7 +84,7 @@ class Steps:
         self._told: dict[str, Any] = {}
         self._sums, self._bad_step = zeros(4, "float64"), zeros((), "int64")
         self.stream = self._cupy.cuda.Stream()  # waits for the null stream, and that for it
-        self._pool = self._cupy.cuda.MemoryPool()
+        self.pool = self._cupy.cuda.MemoryPool()
         self._captured: dict[Any, Any] = {}  # by batch size: x, eps, graph
         self._address = model.flat_value.data.ptr
 
@@ -134,7 +134,7 @@ class Steps:
         """The first step of this batch size runs kernel by kernel, which compiles them and fills
         the pool with blocks of the right sizes. Capturing it again records, and runs nothing."""
         model = self._model
-        with self._cupy.cuda.using_allocator(self._pool.malloc):
+        with self._cupy.cuda.using_allocator(self.pool.malloc):
             static_x = self._cupy.empty(x.shape, model.dtype)
             eps = self._cupy.empty((N, *model.latent_shape), model.dtype)
             static_x[...] = x

@@ -99,7 +99,7 @@ def _train_on_gpu(
         optimizer.captured = Steps(model, optimizer, int(noise_rng.integers(2**63)))
     step, images = optimizer.captured, 0
     for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
-        in_memory(partial(step, x), "train_epoch", model, len(x))
+        in_memory(partial(step, x), "train_epoch", model, len(x), step.pool)
         images += len(x)
         if number % LOOK_EVERY == 0:
             mean.add(step.losses(), images)
