@@ -67,12 +67,16 @@ def cupy_on_host(monkeypatch):
 @functools.cache
 def _stand_in():
     """The modules of tests/on_host/cupy by name, whether or not there is a real CuPy."""
-    names = ("cupy", "cupy.cuda")
-    real = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+
+    def taken_out():
+        names = [name for name in sys.modules if name.partition(".")[0] == "cupy"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    real = taken_out()
     sys.path.insert(0, str(Path(__file__).parent / "on_host"))
     try:
         importlib.import_module("cupy")
-        return {name: sys.modules.pop(name) for name in names}
+        return taken_out()
     finally:
         sys.path.pop(0)
         sys.modules.update(real)

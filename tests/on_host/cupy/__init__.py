@@ -13,7 +13,8 @@ from collections import Counter
 import numpy as np
 
 from . import cuda
-from .cuda import RawKernel, RawModule, perform, wait_for_device
+from ._raw import RawKernel, RawModule
+from .cuda import perform, wait_for_device
 
 __version__ = "14.0 (stand-in)"
 copies = Counter()  # "to device", "to host": how often each happened
@@ -30,8 +31,9 @@ def _host(a):
     return a
 
 
-def _run(function, *args, **kwargs):
-    """Compute with the memory of the arguments; views stay views."""
+def _run(function, *args, keep_order=False, **kwargs):
+    """Compute with the memory of the arguments; views stay views. Results lie in row-major memory,
+    whatever the inputs' order, as CuPy's do; but a few functions keep it."""
     args = [_host(a) for a in args]
     kwargs = {name: _host(a) for name, a in kwargs.items()}
     result = function(*args, **kwargs)
@@ -40,9 +42,16 @@ def _run(function, *args, **kwargs):
         return ndarray(result)
     if not isinstance(result, (np.ndarray, np.generic)):
         return result
-    fresh = cuda.allocate(result.shape, result.dtype)
+    fresh = _allocate_like(result) if keep_order else cuda.allocate(result.shape, result.dtype)
     perform(lambda: np.copyto(fresh, function(*args, **kwargs)), fresh, result)
     return ndarray(fresh)
+
+
+def _allocate_like(a, dtype=None):
+    """Fresh memory for this shape, its axes in the order of a's strides: order="K"."""
+    axes = sorted(range(a.ndim), key=lambda i: -abs(a.strides[i]))
+    fresh = cuda.allocate([a.shape[i] for i in axes], dtype or a.dtype)
+    return fresh.transpose([axes.index(i) for i in range(a.ndim)])
 
 
 class ndarray:
@@ -68,9 +77,9 @@ class ndarray:
         out[...] = self._memory
         return out
 
-    def set(self, a, stream=None):
+    def set(self, arr, stream=None):
         copies["to device"] += 1
-        cuda.perform(lambda: np.copyto(self._memory, a), stream=stream)
+        perform(lambda: np.copyto(self._memory, arr), stream=stream)
 
     def _scalar(self, kind):
         copies["to host"] += 1
@@ -96,7 +105,7 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index):
-        return _run(lambda a, i: a[i], self, index)
+        return _run(_item, self, index)
 
     def __setitem__(self, index, value):
         memory, index, value = self._memory, _host(index), _host(value)
@@ -127,11 +136,20 @@ class ndarray:
         raise NotImplementedError("no other library may look into the stand-in's memory")
 
 
+def _item(a, index):
+    """a[index]; of one element, too, a view: it has no dimensions."""
+    result = a[index]
+    if isinstance(result, np.generic):
+        return a[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    return result
+
+
 def _method(name):
     def method(self, *args, **kwargs):
-        return _run(
-            lambda a, *rest, **named: getattr(a, name)(*rest, **named), self, *args, **kwargs
-        )
+        def call(a, *rest, **named):
+            return getattr(a, name)(*rest, **named)
+
+        return _run(call, self, *args, keep_order=name == "astype", **kwargs)
 
     return method
 
@@ -205,23 +223,38 @@ def asarray(a, dtype=None):
     return ndarray(fresh)
 
 
-array = asarray
+def array(obj, dtype=None):
+    return obj.astype(dtype or obj.dtype) if isinstance(obj, ndarray) else asarray(obj, dtype)
+
+
+def asnumpy(a):
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
 
 def ascontiguousarray(a):
     return a if a.flags.c_contiguous else _run(np.array, a, order="C")
 
 
-def empty_like(a):
-    return empty(a.shape, a.dtype)
+def empty_like(prototype, dtype=None):
+    return ndarray(_allocate_like(prototype, dtype))
 
 
-def zeros_like(a):
-    return zeros(a.shape, a.dtype)
+def full_like(a, fill_value, dtype=None):
+    filled = empty_like(a, dtype)
+    filled[...] = fill_value
+    return filled
 
 
-def ones_like(a):
-    return ones(a.shape, a.dtype)
+def zeros_like(a, dtype=None):
+    return full_like(a, 0, dtype)
+
+
+def ones_like(a, dtype=None):
+    return full_like(a, 1, dtype)
+
+
+def get_default_memory_pool():
+    return cuda.default_pool()
 
 
 def may_share_memory(a, b):
@@ -237,7 +270,7 @@ def _function(function):
 
 
 _FUNCTIONS = """
-    abs arange argmax broadcast_to concatenate exp expm1 full full_like isfinite isnan log log1p
+    abs arange argmax broadcast_to concatenate exp expm1 full isfinite isnan log log1p
     matmul max maximum mean min minimum moveaxis pad sign sqrt square stack sum swapaxes
     take_along_axis tanh tensordot transpose where
 """

@@ -1,4 +1,4 @@
-"""The stand-in's device: memory pools, streams, graphs, and kernels that run on the host."""
+"""The stand-in's device: memory pools, streams and graphs."""
 
 import types
 import weakref
@@ -23,37 +23,37 @@ class MemoryPool:
     """Counts the bytes of what lives; beyond its limit it is out of memory."""
 
     def __init__(self):
-        self.limit, self.used, self.most = 0, 0, 0
+        self._limit, self._used, self._most = 0, 0, 0
 
-    def malloc(self, n):
+    def malloc(self, size):
         raise NotImplementedError("the stand-in hands out arrays, not bytes")
 
-    def take(self, n):
-        if self.limit and self.used + n > self.limit:
+    def _take(self, n):
+        if self._limit and self._used + n > self._limit:
             raise OutOfMemoryError(
-                f"Out of memory allocating {n:,} bytes (allocated so far: {self.used:,} bytes, "
-                f"limit set to: {self.limit:,} bytes)."
+                f"Out of memory allocating {n:,} bytes (allocated so far: {self._used:,} bytes, "
+                f"limit set to: {self._limit:,} bytes)."
             )
-        self.used += n
-        self.most = max(self.most, self.used)
+        self._used += n
+        self._most = max(self._most, self._used)
 
-    def give(self, n):
-        self.used -= n
+    def _give(self, n):
+        self._used -= n
 
     def used_bytes(self):
-        return self.used
+        return self._used
 
     def total_bytes(self):
-        return self.most
+        return self._most
 
     def free_all_blocks(self):
-        self.most = self.used
+        self._most = self._used
 
     def set_limit(self, size=None, fraction=None):
-        self.limit = size or 0
+        self._limit = size or 0
 
     def get_limit(self):
-        return self.limit
+        return self._limit
 
 
 _default_pool = MemoryPool()
@@ -61,18 +61,18 @@ _pool = _default_pool
 _living = {}  # id -> weak reference: gives the bytes back when it dies
 
 
-def get_memory_pool():
-    return _default_pool
-
-
 @contextmanager
-def using_allocator(malloc):
+def using_allocator(allocator):
     global _pool
-    before, _pool = _pool, malloc.__self__
+    before, _pool = _pool, allocator.__self__
     try:
         yield
     finally:
         _pool = before
+
+
+def default_pool():
+    return _default_pool
 
 
 def allocate(shape, dtype):
@@ -83,12 +83,12 @@ def allocate(shape, dtype):
     if _capture is not None and _pool is _default_pool:
         raise RuntimeError("cudaErrorStreamCaptureUnsupported: allocation from the common pool")
     pool, nbytes = _pool, size * dtype.itemsize
-    pool.take(nbytes)
+    pool._take(nbytes)
     room = np.frombuffer(bytearray(b"\xff" * max(nbytes, 1)), "u1")[:nbytes].view(dtype)
 
     def dead(reference):
         del _living[key]
-        pool.give(nbytes)
+        pool._give(nbytes)
 
     array = room.reshape(shape)
     base = array
@@ -101,15 +101,15 @@ def allocate(shape, dtype):
 
 class MemoryPointer:
     def __init__(self, memory):
-        self.memory = memory
+        self._memory = memory
         self.ptr = memory.ctypes.data
 
-    def memset_async(self, value, n, stream=None):
-        perform(lambda: self.memory.view("u1").reshape(-1)[:n].fill(value))
+    def memset_async(self, value, size, stream=None):
+        perform(lambda: self._memory.view("u1").reshape(-1)[:size].fill(value), stream=stream)
 
 
-def alloc_pinned_memory(n):
-    return bytearray(n)
+def alloc_pinned_memory(size):
+    return bytearray(size)
 
 
 # ---------------------------------------------------------------------- streams and graphs
@@ -203,7 +203,7 @@ def wait_for_device(why):
         raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {why} during capture")
 
 
-# ---------------------------------------------------------------------- the device and its kernels
+# ---------------------------------------------------------------------- the device
 
 
 class Device:
@@ -242,49 +242,3 @@ runtime = _Runtime()
 
 def is_available():
     return build.problem() is None
-
-
-class RawModule:
-    """Compiled with g++ instead of NVRTC: see on_host/build.py."""
-
-    def __init__(self, *, code, options=(), name_expressions=None, **_):
-        (kind,) = [option for option in options if option.startswith("-DREAL=")]
-        self._dtype = {"-DREAL=float": "float32", "-DREAL=double": "float64"}[kind]
-
-    def get_function(self, name):
-        return _Function(self._dtype, name)
-
-
-class _Function:
-    launches = 0  # of all kernels
-
-    def __init__(self, dtype, name):
-        self._dtype, self._name = dtype, name
-
-    def __call__(self, grid, block, args, *, shared_mem=0, stream=None):
-        import cupy
-
-        arguments = []
-        for a in args:
-            if isinstance(a, cupy.ndarray):
-                if not a.flags.c_contiguous:
-                    raise ValueError(f"{self._name}: an array with strides {a.strides}")
-                arguments.append(a._memory)
-            elif isinstance(a, np.generic):
-                arguments.append(None if a.dtype == np.uintp and a == 0 else a)
-            else:
-                raise TypeError(f"{self._name}: a {type(a).__name__} among the arguments")
-        _Function.launches += 1
-        perform(lambda: build.launch(self._dtype, self._name, grid, block, arguments))
-
-
-class RawKernel:
-    """Good for the one kernel of scratchvae/detect.py."""
-
-    def __init__(self, code, name, options=()):
-        if name != "twice":
-            raise NotImplementedError(name)
-
-    def __call__(self, grid, block, args, **_):
-        (x,) = args
-        x._memory.reshape(-1)[:1] *= 2
