@@ -11,11 +11,11 @@ from on_host import build
 # ---------------------------------------------------------------------- memory
 
 
-class OutOfMemoryError(MemoryError):
-    """As CuPy's."""
+class memory:
+    class OutOfMemoryError(MemoryError):
+        """As CuPy's, which has it in cupy.cuda.memory only."""
 
 
-memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
 TOTAL = 16 << 30  # bytes the device claims to have
 
 
@@ -30,7 +30,7 @@ class MemoryPool:
 
     def _take(self, n):
         if self._limit and self._used + n > self._limit:
-            raise OutOfMemoryError(
+            raise memory.OutOfMemoryError(
                 f"Out of memory allocating {n:,} bytes (allocated so far: {self._used:,} bytes, "
                 f"limit set to: {self._limit:,} bytes)."
             )
@@ -207,11 +207,13 @@ def wait_for_device(why):
 
 
 class Device:
-    def __init__(self, number=0):
-        self.id = number
-        self.mem_info = (TOTAL, TOTAL)
-        self.compute_capability = "90"
-        self.attributes = {"MultiProcessorCount": 132}
+    id = 0
+    mem_info = (TOTAL, TOTAL)
+    compute_capability = "90"
+    attributes = types.MappingProxyType({"MultiProcessorCount": 132})
+
+    def __init__(self, device=0):
+        pass
 
     def synchronize(self):
         wait_for_device("synchronize")
