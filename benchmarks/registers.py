@@ -155,7 +155,8 @@ def rows_of(name: str, dtype: str, compiler: Compiler) -> tuple[list[str], list[
         usage, problems = parse(compiler(name, text, T))
     except DoesNotCompile as error:
         return [], [f"{name}.cu, {T}: does not compile\n{str(error)[:4000]}"]
-    kernels = sorted({kernel for kernel, _ in usage}, key=text.find)
+    words = re.findall(r"\w+", text)  # a macro may make kernels: their names come last
+    kernels = sorted({kernel for kernel, _ in usage}, key=lambda k: ([*words, k].index(k), k))
     expected = len(re.findall(r"^KERNEL\b", text, re.MULTILINE))
     if len(usage) < max(expected, 1) * len(ARCHITECTURES):
         problems.append(f"{expected} kernels, but the report has {', '.join(kernels) or 'none'}")

@@ -82,6 +82,14 @@ def test_without_a_compiler_it_says_so(registers, monkeypatch, capsys):
         assert line.startswith(f"no {name}")
 
 
+def test_kernels_come_in_the_order_of_the_file(registers, monkeypatch, tmp_path):
+    monkeypatch.setattr(cuda, "FOLDER", tmp_path)
+    (tmp_path / "a.cu").write_text("KERNEL refine() KERNEL spills() KERNEL fine() KERNEL calls()")
+    rows, _ = registers.rows_of("a", "float32", lambda *_: REPORT)
+    assert [row.split(" | ")[1] for row in rows] == ["spills", "fine", "calls"]
+    assert rows[1] == "| a.cu | fine | float | ? | ? | ? | 14 | 256 | 0 |"
+
+
 @pytest.fixture(params=["nvcc", "nvrtc"])
 def verdict(request, registers, monkeypatch, tmp_path, capsys):
     """Compile these texts in the kernels' place: exit status, output, complaints."""
