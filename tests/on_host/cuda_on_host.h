@@ -4,6 +4,7 @@
 // its warp. What waits for somebody who will never come (an exited thread, a warp that diverged) ends
 // the launch with a message instead of hanging, which is what a GPU may do.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -23,8 +24,8 @@ struct dim3 {
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 #define __shared__ static __attribute__((section(SHARED_SECTION)))
-using std::isfinite;
-using std::isnan;
+using std::exp, std::fabs, std::isfinite, std::isnan, std::log, std::sqrt, std::tanh;  // of float, too
+using std::max, std::min;
 
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 constexpr int warpSize = 32;

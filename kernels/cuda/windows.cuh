@@ -1,0 +1,31 @@
+// Windows over images, and where an element of images lies.
+
+// Where an element of images (N, C, H, W) lies. A plane is one channel of one image.
+struct Place {
+  int plane, row, column;
+};
+
+__device__ inline Place place_of(int element, int H, int W) {
+  int line = element / W;
+  return {line / H, line % H, element % W};
+}
+
+// Those from `first` to before `end`; none if they are equal.
+struct Range {
+  int first, end;
+};
+
+// Windows along an axis of `size` pixels: window i starts at pixel i * stride - padding.
+// The pixels of window i that lie inside the image.
+__device__ inline Range pixels_of_window(int i, int size, int kernel, int stride, int padding) {
+  int start = i * stride - padding;
+  return {max(start, 0), min(start + kernel, size)};
+}
+
+// The windows, of `count`, that hold a pixel: i * stride <= pixel + padding < i * stride + kernel.
+__device__ inline Range windows_of_pixel(int pixel, int count, int kernel, int stride,
+                                         int padding) {
+  int end = pixel + padding;
+  int first = end < kernel ? 0 : (end - kernel) / stride + 1;
+  return {first, min(end / stride + 1, count)};
+}
