@@ -1,0 +1,51 @@
+// Adaptive average pooling and its gradient; see scratchvae/ops/adaptive_avg_pool2d.py.
+#include "common.cuh"
+
+// Both axes have cells of equal width, `size` pixels and `count` windows: the pixels that window i
+// shares something with. With count and size exchanged: the windows that a pixel shares something
+// with, so the ones that hold it. (The product of two ints of that kind may not fit an int.)
+__device__ inline Range overlap(int i, int size, int count) {
+  long long start = (long long)i * size, end = start + size;
+  return {int(start / count), int((end + count - 1) / count)};
+}
+
+// A thread for each y. Those of the first plane also write down what backward needs: 1 / (rows in
+// window) for each row of y, 1 / (columns in window) for each column.
+KERNEL adaptive_avg_pool2d_forward(const T* x, T* y, T* row_share, T* column_share, int count, int H,
+                                   int W, int OH, int OW) {
+  int i = thread_number();
+  if (i >= count) return;
+  Place at = place_of(i, OH, OW);
+  Range rows = overlap(at.row, H, OH), columns = overlap(at.column, W, OW);
+  T share_of_row = T(1) / (rows.end - rows.first);
+  T share_of_column = T(1) / (columns.end - columns.first);
+  if (at.plane == 0 && at.column == 0) row_share[at.row] = share_of_row;
+  if (at.plane == 0 && at.row == 0) column_share[at.column] = share_of_column;
+  T sum = 0;
+  for (int h = rows.first; h < rows.end; h++) {
+    const T* line = x + (at.plane * H + h) * W;
+    T of_row = 0;  // sums of sums: fewer roundings in large windows
+    for (int w = columns.first; w < columns.end; w++) of_row += line[w];
+    sum += of_row;
+  }
+  y[i] = sum * share_of_row * share_of_column;
+}
+
+// A thread for each dx: every window that holds its pixel gives a share of its dy.
+KERNEL adaptive_avg_pool2d_backward(const T* dy, const T* row_share, const T* column_share, T* dx,
+                                    int count, int H, int W, int OH, int OW) {
+  int i = thread_number();
+  if (i >= count) return;
+  Place at = place_of(i, H, W);
+  Range rows = overlap(at.row, OH, H), columns = overlap(at.column, OW, W);
+  T sum = 0;
+  for (int row = rows.first; row < rows.end; row++) {
+    const T* line = dy + (at.plane * OH + row) * OW;
+    T of_row = 0;
+    for (int column = columns.first; column < columns.end; column++) {
+      of_row += line[column] * column_share[column];
+    }
+    sum += of_row * row_share[row];
+  }
+  dx[i] = sum;
+}

@@ -1,0 +1,46 @@
+// Max pooling and its gradient; see scratchvae/ops/max_pool2d.py.
+#include "common.cuh"
+
+// A thread for each y. winner: where in its plane the window's largest x lies, h * W + w.
+KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W, int OH, int OW,
+                          int KH, int KW, int SH, int SW, int PH, int PW) {
+  int i = thread_number();
+  if (i >= count) return;
+  Place at = place_of(i, OH, OW);
+  Range rows = pixels_of_window(at.row, H, KH, SH, PH);
+  Range columns = pixels_of_window(at.column, W, KW, SW, PW);
+  const T* plane = x + at.plane * H * W;
+  int best = rows.first * W + columns.first;  // wins if all are -infinity
+  T largest = plane[best];
+  for (int h = rows.first; h < rows.end; h++) {
+    for (int w = columns.first; w < columns.end; w++) {
+      T value = plane[h * W + w];
+      if (value > largest || (isnan(value) && !isnan(largest))) {
+        largest = value;
+        best = h * W + w;
+      }
+    }
+  }
+  y[i] = largest;
+  winner[i] = best;
+}
+
+// A thread for each dx: it looks at the windows that hold its pixel, and takes the dy of those that
+// it won. So no two threads write to one place, and sums have one order.
+KERNEL max_pool2d_backward(const T* dy, const int* winner, T* dx, int count, int H, int W, int OH,
+                           int OW, int KH, int KW, int SH, int SW, int PH, int PW) {
+  int i = thread_number();
+  if (i >= count) return;
+  Place at = place_of(i, H, W);
+  Range rows = windows_of_pixel(at.row, OH, KH, SH, PH);
+  Range columns = windows_of_pixel(at.column, OW, KW, SW, PW);
+  int pixel = at.row * W + at.column;
+  T sum = 0;
+  for (int row = rows.first; row < rows.end; row++) {
+    for (int column = columns.first; column < columns.end; column++) {
+      int window = (at.plane * OH + row) * OW + column;
+      if (winner[window] == pixel) sum += dy[window];
+    }
+  }
+  dx[i] = sum;
+}

@@ -1,0 +1,39 @@
+// Mean and log of the variance of an image, and their gradient; see scratchvae/ops/mean_logvar.py.
+#include "common.cuh"
+
+// A block for each image of P values, which it reads twice: the average of x^2 less the square of
+// the mean would leave few digits of a variance that is small beside the mean. Sums are doubles.
+KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_plus_eps, int N,
+                           int P) {
+  __shared__ double room[32];
+  int n = blockIdx.x;
+  const T* image = x + n * P;
+  double sum = 0;
+  for (int i = threadIdx.x; i < P; i += blockDim.x) sum += image[i];
+  double average = block_sum(sum, room) / P;
+
+  double squares = 0;
+  for (int i = threadIdx.x; i < P; i += blockDim.x) {
+    double deviation = image[i] - average;
+    squares += deviation * deviation;
+  }
+  double spread = block_sum(squares, room) / P + eps;
+
+  if (threadIdx.x == 0) {
+    y[n] = average;
+    y[N + n] = log(spread);
+    mean[n] = average;
+    var_plus_eps[n] = spread;
+  }
+}
+
+// A thread for each dx.
+KERNEL mean_logvar_backward(const T* dy, const T* x, const double* mean, const double* var_plus_eps,
+                            T* dx, int count, int N, int P) {
+  int i = thread_number();
+  if (i >= count) return;
+  int n = i / P;
+  T deviation = x[i] - mean[n];
+  T dvar = dy[N + n] / T(var_plus_eps[n]);
+  dx[i] = (dy[n] + 2 * dvar * deviation) / P;
+}
