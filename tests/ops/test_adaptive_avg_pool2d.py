@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import scratchvae as sv
 from scratchvae.ops import adaptive_avg_pool2d_forward
 
 side = st.integers(1, 8)
@@ -24,12 +25,12 @@ def test_adaptive_avg_pool2d(engine, seed, N, C, size, output_size):
 
 def test_seven_to_four_overlaps(engine):
     x = np.arange(7.0).reshape(1, 1, 7, 1)
-    y, _ = adaptive_avg_pool2d_forward(x, (4, 1))
-    assert_allclose(y.ravel(), [0.5, 2, 4, 5.5])  # rows 0-1, 1-3, 3-5, 5-6
+    y, _ = adaptive_avg_pool2d_forward(on_device(x), (4, 1))
+    assert_allclose(sv.asnumpy(y).ravel(), [0.5, 2, 4, 5.5])  # rows 0-1, 1-3, 3-5, 5-6
 
 
 def test_errors(engine):
     with pytest.raises(
         ValueError, match="adaptive_avg_pool2d_forward: output_size must be at least 1"
     ):
-        adaptive_avg_pool2d_forward(np.zeros((1, 1, 2, 2)), 0)
+        adaptive_avg_pool2d_forward(on_device(np.zeros((1, 1, 2, 2))), 0)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import scratchvae as sv
 from scratchvae.gradcheck import tensor_error
 from scratchvae.ops import batch_norm_backward, batch_norm_forward
 
@@ -46,9 +47,19 @@ def test_a_long_batch(engine, training):
     check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
 
 
+def forward(*arrays, training, **options):
+    """y, the cache, and the new statistics; arrays from the host and to the host."""
+    y, cache, statistics = batch_norm_forward(*map(on_device, arrays), training, **options)
+    return sv.asnumpy(y), cache, [sv.asnumpy(a) for a in statistics]
+
+
+def backward(dy, cache):
+    return [sv.asnumpy(a) for a in batch_norm_backward(on_device(dy), cache)]
+
+
 def test_normalises_each_channel(engine):
     x, mean, var, w, b = draw(np.random.default_rng(0), (6, 3, 4, 5))
-    y, _, _ = batch_norm_forward(5 * x + 2, mean, var, np.ones(3), np.zeros(3), True)
+    y, _, _ = forward(5 * x + 2, mean, var, np.ones(3), np.zeros(3), training=True)
     assert_allclose(y.mean(axis=(0, 2, 3)), 0, atol=1e-12)
     assert_allclose(y.var(axis=(0, 2, 3)), 1, rtol=1e-5)
 
@@ -56,11 +67,11 @@ def test_normalises_each_channel(engine):
 def test_running_statistics(engine):
     """The running variance is unbiased (divided by M - 1), the normalising one biased."""
     x, mean, var, w, b = draw(np.random.default_rng(0), (4, 2, 3, 3))
-    _, _, (new_mean, new_var) = batch_norm_forward(x, mean, var, w, b, True, momentum=0.3)
+    _, _, (new_mean, new_var) = forward(x, mean, var, w, b, training=True, momentum=0.3)
     assert_allclose(new_mean, 0.7 * mean + 0.3 * x.mean(axis=(0, 2, 3)), rtol=1e-12)
     assert_allclose(new_var, 0.7 * var + 0.3 * x.var(axis=(0, 2, 3), ddof=1), rtol=1e-12)
 
-    y, _, (same_mean, same_var) = batch_norm_forward(x, mean, var, w, b, False)
+    y, _, (same_mean, same_var) = forward(x, mean, var, w, b, training=False)
     assert_allclose(same_mean, mean, rtol=0)
     assert_allclose(same_var, var, rtol=0)
     expected = (x - mean[:, None, None]) / np.sqrt(var[:, None, None] + 1e-5)
@@ -70,28 +81,28 @@ def test_running_statistics(engine):
 def test_evaluation_treats_the_statistics_as_constants(engine):
     x, mean, var, w, b = draw(np.random.default_rng(0), (4, 2, 3, 3))
     dy = np.random.default_rng(1).standard_normal(x.shape)
-    _, cache, _ = batch_norm_forward(x, mean, var, w, b, False)
-    dx, _, _ = batch_norm_backward(dy, cache)
+    _, cache, _ = forward(x, mean, var, w, b, training=False)
+    dx, _, _ = backward(dy, cache)
     assert_allclose(dx, dy * (w / np.sqrt(var + 1e-5))[:, None, None], rtol=1e-12)
 
 
 def test_dy_of_ones_says_nothing(engine):
     """The trap: for dy = 1, dx is zero, so a check with dy = 1 passes any multiple of dx."""
     x, mean, var, w, b = draw(np.random.default_rng(0), (4, 2, 3, 3))
-    _, cache, _ = batch_norm_forward(x, mean, var, w, b, True)
-    dx, _, _ = batch_norm_backward(np.ones_like(x), cache)
+    _, cache, _ = forward(x, mean, var, w, b, training=True)
+    dx, _, _ = backward(np.ones_like(x), cache)
     assert_allclose(dx, 0, atol=1e-12)
 
 
 def test_errors(engine):
     x, mean, var, w, b = draw(np.random.default_rng(0), (1, 2, 1, 1))
     with pytest.raises(ValueError, match="batch_norm_forward: training needs more than one value"):
-        batch_norm_forward(x, mean, var, w, b, True)
-    batch_norm_forward(x, mean, var, w, b, False)  # evaluation has no such need
+        forward(x, mean, var, w, b, training=True)
+    forward(x, mean, var, w, b, training=False)  # evaluation has no such need
     with pytest.raises(ValueError, match=r"running_var must have shape \(2,\), one per channel"):
-        batch_norm_forward(x, mean, var[:1], w, b, False)
+        forward(x, mean, var[:1], w, b, training=False)
     with pytest.raises(ValueError, match=r"x must have axes \(N, C\) or \(N, C, H, W\)"):
-        batch_norm_forward(x[0], mean, var, w, b, False)
+        forward(x[0], mean, var, w, b, training=False)
 
 
 @pytest.mark.parametrize("memory_order", ["NCHW", "NHWC"])

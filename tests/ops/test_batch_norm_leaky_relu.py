@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from test_batch_norm import draw
 
+import scratchvae as sv
 from scratchvae import ops
 
 
@@ -35,15 +36,15 @@ def test_batch_norm_leaky_relu(engine, seed, N, C, image, training, slope):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_is_the_one_after_the_other(engine, training):
-    x, *rest = draw(np.random.default_rng(0), (5, 3, 4, 6))
-    dy = np.random.default_rng(1).standard_normal(x.shape)
+    x, *rest = map(on_device, draw(np.random.default_rng(0), (5, 3, 4, 6)))
+    dy = on_device(np.random.default_rng(1).standard_normal(x.shape))
     y, cache, running = ops.batch_norm_leaky_relu_forward(x, *rest, training, 0.3, 1e-3, 0.2)
     h, norm_cache, expected_running = ops.batch_norm_forward(x, *rest, training, 0.3, 1e-3)
     expected, relu_cache = ops.leaky_relu_forward(h, 0.2)
-    assert_allclose(y, expected, atol=1e-12)
+    assert_allclose(sv.asnumpy(y), sv.asnumpy(expected), atol=1e-12)
     for one, other in zip(running, expected_running, strict=True):
-        assert_allclose(one, other, rtol=1e-12)
+        assert_allclose(sv.asnumpy(one), sv.asnumpy(other), rtol=1e-12)
     gradients = ops.batch_norm_leaky_relu_backward(dy, cache)
     dh = ops.leaky_relu_backward(dy, relu_cache)
     for one, other in zip(gradients, ops.batch_norm_backward(dh, norm_cache), strict=True):
-        assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+        assert_allclose(sv.asnumpy(one), sv.asnumpy(other), rtol=1e-12, atol=1e-12)

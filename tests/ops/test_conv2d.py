@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from harness import check_op, convolutions
+from harness import check_op, convolutions, on_device
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import scratchvae as sv
 from scratchvae.kernels.cpu.ways import WAYS
 from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
 
@@ -39,8 +40,9 @@ def test_conv2d(
 def test_one_by_hand(engine):
     x = np.arange(9.0).reshape(1, 1, 3, 3)
     w = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(1, 1, 2, 2)
-    y, _ = conv2d_forward(x, w, np.array([10.0]))
-    assert_allclose(y, np.full((1, 1, 2, 2), 6.0))  # each pixel minus the one below right is -4
+    y, _ = conv2d_forward(*map(on_device, (x, w, np.array([10.0]))))
+    expected = np.full((1, 1, 2, 2), 6.0)  # each pixel minus the one below right is -4
+    assert_allclose(sv.asnumpy(y), expected)
 
 
 def test_many_channels(engine):
@@ -64,22 +66,24 @@ def test_conv_transpose_is_the_adjoint(engine, seed, size, kernel, stride, paddi
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((2, 3, *size))
     w = rng.standard_normal((4, 3, *kernel))
-    conv_x, _ = conv2d_forward(x, w, None, stride, padding)
+    conv_x, _ = conv2d_forward(on_device(x), on_device(w), None, stride, padding)
     y = rng.standard_normal(conv_x.shape)
     forgotten = tuple(
         (n + 2 * p - k) % s for n, p, k, s in zip(size, padding, kernel, stride, strict=True)
     )
-    back, _ = conv_transpose2d_forward(y, w, None, stride, padding, forgotten)
+    back, _ = conv_transpose2d_forward(on_device(y), on_device(w), None, stride, padding, forgotten)
+    conv_x, back = sv.asnumpy(conv_x), sv.asnumpy(back)
     assert_allclose((conv_x * y).sum(), (x * back).sum(), rtol=1e-12, atol=1e-12)
 
 
 def test_dx_is_left_out_on_request(engine):
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 1, 5, 5)), rng.standard_normal((3, 1, 2, 2))
+    x, w = (on_device(rng.standard_normal(shape)) for shape in ((2, 1, 5, 5), (3, 1, 2, 2)))
     (y, cache), (_, again) = conv2d_forward(x, w), conv2d_forward(x, w)
     dx, dw, db = conv2d_backward(y, cache, need_dx=False)
     assert dx is None and db is None
-    assert_allclose(dw, conv2d_backward(y, again)[1])
+    _, expected, _ = conv2d_backward(y, again)
+    assert_allclose(sv.asnumpy(dw), sv.asnumpy(expected))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,7 @@ def test_dx_is_left_out_on_request(engine):
     ],
 )
 def test_errors(engine, arguments, error, message):
-    x, w, b, *sizes = (*arguments, None)[:3] + arguments[3:]
+    shapes, sizes = (*arguments, None)[:3], arguments[3:]
+    arrays = [on_device(None if shape is None else np.zeros(shape)) for shape in shapes]
     with pytest.raises(error, match=message):
-        conv2d_forward(np.zeros(x), np.zeros(w), None if b is None else np.zeros(b), *sizes)
+        conv2d_forward(*arrays, *sizes)

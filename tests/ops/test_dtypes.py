@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from harness import on_device
 
 import scratchvae as sv
 from scratchvae import ops
@@ -36,7 +37,7 @@ every_op = pytest.mark.parametrize("op", CASES)
 
 def arrays_of(op, dtype="float64"):
     rng = np.random.default_rng(0)
-    return [rng.uniform(0.1, 0.9, shape).astype(dtype) for shape in CASES[op][0]]
+    return [on_device(rng.uniform(0.1, 0.9, shape).astype(dtype)) for shape in CASES[op][0]]
 
 
 def run(op, arrays):
@@ -53,7 +54,7 @@ def test_every_op_is_here():
 @pytest.mark.parametrize("dtype", ["int64", "bool", "float16", "complex64"])
 def test_other_dtypes_are_refused(engine, op, dtype):
     with pytest.raises(TypeError, match=rf"{op}_forward: \w+ must be float32 or float64 .*{dtype}"):
-        run(op, [np.ones(a.shape, dtype) for a in arrays_of(op)])
+        run(op, [on_device(np.ones(a.shape, dtype)) for a in arrays_of(op)])
 
 
 @pytest.mark.parametrize("op", [op for op in CASES if len(CASES[op][0]) > 1])
@@ -68,7 +69,7 @@ def test_masked_arrays_are_refused(engine, op):
     """Their masks would be dropped somewhere on the way."""
     first, *others = arrays_of(op)
     with pytest.raises(TypeError, match=f"{op}_forward: .* NumPy or CuPy array, got MaskedArray"):
-        run(op, [np.ma.masked_array(first), *others])
+        run(op, [np.ma.masked_array(sv.asnumpy(first)), *others])
 
 
 @every_op
@@ -83,7 +84,7 @@ def test_lists_are_refused(engine, op):
     with pytest.raises(
         TypeError, match=f"{op}_forward: .* must be a NumPy or CuPy array, got list"
     ):
-        run(op, [first.tolist(), *others])
+        run(op, [sv.asnumpy(first).tolist(), *others])
 
 
 @every_op
@@ -137,8 +138,8 @@ def test_backward_refuses_a_foreign_cache(engine, op):
     with pytest.raises(
         TypeError, match=f"{op}_backward: expected the cache of {op}_forward, got tuple"
     ):
-        backward(np.ones(3), ())
+        backward(on_device(np.ones(3)), ())
     other = "relu" if op != "relu" else "tanh"
     _, cache, *_ = run(other, arrays_of(other))
     with pytest.raises(TypeError, match=f"expected the cache of {op}_forward, got one of {other}"):
-        backward(np.ones(MATRIX), cache)
+        backward(on_device(np.ones(MATRIX)), cache)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,14 +25,18 @@ def test_a_long_batch(engine):
 
 def test_dx_is_left_out_on_request(engine):
     x, w = np.ones((2, 3)), np.ones((4, 3))
-    y, cache = linear_forward(x, w)
+    y, cache = linear_forward(on_device(x), on_device(w))
     assert linear_backward(y, cache, need_dx=False)[0] is None
+
+
+def zeros(*shape):
+    return on_device(np.zeros(shape))
 
 
 def test_errors(engine):
     with pytest.raises(ValueError, match="linear_forward: x has 3 features, w expects 4"):
-        linear_forward(np.zeros((2, 3)), np.zeros((5, 4)))
+        linear_forward(zeros(2, 3), zeros(5, 4))
     with pytest.raises(ValueError, match=r"x must have 2 axes \(N, I\), got shape \(2, 3, 4\)"):
-        linear_forward(np.zeros((2, 3, 4)), np.zeros((5, 4)))
+        linear_forward(zeros(2, 3, 4), zeros(5, 4))
     with pytest.raises(ValueError, match=r"b must have shape \(5,\), one per output feature"):
-        linear_forward(np.zeros((2, 4)), np.zeros((5, 4)), np.zeros((1, 5)))
+        linear_forward(zeros(2, 4), zeros(5, 4), zeros(1, 5))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from harness import check_op
+from harness import check_op, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import scratchvae as sv
 from scratchvae import ops
 
 seeds = st.integers(0, 2**32 - 1)
@@ -22,7 +23,9 @@ def test_reparameterize(engine, seed, shape):
 def test_z_has_the_variance_that_the_kl_means(engine):
     """The trap std = exp(logvar): no gradient check sees it, this does."""
     eps = np.random.default_rng(0).standard_normal((200_000, 1))
-    z, _ = ops.reparameterize_forward(np.full_like(eps, 3.0), np.full_like(eps, -1.5), eps)
+    mu, logvar = np.full_like(eps, 3.0), np.full_like(eps, -1.5)
+    z, _ = ops.reparameterize_forward(*map(on_device, (mu, logvar, eps)))
+    z = sv.asnumpy(z)
     assert_allclose(z.mean(), 3.0, atol=0.01)
     assert_allclose(z.var(), np.exp(-1.5), rtol=0.02)
 
@@ -37,9 +40,10 @@ def test_bce(engine, seed, shape):
 def test_bce_of_extreme_logits(engine, dtype):
     """Where clipped probabilities would give 4e15 or a gradient of zero."""
     logits, target = np.array([[1e4], [-1e4], [1e4]], dtype), np.array([[0], [1], [1]], dtype)
-    y, cache = ops.bce_forward(logits, target)
-    assert_allclose(y, [1e4, 1e4, 0])
-    assert_allclose(ops.bce_backward(np.ones(3, dtype), cache), [[1], [-1], [0]])
+    y, cache = ops.bce_forward(on_device(logits), on_device(target))
+    dlogits = ops.bce_backward(on_device(np.ones(3, dtype)), cache)
+    assert_allclose(sv.asnumpy(y), [1e4, 1e4, 0])
+    assert_allclose(sv.asnumpy(dlogits), [[1], [-1], [0]])
 
 
 def test_bce_is_smooth_at_zero():
@@ -50,8 +54,9 @@ def test_bce_is_smooth_at_zero():
 
 def test_bce_of_a_coin(engine):
     """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784."""
-    y, _ = ops.bce_forward(np.zeros((2, 784)), np.random.default_rng(0).random((2, 784)))
-    assert_allclose(y, 784 * np.log(2))
+    logits, target = np.zeros((2, 784)), np.random.default_rng(0).random((2, 784))
+    y, _ = ops.bce_forward(on_device(logits), on_device(target))
+    assert_allclose(sv.asnumpy(y), 784 * np.log(2))
 
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01, np.nan])
@@ -61,7 +66,7 @@ def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
     with pytest.raises(
         ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"
     ):
-        ops.bce_forward(np.zeros((2, 3)), target)
+        ops.bce_forward(on_device(np.zeros((2, 3))), on_device(target))
 
 
 @given(seed=seeds, shape=batches, reduction=st.sampled_from(["mean", "sum"]))
@@ -71,10 +76,11 @@ def test_mse(engine, seed, shape, reduction):
 
 
 def test_mse_refuses_other_reductions(engine):
+    a = on_device(np.zeros((2, 3)))
     with pytest.raises(
         ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"
     ):
-        ops.mse_forward(np.zeros((2, 3)), np.zeros((2, 3)), "none")
+        ops.mse_forward(a, a, "none")
 
 
 @given(seed=seeds, shape=batches)
@@ -90,14 +96,14 @@ def test_kl_is_the_divergence(engine):
     log_q = -0.5 * ((z - mu) ** 2 / np.exp(logvar) + logvar + np.log(2 * np.pi))
     log_p = -0.5 * (z**2 + np.log(2 * np.pi))
     integral = np.trapezoid(np.exp(log_q) * (log_q - log_p), z)
-    y, _ = ops.kl_forward(np.full((1, 3), mu), np.full((1, 3), logvar))
-    assert_allclose(y, 3 * integral, rtol=1e-8)
+    y, _ = ops.kl_forward(on_device(np.full((1, 3), mu)), on_device(np.full((1, 3), logvar)))
+    assert_allclose(sv.asnumpy(y), 3 * integral, rtol=1e-8)
 
 
 def test_kl_near_zero_keeps_its_digits(engine):
     """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would be rounding."""
-    y, _ = ops.kl_forward(np.zeros((1, 1)), np.full((1, 1), 1e-6))
-    assert_allclose(y, 0.25e-12, rtol=1e-6)
+    y, _ = ops.kl_forward(on_device(np.zeros((1, 1))), on_device(np.full((1, 1), 1e-6)))
+    assert_allclose(sv.asnumpy(y), 0.25e-12, rtol=1e-6)
 
 
 @given(seed=seeds, N=st.integers(1, 6), beta=st.floats(0.1, 10))
@@ -109,13 +115,16 @@ def test_elbo(engine, seed, N, beta):
 def test_elbo_is_a_mean_over_the_batch(engine):
     """The trap of dividing a term twice: twice the batch, the same losses, halved gradients."""
     reconstruction, kl = np.array([10.0, 20.0]), np.array([1.0, 3.0])
-    losses, cache = ops.elbo_forward(reconstruction, kl, 0.5)
+
+    def losses_and_gradients(*arrays):
+        losses, cache = ops.elbo_forward(*map(on_device, arrays), 0.5)
+        return [tuple(map(sv.asnumpy, of)) for of in (losses, ops.elbo_backward(1.0, cache))]
+
+    losses, gradients = losses_and_gradients(reconstruction, kl)
     assert losses == (16.0, 15.0, 2.0)
-    twice, twice_cache = ops.elbo_forward(np.tile(reconstruction, 2), np.tile(kl, 2), 0.5)
+    twice, halved_gradients = losses_and_gradients(np.tile(reconstruction, 2), np.tile(kl, 2))
     assert twice == losses
-    for once, halved in zip(
-        ops.elbo_backward(1.0, cache), ops.elbo_backward(1.0, twice_cache), strict=True
-    ):
+    for once, halved in zip(gradients, halved_gradients, strict=True):
         assert_allclose(np.tile(once, 2) / 2, halved)
 
 
@@ -125,5 +134,6 @@ def test_elbo_is_a_mean_over_the_batch(engine):
 )
 def test_shapes_must_agree(engine, op, arrays):
     shapes = [(2,)] * (arrays - 1) + [(3,)] if op == "elbo" else [(2, 3)] * (arrays - 1) + [(2, 4)]
+    given = [on_device(np.zeros(shape)) for shape in shapes]
     with pytest.raises(ValueError, match=f"{op}_forward: shapes must agree, got"):
-        getattr(ops, f"{op}_forward")(*map(np.zeros, shapes))
+        getattr(ops, f"{op}_forward")(*given)

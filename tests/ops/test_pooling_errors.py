@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from harness import on_device
 
 from scratchvae.ops import avg_pool2d_forward, max_pool2d_forward
 
@@ -18,4 +19,4 @@ from scratchvae.ops import avg_pool2d_forward, max_pool2d_forward
 )
 def test_errors(engine, forward, sizes, error, message):
     with pytest.raises(error, match=f"{forward.__name__}: .*{message}"):
-        forward(np.zeros((1, 1, 4, 3)), *sizes)
+        forward(on_device(np.zeros((1, 1, 4, 3))), *sizes)
