@@ -1,9 +1,9 @@
 // Adaptive average pooling and its gradient; see scratchvae/ops/adaptive_avg_pool2d.py.
 #include "common.cuh"
 
-// Both axes have cells of equal width, `size` pixels and `count` windows: the pixels that window i
-// shares something with. With count and size exchanged: the windows that a pixel shares something
-// with, so the ones that hold it. (The product of two ints of that kind may not fit an int.)
+// `count` windows divide an axis of `size` pixels evenly: window i reaches from i * size / count to
+// (i + 1) * size / count, and holds every pixel that it touches. With size and count exchanged these
+// are the windows that touch pixel i. The products may need 64 bits.
 __device__ inline Range overlap(int i, int size, int count) {
   long long start = (long long)i * size, end = start + size;
   return {int(start / count), int((end + count - 1) / count)};

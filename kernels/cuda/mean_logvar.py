@@ -21,7 +21,6 @@ def mean_logvar_backward(dy, cache):
         "mean_logvar",
         "mean_logvar_backward",
         blocks_for(dx.size),
-        *(dy, x, mean, var_plus_eps, dx, dx.size),
-        *(N, P),
+        *(dy, x, mean, var_plus_eps, dx, dx.size, N, P),
     )
     return dx
