@@ -1,5 +1,6 @@
 // Adaptive average pooling and its gradient; see scratchvae/ops/adaptive_avg_pool2d.py.
 #include "common.cuh"
+#include "windows.cuh"
 
 // `count` windows divide an axis of `size` pixels evenly: window i reaches from i * size / count to
 // (i + 1) * size / count, and holds every pixel that it touches. With size and count exchanged these

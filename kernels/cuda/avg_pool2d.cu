@@ -1,5 +1,6 @@
 // Average pooling and its gradient; see scratchvae/ops/avg_pool2d.py.
 #include "common.cuh"
+#include "windows.cuh"
 
 // A thread for each y. What lies outside the image adds nothing, but counts in the divisor.
 KERNEL avg_pool2d_forward(const T* x, T* y, int count, int H, int W, int OH, int OW, int KH, int KW,

@@ -1,5 +1,6 @@
 // Max pooling and its gradient; see scratchvae/ops/max_pool2d.py.
 #include "common.cuh"
+#include "windows.cuh"
 
 // A thread for each y. winner: where in its plane the window's largest x lies, h * W + w.
 KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W, int OH, int OW,

@@ -1,5 +1,6 @@
 // Nearest-neighbour upsampling and its gradient; see scratchvae/ops/upsample_nearest.py.
 #include "common.cuh"
+#include "windows.cuh"
 
 // A thread for each y.
 KERNEL upsample_nearest_forward(const T* x, T* y, int count, int H, int W, int SH, int SW) {

@@ -1,4 +1,4 @@
-// Windows over images, and where an element of images lies.
+// Where an element of images lies.
 
 // Where an element of images (N, C, H, W) lies. A plane is one channel of one image.
 struct Place {
