@@ -1,14 +1,11 @@
 """Fixtures and settings of the whole suite."""
 
-import functools
-import importlib
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from on_host import build, cublas
+from on_host import build, cublas, stand_in
 
 import scratchvae as sv
 from scratchvae import backend
@@ -56,30 +53,12 @@ def cupy_on_host(monkeypatch):
     """`import cupy` finds the stand-in, whose kernels run on the host."""
     if problem := build.problem():
         pytest.skip(problem)
-    for name, module in _stand_in().items():
+    for name, module in stand_in.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(blas, "_library", lambda: cublas)
     _forget_compiled()
     yield sys.modules["cupy"]
     _forget_compiled()
-
-
-@functools.cache
-def _stand_in():
-    """The modules of tests/on_host/cupy by name, whether or not there is a real CuPy."""
-
-    def taken_out():
-        names = [name for name in sys.modules if name.partition(".")[0] == "cupy"]
-        return {name: sys.modules.pop(name) for name in names}
-
-    real = taken_out()
-    sys.path.insert(0, str(Path(__file__).parent / "on_host"))
-    try:
-        importlib.import_module("cupy")
-        return taken_out()
-    finally:
-        sys.path.pop(0)
-        sys.modules.update(real)
 
 
 def _forget_compiled():

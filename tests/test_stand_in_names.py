@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import _stand_in
+from on_host import stand_in
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.cupy
 
+STAND_IN = stand_in.modules()["cupy"]
 PLACES = ("", "cuda", "cuda.runtime", "cuda.memory", "lib", "lib.stride_tricks", "linalg")
 OURS = {
     "copies": "counts what a test asks about",
@@ -57,7 +58,7 @@ def find(root, name):
 def offered():
     """(name, what it is) of all that the stand-in offers; classes with their members."""
     for place in PLACES:
-        here = find(_stand_in()["cupy"], place)
+        here = find(STAND_IN, place)
         for name, value in inspect.getmembers(here):
             dotted = f"{place}.{name}".lstrip(".")
             borrowed = inspect.ismodule(value) or getattr(value, "__module__", "") in (
@@ -90,7 +91,7 @@ def test_the_real_one_has_what_the_stand_in_offers(real, name):
 def is_cupy(node):
     """xp, cupy, cupy(), import_module("cupy"), array_module(x): the library itself."""
     match node:
-        case ast.Name(id="xp" | "cupy"):
+        case ast.Name(id="xp" | "cupy") | ast.Attribute(attr="_cupy"):
             return True
         case ast.Call(func=ast.Name(id="cupy" | "array_module")):
             return True
@@ -108,7 +109,7 @@ def used(path):
         if not isinstance(node, ast.Attribute):
             continue
         names, root = [node.attr], node.value
-        while isinstance(root, ast.Attribute):
+        while isinstance(root, ast.Attribute) and not is_cupy(root):
             names, root = [root.attr, *names], root.value
         if is_cupy(root):
             yield ".".join(names), node.lineno, calls.get(id(node))
@@ -121,7 +122,14 @@ USED = [(path.relative_to(ROOT), *use) for path in sorted(FILES) for use in used
 
 def test_the_walk_finds_what_is_known():
     found = {name for _, name, _, _ in USED}
-    assert {"cuda.is_available", "RawModule", "asarray", "tensordot", "zeros_like"} <= found
+    assert {
+        "cuda.is_available",
+        "cuda.using_allocator",
+        "RawModule",
+        "asarray",
+        "tensordot",
+        "zeros_like",
+    } <= found
     assert {"ndarray.sum", "ndarray.transpose", "ndarray.flags", "ndarray.dtype"} <= found
 
 
@@ -187,8 +195,6 @@ FUNCTIONS = [n for n, f in OFFERED.items() if inspect.isfunction(f) and n not in
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_stand_in_asks_for_nothing_else(real, name):
-    theirs, ours = (
-        parameters(find(of, name.removesuffix(".__init__"))) for of in (real, _stand_in()["cupy"])
-    )
+    theirs, ours = (parameters(find(of, name.removesuffix(".__init__"))) for of in (real, STAND_IN))
     assert theirs, f"{name}: CuPy does not say"
     assert ours[0] - {"args", "kwargs", "_"} <= theirs[0], f"CuPy has {sorted(theirs[0])}"
