@@ -90,11 +90,15 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
             f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}"
         )
     _engine = engine
-    if engine == "cuda":
-        importlib.import_module("scratchvae.kernels.cuda.blas").allow_tf32(tf32)
-    else:
+    if engine != "cuda":
         _host_engine = engine
+    _allow_tf32(tf32 and engine == "cuda")
     return engine
+
+
+def _allow_tf32(allowed: bool) -> None:
+    if allowed != tf32_allowed():
+        importlib.import_module("scratchvae.kernels.cuda.blas").allow_tf32(allowed)
 
 
 def tf32_allowed() -> bool:
@@ -119,15 +123,16 @@ def _choose() -> str:
 
 
 @contextmanager
-def using(engine: str) -> Iterator[str]:
+def using(engine: str, *, tf32: bool = False) -> Iterator[str]:
     """`use(engine)` for the length of a `with` block. The choice holds for the whole process: two
     threads must not have such blocks at the same time."""
     global _engine, _host_engine
-    before = _engine, _host_engine
+    before, tf32_before = (_engine, _host_engine), tf32_allowed()
     try:
-        yield use(engine)
+        yield use(engine, tf32=tf32)
     finally:
         _engine, _host_engine = before
+        _allow_tf32(tf32_before)
 
 
 def current_engine() -> str:

@@ -11,6 +11,7 @@ from .models import Model
 Result = TypeVar("Result")
 GIB = 2**30
 FEW, MORE = 2, 6  # images in the two batches that are measured; batch norm needs two
+SURE = 0.9  # of the free bytes: batches on their way, noise and gaps take some
 
 
 def in_memory(
@@ -59,7 +60,7 @@ def _largest_batch(model: Model) -> tuple[int, int, int]:
     except MemoryError:
         return 0, free, total
     each = (more - few) / (MORE - FEW)
-    return max(0, int(FEW + (free - few) / each)), free, total
+    return max(0, int(FEW + (SURE * free - few) / each)), free, total
 
 
 def _bytes_of_step(cupy: Any, model: Model, N: int) -> int:

@@ -17,6 +17,7 @@ class memory:
 
 
 TOTAL = 16 << 30  # bytes the device claims to have
+_pools = weakref.WeakSet()
 
 
 class MemoryPool:
@@ -24,6 +25,7 @@ class MemoryPool:
 
     def __init__(self):
         self._limit, self._used, self._most = 0, 0, 0
+        _pools.add(self)
 
     def malloc(self, size):
         raise NotImplementedError("the stand-in hands out arrays, not bytes")
@@ -34,6 +36,8 @@ class MemoryPool:
                 f"Out of memory allocating {n:,} bytes (allocated so far: {self._used:,} bytes, "
                 f"limit set to: {self._limit:,} bytes)."
             )
+        if self._used + n > self._most + _free():
+            raise memory.OutOfMemoryError(f"Out of memory allocating {n:,} bytes.")
         self._used += n
         self._most = max(self._most, self._used)
 
@@ -54,6 +58,11 @@ class MemoryPool:
 
     def get_limit(self):
         return self._limit
+
+
+def _free():
+    """Bytes of the device that no pool has taken."""
+    return TOTAL - sum(pool.total_bytes() for pool in _pools)
 
 
 _default_pool = MemoryPool()
@@ -232,7 +241,7 @@ class _Runtime:
 
     @staticmethod
     def memGetInfo():
-        return TOTAL, TOTAL
+        return _free(), TOTAL
 
     @staticmethod
     def getDeviceProperties(_):

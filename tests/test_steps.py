@@ -1,0 +1,197 @@
+"""Training steps on the GPU: a graph repeats what the kernels do one by one."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import scratchvae as sv
+from scratchvae.noise import fill_normal
+from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
+from scratchvae.steps import Steps
+from scratchvae.train import train_step
+
+SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 4)}
+
+
+@pytest.fixture(params=["on_host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request):
+    """CuPy or the stand-in, the engine cuda in use."""
+    if request.param == "on_host":
+        request.getfixturevalue("cupy_on_host")
+    elif problem := sv.backend.gpu_problem():
+        pytest.skip(problem)
+    with sv.using("cuda"):
+        yield __import__("cupy")
+
+
+def build(name="mlp", dtype="float32", **options):
+    return sv.models.build(name, image_shape=SMALL[name], dtype=dtype, **options)
+
+
+def images(model, N, seed=0):
+    low, high = model.data_range
+    rng = np.random.default_rng(seed)
+    return sv.asarray(rng.uniform(low, high, (N, *model.image_shape)).astype(model.dtype))
+
+
+def train(model, optimizer, sizes=(3, 3, 2, 3, 2), seed=5, **options):
+    steps = Steps(model, optimizer, seed, **options)
+    for k, N in enumerate(sizes):
+        steps(images(model, N, k))
+    return steps.losses(), model.state_dict()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
+    """Two batch sizes in turn, so two graphs; to the bit."""
+    (losses, state), (other_losses, other_state) = (
+        train(model, Adam(model), graph=graph, max_norm=max_norm)
+        for graph in (True, False)
+        for model in [build(name)]
+    )
+    assert losses == other_losses
+    for key, a in state.items():
+        assert_array_equal(a, other_state[key], key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), [("celeba", 32), ("skip", 64)])
+def test_large_models_as_graphs(cupy, name, size):
+    """With batch norm, whose running statistics are state of the graph."""
+    SMALL[name] = (3, size, size)
+    results = [train(m, Adam(m), (2, 2), graph=g) for g in (True, False) for m in [build(name)]]
+    assert results[0][0] == results[1][0]
+    for key, a in results[0][1].items():
+        assert_array_equal(a, results[1][1][key], key)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW, lambda m: SGD(m, momentum=0.9, nesterov=True)])
+def test_the_steps_are_those_of_train_step(cupy, make):
+    """On NumPy with the same noise: what lies on the device are step, lr, beta and clipping."""
+    model = build(dtype="float64", kl_weight=0.7)
+    optimizer = make(model)
+    steps = Steps(model, optimizer, seed=5, max_norm=2.0)
+    with sv.using("numpy"):
+        other = build(dtype="float64", kl_weight=0.7)
+        other_optimizer = make(other)
+    total = 0.0
+    for k in range(6):
+        if k == 3:  # in the middle of a run
+            model.kl_weight = other.kl_weight = 0.2
+            optimizer.lr = other_optimizer.lr = 3e-3
+        x = images(model, 3, k)
+        steps(x)
+        eps = np.empty((3, *model.latent_shape))
+        fill_normal(eps, 5, k)
+        other_optimizer.zero_grad()
+        total += other.loss(x.get(), eps).total
+        other.backward()
+        clip_grad_norm(other, 2.0)
+        other_optimizer.step()
+    assert_allclose(steps.losses().total, total / 6, rtol=1e-12)
+    assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
+    assert optimizer.steps == other_optimizer.steps == 6
+
+
+def test_nothing_is_copied_between_host_and_device(cupy_on_host):
+    """Not in a graph's step, not in one without, not in train_step. The first may copy: cuBLAS gets
+    its workspace, and nothing else."""
+    with sv.using("cuda"):
+        for name in SMALL:
+            model = build(name)
+            optimizer = Adam(model)
+            x, eps = images(model, 2), sv.asarray(np.zeros((2, *model.latent_shape), "float32"))
+            steps, eager = Steps(model, optimizer, 0), Steps(model, optimizer, 0, graph=False)
+            cupy_on_host.copies.clear()
+            for _ in range(3):
+                steps(x)
+                eager(x)
+                losses = train_step(model, optimizer, x, eps)
+                clip_grad_norm(model, 1.0)
+                with model.evaluating():
+                    model.loss(x, eps, keep=False)
+            assert not cupy_on_host.copies, name
+            steps.losses()
+            assert cupy_on_host.copies == {"to host": 1}, name
+            assert losses.total.shape == ()
+
+
+def test_a_loss_that_is_not_finite_names_its_step(cupy):
+    model = build()
+    optimizer = Adam(model)
+    steps = Steps(model, optimizer, 0)
+    x = images(model, 2)
+    bad = x.copy()
+    bad[1, 0, 2, 2] = 1.5  # no probability
+    for k in range(5):
+        steps(bad if k == 3 else x)
+    with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
+        steps.losses()
+
+
+def test_losses_are_means_over_images_since_the_last_call(cupy):
+    """Batches of unequal size weigh by their images."""
+    model = build("ae", dtype="float64")
+    steps = Steps(model, SGD(model, lr=0.0), 0)
+    small, large = images(model, 1, 0), images(model, 3, 1)
+    expected = [float(model.loss(x).total) for x in (small, large)]
+    steps(small)
+    steps(large)
+    assert_allclose(steps.losses().total, (expected[0] + 3 * expected[1]) / 4, rtol=1e-12)
+    steps(large)
+    assert_allclose(steps.losses().total, expected[1], rtol=1e-12)
+    with pytest.raises(ValueError, match="no step since the last call"):
+        steps.losses()
+
+
+def test_weights_may_change_in_place_and_move(cupy):
+    """load_state_dict writes into the memory that the graph reads; `to` takes another, and a new
+    graph follows it."""
+    model = build(dtype="float64")
+    optimizer = Adam(model)
+    steps, x = Steps(model, optimizer, 0), images(model, 2)
+    start = model.state_dict()
+    for _ in range(3):
+        steps(x)
+    steps.losses()
+    model.load_state_dict(start)
+    steps(x)
+    eps = np.empty((2, *model.latent_shape))
+    fill_normal(eps, 0, 3)
+    fresh = build(dtype="float64")
+    assert_allclose(steps.losses().total, float(fresh.loss(x, sv.asarray(eps)).total), rtol=1e-12)
+    model.to("cpu")
+    model.to("cuda")
+    before = model.flat_value.get()
+    steps(x)
+    assert np.isfinite(steps.losses().total)
+    assert (model.flat_value.get() != before).any()
+
+
+def test_another_mode_is_another_graph(cupy):
+    model = build()
+    steps, x = Steps(model, Adam(model), 0), images(model, 2)
+    steps(x)
+    model.eval()
+    steps(x)
+    assert len(steps._captured) == 2
+
+
+def test_a_copied_optimizer_captures_steps_of_its_own(cupy):
+    model = build()
+    optimizer = Adam(model)
+    optimizer.captured = Steps(model, optimizer, 0)
+    assert copy.deepcopy(optimizer).captured is None
+    assert pickle.loads(pickle.dumps(optimizer.captured)) is None
+
+
+def test_errors(cupy):
+    model, other = build(), build()
+    with pytest.raises(ValueError, match="Steps: the optimizer was made for another model"):
+        Steps(model, Adam(other), 0)
+    with pytest.raises(ValueError, match=r"lives on the CPU; move it with model.to\('cuda'\)"):
+        Steps(model.to("cpu"), Adam(model), 0)
