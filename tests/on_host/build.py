@@ -1,7 +1,8 @@
 """Compiles kernels/cuda/*.cu with g++ and calls the kernels: same source, same launch geometry.
 
-All files go into one library per dtype, each in a namespace of its own. SCRATCHVAE_HOST_FLAGS adds
-flags of g++ (tests/on_host/README.md says which are worth it).
+All files go into one library per dtype, each in a namespace of its own. In the mode "races" every
+access to memory is watched (races.cpp). SCRATCHVAE_HOST_MODE sets the mode, SCRATCHVAE_HOST_FLAGS adds
+flags of g++: see README.md.
 """
 
 import ctypes
@@ -20,11 +21,13 @@ from scratchvae.kernels import cuda
 
 HERE = Path(__file__).parent
 KERNEL = re.compile(r"^KERNEL\s+(\w+)\s*\(", re.MULTILINE)
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fno-strict-aliasing", "-w")
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-strict-aliasing", "-fno-threadsafe-statics", "-w")
+WATCHED = ("-DRACES", "-g1", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0")
 LETTERS = {np.dtype(name): letter for name, letter in zip(
     ("float32", "float64", "int32", "uint32", "int64", "uint64", "bool", "uint8"), "fdiuqQbB",
     strict=True,
 )}  # fmt: skip
+mode = os.environ.get("SCRATCHVAE_HOST_MODE", "plain")  # or "races"
 backwards = False  # run the threads of a block in descending order
 
 
@@ -33,11 +36,10 @@ def files():
     return sorted(path.stem for path in cuda.FOLDER.glob("*.cu"))
 
 
-def translation_unit(dtype, edit=lambda name, text: text):
-    """C++ for all kernels of this dtype; `edit` may change a file's text (tests plant faults)."""
+def translation_unit(texts=None):
+    """C++ for the kernels of these texts, name -> CUDA C; by default of all .cu files."""
     parts = ['#include "cuda_on_host.h"']
-    for name in files():
-        text = edit(name, cuda.source(name))
+    for name, text in (texts or {name: cuda.source(name) for name in files()}).items():
         exports = "\n".join(f"EXPORT({name}, {kernel})" for kernel in KERNEL.findall(text))
         parts += [
             f'#undef SHARED_SECTION\n#define SHARED_SECTION "shared_{name}"',
@@ -47,35 +49,45 @@ def translation_unit(dtype, edit=lambda name, text: text):
 
 
 def compile_library(text, dtype):
-    """The path of the shared library, compiled unless it lies there from an earlier run."""
-    flags = (
-        *FLAGS,
-        f"-DREAL={cuda.C_TYPE[dtype]}",
-        *os.environ.get("SCRATCHVAE_HOST_FLAGS", "").split(),
-    )
-    headers = (HERE / "cuda_on_host.h").read_text()
-    key = hashlib.sha256("\0".join((text, headers, *flags)).encode()).hexdigest()[:20]
+    """The path of the shared library; its source lies beside it."""
+    flags = [*FLAGS, f"-I{HERE}", f"-DREAL={cuda.C_TYPE[dtype]}"]
+    if mode == "races":
+        # linked without -fsanitize=thread: races.cpp answers in the sanitizer's place
+        kernels = _compiled(text, "o", *flags, *WATCHED, "-c")
+        watcher = _compiled((HERE / "races.cpp").read_text(), "o", *FLAGS, "-O2", f"-I{HERE}", "-c")
+        return _compiled(text, "so", *flags, "-shared", objects=(str(kernels), str(watcher)))
+    extra = os.environ.get("SCRATCHVAE_HOST_FLAGS", "").split()
+    return _compiled(text, "so", *flags, *extra, "-shared")
+
+
+def _compiled(text, kind, *flags, objects=()):
+    """What g++ makes of a text, or of objects made of it, unless it lies there from an earlier run."""
+    headers = [path.read_text() for path in sorted(HERE.glob("*.h"))]
+    key = hashlib.sha256("\0".join((text, *headers, *flags, *objects)).encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"scratchvae-cuda-on-host-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    library = folder / f"{key}.so"
-    if not library.exists():
-        source, fresh = folder / f"{key}.{os.getpid()}.cpp", folder / f"{key}.{os.getpid()}.so"
-        source.write_text(text)
-        run = subprocess.run(
-            ["g++", *flags, f"-I{HERE}", str(source), "-o", str(fresh)],
-            capture_output=True,
-            text=True,
-        )
-        if run.returncode:
-            raise RuntimeError(f"g++ does not compile the kernels:\n{run.stderr[:4000]}")
-        source.unlink()
-        fresh.rename(library)
-    return library
+    source, result = folder / f"{key}.cpp", folder / f"{key}.{kind}"
+    if not result.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as room:  # others may compile the same
+            made = Path(room) / "unit.cpp", Path(room) / "result"
+            made[0].write_text(text)
+            command = ["g++", *flags, *(objects or [str(made[0])]), "-o", str(made[1])]
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode:
+                raise RuntimeError(f"g++ does not compile the kernels:\n{run.stderr[:4000]}")
+            made[0].rename(source)
+            made[1].rename(result)
+    return result
+
+
+def load(dtype, texts=None):
+    """The library for these texts, or all .cu files, in the mode of now."""
+    return ctypes.PyDLL(str(compile_library(translation_unit(texts), dtype)))
 
 
 @functools.cache
-def _library(dtype):
-    return ctypes.PyDLL(str(compile_library(translation_unit(dtype), dtype)))
+def _library(dtype, mode):
+    return load(dtype)
 
 
 @functools.cache
@@ -89,13 +101,16 @@ def _kernel(library, name):
     return launcher, parameters().decode().split()
 
 
-planted = {}  # dtype -> library: faults to run instead of the kernels as they are
+planted = {}  # dtype -> library: its kernels run instead of those of the same name
 
 
 def launch(dtype, name, grid, block, arguments):
     """Run a kernel. Arguments are NumPy arrays (of the stand-in's memory), NumPy scalars, or None
     for a null pointer; their dtypes must be those of the parameters, which no GPU would check."""
-    launcher, letters = _kernel(planted.get(dtype) or _library(dtype), name)
+    library = planted.get(dtype)
+    if not hasattr(library, f"launch_{name}"):
+        library = _library(dtype, mode)
+    launcher, letters = _kernel(library, name)
     _check_geometry(name, grid, block)
     if len(arguments) != len(letters):
         raise TypeError(f"{name}: {len(letters)} parameters, {len(arguments)} arguments")
@@ -110,6 +125,8 @@ def launch(dtype, name, grid, block, arguments):
         if came != letter:
             raise TypeError(f"{name}: parameter {i} is {letter}, the argument {came}")
         pointers.append(ctypes.cast(ctypes.pointer(value), ctypes.c_void_p))
+    if mode == "races":
+        _tell_arrays(library, arguments)
     problem = launcher(
         (ctypes.c_uint * 3)(*grid, *(1,) * (3 - len(grid))),
         (ctypes.c_uint * 3)(*block, *(1,) * (3 - len(block))),
@@ -117,7 +134,32 @@ def launch(dtype, name, grid, block, arguments):
         int(backwards),
     )
     if problem:
-        raise RuntimeError(f"{name}: {problem.decode()}")
+        raise RuntimeError(f"{name}: {_with_source(problem.decode(), library._name)}")
+
+
+def _tell_arrays(library, arguments):
+    library.races_start()
+    for a in arguments:
+        array = a if isinstance(a, np.ndarray) else np.empty(0)
+        start = array.ctypes.data if array.size else None
+        library.races_array(
+            ctypes.c_void_p(start), ctypes.c_size_t(array.nbytes), ctypes.c_size_t(array.itemsize)
+        )
+
+
+def _with_source(problem, library):
+    """The message with source text for the places in it: @L12, a line, and @0x12, an address."""
+    lines = Path(library).with_suffix(".cpp").read_text().splitlines()
+
+    def text(match):
+        number = match[1]
+        if match[0].startswith("@0x"):
+            command = ["addr2line", "-e", library, match[0][1:]]
+            number = subprocess.run(command, capture_output=True, text=True).stdout
+            number = re.search(r":(\d+)", number)[1] if "unit.cpp:" in number else ""
+        return f"`{lines[int(number) - 1].strip()}`" if number else match[0]
+
+    return re.sub(r"@(?:L(\d+)|0x[0-9a-f]+)", text, problem)
 
 
 def _check_geometry(name, grid, block):
