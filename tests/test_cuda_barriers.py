@@ -1,5 +1,5 @@
-"""The CUDA kernels have no races, and every __syncthreads is there for a reason that the race checker
-sees: without it, it finds a race. New kernels and ops are covered as they come."""
+"""The CUDA kernels have no races, and every __syncthreads is there for a reason that the race
+checker sees: without it, it finds one. New kernels and ops are covered as they come."""
 
 import ctypes
 import functools

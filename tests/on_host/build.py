@@ -1,8 +1,8 @@
 """Compiles kernels/cuda/*.cu with g++ and calls the kernels: same source, same launch geometry.
 
 All files go into one library per dtype, each in a namespace of its own. In the mode "races" every
-access to memory is watched (races.cpp). SCRATCHVAE_HOST_MODE sets the mode, SCRATCHVAE_HOST_FLAGS adds
-flags of g++: see README.md.
+access to memory is watched (races.cpp). SCRATCHVAE_HOST_MODE sets the mode; SCRATCHVAE_HOST_FLAGS
+adds flags of g++ (README.md).
 """
 
 import ctypes
@@ -61,7 +61,7 @@ def compile_library(text, dtype):
 
 
 def _compiled(text, kind, *flags, objects=()):
-    """What g++ makes of a text, or of objects made of it, unless it lies there from an earlier run."""
+    """What g++ makes of a text, or of objects made of it, unless an earlier run has made it."""
     headers = [path.read_text() for path in sorted(HERE.glob("*.h"))]
     key = hashlib.sha256("\0".join((text, *headers, *flags, *objects)).encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"scratchvae-cuda-on-host-{os.getuid()}"
