@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from on_host import build, runs
+from on_host import build
+from on_host.runs import NAMES, runs
 
 import scratchvae as sv
 from scratchvae.kernels import cuda
@@ -30,11 +31,11 @@ def watched(cupy_on_host, monkeypatch):
 
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("op", runs.accelerated())
-def test_ops_have_no_races(op, dtype, backwards, watched, monkeypatch):
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_have_no_races(name, dtype, backwards, watched, monkeypatch):
     monkeypatch.setattr(build, "backwards", backwards)
-    for case in runs.cases(op):
-        runs.run(op, case, dtype)
+    for run in runs(name):
+        run(dtype)
 
 
 def _label(folder):
@@ -59,7 +60,7 @@ def _labelled():
 
 @functools.cache
 def _users():
-    """File -> the runs, (op, case), that launch its kernels; and file -> the labels of the barriers
+    """File -> the runs that launch its kernels; and file -> the labels of the barriers
     that they pass: a file may include a function with a barrier and not call it."""
     texts = _labelled()
     users, launched = {file: [] for file in texts}, set()
@@ -72,13 +73,12 @@ def _users():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(build.planted, "float32", library)
         patch.setattr(build, "launch", recorded)
-        for op in runs.accelerated():
-            for case in runs.cases(op):
-                launched.clear()
-                runs.run(op, case, "float32")
-                for file, text in texts.items():
-                    if launched & {*build.KERNEL.findall(text)}:
-                        users[file].append((op, case))
+        for run in (run for name in NAMES for run in runs(name)):
+            launched.clear()
+            run("float32")
+            for file, text in texts.items():
+                if launched & {*build.KERNEL.findall(text)}:
+                    users[file].append(run)
 
     library.passed_barriers.restype = ctypes.c_char_p
     lines = build.translation_unit(texts).splitlines()
@@ -99,8 +99,8 @@ def test_no_barrier_can_be_spared(file, watched, monkeypatch):
         for backwards in (False, True):
             monkeypatch.setattr(build, "backwards", backwards)
             with pytest.raises(RuntimeError, match=CAUGHT):
-                for op, case in users[file]:
-                    runs.run(op, case, "float32")
+                for run in users[file]:
+                    run("float32")
                 pytest.fail(f"{file}: nobody misses {label}, {backwards=}")
 
 

@@ -116,6 +116,31 @@ WRONG = {
         TURN.replace("__syncthreads", "__syncwarp"),
         "race in shared memory|where nobody wrote",
     ),
+    "__syncwarp in one warp": (
+        "int i = threadIdx.x % 32;\nif (threadIdx.x < 32) __syncwarp();\ny[i] = x[i];",
+        "race in argument 1, element",
+    ),
+    "one lane of two that read, later": (
+        "if (threadIdx.x % 32 == 0 || threadIdx.x == 5) y[1 + threadIdx.x] = y[0];\n"
+        f"if (threadIdx.x < 32) __shfl_xor_sync({FULL}, 1, 1);\nif (threadIdx.x == 0) y[0] = 1;",
+        "race in argument 1, element 0",
+    ),
+    "one warp of two that read, later": (
+        "if (threadIdx.x == 63 || threadIdx.x == 0) y[1 + threadIdx.x / 63] = y[0];\n"
+        "__syncthreads();\n"
+        "if (threadIdx.x == 63 || threadIdx.x == 0) y[1 + threadIdx.x / 63] = y[0] + 1;\n"
+        "if (threadIdx.x == 63) y[0] = 1;",
+        "race in argument 1, element 0",
+    ),
+    "the second half of a wide store": (
+        "int i = threadIdx.x % 32;\nif (threadIdx.x < 32) ((long long*)y)[i] = 1;\n"
+        "else y[2 * i + 1] = 1;",
+        r"race in argument 1, element \d*[13579]: ",
+    ),
+    "a wide store across the end": (
+        "if (threadIdx.x == 0) *(long long*)(y + 63) = 1;",
+        "out of bounds, 0 bytes after the array of argument 1: thread 0 of block 0 writes `if",
+    ),
     "bytes": (SMALL.replace("__syncthreads();", ""), "race in shared|where nobody wrote"),
     "diverged barriers": (
         "if (threadIdx.x < 40) __syncthreads();\nelse\n  __syncthreads();  // the other\ny[0];",
@@ -168,6 +193,7 @@ FOR_BLOCKS = {
         " y[1 + threadIdx.x / 63] = y[0];\nif (threadIdx.x == 63) y[0] = 1;"
         for reader in (0, 31, 32, 62)
     },
+    "reads first and again": "if (threadIdx.x == 0) y[1 - blockIdx.x] = y[0] + 1;",
     "copy": "y[threadIdx.x] = x[threadIdx.x];",
     "swap": "y[threadIdx.x] = x[threadIdx.x ^ 1];",
 }
@@ -213,6 +239,8 @@ def test_blocks_race_in_arrays_only(launch):
         launch("reads anothers", x, y, blocks=2)
     with pytest.raises(RuntimeError, match="thread 0 of block 0 reads .* block 1 writes"):
         launch("reads first", x, y, blocks=2)
+    with pytest.raises(RuntimeError, match="thread 0 of block 0 reads .* block 1 writes"):
+        launch("reads first and again", x, y, blocks=2)
 
 
 @pytest.mark.parametrize("backwards", [False, True])

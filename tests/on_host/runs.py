@@ -1,13 +1,12 @@
-"""Runs of every op that has CUDA kernels, forward and backward: what the checkers in races.cpp and
-AddressSanitizer look at. Results are not looked at here.
+"""Runs of everything that has CUDA kernels: what the race checker and AddressSanitizer look at. The
+results are looked at elsewhere. Ops are found by themselves, other kernels are added to OTHERS."""
 
-    python -m on_host.runs             run them all, in both dtypes (PYTHONPATH=tests)
-"""
+import functools
 
 import numpy as np
 
 import scratchvae as sv
-from scratchvae import ops
+from scratchvae import noise, ops, optim
 from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cuda
 
@@ -53,20 +52,48 @@ def cases(op):
     return [*CASES[op], *larger]
 
 
-def accelerated():
-    """The ops that have CUDA kernels."""
-    return [op for op in CASES if (cuda.FOLDER / f"{op}.py").exists()]
-
-
-def run(op, case, dtype):
-    """Forward and backward, with an output gradient drawn at random."""
+def _forward_backward(op, case, dtype):
+    """Forward, then backward with an output gradient drawn at random."""
     arrays = {n: sv.asarray(a.astype(dtype)) for n, a in case.arrays(seed=1).items()}
     y, cache, *_ = getattr(ops, f"{op}_forward")(**arrays, **case.options)
-    dy = np.random.default_rng(2).standard_normal(y.shape).astype(dtype)
-    getattr(ops, f"{op}_backward")(sv.asarray(dy), cache)
+    dy = 1.0
+    if op != "elbo":
+        dy = sv.asarray(np.random.default_rng(2).standard_normal(y.shape).astype(dtype))
+    getattr(ops, f"{op}_backward")(dy, cache)
 
 
-def run_all(dtype):
-    for op in accelerated():
-        for case in cases(op):
-            run(op, case, dtype)
+def _on_device(number, dtype):
+    return sv.asarray(np.array([number], dtype))
+
+
+def _optimizers(dtype):
+    value, grad, m, v = (sv.asarray(np.linspace(0.1, 1, 700, dtype=dtype)) for _ in range(4))
+    for lr, step in ((0.1, 3), (_on_device(0.1, "float64"), _on_device(3, "int64"))):
+        optim.sgd_step(value, grad, m, lr, 0.9, 0.01, True)
+        for decoupled in (False, True):
+            optim.adam_step(value, grad, m, v, step, lr, 0.9, 0.999, 1e-8, 0.01, decoupled)
+    optim.clip_to_norm(grad, 1.0)
+
+
+def _noise(dtype):
+    for step in (5, _on_device(5, "int64")):
+        noise.fill_words(sv.asarray(np.zeros((300, 4), "uint32")), 1, step)
+        for count in (1, 1999):
+            noise.fill_normal(sv.asarray(np.zeros(count, dtype)), 1, step)
+
+
+def _moving_beta(dtype):
+    losses = (sv.asarray(np.ones(300, dtype)) for _ in range(2))
+    _, cache = ops.elbo_forward(*losses, _on_device(2.0, "float64"))
+    ops.elbo_backward(1.0, cache)
+
+
+OTHERS = {"optimizers": _optimizers, "noise": _noise, "moving beta": _moving_beta}
+NAMES = [op for op in CASES if (cuda.FOLDER / f"{op}.py").exists()] + [*OTHERS]
+
+
+def runs(name):
+    """The runs of an op or another kernel: functions of the dtype."""
+    if name in OTHERS:
+        return [OTHERS[name]]
+    return [functools.partial(_forward_backward, name, case) for case in cases(name)]
