@@ -175,7 +175,6 @@ static void run_block(bool backwards) {
   int count = threads.size();
   for (int i = 0; i < count; i++) {
     unsigned u = i;
-    release_stack(threads[i]);
     threads[i] = Thread{
         {u % blockDim.x, u / blockDim.x % blockDim.y, u / blockDim.x / blockDim.y}};
   }

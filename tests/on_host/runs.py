@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 import scratchvae as sv
-from scratchvae import noise, ops, optim
+from scratchvae import noise, ops, optim, steps
 from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cuda
 
@@ -88,7 +88,18 @@ def _moving_beta(dtype):
     ops.elbo_backward(1.0, cache)
 
 
-OTHERS = {"optimizers": _optimizers, "noise": _noise, "moving beta": _moving_beta}
+def _bookkeeping(dtype):
+    losses = (_on_device(number, dtype)[0] for number in (3.0, 2.0, 1.0))
+    sums, bad_step = sv.asarray(np.zeros(4)), _on_device(0, "int64")
+    steps.record(*losses, sums, bad_step, _on_device(5, "int64"), 16)
+
+
+OTHERS = {
+    "bookkeeping": _bookkeeping,
+    "optimizers": _optimizers,
+    "noise": _noise,
+    "moving beta": _moving_beta,
+}
 NAMES = [op for op in CASES if (cuda.FOLDER / f"{op}.py").exists()] + [*OTHERS]
 
 
