@@ -10,7 +10,7 @@ from .models import Model
 
 Result = TypeVar("Result")
 GIB = 2**30
-FEW, MORE = 2, 6  # images in the two batches that are measured; batch norm needs two
+FEW, MORE = 32, 64  # images in the two batches that are measured
 SURE = 0.9  # of the free bytes: batches on their way, noise and gaps take some
 
 
@@ -39,7 +39,7 @@ def in_memory(
     if pool is not None:
         pool.free_all_blocks()
     fits, free, total = _largest_batch(model)
-    advice = f"about {fits:,} would" if fits else "not even one of a few images would"
+    advice = f"about {fits:,} would" if fits else f"not even one of {MORE} would"
     raise MemoryError(
         f"{name}: a batch of {N:,} images does not fit into the GPU's memory ({free / GIB:.2f} of "
         f"{total / GIB:.2f} GiB free); {advice}"

@@ -53,7 +53,8 @@ class _Handle:
         self._handle = ctypes.c_void_p()
         self._stream = self._tf32 = None
         _check("cublasCreate_v2", self._library.cublasCreate_v2(ctypes.byref(self._handle)))
-        self._workspace = cupy().empty(WORKSPACE, "uint8")
+        with cupy().cuda.using_allocator(cupy().get_default_memory_pool().malloc):  # it stays
+            self._workspace = cupy().empty(WORKSPACE, "uint8")
 
     def call(self, function, *arguments):
         """On the current stream, with TF32 as it is allowed now."""
