@@ -32,6 +32,7 @@ def options(doc: str, out: str, epochs: int, batch_size: int, lr: float) -> argp
     add("--seed", type=at_least_zero(int), default=0, help="random seed of the run")
     engines = ["auto", "numpy", "numba", "cuda"]
     add("--engine", choices=engines, default="auto", help="compute engine")
+    add("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
     add("--out", type=Path, default=Path(out), help="folder for results")
     return parser
 
@@ -39,7 +40,7 @@ def options(doc: str, out: str, epochs: int, batch_size: int, lr: float) -> argp
 def prepare(args: argparse.Namespace, load: Callable[[], Dataset]) -> Dataset:
     """Choose the engine, load the data, make the folder: what can fail fails before training."""
     try:
-        args.engine = sv.use(args.engine)
+        args.engine = sv.use(args.engine, tf32=args.tf32)
         data = load()
         args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out / ".probe", b"")  # an unwritable folder is better known now
@@ -56,7 +57,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train, and print how it goes. Returns the losses of each epoch, all with a sampled z."""
     print(
-        f"{type(model).__name__}: {model.flat_value.size:,} parameters, engine {args.engine}; "
+        f"{type(model).__name__}: {model.flat_value.size:,} parameters, engine {args.engine}"
+        f"{f', TF32 {_on(args.tf32)}' if args.engine == 'cuda' else ''}; "
         f"{data.name}: {len(data.train_images):,} training and {len(data.test_images):,} test "
         f"images; losses in {model.loss_unit}{', z sampled' if has_noise(model) else ''}"
     )
@@ -64,11 +66,14 @@ def fit(
     shuffle_rng, noise_rng, _, test_rng = random_streams(args.seed, 4)
     history = []
     for epoch in range(1, args.epochs + 1):
-        train = train_epoch(
-            model, optimizer, data.train_images, args.batch_size, shuffle_rng, noise_rng,
-            f"epoch {epoch:2}",
-        )  # fmt: skip
-        test = evaluate_sampled(model, data.test_images, deepcopy(test_rng))
+        try:
+            train = train_epoch(
+                model, optimizer, data.train_images, args.batch_size, shuffle_rng, noise_rng,
+                f"epoch {epoch:2}",
+            )  # fmt: skip
+            test = evaluate_sampled(model, data.test_images, deepcopy(test_rng))
+        except (FloatingPointError, MemoryError) as problem:
+            stop(problem)
         print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}", flush=True)
         if not math.isfinite(train.total + test.total):
             stop(f"the loss is {train.total} after epoch {epoch}: try a smaller --lr")
@@ -120,6 +125,10 @@ def leave(
 def has_noise(model: sv.models.Model) -> bool:
     """Whether z is drawn: losses with a sampled z, and those at z = mu, are two things then."""
     return isinstance(model, sv.models.VAE)
+
+
+def _on(switch: bool) -> str:
+    return "on" if switch else "off"
 
 
 def stop(problem: object) -> NoReturn:

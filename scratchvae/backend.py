@@ -77,7 +77,7 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
     """
     global _engine, _host_engine
     if engine == "auto":
-        engine = _choose()
+        engine = _choose(tf32)
     elif engine in ("cuda", "cupy"):
         engine = "cuda"
         if problem := gpu_problem():
@@ -107,11 +107,11 @@ def tf32_allowed() -> bool:
     return blas is not None and blas.tf32_allowed()
 
 
-def _choose() -> str:
+def _choose(tf32: bool) -> str:
     global _announced
     problem = gpu_problem()
     if problem is None:
-        engine, why = "cuda", "a GPU answers"
+        engine, why = "cuda", f"a GPU answers; TF32 {'on' if tf32 else 'off'}"
     elif numba_problem() is None:
         engine, why = "numba", f"no GPU: {problem}"
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import data, ops, optim  # noqa: F401  (importing them fills the registry)
+from .. import data, noise, ops, optim, steps  # noqa: F401  (they fill the registry)
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 
 
@@ -34,7 +34,7 @@ def kernels() -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     lines += [
         "",
-        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, data/batches.py)",
+        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, noise.py, ...)",
     ]
     if problem := numba_problem():
         lines.append(f"numba cannot run here: {problem}")
