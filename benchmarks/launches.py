@@ -1,0 +1,64 @@
+"""Count what a training step launches on the GPU: the nodes of its graph. Needs no GPU, but g++.
+
+    python benchmarks/launches.py
+
+Each model's step (Adam, no clipping) is captured with tests/on_host in CuPy's place, whose graphs
+know how many kernels, cuBLAS products and elementwise operations of CuPy (sums of two arrays,
+copies, zeros) they hold. The count does not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from jobs import MODELS
+from measure import Problem, parser, problems_in_one_line
+
+import scratchvae as sv
+from scratchvae.steps import Steps
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+
+
+def main() -> None:
+    parser(__doc__).parse_args()
+    on_host = _stand_in()
+    print(f"{'model':8}{'nodes':>6}{'kernels':>9}{'products':>10}{'CuPy':>6}")
+    for name in MODELS:
+        counts = nodes(name, on_host)
+        print(f"{name:8}{sum(counts):6}{counts[0]:9}{counts[1]:10}{counts[2]:6}", flush=True)
+
+
+def _stand_in() -> Any:
+    """`import cupy` finds the stand-in from here on; what counts its kernels and products."""
+    sys.path.insert(0, str(TESTS))
+    if problem := import_module("on_host.build").problem():
+        raise Problem(str(problem))
+    sys.modules.update(import_module("on_host.stand_in").modules())
+    cublas: Any = import_module("on_host.cublas")
+    blas: Any = import_module("scratchvae.kernels.cuda.blas")
+    blas._library = lambda: cublas
+    sv.use("cuda")
+    return cublas
+
+
+def nodes(name: str, cublas: Any) -> tuple[int, int, int]:
+    """Kernels written by hand, cuBLAS products, and what CuPy launches by itself."""
+    import cupy
+
+    function: Any = import_module("cupy._raw")._Function
+    model = sv.models.build(name)
+    steps = Steps(model, sv.optim.Adam(model), seed=0)
+    kernels, products = function.launches, cublas.products
+    steps(cupy.zeros((2, *model.image_shape), "float32"))  # once by itself, and once captured
+    ((_, _, graph),) = steps._captured.values()
+    kernels, products = (function.launches - kernels) // 2, (cublas.products - products) // 2
+    return kernels, products, len(graph._work) - kernels - products
+
+
+if __name__ == "__main__":
+    with problems_in_one_line():
+        main()
