@@ -67,6 +67,16 @@ def test_models(capsys, model):
     assert code == 0 and "rounding" in out
 
 
+@pytest.mark.parametrize("target", ["linear", "mlp"])
+def test_engines(capsys, engine, tmp_path, target):
+    """Pictures too, of ops: those of a model take long."""
+    name = engine.removesuffix("_on_host")
+    pictures = ["--plot", str(tmp_path)] if target in CASES else []
+    code = main(["check", target, "--engine", name, *pictures])
+    out, err = capsys.readouterr()
+    assert code == 0 and err == "" and out.startswith(f"float64, engine {name}\n")
+
+
 def test_all(capsys, small_models):
     """A line for each op and model, and the ten biases that have no gradient by name."""
     code, out, err = run(capsys, "--all")

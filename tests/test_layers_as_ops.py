@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from test_layers import MAKE
 
+import scratchvae as sv
 from scratchvae import layers, ops
 from scratchvae.gradcheck import check_layer
 from scratchvae.gradcheck.cases import distinct
@@ -25,7 +26,7 @@ def test_gradients(engine, rng, name):
 def in_float64(layer):
     """Models do this with `to`."""
     for p in layer.parameters().values():
-        p.move_into(np.zeros(p.value.shape), np.zeros(p.value.shape))
+        p.move_into(*(sv.asarray(np.zeros(p.value.shape)) for _ in range(2)))
     for name in layer.buffers:
         setattr(layer, name, getattr(layer, name).astype("float64"))
     return layer

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import asarray, asnumpy
+from ..backend import array_module, asarray, asnumpy
 from ..models import MODELS, Model
 from ..module import Module, Param
 from .arguments import (
@@ -156,13 +156,14 @@ def of_layer(
         given, weights = values[: len(names)], values[len(names) :]
         run = deepcopy(layer)
         for p, value in zip(_distinct(run).values(), weights, strict=True):
-            p.move_into(asarray(np.empty_like(value)), asarray(np.zeros_like(value)))
+            xp = array_module(value)
+            p.move_into(xp.empty_like(value), xp.zeros_like(value))
             p.value = value
-        real = "float32" if given[0].dtype == np.float32 else "float64"
+        common = np.result_type(*(value.dtype for value in values))  # complex if one of them is
         for module in run.modules():
             for n in module.buffers:
                 if (buffer := getattr(module, n)).dtype.kind == "f":
-                    setattr(module, n, buffer.astype(real))
+                    setattr(module, n, buffer.astype(common))
         run.zero_grad()
         return _forward(run)(*given), run
 

@@ -44,7 +44,7 @@ def test_unknown_ops():
 def make_layers():
     rng = np.random.default_rng(0)
     made = {"rng": rng, "dtype": "float64"}
-    image = rng.standard_normal((4, 3, 5, 4))
+    image = rng.standard_normal((3, 3, 4, 3))
     L = sv.layers
     return [
         (L.Linear(3, 4, **made), [rng.standard_normal((2, 3))]),
@@ -54,7 +54,7 @@ def make_layers():
         (L.BatchNorm2d(3, dtype="float64").eval(), [image]),
         (L.Reparameterize(), list(rng.standard_normal((3, 2, 4)))),
         (sv.models.skip.Up(3, 2, last=False, **made),
-         [image[:2, :, :3, :2], rng.standard_normal((2, 2, 6, 4))]),
+         [image[:1, :, :3, :2], rng.standard_normal((1, 2, 6, 4))]),
         (sv.module.Sequential(L.Conv2d(3, 2, 3, **made), L.Tanh()), [image]),
     ]  # fmt: skip
 
