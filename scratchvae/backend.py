@@ -286,6 +286,8 @@ def _backward(body: Any, op: str) -> Any:
 
 def _plain(body: Any, op: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
+        # a number of NumPy's, such as a learning rate from np.cos, lives on no device
+        args = tuple(a.item() if isinstance(a, np.generic) else a for a in args)
         engine = engine_of(*(a for a in args if hasattr(a, "dtype")))
         return (find_kernel(engine, op, body.__name__) or body)(*args, **kwargs)
 
