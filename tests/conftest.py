@@ -48,6 +48,12 @@ def engine(request):
         yield request.param
 
 
+def pytest_itemcollected(item):
+    """`slow_on_host`: slow with the stand-in for CuPy, whose threads take turns."""
+    if item.get_closest_marker("slow_on_host") and "cuda_on_host" in item.callspec.params.values():
+        item.add_marker("slow")
+
+
 @pytest.fixture
 def cupy_on_host(monkeypatch):
     """`import cupy` finds the stand-in, whose kernels run on the host."""
