@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import scratchvae as sv
 from scratchvae import layers
 from scratchvae.module import Param
 
@@ -49,10 +50,20 @@ WITH_PARAMETERS = ("Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d")
 every_layer = pytest.mark.parametrize("name", MAKE)
 
 
+def draw(rng, shape):
+    """float32, where the engine in use computes."""
+    return sv.asarray(rng.standard_normal(shape).astype("float32"))
+
+
+def gradients(layer):
+    """Copies, on the host."""
+    return {name: sv.asnumpy(p.grad).copy() for name, p in layer.parameters().items()}
+
+
 @every_layer
 def test_a_cache_serves_one_backward(engine, rng, name):
     make, shape = MAKE[name]
-    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
+    layer, x = make(rng), draw(rng, shape)
     with pytest.raises(RuntimeError, match=f"{name.split()[0]}.backward: no cache"):
         layer.backward(x)
     y = layer.forward(x)
@@ -67,29 +78,28 @@ def test_a_cache_serves_one_backward(engine, rng, name):
 @every_layer
 def test_an_evaluation_may_come_between(engine, rng, name):
     make, shape = MAKE[name]
-    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
+    layer, x = make(rng), draw(rng, shape)
     y = layer.forward(x)
-    expected = layer.backward(y)
-    gradients = {n: p.grad.copy() for n, p in layer.parameters().items()}
+    expected, of_parameters = sv.asnumpy(layer.backward(y)), gradients(layer)
     layer.zero_grad()
     layer.forward(x)
     layer.forward(2 - x, keep=False)
-    assert_array_equal(layer.backward(y), expected)
-    for n, p in layer.parameters().items():
-        assert_array_equal(p.grad, gradients[n])
+    assert_array_equal(sv.asnumpy(layer.backward(y)), expected)
+    for n, gradient in gradients(layer).items():
+        assert_array_equal(gradient, of_parameters[n])
 
 
 @pytest.mark.parametrize("name", [name for name in MAKE if name.split()[0] in WITH_PARAMETERS])
 def test_backward_adds_to_the_gradients(engine, rng, name):
     make, shape = MAKE[name]
-    layer, x = make(rng), rng.standard_normal(shape).astype("float32")
-    dy = rng.standard_normal(layer.forward(x).shape).astype("float32")
+    layer, x = make(rng), draw(rng, shape)
+    dy = draw(rng, layer.forward(x).shape)
     layer.backward(dy)
-    once = {n: p.grad.copy() for n, p in layer.parameters().items()}
+    once = gradients(layer)
     layer.forward(x)
     layer.backward(dy)
-    for n, p in layer.parameters().items():
-        assert_allclose(p.grad, 2 * once[n], rtol=1e-5)
+    for n, twice in gradients(layer).items():
+        assert_allclose(twice, 2 * once[n], rtol=1e-5)
         assert np.abs(once[n]).max() > 0
     layer.zero_grad()
     assert all((p.grad == 0).all() for p in layer.parameters().values())
@@ -126,12 +136,12 @@ def test_no_bias(rng):
 
 def test_batch_norm_stores_its_statistics(engine, rng):
     layer, x = layers.BatchNorm2d(3), rng.standard_normal((4, 3, 2, 2)).astype("float32") + 5
-    layer.forward(x)
-    assert_allclose(layer.running_mean, 0.1 * x.mean(axis=(0, 2, 3)), rtol=1e-5)
+    layer.forward(sv.asarray(x))
+    before = layer.state_dict()["running_mean"]
+    assert_allclose(before, 0.1 * x.mean(axis=(0, 2, 3)), rtol=1e-5)
     assert layer.num_batches_tracked == 1
-    before = layer.running_mean.copy()
-    layer.eval().forward(x)
-    assert_array_equal(layer.running_mean, before)
+    layer.eval().forward(sv.asarray(x))
+    assert_array_equal(layer.state_dict()["running_mean"], before)
     assert layer.num_batches_tracked == 1
     assert list(layer.state_dict()) == [
         "weight", "bias", "running_mean", "running_var", "num_batches_tracked",

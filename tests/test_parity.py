@@ -60,7 +60,7 @@ def gradients(outputs, dy, inputs):
 
 
 def compare(ours, theirs, tolerance=1e-12):
-    assert tensor_error(theirs, np.asarray(ours)) <= tolerance
+    assert tensor_error(theirs, sv.asnumpy(ours)) <= tolerance
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -68,9 +68,9 @@ def test_op(engine, op):
     shapes, options, function = OPS[op]
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape) for shape in shapes]
-    y, cache = getattr(ops, f"{op}_forward")(*arrays, *options)
+    y, cache = getattr(ops, f"{op}_forward")(*map(sv.asarray, arrays), *options)
     dy = rng.standard_normal(y.shape)
-    ours = getattr(ops, f"{op}_backward")(dy, cache)
+    ours = getattr(ops, f"{op}_backward")(sv.asarray(dy), cache)
     tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
     expected = function(*tensors)
     compare(y, expected.detach().numpy())
@@ -85,13 +85,14 @@ def test_loss(engine, loss):
     x, target, dy = rng.standard_normal((3, 4, 5)), rng.random((3, 4, 5)), rng.standard_normal(3)
     op, _, reduction = loss.partition("_")
     options = (reduction,) if reduction else ()
-    y, cache = getattr(ops, f"{op}_forward")(x, target, *options)
+    y, cache = getattr(ops, f"{op}_forward")(*map(sv.asarray, (x, target)), *options)
     tensor = torch.tensor(x, requires_grad=True)
     function = F.binary_cross_entropy_with_logits if op == "bce" else F.mse_loss
     elements = function(tensor, torch.tensor(target), reduction="none").flatten(1)
     expected = elements.mean(1) if reduction == "mean" else elements.sum(1)
     compare(y, expected.detach().numpy())
-    compare(getattr(ops, f"{op}_backward")(dy, cache), gradients(expected, dy, [tensor])[0])
+    ours = getattr(ops, f"{op}_backward")(sv.asarray(dy), cache)
+    compare(ours, gradients(expected, dy, [tensor])[0])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -99,7 +100,8 @@ def test_batch_norm(engine, training):
     rng = np.random.default_rng(0)
     x, w, b = rng.standard_normal((4, 3, 5, 2)), rng.standard_normal(3), rng.standard_normal(3)
     mean, var = rng.standard_normal(3), rng.uniform(0.5, 2, 3)
-    y, cache, statistics = ops.batch_norm_forward(x, mean, var, w, b, training, 0.2)
+    given = map(sv.asarray, (x, mean, var, w, b))
+    y, cache, statistics = ops.batch_norm_forward(*given, training, 0.2)
     dy = rng.standard_normal(y.shape)
     tensors = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]
     running = [torch.tensor(a) for a in (mean, var)]
@@ -108,7 +110,9 @@ def test_batch_norm(engine, training):
     for ours, theirs in zip(statistics, running, strict=True):
         compare(ours, theirs.numpy())
     for ours, theirs in zip(
-        ops.batch_norm_backward(dy, cache), gradients(expected, dy, tensors), strict=True
+        ops.batch_norm_backward(sv.asarray(dy), cache),
+        gradients(expected, dy, tensors),
+        strict=True,
     ):
         compare(ours, theirs)
 
@@ -126,13 +130,13 @@ OPTIMIZERS = [
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 def test_optimizer(engine, name, options):
     model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
-    theirs = torch.nn.Parameter(torch.tensor(model.flat_value))
+    theirs = torch.nn.Parameter(torch.tensor(sv.asnumpy(model.flat_value)))
     our_step = getattr(sv.optim, name)(model, **options).step
     their_step = getattr(torch.optim, name)([theirs], **options).step
     rng = np.random.default_rng(0)
     for _ in range(10):
         grad = rng.standard_normal(model.flat_value.size)
-        model.flat_grad[...], theirs.grad = grad, torch.tensor(grad)
+        model.flat_grad, theirs.grad = sv.asarray(grad), torch.tensor(grad)
         our_step()
         their_step()
     compare(model.flat_value, theirs.detach().numpy())
@@ -140,9 +144,9 @@ def test_optimizer(engine, name, options):
 
 def test_clip_grad_norm(engine):
     model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), dtype="float64")
-    model.flat_grad[...] = np.random.default_rng(0).standard_normal(model.flat_grad.size)
+    model.flat_grad = sv.asarray(np.random.default_rng(0).standard_normal(model.flat_grad.size))
     theirs = torch.nn.Parameter(torch.zeros(model.flat_grad.size, dtype=torch.float64))
-    theirs.grad = torch.tensor(model.flat_grad)
+    theirs.grad = torch.tensor(sv.asnumpy(model.flat_grad))
     norm = torch.nn.utils.clip_grad_norm_([theirs], 3.0)
-    assert sv.optim.clip_grad_norm(model, 3.0) == pytest.approx(float(norm), rel=1e-12)
+    assert float(sv.optim.clip_grad_norm(model, 3.0)) == pytest.approx(float(norm), rel=1e-12)
     compare(model.flat_grad, theirs.grad.numpy())

@@ -66,7 +66,16 @@ def test_every_op_is_here():
 # --- Models --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", cases.MODELS)
+LARGE = pytest.mark.slow_on_host  # 64 x 64 pixels; models/test_on_cuda.py takes smaller ones
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=LARGE if name in ("celeba", "skip") else ())
+        for case, (name, *_) in cases.MODELS.items()
+    ],
+)
 def test_model(engine, case):
     """Losses, gradients and running statistics of one step in float64."""
     name, *_, options, training = cases.MODELS[case]
@@ -125,7 +134,7 @@ def test_clip_grad_norm(engine, case):
     model = Twenty()
     model.flat_grad = sv.asarray(cases.gradient(0))
     norm = sv.optim.clip_grad_norm(model, cases.CLIPPING[case])
-    results = {"norm": np.array([norm]), "gradients": sv.asnumpy(model.flat_grad)}
+    results = {"norm": np.array([float(norm)]), "gradients": sv.asnumpy(model.flat_grad)}
     compare("optimizers", case, results)
 
 

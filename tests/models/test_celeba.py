@@ -15,7 +15,8 @@ def few_channels(monkeypatch):
 def small(dtype="float64", n=4):
     model = sv.models.build("celeba", latent_dim=4, image_shape=(3, 32, 32), dtype=dtype)
     rng = np.random.default_rng(0)
-    return model, rng.uniform(-1, 1, (n, 3, 32, 32)).astype(dtype), model.noise(n, rng)
+    x = rng.uniform(-1, 1, (n, 3, 32, 32)).astype(dtype)
+    return model, sv.asarray(x), model.noise(n, rng)
 
 
 def test_gradients_in_evaluation_mode(engine, few_channels):
