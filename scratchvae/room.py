@@ -14,9 +14,7 @@ FEW, MORE = 32, 64  # images in the two batches that are measured
 SURE = 0.9  # of the free bytes: batches on their way, noise and gaps take some
 
 
-def in_memory(
-    work: Callable[[], Result], name: str, model: Model, N: int, pool: Any = None
-) -> Result:
+def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Result:
     """`work()`. On the GPU, should memory run out, MemoryError says which batch fits.
 
     Parameters
@@ -25,8 +23,6 @@ def in_memory(
         What to call the work in the message.
     N : int
         The images in its batch.
-    pool : cupy.cuda.MemoryPool, optional
-        The work's own, if it has one.
     """
     try:
         return work()
@@ -36,8 +32,6 @@ def in_memory(
     # Out of the except block, the traceback is gone, and with it all that its frames held.
     for module in model.modules():
         module._cache = None
-    if pool is not None:
-        pool.free_all_blocks()
     fits, free, total = _largest_batch(model)
     advice = f"about {fits:,} would" if fits else f"not even one of {MORE} would"
     raise MemoryError(

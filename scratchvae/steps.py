@@ -17,8 +17,8 @@ Without a graph the same functions run one by one: the same numbers, slower.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 from .backend import accelerated, array_module
 from .models import Model
@@ -39,6 +39,20 @@ def record(total, reconstruction, kl, sums, bad_step, step, N):
     sums[3] += N
     finite = array_module(total).isfinite(total)
     bad_step += (bad_step == 0) * (1 - finite) * step
+
+
+class Captured(NamedTuple):
+    """A graph, and what it reads and writes."""
+
+    x: Any
+    eps: Any
+    graph: Any
+    pool: Any
+
+    def run(self, x: Any) -> None:
+        """A step on the batch x."""
+        self.x[...] = x
+        self.graph.launch()
 
 
 class Steps:
@@ -84,8 +98,7 @@ class Steps:
         self._told: dict[str, Any] = {}
         self._sums, self._bad_step = zeros(4, "float64"), zeros((), "int64")
         self.stream = self._cupy.cuda.Stream()  # waits for the null stream, and that for it
-        self.pool = self._cupy.cuda.MemoryPool()
-        self._captured: dict[Any, Any] = {}  # by batch size: x, eps, graph
+        self._captured: dict[tuple[int, bool], Captured] = {}  # by batch size and mode
         self._address = model.flat_value.data.ptr
 
     def __call__(self, x: Any) -> None:
@@ -93,20 +106,20 @@ class Steps:
         if self._address != self._model.flat_value.data.ptr:  # the weights have moved
             self._captured, self._address = {}, self._model.flat_value.data.ptr
         self._tell()
-        N = len(x)
-        key = N, self._model.training
-        with self.stream:
-            if key not in self._captured:
-                self._captured[key] = self._first(N, x)
-            else:
-                static_x, eps, graph = self._captured[key]
-                static_x[...] = x
-                if graph is None:
-                    self._run(static_x, eps)
+        kind = len(x), self._model.training
+        try:
+            with self.stream:
+                if kind in self._captured:
+                    self._captured[kind].run(x)
+                elif self._use_graph:
+                    self._captured[kind] = self._first(x)
                 else:
-                    graph.launch()
+                    self._run(x, self._cupy.empty((len(x), *self._model.latent_shape), x.dtype))
+        except BaseException:
+            self._told.clear()  # who knows what the device has counted
+            raise
         self._optimizer.steps += 1
-        self._told["steps"] += 1  # the device counts, too
+        self._told["steps"] += 1  # as the device did
 
     def losses(self) -> Losses:
         """Means over the images since the last call: floats. Waits for all steps enqueued.
@@ -130,23 +143,26 @@ class Steps:
             raise ValueError("Steps.losses: no step since the last call")
         return Losses(*(total / images for total in sums))
 
-    def _first(self, N: int, x: Any) -> tuple[Any, Any, Any]:
-        """The first step of this batch size runs kernel by kernel, which compiles them and fills
-        the pool with blocks of the right sizes. Capturing it again records, and runs nothing."""
-        model = self._model
-        with self._cupy.cuda.using_allocator(self.pool.malloc):
-            static_x = self._cupy.empty(x.shape, model.dtype)
-            eps = self._cupy.empty((N, *model.latent_shape), model.dtype)
-            static_x[...] = x
+    def _first(self, x: Any) -> Captured:
+        """The first step of this batch size runs kernel by kernel, which compiles them and fills a
+        pool with blocks of the right sizes. Capturing it again records, and runs nothing.
+
+        The pool lives with its graph and serves nobody else: what is free in it now, the graph will
+        write to.
+        """
+        pool = self._cupy.cuda.MemoryPool()
+        with self._cupy.cuda.using_allocator(pool.malloc):
+            static_x = x.copy()
+            eps = self._cupy.empty((len(x), *self._model.latent_shape), x.dtype)
             self._run(static_x, eps)
-            if not self._use_graph:
-                return static_x, eps, None
             self.stream.begin_capture()
             try:
                 self._run(static_x, eps)
-            finally:
-                graph = self.stream.end_capture()
-        return static_x, eps, graph
+            except BaseException:
+                with suppress(Exception):  # of a capture that failed; the reason is the other one
+                    self.stream.end_capture()
+                raise
+            return Captured(static_x, eps, self.stream.end_capture(), pool)
 
     def _run(self, x: Any, eps: Any) -> None:
         """The step: train.train_step, its noise before and its bookkeeping after."""

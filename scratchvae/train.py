@@ -38,13 +38,17 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
     -----
     The model stays in the mode it is in; after `model.eval()` call `model.train()` first.
     """
-    if optimizer.model is not model:
-        raise ValueError("train_step: the optimizer was made for another model")
+    _check(model, optimizer, "train_step")
     optimizer.zero_grad()
     losses = model.loss(x, eps)
     model.backward()
     optimizer.step()
     return losses
+
+
+def _check(model: Model, optimizer: Optimizer, name: str) -> None:
+    if optimizer.model is not model:
+        raise ValueError(f"{name}: the optimizer was made for another model")
 
 
 def train_epoch(
@@ -68,6 +72,7 @@ def train_epoch(
     On the GPU every step is a graph that draws its own noise (see steps.py), from a seed drawn from
     noise_rng before the first.
     """
+    _check(model, optimizer, "train_epoch")
     mean = WeightedMean[Losses]()
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
     count = -(-len(images) // batch_size)
@@ -99,7 +104,7 @@ def _train_on_gpu(
         optimizer.captured = Steps(model, optimizer, int(noise_rng.integers(2**63)))
     step, images = optimizer.captured, 0
     for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
-        in_memory(partial(step, x), "train_epoch", model, len(x), step.pool)
+        in_memory(partial(step, x), "train_epoch", model, len(x))
         images += len(x)
         if number % LOOK_EVERY == 0:
             mean.add(step.losses(), images)
