@@ -26,7 +26,7 @@ from .noise import fill_normal
 from .ops import Losses
 from .optim import Optimizer, clip_grad_norm
 
-MOVING = {"steps": "step", "lr": "lr", "kl_weight": "beta"}  # attribute -> its array on the device
+MOVING = ("steps", "lr", "kl_weight")  # of optimizer and model; arrays of one on the device
 
 
 @accelerated

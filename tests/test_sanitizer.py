@@ -1,4 +1,4 @@
-"""The CUDA kernels under NVIDIA's compute-sanitizer, on a GPU: what tests/on_host does without one."""
+"""The CUDA kernels under NVIDIA's compute-sanitizer, on a GPU: as tests/on_host does without."""
 
 import os
 import shutil

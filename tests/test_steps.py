@@ -5,12 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
+from harness import on_device
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.noise import fill_normal
 from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
-from scratchvae.steps import Steps
+from scratchvae.steps import Steps, record
 from scratchvae.train import train_step
 
 SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 4)}
@@ -131,6 +132,19 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
         steps(bad if k == 3 else x)
     with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
         steps.losses()
+
+
+def test_record(engine):
+    """A step of three images, one of two, and two that fail: the first is remembered."""
+    sums, bad_step = on_device(np.zeros(4)), on_device(np.zeros((), "int64"))
+    for step, total, N in ((1, 4.0, 3), (2, 9.0, 2), (3, np.inf, 1), (4, np.nan, 1)):
+        losses = (on_device(np.array([a], "float32"))[0] for a in (total, 3.0, 1.0))
+        with np.errstate(invalid="ignore"):
+            record(*losses, sums, bad_step, on_device(np.array(step)), N)
+        if step == 2:
+            assert sv.asnumpy(sums).tolist() == [30, 15, 5, 5]
+            assert int(sv.asnumpy(bad_step)) == 0
+    assert int(sv.asnumpy(bad_step)) == 3
 
 
 def test_losses_are_means_over_images_since_the_last_call(cupy):
