@@ -134,13 +134,18 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
         steps.losses()
 
 
+def one(number, dtype):
+    """An array of one, without axes; `on_device` leaves those where they are."""
+    return on_device(np.array([number], dtype)).reshape(())
+
+
 def test_record(engine):
     """A step of three images, one of two, and two that fail: the first is remembered."""
-    sums, bad_step = on_device(np.zeros(4)), on_device(np.zeros((), "int64"))
+    sums, bad_step = on_device(np.zeros(4)), one(0, "int64")
     for step, total, N in ((1, 4.0, 3), (2, 9.0, 2), (3, np.inf, 1), (4, np.nan, 1)):
-        losses = (on_device(np.array([a], "float32"))[0] for a in (total, 3.0, 1.0))
+        losses = (one(a, "float32") for a in (total, 3.0, 1.0))
         with np.errstate(invalid="ignore"):
-            record(*losses, sums, bad_step, on_device(np.array(step)), N)
+            record(*losses, sums, bad_step, one(step, "int64"), N)
         if step == 2:
             assert sv.asnumpy(sums).tolist() == [30, 15, 5, 5]
             assert int(sv.asnumpy(bad_step)) == 0

@@ -185,7 +185,7 @@ def test_the_flat_buffers_cannot_be_detached():
 
 def test_to_takes_floats_only():
     model = sv.models.build("mlp")
-    with pytest.raises(ValueError, match="MLP.to: dtype must be one of .* got int32"):
+    with pytest.raises(ValueError, match="MLP.to: expected 'cuda', 'cpu' or one of .* got 'int32'"):
         model.to("int32")
 
 

@@ -191,8 +191,8 @@ FAULTS = [
         "scratchvae.train",
         [
             (
-                "mean.add(train_step(model, optimizer, asarray(x), eps), len(x))",
-                "mean.add(train_step(model, optimizer, asarray(x), eps), 1)",
+                "mean.add(train_step(model, optimizer, x, eps), len(x))",
+                "mean.add(train_step(model, optimizer, x, eps), 1)",
             )
         ],
         "the mean of an epoch weights its last, small batch like a full one",
@@ -201,7 +201,7 @@ FAULTS = [
     Fault(
         "evaluation-weights-its-batches-alike",
         "scratchvae.train",
-        [("noise(len(x)), keep=False), len(x))", "noise(len(x)), keep=False), batch_size)")],
+        [("mean.add(means, n)", "mean.add(means, batch_size)")],
         "an evaluation weights its last, small batch like a full one",
         "tests/test_train.py::test_evaluate_weights_every_image_alike",
     ),
