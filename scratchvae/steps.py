@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from .backend import accelerated, array_module
+from .backend import accelerated, array_module, is_gpu_array
 from .models import Model
 from .noise import fill_normal
 from .ops import Losses
@@ -98,15 +98,17 @@ class Steps:
         self._told: dict[str, Any] = {}
         self._sums, self._bad_step = zeros(4, "float64"), zeros((), "int64")
         self.stream = self._cupy.cuda.Stream()  # waits for the null stream, and that for it
-        self._captured: dict[tuple[int, bool], Captured] = {}  # by batch size and mode
+        self._captured: dict[tuple[Any, ...], Captured] = {}  # by shape, dtype and mode
         self._address = model.flat_value.data.ptr
 
     def __call__(self, x: Any) -> None:
         """Enqueue a step on the batch x, an array on the GPU; returns before it is done."""
+        if not is_gpu_array(x):
+            raise TypeError(f"Steps: x must be an array on the GPU, got {type(x).__name__}")
         if self._address != self._model.flat_value.data.ptr:  # the weights have moved
             self._captured, self._address = {}, self._model.flat_value.data.ptr
         self._tell()
-        kind = len(x), self._model.training
+        kind = x.shape, x.dtype, self._model.training
         try:
             with self.stream:
                 if kind in self._captured:

@@ -210,6 +210,15 @@ def test_a_copied_optimizer_captures_steps_of_its_own(cupy):
 
 def test_errors(cupy):
     model, other = build(), build()
+    steps, x = Steps(model, Adam(model), 0), images(model, 2)
+    for _ in range(2):  # before the capture and after
+        with pytest.raises(TypeError, match="Steps: x must be an array on the GPU, got ndarray"):
+            steps(x.get())
+        with pytest.raises(ValueError, match=r"MLP.loss: x must have shape .* got \(2, 1, 1, 1\)"):
+            steps(x[:, :, :1, :1])
+        with pytest.raises(TypeError, match="all arrays must share one dtype"):
+            steps(x.astype("float64"))
+        steps(x)
     with pytest.raises(ValueError, match="Steps: the optimizer was made for another model"):
         Steps(model, Adam(other), 0)
     with pytest.raises(ValueError, match=r"lives on the CPU; move it with model.to\('cuda'\)"):
