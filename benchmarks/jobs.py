@@ -49,6 +49,13 @@ class Subject(NamedTuple):
     flop: float
 
 
+class FirstGradient(NamedTuple):
+    """What ours makes of a Subject's losses: of all parameters in this order, in one row."""
+
+    order: list[str]
+    row: np.ndarray
+
+
 def difference(a: Any, b: Any) -> float:
     """The largest difference, relative to the largest number; infinite for other shapes."""
     a, b = np.asarray(a, float), np.asarray(b, float)

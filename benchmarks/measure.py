@@ -135,6 +135,29 @@ def times(name: str, count: int) -> list[float]:
     return milliseconds
 
 
+def in_turn(
+    run: Callable[[], Any],
+    count: int,
+    start: Callable[[], Any],
+    end: Callable[[], Any],
+    wait: Callable[[], Any],
+) -> None:
+    """`count` runs between start() and end(), of work that a GPU does later: these two are events
+    on its stream. Before them come runs that are not counted: some until it is awake, each waited
+    for (a GPU at rest lowers its clocks), and `TURN` more, so that its queue is never empty."""
+    awake = time.perf_counter() + WAKE
+    while time.perf_counter() < awake:
+        run()
+        wait()
+    for _ in range(TURN):
+        run()
+    start()
+    for _ in range(count):
+        run()
+    end()
+    wait()
+
+
 def is_finite(name: str) -> bool:
     """In a worker: whether one more step still gives numbers. With NaN, times mean nothing."""
     return bool(np.isfinite(np.array(RUNS[name]())).all())
