@@ -38,6 +38,7 @@ FILES = [
     *(ROOT / "scratchvae/ops").glob("*.py"),
     *(ROOT / "scratchvae/models").glob("*.py"),
     *(ROOT / "kernels/cuda").glob("*.py"),
+    ROOT / "benchmarks/gpu_ours.py",
 ]
 
 
