@@ -10,6 +10,7 @@ from on_host import cublas
 import scratchvae as sv
 from scratchvae.checkpoint import load_weights, save_weights
 from scratchvae.feed import to_gpu
+from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import LIMIT, contiguous, source
 from scratchvae.optim import SGD, Adam
 from scratchvae.steps import Steps
@@ -285,6 +286,13 @@ def test_cublas_works_on_memory_of_its_own(cupy):
             sv.ops.linear_forward(x, x)
         assert cublas.told["stream"] == stream.ptr
         assert cublas.told["workspace"][1] == 32 << 20
+
+
+def test_a_long_compilation_is_announced_once(monkeypatch, capsys):
+    monkeypatch.setattr(cuda, "_seconds", 0.0)
+    for said in (False, True, False):
+        cuda._announce(0.6)
+        assert ("compiling CUDA kernels, once" in capsys.readouterr().err) == said
 
 
 def test_includes_are_pasted_once():

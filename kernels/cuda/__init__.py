@@ -10,8 +10,10 @@ blocks run. Indices in the kernels are ints: an array of 2^31 elements or more i
 
 import functools
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -38,9 +40,23 @@ def source(name):
     return expand((FOLDER / f"{name}.cu").read_text())
 
 
+_seconds = 0.0
+
+
 @functools.cache
 def _function(file, kernel, dtype):
-    return _module(file, dtype).get_function(kernel)
+    start = perf_counter()
+    function = _module(file, dtype).get_function(kernel)  # compiles the file, or finds it on disk
+    _announce(perf_counter() - start)
+    return function
+
+
+def _announce(seconds):
+    """Say once that kernels are being compiled, when a second of this process has gone into it."""
+    global _seconds
+    before, _seconds = _seconds, _seconds + seconds
+    if before < 1 <= _seconds:
+        print("scratchvae: compiling CUDA kernels, once: CuPy keeps them on disk", file=sys.stderr)
 
 
 @functools.cache
