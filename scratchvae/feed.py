@@ -21,6 +21,7 @@ class _Place:
         self.pinned = np.frombuffer(memory, batch.dtype, batch.size).reshape(batch.shape)
         self.device = cupy.empty(batch.shape, batch.dtype)
         self.copied, self.read = cupy.cuda.Event(), cupy.cuda.Event()
+        self.read.record()  # whoever had this memory before may be busy with it still
 
 
 def to_gpu(batches: Iterable[np.ndarray], stream: Any) -> Iterator[Any]:

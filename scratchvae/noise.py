@@ -61,7 +61,7 @@ def fill_normal(out, seed, step):
     ----------
     seed, step : int
         0 or above and below 2^64; every pair of them has numbers of its own. In a captured graph
-        `step` is an array of one on the device.
+        they are int64 arrays of one on the device.
 
     Notes
     -----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Re
     # Out of the except block, the traceback is gone, and with it all that its frames held.
     for module in model.modules():
         module._cache = None
+    gc.collect()  # an optimizer and its graphs know each other
     fits, free, total = _largest_batch(model)
     advice = f"about {fits:,} would" if fits else f"not even one of {MORE} would"
     raise MemoryError(

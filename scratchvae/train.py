@@ -69,8 +69,8 @@ def train_epoch(
 
     Notes
     -----
-    On the GPU every step is a graph that draws its own noise (see steps.py), from a seed drawn from
-    noise_rng before the first.
+    On the GPU steps are graphs that draw their own noise (see steps.py); noise_rng gives each epoch
+    its seed.
     """
     _check(model, optimizer, "train_epoch")
     mean = WeightedMean[Losses]()
@@ -100,9 +100,12 @@ def _train_on_gpu(
     noise_rng: np.random.Generator,
     mean: WeightedMean[Losses],
 ) -> None:
+    seed, images = int(noise_rng.integers(2**63)), 0
     if optimizer.captured is None:
-        optimizer.captured = Steps(model, optimizer, int(noise_rng.integers(2**63)))
-    step, images = optimizer.captured, 0
+        optimizer.captured = Steps(model, optimizer, seed)
+    step = optimizer.captured
+    step.seed = seed
+    step.forget_losses()  # of an epoch that was interrupted
     for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
         in_memory(partial(step, x), "train_epoch", model, len(x))
         images += len(x)

@@ -38,7 +38,7 @@ def images(model, N, seed=0):
     return sv.asarray(rng.uniform(low, high, (N, *model.image_shape)).astype(model.dtype))
 
 
-def train(model, optimizer, sizes=(3, 3, 2, 3, 2), seed=5, **options):
+def train(model, optimizer, sizes=(3, 3, 3, 2, 2, 2, 3, 1, 2), seed=5, **options):
     steps = Steps(model, optimizer, seed, **options)
     for k, N in enumerate(sizes):
         steps(images(model, N, k))
@@ -48,7 +48,7 @@ def train(model, optimizer, sizes=(3, 3, 2, 3, 2), seed=5, **options):
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
-    """Two batch sizes in turn, so two graphs; to the bit."""
+    """Two batch sizes that come twice running, so two graphs, and one that does not; to the bit."""
     (losses, state), (other_losses, other_state) = (
         train(model, Adam(model), graph=graph, max_norm=max_norm)
         for graph in (True, False)
@@ -64,7 +64,7 @@ def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
 def test_large_models_as_graphs(cupy, name, size):
     """With batch norm, whose running statistics are state of the graph."""
     SMALL[name] = (3, size, size)
-    results = [train(m, Adam(m), (2, 2), graph=g) for g in (True, False) for m in [build(name)]]
+    results = [train(m, Adam(m), (2, 2, 2), graph=g) for g in (True, False) for m in [build(name)]]
     assert results[0][0] == results[1][0]
     for key, a in results[0][1].items():
         assert_array_equal(a, results[1][1][key], key)
@@ -132,6 +132,10 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
         steps(bad if k == 3 else x)
     with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
         steps.losses()
+    model.load_state_dict(build(seed=1).state_dict())
+    optimizer.m[...], optimizer.v[...] = 0, 0
+    steps(x)
+    assert np.isfinite(steps.losses().total)  # who mends the run may go on
 
 
 def one(number, dtype):
@@ -194,10 +198,46 @@ def test_weights_may_change_in_place_and_move(cupy):
 def test_another_mode_is_another_graph(cupy):
     model = build()
     steps, x = Steps(model, Adam(model), 0), images(model, 2)
-    steps(x)
-    model.eval()
-    steps(x)
+    for _ in range(2):
+        for _ in range(3):
+            steps(x)
+        model.eval()
     assert len(steps._captured) == 2
+
+
+def test_what_changes_between_steps_is_not_missed(cupy):
+    """Settings of the optimizer, exchanged arrays, a mode: against steps without graphs."""
+    states = []
+    for graph in (True, False):
+        model = build("mlp", dtype="float64")
+        optimizer = AdamW(model)
+        steps, x = Steps(model, optimizer, 0, graph=graph), images(model, 2)
+
+        def three(steps=steps, x=x):
+            for _ in range(3):
+                steps(x)
+
+        three()
+        optimizer.weight_decay = 0.5
+        three()
+        optimizer.m = cupy.zeros_like(optimizer.m)
+        three()
+        optimizer.betas = (0.5, 0.9)
+        three()
+        model.to("cpu").to("cuda")
+        three()
+        steps.seed = 2**40
+        three()
+        assert len(steps._captured) == graph  # those before wrote to other arrays
+        states.append(model.state_dict())
+    for name, a in states[0].items():
+        assert_array_equal(a, states[1][name])
+
+
+def test_two_models_do_not_run_at_once(cupy):
+    """They share a stream, as cuBLAS's workspace is the stream's."""
+    one, other = build(), build("ae")
+    assert Steps(one, Adam(one), 0).stream is Steps(other, Adam(other), 0).stream
 
 
 def test_a_copied_optimizer_captures_steps_of_its_own(cupy):
@@ -218,8 +258,19 @@ def test_errors(cupy):
             steps(x[:, :, :1, :1])
         with pytest.raises(TypeError, match="all arrays must share one dtype"):
             steps(x.astype("float64"))
-        steps(x)
+        with pytest.raises(
+            TypeError, match="x must be floats, as data.batches makes them, got uin"
+        ):
+            steps(x.astype("uint8"))
+        with pytest.raises(ValueError, match=r"N > 0, got \(0, 1, 4, 4\)"):
+            steps(x[:0])
+        for _ in range(3):
+            steps(x)
     with pytest.raises(ValueError, match="Steps: the optimizer was made for another model"):
         Steps(model, Adam(other), 0)
+    with pytest.raises(ValueError, match="Steps: seed must be 0 or above and below 2.63, got -1"):
+        Steps(model, Adam(model), -1)
+    with pytest.raises(ValueError, match="Steps: max_norm must be above 0, got 0"):
+        Steps(model, Adam(model), 0, max_norm=0)
     with pytest.raises(ValueError, match=r"lives on the CPU; move it with model.to\('cuda'\)"):
         Steps(model.to("cpu"), Adam(model), 0)

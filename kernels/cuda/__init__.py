@@ -5,7 +5,7 @@ first used, by NVRTC through CuPy, which keeps what it compiled on disk. `#inclu
 done here, as NVRTC looks for no files.
 
 Launchers get arrays of any strides, make them contiguous, allocate the results and choose how many
-blocks run. Indices in the kernels are ints: an array of 2^31 elements or more is refused.
+blocks run. Indices in the kernels are ints: an array of about 2^31 elements or more is refused.
 """
 
 import functools
@@ -20,7 +20,7 @@ import numpy as np
 FOLDER = Path(__file__).parent
 C_TYPE = {"float32": "float", "float64": "double"}
 THREADS = 256  # in a block, unless a kernel says otherwise
-LIMIT = 2**31
+LIMIT = 2**31 - 2**17  # a thread's index may be a whole grid beyond the end, and is an int still
 
 
 def source(name):
@@ -102,6 +102,14 @@ def contiguous(a):
     """`a` in row-major memory, copied if it lies otherwise; ValueError if it is too large."""
     _check_size(a.shape)
     return a if a.flags.c_contiguous else cupy().ascontiguousarray(a)
+
+
+def in_place(a):
+    """`a`, which a kernel will write to; ValueError if it is too large or no row-major memory."""
+    _check_size(a.shape)
+    if not a.flags.c_contiguous:
+        raise ValueError(f"expected row-major memory to write to, got strides {a.strides}")
+    return a
 
 
 def empty(shape, dtype):

@@ -37,7 +37,7 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
     # cuBLAS reads columns where we wrote rows: it sees all transposed, and (ab)^T = b^T a^T
     dtype = str(a.dtype)
     one, zero = SCALAR[dtype](1), SCALAR[dtype](0)
-    _handle(cupy().cuda.Device().id).call(
+    _handle(cupy().cuda.Device().id, cupy().cuda.get_current_stream().ptr).call(
         GEMM[dtype], int(transpose_b), int(transpose_a), N, M, K,
         ctypes.byref(one), b.data.ptr, b.shape[1], a.data.ptr, a.shape[1],
         ctypes.byref(zero), c.data.ptr, N,
@@ -46,23 +46,19 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 
 
 class _Handle:
-    """A cuBLAS handle, its workspace, and what it was last told."""
+    """A cuBLAS handle and its workspace. Streams that run at once must not share one."""
 
-    def __init__(self):
+    def __init__(self, stream):
         self._library = _library()
-        self._handle = ctypes.c_void_p()
-        self._stream = self._tf32 = None
+        self._handle, self._tf32 = ctypes.c_void_p(), False
         _check("cublasCreate_v2", self._library.cublasCreate_v2(ctypes.byref(self._handle)))
         with cupy().cuda.using_allocator(cupy().get_default_memory_pool().malloc):  # it stays
             self._workspace = cupy().empty(WORKSPACE, "uint8")
+        self._tell("cublasSetStream_v2", stream)  # this resets the workspace, which comes after
+        self._tell("cublasSetWorkspace_v2", self._workspace.data.ptr, WORKSPACE)
 
     def call(self, function, *arguments):
-        """On the current stream, with TF32 as it is allowed now."""
-        stream = cupy().cuda.get_current_stream().ptr
-        if stream != self._stream:
-            self._tell("cublasSetStream_v2", stream)  # this resets the workspace: it comes after
-            self._tell("cublasSetWorkspace_v2", self._workspace.data.ptr, WORKSPACE)
-            self._stream = stream
+        """With TF32 as it is allowed now."""
         if self._tf32 != _allow_tf32:
             self._tell("cublasSetMathMode", TF32[_allow_tf32])
             self._tf32 = _allow_tf32
@@ -73,8 +69,8 @@ class _Handle:
 
 
 @functools.cache
-def _handle(device):
-    return _Handle()
+def _handle(device, stream):
+    return _Handle(stream)
 
 
 def _library():

@@ -16,17 +16,20 @@ __device__ inline Words philox4x32(unsigned c0, unsigned c1, unsigned c2, unsign
   return {c0, c1, c2, c3};
 }
 
-// The step may move between runs of a graph: then it is read from the device.
-#define STEP const long long *step_at, unsigned k0, unsigned k1, unsigned step_low, unsigned step_high
-#define READ_STEP \
+// Seed and step may move between runs of a graph: then they are read from the device.
+#define COUNTERS                                                                        \
+  const long long *seed_at, const long long *step_at, unsigned seed_low, unsigned seed_high, \
+      unsigned step_low, unsigned step_high
+#define READ_COUNTERS                                                            \
+  if (seed_at) seed_low = unsigned(*seed_at), seed_high = unsigned(*seed_at >> 32); \
   if (step_at) step_low = unsigned(*step_at), step_high = unsigned(*step_at >> 32)
 
 // The words themselves: (count, 4).
-KERNEL fill_words(unsigned* words, STEP, int count) {
+KERNEL fill_words(unsigned* words, COUNTERS, int count) {
   int i = thread_number();
   if (i >= count) return;
-  READ_STEP;
-  Words w = philox4x32(i, 0, step_low, step_high, k0, k1);
+  READ_COUNTERS;
+  Words w = philox4x32(i, 0, step_low, step_high, seed_low, seed_high);
   for (int j = 0; j < 4; j++) words[4 * i + j] = w.at[j];
 }
 
@@ -37,12 +40,12 @@ __device__ inline void box_muller(double u, double v, T* first, T* second) {
   *first = T(radius * cosine), *second = T(radius * sine);
 }
 
-KERNEL fill_normal(T* out, STEP, int count) {
+KERNEL fill_normal(T* out, COUNTERS, int count) {
   constexpr int NUMBERS = 16 / sizeof(T);  // from four words
   int i = thread_number(), first = NUMBERS * i;
   if (first >= count) return;
-  READ_STEP;
-  Words w = philox4x32(i, 0, step_low, step_high, k0, k1);
+  READ_COUNTERS;
+  Words w = philox4x32(i, 0, step_low, step_high, seed_low, seed_high);
   T normal[NUMBERS];
   if (NUMBERS == 4) {
     const double unit = 1.0 / 4294967296;  // 2^-32

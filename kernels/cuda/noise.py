@@ -2,20 +2,22 @@
 
 import numpy as np
 
-from . import blocks_for, launch
+from . import blocks_for, in_place, launch
 
 
 def fill_words(out, seed, step):
-    launch("noise", "fill_words", blocks_for(len(out)), out, *_halves(seed, step), len(out))
+    in_place(out)
+    launch("noise", "fill_words", blocks_for(len(out)), out, *_counters(seed, step), len(out))
 
 
 def fill_normal(out, seed, step):
+    in_place(out)
     threads = -(-out.nbytes // 16)
-    launch("noise", "fill_normal", blocks_for(threads), out, *_halves(seed, step), out.size)
+    launch("noise", "fill_normal", blocks_for(threads), out, *_counters(seed, step), out.size)
 
 
-def _halves(seed, step):
-    """Where the step lies on the device, or null; the halves of seed and step."""
-    step_at, step = (step, 0) if hasattr(step, "dtype") else (None, step)
-    halves = seed & 0xFFFFFFFF, seed >> 32, step & 0xFFFFFFFF, step >> 32
-    return step_at, *map(np.uint32, halves)
+def _counters(seed, step):
+    """Where seed and step lie on the device, or null; the halves of both."""
+    places = [n if hasattr(n, "dtype") else None for n in (seed, step)]
+    numbers = [0 if hasattr(n, "dtype") else n for n in (seed, step)]
+    return *places, *(np.uint32(n >> shift & 0xFFFFFFFF) for n in numbers for shift in (0, 32))

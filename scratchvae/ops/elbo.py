@@ -34,7 +34,11 @@ def elbo_arguments(reconstruction, kl, beta=1.0):
     check_floats(reconstruction=reconstruction, kl=kl)
     check_rank("reconstruction", reconstruction, 1, "(N,)")
     check_same_shape(reconstruction=reconstruction, kl=kl)
-    return reconstruction, kl, beta if is_gpu_array(beta) else float(beta)
+    if not is_gpu_array(beta):
+        return reconstruction, kl, float(beta)
+    if beta.ndim != 0 or beta.dtype != "float64":
+        raise TypeError(f"beta on the GPU must be one float64, got {beta.dtype} of {beta.shape}")
+    return reconstruction, kl, beta
 
 
 def elbo_naive(reconstruction, kl, beta=1.0):

@@ -5,42 +5,45 @@ import ctypes
 import numpy as np
 
 products = 0  # so far
-told = {}  # what the handle was told last: "stream", "workspace", "math mode"
+last = {}  # what the handle of the last product was told
+told = {}  # handle -> what it was told last: "stream", "workspace", "math mode"
 
 
 def cublasCreate_v2(handle):
-    handle._obj.value = 1
+    handle._obj.value = len(told) + 1
+    told[handle._obj.value] = {"math mode": 0}
     return 0
 
 
 def cublasSetStream_v2(handle, stream):
-    told.update(stream=stream, workspace=None)
+    told[handle.value].update(stream=stream, workspace=None)
     return 0
 
 
 def cublasSetWorkspace_v2(handle, pointer, size):
-    told["workspace"] = (pointer, size)
+    told[handle.value]["workspace"] = (pointer, size)
     return 0
 
 
 def cublasSetMathMode(handle, mode):
-    told["math mode"] = mode
+    told[handle.value]["math mode"] = mode
     return 0
 
 
 def cublasSgemm_v2(handle, *arguments):
-    return _gemm(ctypes.c_float, *arguments)
+    return _gemm(ctypes.c_float, told[handle.value], *arguments)
 
 
 def cublasDgemm_v2(handle, *arguments):
-    return _gemm(ctypes.c_double, *arguments)
+    return _gemm(ctypes.c_double, told[handle.value], *arguments)
 
 
-def _gemm(number, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+def _gemm(number, told, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     import cupy
 
     global products
     products += 1
+    last.update(told)
     if told.get("workspace") is None or told["stream"] != cupy.cuda.get_current_stream().ptr:
         return 1  # no workspace of its own: it would allocate; or the wrong stream
     if min(m, n, k) < 1 or lda < (k if transpose_a else m) or ldb < (n if transpose_b else k):
