@@ -23,13 +23,20 @@ def small(skips="all", latent="scalar", n=2, dtype="float64"):
     return model, rng.random((n, 1, 64, 64)).astype(dtype), model.noise(n, rng)
 
 
-@every_option
+# Every element by the complex step takes seconds: all options in CI, two that differ in both here.
+FIRST = [("all", "learned"), ("none", "scalar")]
+
+
+@pytest.mark.parametrize(
+    ("skips", "latent"),
+    [pytest.param(*o, marks=[] if o in FIRST else [pytest.mark.slow]) for o in OPTIONS],
+)
 def test_gradients(few_channels, skips, latent):
     model, x, eps = small(skips, latent)
     assert check_model(model, x, eps, samples=0).worst.error <= 1e-10
 
 
-@pytest.mark.parametrize("latent", ["scalar", "learned"])
+@pytest.mark.parametrize("latent", ["scalar", pytest.param("learned", marks=pytest.mark.slow)])
 def test_gradients_where_the_latent_grid_has_several_places(few_channels, latent):
     """A scalar mu is shared by all of them: its gradient is a sum over the grid. Without KL term:
     beside it, what comes through z to the encoder is 1e-12, and a mean for the sum would pass."""
