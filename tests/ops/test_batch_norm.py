@@ -47,6 +47,21 @@ def test_a_long_batch(engine, training):
     check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_large_images(engine, training):
+    """2349 values of a channel: on a GPU two blocks share them."""
+    arrays = draw(np.random.default_rng(0), (3, 2, 27, 29))
+    check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
+
+
+def test_far_from_zero(engine):
+    """The average of x^2 less the square of the mean would have no digit left."""
+    x, mean, var, w, b = draw(np.random.default_rng(0), (5, 2, 13, 11))  # of a thread, a few
+    x += 1e6
+    _, _, (_, new_var) = forward(x, mean, var, w, b, training=True, momentum=1.0)
+    assert_allclose(new_var, (x - 1e6).var(axis=(0, 2, 3), ddof=1), rtol=1e-9)
+
+
 def forward(*arrays, training, **options):
     """y, the cache, and the new statistics; arrays from the host and to the host."""
     y, cache, statistics = batch_norm_forward(*map(on_device, arrays), training, **options)

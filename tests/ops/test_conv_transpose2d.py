@@ -50,6 +50,13 @@ def test_conv_transpose2d(
         check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
 
 
+def test_large_images(engine):
+    """2112 values of a channel: on a GPU two blocks share the sum that is db."""
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape) for shape in ((2, 1, 33, 32), (1, 2, 1, 1), 2))
+    check_op("conv_transpose2d", (x, w, b), ((1, 1), (0, 0), (0, 0)), gradient=False)
+
+
 def test_one_pixel_paints_w(engine):
     w = np.arange(6.0).reshape(1, 1, 2, 3)
     y, _ = conv_transpose2d_forward(on_device(np.full((1, 1, 1, 1), 2.0)), on_device(w))

@@ -106,9 +106,12 @@ def test_kl_is_the_divergence(engine):
 
 
 def test_kl_near_zero_keeps_its_digits(engine):
-    """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would be rounding."""
-    y, _ = ops.kl_forward(on_device(np.zeros((1, 1))), on_device(np.full((1, 1), 1e-6)))
+    """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would be rounding. And of
+    exp(v) - 1, the gradient, six digits would be lost."""
+    y, cache = ops.kl_forward(on_device(np.zeros((1, 1))), on_device(np.full((1, 1), 1e-6)))
     assert_allclose(sv.asnumpy(y), 0.25e-12, rtol=1e-6)
+    _, dlogvar = ops.kl_backward(on_device(np.ones(1)), cache)
+    assert_allclose(sv.asnumpy(dlogvar), np.expm1([[1e-6]]) / 2, rtol=1e-14)
 
 
 @given(seed=seeds, N=st.integers(1, 6), beta=st.floats(0.1, 10))
