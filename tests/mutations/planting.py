@@ -12,6 +12,9 @@ machine code holds the right one. What calls an intrinsic cannot run as Python: 
 intrinsics these functions are compiled anew instead, and not kept on disk. So are all of them when
 the fault is where their intrinsics are written.
 
+A CUDA kernel's fault changes a .cu file, its headers in place: g++ compiles that file alone, and
+tests/on_host runs what came of it instead of the right kernels.
+
 What the program has kept from before, memory and the results of `lru_cache`, is given up when a
 fault comes and when it goes: no right plan may hide it, and no wrong one outlive it.
 """
@@ -32,15 +35,17 @@ from typing import Any, NamedTuple
 from numba import jit
 from numba.core.typing.templates import _IntrinsicTemplate
 from numba.extending import _Intrinsic
+from on_host import build
 
 from scratchvae.backend import release_memory
+from scratchvae.kernels import cuda
 
 CACHED = type(functools.lru_cache(lambda: None))
 
 
 class Fault(NamedTuple):
     name: str
-    module: str
+    module: str  # or a file: kernels/cuda/kl.cu
     changes: list[tuple[str, str]]  # the text as it is, and as the mistake would have it
     mistake: str  # in a reader's words
     killed_by: str  # node id of a test that must fail
@@ -56,7 +61,7 @@ def planted(fault: Fault) -> Iterator[None]:
     """The program with this fault, for the length of a `with` block."""
     undo = []
     try:
-        for apply, take_back in _swaps(fault):
+        for apply, take_back in (_swaps_of_kernels if _is_cuda(fault) else _swaps)(fault):
             undo.append(take_back)
             apply()
         _forget()
@@ -80,8 +85,24 @@ def _forget() -> None:
     release_memory()
 
 
-def changed_text(fault: Fault, text: str) -> str:
+def _is_cuda(fault: Fault) -> bool:
+    return fault.module.endswith(".cu")
+
+
+def _path(fault: Fault) -> str:
+    return str(importlib.import_module(fault.module).__file__)
+
+
+def _text(fault: Fault) -> str:
+    """The text as it is; of a .cu file with its headers in it."""
+    if _is_cuda(fault):
+        return cuda.source(Path(fault.module).stem)
+    return Path(_path(fault)).read_text(encoding="utf-8")
+
+
+def changed_text(fault: Fault) -> str:
     """The module's text with the mistake in it; every place is named by text that occurs once."""
+    text = _text(fault)
     for before, after in fault.changes:
         if (count := text.count(before)) != 1:
             raise Refused(f"{fault.name}: {before!r} occurs {count} times in {fault.module}, not 1")
@@ -91,11 +112,9 @@ def changed_text(fault: Fault, text: str) -> str:
 
 def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
     """(apply, take back) for each live function; refuses before anything is applied."""
-    module = importlib.import_module(fault.module)
-    path = str(module.__file__)
-    text = Path(path).read_text(encoding="utf-8")
+    module, path, text = importlib.import_module(fault.module), _path(fault), _text(fault)
     try:
-        mistaken = compile(changed_text(fault, text), path, "exec", dont_inherit=True)
+        mistaken = compile(changed_text(fault), path, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise Refused(f"{fault.name}: the changed text does not compile: {error}") from None
     right = compile(text, path, "exec", dont_inherit=True)
@@ -134,6 +153,37 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
         for name, python in _compiled_functions(user).items():
             swaps.append(_global_swap(user, name, _stand_in(user, python, python.__code__)))
     return swaps
+
+
+def _swaps_of_kernels(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
+    """(apply, take back) for each dtype."""
+    texts = {Path(fault.module).stem: changed_text(fault)}
+    libraries = {dtype: _Library(dtype, texts) for dtype in cuda.C_TYPE}
+    try:
+        libraries["float64"].compiled  # noqa: B018 - refuses what is no program
+    except RuntimeError as error:
+        raise Refused(f"{fault.name}: {error}") from None
+    return [
+        (
+            functools.partial(build.planted.__setitem__, dtype, library),
+            functools.partial(build.planted.__delitem__, dtype),
+        )
+        for dtype, library in libraries.items()
+    ]
+
+
+class _Library:
+    """Kernels that are compiled when one is asked for: most faults are found in one dtype."""
+
+    def __init__(self, dtype: str, texts: dict[str, str]) -> None:
+        self._dtype, self._texts = dtype, texts
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        return build.load(self._dtype, self._texts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.compiled, name)
 
 
 def _code_swap(function: FunctionType, after: CodeType) -> Any:

@@ -128,6 +128,35 @@ def test_nothing_that_was_kept_hides_a_fault_or_outlives_it():
     assert not memory._free
 
 
+def test_cuda_kernels(cupy_on_host):
+    """Of both dtypes; those of the file's other kernels stay as they are."""
+
+    def activated(dtype):
+        x = sv.asarray(np.array([-4.0], dtype))
+        y, cache = sv.ops.leaky_relu_forward(x, 0.5)
+        return y.get().item(), sv.ops.leaky_relu_backward(x, cache).get().item()
+
+    with sv.using("cuda"):
+        with planted(fault("kernels/cuda/leaky_relu.cu", ("y[i] = x[i] > 0", "y[i] = x[i] < 0"))):
+            assert activated("float32") == activated("float64") == (-4, -2)
+        assert activated("float32") == activated("float64") == (-2, -2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("if (i < count)", "if (i)"), "occurs 2 times in kernels/cuda/leaky_relu.cu"),
+        (("y[i] = x[i] > 0", "y[i] = x[j] > 0"), "g.. does not compile the kernels"),
+    ],
+)
+def test_cuda_kernels_refused(cupy_on_host, change, message):
+    with (
+        pytest.raises(Refused, match=f"a fault: .*{message}"),
+        planted(fault("kernels/cuda/leaky_relu.cu", change)),
+    ):
+        raise AssertionError("planted")
+
+
 @pytest.mark.parametrize(
     ("module", "change", "message"),
     [
@@ -173,6 +202,4 @@ def test_a_function_that_is_not_alive_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", GALLERY)
 def test_the_gallery_fits_the_code(name):
     """Quick news, without running anything, that a text named in the gallery has been edited."""
-    module = importlib.import_module(GALLERY[name].module)
-    with open(module.__file__, encoding="utf-8") as file:
-        changed_text(GALLERY[name], file.read())
+    changed_text(GALLERY[name])
