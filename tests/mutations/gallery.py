@@ -4,6 +4,7 @@
 """
 
 import faults_of_checks
+import faults_of_cuda
 import faults_of_kernels
 import faults_of_losses
 import faults_of_models
@@ -16,6 +17,7 @@ ROOMS = {
     "ops": faults_of_ops.FAULTS,
     "losses": faults_of_losses.FAULTS,
     "CPU kernels": faults_of_kernels.FAULTS,
+    "CUDA kernels": faults_of_cuda.FAULTS,
     "layers and models": faults_of_models.FAULTS,
     "optimizers, training, data": faults_of_training.FAULTS,
     "the gradient check itself": faults_of_checks.FAULTS,
