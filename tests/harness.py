@@ -11,7 +11,7 @@ import numpy as np
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import current_engine
-from scratchvae.gradcheck import check
+from scratchvae.gradcheck import GradientError, check
 from scratchvae.gradcheck.cases import CASES
 from scratchvae.kernels.cpu import correlation, tables
 from scratchvae.ops import Losses
@@ -84,6 +84,19 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
         _check_gradients(op, arrays, options, indices, linear)
 
 
+def _check_somewhere(*pair_and_inputs, **options):
+    """`check`, once more with another dy if this one shows nothing: a small gradient among large
+    outputs drowns in the rounding of the differences. A wrong one is wrong for every dy."""
+    for seed in (0, 1):
+        try:
+            check(*pair_and_inputs, seed=seed, **options)
+            return
+        except GradientError as error:
+            if "nothing is shown" not in str(error):
+                raise
+    check(*pair_and_inputs, seed=2, **options)
+
+
 def _check_gradients(op, arrays, options, indices, linear):
     """Every element by central differences; the complex step; adjointness where it applies."""
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
@@ -103,7 +116,7 @@ def _check_gradients(op, arrays, options, indices, linear):
     inputs = [_read_only(arrays[k]) for k in moving]
     # On a GPU every launch costs; its gradients were compared with the reference's, all elements.
     samples = 1 if current_engine() == "cuda" else None
-    check(of_moving, gradients_of_moving, *inputs, samples=samples)
+    _check_somewhere(of_moving, gradients_of_moving, *inputs, samples=samples)
     check(of_moving, gradients_of_moving, *inputs, method="complex", samples=1)
     if only := [f"input {i}" for i, k in enumerate(moving) if names[k] in linear]:
         check(of_moving, gradients_of_moving, *inputs, method="adjoint", only=only)

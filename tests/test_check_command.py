@@ -97,6 +97,7 @@ def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
     assert "at w[1, 0, 1, 1] backward says 0, the forward pass says" in err
 
 
+@pytest.mark.slow
 def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forgets_an_element):
     """Of three models, one without a convolution: a wrong gradient takes long to locate."""
     models = {name: MODELS[name] for name in ("mlp", "conv", "skip")}

@@ -142,6 +142,7 @@ def test_a_loss_that_is_not_finite_is_seen(ours, benchmarks):
     assert np.isnan(ours.loss("ours graph")) and np.isfinite(ours.loss("ours eager"))
 
 
+@pytest.mark.slow
 def test_the_program_on_the_stand_in(in_this_process, benchmarks, monkeypatch, tmp_path, capsys):
     """Two tables of a row each, and a file with what is in them."""
     file = tmp_path / "times.json"

@@ -43,6 +43,7 @@ def test_training_lowers_the_loss(engine, images, name, steps):
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
 
 
+@pytest.mark.slow_on_host
 @pytest.mark.parametrize("name", ["mlp", "conv", "ae"])
 def test_same_seed_same_numbers(engine, images, name):
     few = images[:10, 6:22, 6:22]

@@ -36,7 +36,8 @@ def test_gradients(few_channels, skips, latent):
     assert check_model(model, x, eps, samples=0).worst.error <= 1e-10
 
 
-@pytest.mark.parametrize("latent", ["scalar", pytest.param("learned", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("latent", ["scalar", "learned"])
 def test_gradients_where_the_latent_grid_has_several_places(few_channels, latent):
     """A scalar mu is shared by all of them: its gradient is a sum over the grid. Without KL term:
     beside it, what comes through z to the encoder is 1e-12, and a mean for the sum would pass."""

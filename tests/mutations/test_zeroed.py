@@ -17,6 +17,7 @@ def passing(request):
     return in_another_process(Path(__file__).with_name("zeroed.py"), *names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_gradient_of_zero_fails(passing, name):
     assert not passing[name], f"with this gradient zero: {passing[name]}"

@@ -84,7 +84,7 @@ def _noise(dtype):
 
 def _moving_beta(dtype):
     losses = (sv.asarray(np.ones(300, dtype)) for _ in range(2))
-    _, cache = ops.elbo_forward(*losses, _on_device(2.0, "float64"))
+    _, cache = ops.elbo_forward(*losses, _on_device(2.0, "float64")[0])
     ops.elbo_backward(1.0, cache)
 
 
