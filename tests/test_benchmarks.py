@@ -178,6 +178,7 @@ def test_a_layer_and_its_relu(benchmarks):
     assert subject.flop == 3 * 2 * (2 * 5 * 14 * 14) * (5 * 3 * 3)
 
 
+@pytest.mark.slow
 def test_ops():
     lines = output("ops", "relu", "kl", "--steps", 2).splitlines()
     assert lines[2].split()[:3] == ["case", "pass", "reference"]
@@ -185,6 +186,7 @@ def test_ops():
     assert [line[32:41].strip() for line in lines[3:]] == ["forward", "backward"] * 2
 
 
+@pytest.mark.slow
 def test_cold_start():
     lines = output("cold_start", "--models", "mlp", "--repeats", 1).splitlines()
     names = [line[:18].strip() for line in lines[3:6]]

@@ -109,7 +109,13 @@ def small(name="mlp", **options):
     return model, rng.random((2, *model.image_shape)), model.noise(2, rng)
 
 
-@pytest.mark.parametrize("method", ["complex", "central", "direction"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["complex", pytest.param("central", marks=SLOW), pytest.param("direction", marks=SLOW)],
+)
 def test_check_model_leaves_the_model_alone(method):
     """Bit for bit: weights, gradients, statistics, modes, the cache of a loss not yet gone back."""
     model = sv.models.build("celeba", latent_dim=2, image_shape=(3, 32, 32), dtype="float64")
