@@ -559,7 +559,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.max_pool2d",
         [("better = (a > b) | ((a != a) & (b == b))", "better = a > b")],
         "NaN compares false: unless it comes first, it disappears from the image",
-        "tests/ops/test_max_pool2d.py::test_nan_wins[numba]",
+        "tests/ops/test_max_pool2d.py::test_the_first_nan_wins[numba]",
         "max_pool2d",
     ),
     Fault(
@@ -644,13 +644,13 @@ FAULTS = [
         "scratchvae.kernels.cpu.optim",
         [("root = 1 / math.sqrt(1 - beta2**step)", "root = 1 / (1 - beta2**step)")],
         "the correction of v stands outside the root, without a root of its own",
-        "tests/test_optim.py::test_engines_take_the_same_steps[Adam-float64]",
+        "tests/test_optim.py::test_engines_take_the_same_steps[numba-Adam-float64]",
     ),
     Fault(
         "adam-kernel-corrects-eps-as-well",
         "scratchvae.kernels.cpu.optim",
         [("math.sqrt(v[i]) * root + eps", "(math.sqrt(v[i]) + eps) * root")],
         "eps is added before the correction of v: another algorithm, off in the eighth digit",
-        "tests/test_optim.py::test_engines_take_the_same_steps[Adam-float64]",
+        "tests/test_optim.py::test_engines_take_the_same_steps[numba-Adam-float64]",
     ),
 ]
