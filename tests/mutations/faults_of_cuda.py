@@ -81,7 +81,7 @@ FAULTS = [
         f"{KERNELS}/convolution.cu",
         [("parts[part * O * width + i]", "parts[part * O * columns + i]")],
         "the parts of a long sum are taken to be one column narrower: right without a bias",
-        f"{OPS}/test_conv2d.py::test_conv2d{HERE}",
+        f"{OPS}/test_conv2d.py::test_large_images{HERE}",
     ),
     Fault(
         "cuda-bias-after-the-activation",

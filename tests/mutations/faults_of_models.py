@@ -53,7 +53,10 @@ FAULTS = [
     Fault(
         "batch-norm-layer-always-trains",
         "scratchvae.layers",
-        [("self.training, self.momentum, self.eps,", "True, self.momentum, self.eps,")],
+        [
+            ("self.training, self.momentum, self.eps,", "True, self.momentum, self.eps,"),
+            ("        if self.training:\n", "        if True:\n"),
+        ],
         "the layer normalises by its batch and moves its statistics in evaluation, too",
         "tests/test_layers.py::test_batch_norm_stores_its_statistics[numpy]",
         "celeba",

@@ -53,6 +53,13 @@ def test_many_channels(engine):
         check_op("conv2d", (x, w, rng.standard_normal(2)), (1, 1))
 
 
+def test_large_images(engine):
+    """The sums of dw and db run over 432 windows: CUDA's kernel cuts them into parts."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 2, 12, 12)), rng.standard_normal((2, 2, 3, 3))
+    check_op("conv2d", (x, w, rng.standard_normal(2)), (1, 1), gradient=False)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.tuples(st.integers(2, 7), st.integers(2, 7)),
