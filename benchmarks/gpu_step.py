@@ -61,8 +61,8 @@ def arguments() -> argparse.Namespace:
     add("--batch-sizes", nargs="+", type=positive, metavar="N", help=sizes)
     add("--tf32", choices=TF32, default="both", help="default: both, a table each")
     add("--against", choices=["torch", "nothing"], help="default: torch if it is installed")
-    chosen = {"choices": ["first", "all", "never"], "default": "first"}
-    add("--compile", **chosen, help="batch sizes for torch.compile (default: first)")  # type: ignore[arg-type]
+    compiled = "batch sizes for torch.compile (default: first)"
+    add("--compile", choices=["first", "all", "never"], default="first", help=compiled)
     add("--steps", type=positive, default=20, metavar="N", help="timed in a turn (default: 20)")
     add("--turns", type=positive, default=5, metavar="N", help="of each run (default: 5)")
     add("--minutes", type=positive, default=6, metavar="N", help="no new row after (default: 6)")

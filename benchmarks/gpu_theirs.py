@@ -152,11 +152,10 @@ def _captured(step: Step, optimizer: Any) -> Step:
     with torch.cuda.graph(graph):
         total = step()
 
-    def replay() -> Any:
+    def replay(_held: Any = (step, optimizer)) -> Any:  # their memory is what the graph works on
         graph.replay()
         return total
 
-    replay.keep = step, optimizer  # type: ignore[attr-defined]  # the memory that it works on
     for _ in range(WARM_UP):
         replay()
     return replay

@@ -72,8 +72,7 @@ KERNEL normalise(const T* x, const T* running_mean, const T* running_var, const 
   }
   for (int m = share.first; m < share.end; m += share.step) {
     int i = place(m, c, C, P);
-    T h = w[c] * ((x[i] - centre) * inv_std) + b[c];
-    y[i] = h > 0 ? h : slope * h;
+    y[i] = leaky_relu(w[c] * ((x[i] - centre) * inv_std) + b[c], slope);
   }
 }
 

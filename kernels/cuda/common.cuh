@@ -7,6 +7,9 @@ using T = REAL;
 // The number of this thread among all threads of all blocks.
 __device__ inline int thread_number() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
+// As scratchvae/ops/leaky_relu.py; a slope of 1 leaves everything as it is.
+__device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
+
 // The sum of a value over the block, in every thread; the same from run to run. A warp adds up by
 // exchanging registers: after distances 16, 8, 4, 2, 1 every lane has the warp's sum. `room` holds one
 // sum per warp; a second call in the same kernel needs a room of its own.

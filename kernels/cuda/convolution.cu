@@ -22,8 +22,6 @@ struct Sizes {
   int N, int C, int H, int W, int O, int OH, int OW, int KH, int KW, int SH, int SW, int PH, int PW
 #define THE_SIZES Sizes{N, C, H, W, O, OH, OW, KH, KW, SH, SW, PH, PW}
 
-__device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
-
 // w (O, C, KH, KW), b (O,) or null; blockIdx.y: rows of w
 template <class Tile>
 __device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, T slope, Sizes s) {

@@ -3,7 +3,7 @@
 
 KERNEL leaky_relu_forward(const T* x, T slope, T* y, int count) {
   int i = thread_number();
-  if (i < count) y[i] = x[i] > 0 ? x[i] : slope * x[i];
+  if (i < count) y[i] = leaky_relu(x[i], slope);
 }
 
 // x may be y where the slope is not negative: they have the same sign.

@@ -5,6 +5,5 @@
 KERNEL finish_rows(T* y, const T* b, T slope, int count, int O) {
   int i = thread_number();
   if (i >= count) return;
-  T h = b ? y[i] + b[i % O] : y[i];
-  y[i] = h > 0 ? h : slope * h;
+  y[i] = leaky_relu(b ? y[i] + b[i % O] : y[i], slope);
 }

@@ -17,10 +17,10 @@ __device__ inline Words philox4x32(unsigned c0, unsigned c1, unsigned c2, unsign
 }
 
 // Seed and step may move between runs of a graph: then they are read from the device.
-#define COUNTERS                                                                        \
+#define COUNTERS                                                                             \
   const long long *seed_at, const long long *step_at, unsigned seed_low, unsigned seed_high, \
       unsigned step_low, unsigned step_high
-#define READ_COUNTERS                                                            \
+#define READ_COUNTERS                                                               \
   if (seed_at) seed_low = unsigned(*seed_at), seed_high = unsigned(*seed_at >> 32); \
   if (step_at) step_low = unsigned(*step_at), step_high = unsigned(*step_at >> 32)
 

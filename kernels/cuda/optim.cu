@@ -13,7 +13,8 @@ KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* moving, T lr
   value[i] -= lr * (nesterov ? g + momentum * v : v);
 }
 
-// moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double: one thread works.
+// moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double. One thread
+// works; shrinking is weight_decay for AdamW, else 0.
 KERNEL adam_moving(double* moving, const long long* step, const double* lr, double beta1, double beta2,
                    double shrinking) {
   if (threadIdx.x > 0) return;

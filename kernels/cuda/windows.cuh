@@ -1,4 +1,4 @@
-// Where an element of images lies.
+// Windows over images: what the pools and upsampling share.
 
 // Where an element of images (N, C, H, W) lies. A plane is one channel of one image.
 struct Place {
