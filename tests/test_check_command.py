@@ -77,6 +77,7 @@ def test_engines(capsys, engine, tmp_path, target):
     assert code == 0 and err == "" and out.startswith(f"float64, engine {name}\n")
 
 
+@pytest.mark.slow  # .ci/run calls the command, too
 def test_all(capsys, small_models):
     """A line for each op and model, and the ten biases that have no gradient by name."""
     code, out, err = run(capsys, "--all")

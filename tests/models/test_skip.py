@@ -23,14 +23,8 @@ def small(skips="all", latent="scalar", n=2, dtype="float64"):
     return model, rng.random((n, 1, 64, 64)).astype(dtype), model.noise(n, rng)
 
 
-# Every element by the complex step takes seconds: one set of options here, all of them in CI.
-FIRST = [("all", "learned")]
-
-
-@pytest.mark.parametrize(
-    ("skips", "latent"),
-    [pytest.param(*o, marks=[] if o in FIRST else [pytest.mark.slow]) for o in OPTIONS],
-)
+@pytest.mark.slow  # test_models.py checks the gradients of the options by default
+@every_option
 def test_gradients(few_channels, skips, latent):
     model, x, eps = small(skips, latent)
     assert check_model(model, x, eps, samples=0).worst.error <= 1e-10

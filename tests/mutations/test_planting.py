@@ -93,6 +93,7 @@ def test_and_so_do_those_that_call_them():
     assert (sparse_axes._spread, sparse_axes._collect, sparse_axes._add) == compiled
 
 
+@pytest.mark.slow
 def test_intrinsics_are_compiled_anew():
     """With a fault of their own, or of a function that those who call them call."""
 
