@@ -8,10 +8,11 @@ the codes where such a z will lie; where the autoencoder has put its own, nobody
 gets a second chance, with z drawn from a Gaussian that has the mean and the deviation of its codes.
 """
 
-from common import fit, options, positive, prepare
+from common import fit, options, prepare
 
 import scratchvae as sv
 from scratchvae.checkpoint import save_weights
+from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_or_glyphs
 from scratchvae.plots import labelled_rows
 from scratchvae.train import random_streams

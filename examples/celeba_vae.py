@@ -11,9 +11,10 @@ The tutorial behind this model takes --batch-size 128 --lr 0.005, and has 1,272 
 CelebA. The 8,000 drawn faces would be 63 steps: the default batch is smaller for their sake.
 """
 
-from common import at_least_zero, fit, leave, options, positive, prepare
+from common import fit, leave, options, prepare
 
 import scratchvae as sv
+from scratchvae.commands.options import at_least_zero, positive
 from scratchvae.data import load_images
 
 

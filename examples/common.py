@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import scratchvae as sv
 from scratchvae import plots
 from scratchvae.checkpoint import save_weights, write_atomically
+from scratchvae.commands.options import at_least_zero, engine_options, positive
 from scratchvae.data import Dataset, batches
 from scratchvae.optim import Optimizer
 from scratchvae.train import evaluate_deterministic, evaluate_sampled, random_streams, train_epoch
@@ -30,9 +31,7 @@ def options(doc: str, out: str, epochs: int, batch_size: int, lr: float) -> argp
     add("--batch-size", type=positive(int), default=batch_size, help="images in a step")
     add("--lr", type=positive(float), default=lr, help="the optimizer's learning rate")
     add("--seed", type=at_least_zero(int), default=0, help="random seed of the run")
-    engines = ["auto", "numpy", "numba", "cuda"]
-    add("--engine", choices=engines, default="auto", help="compute engine")
-    add("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
+    engine_options(parser)
     add("--out", type=Path, default=Path(out), help="folder for results")
     return parser
 
@@ -143,25 +142,3 @@ def in_words(losses: sv.ops.Losses) -> str:
     recon = f"{losses.reconstruction:{width}}".strip()
     parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
     return f"{losses.total:{width}}{parts}"
-
-
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argparse type: a number of this kind above zero."""
-    return _number(kind, lambda value: 0 < value < math.inf, "above 0")
-
-
-def at_least_zero(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argparse type: a number of this kind, zero or more."""
-    return _number(kind, lambda value: 0 <= value < math.inf, "0 or more")
-
-
-def _number(
-    kind: type[int] | type[float], fits: Callable[[float], bool], what: str
-) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not fits(value := kind(text)):
-            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse says "invalid int value"
-    return parse

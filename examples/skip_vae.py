@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from common import fit, options, positive, prepare
+from common import fit, options, prepare
 
 import scratchvae as sv
 from scratchvae.checkpoint import save_weights, write_atomically
+from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
 from scratchvae.plots import labelled_rows
 from scratchvae.train import random_streams

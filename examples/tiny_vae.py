@@ -6,9 +6,10 @@
 Without MNIST and without a network it goes on with digits drawn from fonts, and says so.
 """
 
-from common import fit, leave, options, positive, prepare
+from common import fit, leave, options, prepare
 
 import scratchvae as sv
+from scratchvae.commands.options import positive
 from scratchvae.data import load_or_glyphs
 from scratchvae.summary import summary
 

@@ -1,24 +1,118 @@
-"""The command line: `scratchvae COMMAND`. The commands are in commands/, one file each."""
+"""The command line: `scratchvae COMMAND`. The commands are in commands/, one file each.
+
+`make_parser` is public, so that a shell can complete commands and options without more code here:
+
+    pip install shtab
+    eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"     # a line for ~/.bashrc
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from typing import NoReturn
 
 from . import __version__
 from .commands import COMMANDS
+from .commands.options import CommandParser, HelpText, paint
+from .data import DataNotFound
+
+# What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
+EXPECTED = (
+    ValueError, OSError, RuntimeError, MemoryError, FloatingPointError, ModuleNotFoundError,
+)  # fmt: skip
+FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit statuses, the last two as shells have them
+
+EPILOG = """\
+`scratchvae COMMAND --help` shows a command's options.
+
+examples:
+  scratchvae kernels
+  scratchvae summary celeba --latent-dim 64
+  scratchvae check conv2d
+
+The shell completes commands and options after `pip install shtab` and
+  eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="scratchvae",
+        description="Variational autoencoders from scratch.",
+        epilog=EPILOG,
+        formatter_class=HelpText,
+    )
+    parser.add_argument("--version", action="version", version=f"scratchvae {__version__}")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", parser_class=CommandParser
+    )
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point of the `scratchvae` command."""
-    parser = argparse.ArgumentParser(
-        prog="scratchvae", description="Variational autoencoders from scratch."
-    )
-    parser.add_argument("--version", action="version", version=f"scratchvae {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
-    args = parser.parse_args(arguments)
-    return int(args.run(args))
+    """Entry point of the `scratchvae` command.
+
+    Returns
+    -------
+    int
+        The exit status that the command chose: 0, or 1 where it found something wrong.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for wrong arguments and for whatever the command raises, after one line on
+        standard error; 130 if it was interrupted; 141 if nobody reads its output any more.
+    Exception
+        With --debug: what the command raises.
+    """
+    args = make_parser().parse_args(arguments)
+    if args.debug:
+        return int(args.run(args))
+    try:
+        status = int(args.run(args))
+        if sys.stdout is not None:  # closed, as by `>&-`
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        leave(INTERRUPTED, f"{args.parser.prog}: interrupted")
+    except BrokenPipeError:
+        leave(PIPE_CLOSED)
+    except Exception as problem:
+        error = paint("error:", "red", sys.stderr)
+        leave(FAILED, f"{args.parser.prog}: {error} {in_words(problem)}")
+    return status
+
+
+def in_words(problem: Exception) -> str:
+    """What to tell of an exception: one line, but for advice on where to put files."""
+    if isinstance(problem, DataNotFound):
+        return str(problem)
+    text = str(problem)
+    if isinstance(problem, OSError) and problem.strerror:
+        files = [str(f) for f in (problem.filename, problem.filename2) if f is not None]
+        text = ": ".join([*([" -> ".join(files)] if files else []), problem.strerror])
+    text = " ".join(text.split())
+    kind = type(problem).__name__
+    if isinstance(problem, EXPECTED):
+        return text or kind
+    return f"internal error: {kind}: {text} (please report; --debug shows where)"
+
+
+def leave(status: int, line: str = "") -> NoReturn:
+    """End the program with this line on standard error."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # what cannot be written Python would try again, and complain about, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if line and sys.stderr is not None:
+        print(line, file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def test_not_shown_is_not_passed(capsys, small_models):
         (["relu", "--method", "adjoint"], "relu is not linear: adjointness does not apply to it"),
         (["mlp", "--method", "adjoint"], "a loss is not linear"),
         (["relu", "--method", "guess"], "invalid choice: 'guess'"),
-        (["relu", "--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["relu", "--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
     ],
 )
 def test_usage_errors(capsys, arguments, said):

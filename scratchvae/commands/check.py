@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..gradcheck.curves import elementwise, error_curve
 from ..gradcheck.report import table
 from ..gradcheck.subject import Subject, of_model
 from ..models import MODELS, Model, build
+from .options import at_least_zero, say
 
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
 OP_METHODS = ("central", "complex", "adjoint")
@@ -50,11 +50,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
-    parser.add_argument("--seed", type=int, default=0, help="of inputs, weights, noise, directions")
+    parser.add_argument(
+        "--seed", type=at_least_zero(int), default=0, help="of inputs, weights, noise, directions"
+    )
     parser.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw the error against the step, and kernels"
     )
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,20 +70,15 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(
             f"there is no op and no model {args.target!r}{meant}; there are {', '.join(known)}"
         )
-    if args.seed < 0:
-        args.parser.error(f"--seed must be at least 0, got {args.seed}")
-    try:
-        with using(args.engine) as engine:
-            if args.plot is not None:
-                args.plot.mkdir(parents=True, exist_ok=True)
-            print(f"{args.dtype}, engine {engine}")
-            failed = _check_all(args) if args.all else _check_one(args)
-            for report in failed:
-                print(f"\n{report.failure()}", file=sys.stderr)
-            if args.plot is not None:
-                _draw(args)
-    except (ValueError, RuntimeError, OSError) as problem:
-        args.parser.error(str(problem))
+    with using(args.engine) as engine:
+        if args.plot is not None:
+            args.plot.mkdir(parents=True, exist_ok=True)
+        print(f"{args.dtype}, engine {engine}")
+        failed = _check_all(args) if args.all else _check_one(args)
+        for report in failed:
+            say(f"\n{report.failure()}")
+        if args.plot is not None:
+            _draw(args)
     return 1 if failed else 0
 
 

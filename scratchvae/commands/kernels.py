@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
     """Add the parser."""
     what = "show which function serves each op on each engine"
     parser = commands.add_parser("kernels", help=what, description=f"{what.capitalize()}.")
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

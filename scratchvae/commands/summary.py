@@ -26,15 +26,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
     )
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     names = ("latent_dim", "image_shape", "skips", "latent")
     options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    try:
-        print(summary(build(args.model, **options)))
-    except (ValueError, MemoryError) as problem:
-        args.parser.error(str(problem))
+    print(summary(build(args.model, **options)))
     return 0
