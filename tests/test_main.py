@@ -1,14 +1,18 @@
 """The `scratchvae` command."""
 
+import argparse
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import scratchvae
-from scratchvae.__main__ import main
+from scratchvae.__main__ import COMMANDS, main, make_parser
 from scratchvae.backend import find_kernel
 from scratchvae.commands.kernels import kernels
+from scratchvae.data import DataNotFound
 from scratchvae.ops import __all__ as op_functions
 
 
@@ -53,3 +57,142 @@ def test_as_a_module(tmp_path):
         [sys.executable, "-m", "scratchvae", "--version"], capture_output=True, text=True
     )
     assert run.stdout == f"scratchvae {scratchvae.__version__}\n", run.stderr
+
+
+# --- Errors --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stumble(monkeypatch):
+    """Make `scratchvae stumble` a command that raises this."""
+
+    def make(problem):
+        def run(args):
+            raise problem
+
+        def add(commands):
+            commands.add_parser("stumble").set_defaults(run=run)
+
+        monkeypatch.setattr("scratchvae.__main__.COMMANDS", (SimpleNamespace(add=add),))
+
+    return make
+
+
+ADVICE = "mnist is not on this machine. Tried:\n  - the cache: no such folder"
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (ValueError("lr must be above 0,\n   got -1"), "lr must be above 0, got -1"),
+        (ValueError(), "ValueError"),
+        (RuntimeError("no GPU"), "no GPU"),
+        (MemoryError(), "MemoryError"),
+        (FloatingPointError("the loss is nan"), "the loss is nan"),
+        (ModuleNotFoundError("No module named 'cupy'"), "No module named 'cupy'"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "x: No such file or directory"),
+        (OSError(18, "Cross-device link", "a", None, "b"), "a -> b: Cross-device link"),
+        (OSError(28, "No space left"), "No space left"),
+        (OSError("no mirror answers"), "no mirror answers"),
+        (DataNotFound(ADVICE), ADVICE),
+        (KeyError("z"), "internal error: KeyError: 'z' (please report; --debug shows where)"),
+    ],
+    ids=repr,
+)
+def test_whatever_a_command_raises_is_one_line(stumble, capsys, problem, said):
+    stumble(problem)
+    with pytest.raises(SystemExit) as error:
+        main(["stumble"])
+    assert error.value.code == 2
+    assert capsys.readouterr() == ("", f"scratchvae stumble: error: {said}\n")
+
+
+@pytest.mark.parametrize("problem", [ValueError("lr"), KeyError("z"), KeyboardInterrupt()])
+def test_debug_shows_the_traceback(stumble, problem):
+    stumble(problem)
+    with pytest.raises(type(problem)) as raised:
+        main(["stumble", "--debug"])
+    assert raised.value is problem
+
+
+def test_interrupted(stumble, capsys):
+    stumble(KeyboardInterrupt())
+    with pytest.raises(SystemExit) as error:
+        main(["stumble"])
+    assert error.value.code == 130
+    assert capsys.readouterr() == ("", "scratchvae stumble: interrupted\n")
+
+
+def test_a_command_may_end_by_itself(stumble):
+    stumble(SystemExit(3))
+    with pytest.raises(SystemExit, match="3"):
+        main(["stumble"])
+
+
+def shell(script):
+    """What bash says to it; $scratchvae is the command."""
+    script = f'scratchvae="{sys.executable} -m scratchvae"; {script}'
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """`true` reads nothing: whenever the table comes, nobody takes it."""
+    done = shell("set -o pipefail; { sleep 0.1; $scratchvae summary mlp; } | true")
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line():
+    done = shell("$scratchvae summary mlp > /dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "scratchvae summary: error: No space left on device\n"
+
+
+def test_closed_output_is_no_error():
+    done = shell("$scratchvae summary mlp >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- Help ----------------------------------------------------------------------------------------
+
+
+def parsers():
+    """Each parser of the command line, by what one types to reach it."""
+    found = [make_parser()]
+    for parser in found:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += action.choices.values()
+    return {parser.prog: parser for parser in found}
+
+
+@pytest.mark.parametrize("words", parsers())
+def test_help_has_examples_and_every_option_a_word(words, capsys):
+    parser = parsers()[words]
+    with pytest.raises(SystemExit) as end:
+        main([*words.split()[1:], "--help"])
+    out = capsys.readouterr().out
+    assert end.value.code == 0 and out.startswith(f"usage: {words} ")
+    assert parser.description and "example" in (parser.epilog or "").lower()
+    assert "  scratchvae " in out
+    for action in parser._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action
+    assert ("--debug" in out) == (words != "scratchvae")
+
+
+def test_the_first_help_has_a_line_for_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        assert any(line.startswith(f"    {name} ") for line in lines), name
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from scratchvae.__main__ import make_parser; make_parser().format_help();"
+        "print([m for m in ('matplotlib', 'numba', 'cupy', 'pooch', 'PIL') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "[]\n", run.stdout + run.stderr

@@ -22,6 +22,13 @@ from ..models import MODELS, Model, build
 from .options import at_least_zero, say
 
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
+EXAMPLES = """\
+examples:
+  scratchvae check conv2d
+  scratchvae check mlp --method central
+  scratchvae check batch_norm --plot pictures
+  scratchvae check --all
+"""
 OP_METHODS = ("central", "complex", "adjoint")
 
 
@@ -32,8 +39,7 @@ def add(commands: Any) -> None:
         help="check hand-written gradients against finite differences",
         description="Check the gradients of an op, of a model (every parameter tensor), or of all. "
         "The exit status is 0 only if every gradient was shown to be right.",
-        epilog="Examples: scratchvae check conv2d; scratchvae check mlp --method central; "
-        "scratchvae check batch_norm --plot pictures; scratchvae check --all",
+        epilog=EXAMPLES,
     )
     parser.add_argument(
         "target",
@@ -48,8 +54,12 @@ def add(commands: Any) -> None:
         metavar="|".join(METHODS),
         help="default: for an op all that apply, for a model complex",
     )
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
+    parser.add_argument(
+        "--dtype", choices=("float64", "float32"), default="float64", help="default: float64"
+    )
+    parser.add_argument(
+        "--engine", choices=("auto", *ENGINES), default="auto", help="compute engine"
+    )
     parser.add_argument(
         "--seed", type=at_least_zero(int), default=0, help="of inputs, weights, noise, directions"
     )

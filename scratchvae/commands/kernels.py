@@ -12,7 +12,12 @@ from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 def add(commands: Any) -> None:
     """Add the parser."""
     what = "show which function serves each op on each engine"
-    parser = commands.add_parser("kernels", help=what, description=f"{what.capitalize()}.")
+    parser = commands.add_parser(
+        "kernels",
+        help=what,
+        description=f"{what.capitalize()}, and why an engine cannot run here.",
+        epilog="example:\n  scratchvae kernels",
+    )
     parser.set_defaults(run=run)
 
 

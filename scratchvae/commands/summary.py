@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
         "summary",
         help="show a model's layers, their outputs, parameters and memory",
         description="Show a model's layers, their outputs, parameters and memory.",
-        epilog="Example: scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
+        epilog="example:\n  scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
     )
     parser.add_argument("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")

@@ -1,0 +1,175 @@
+"""What the commands share: types of numbers, options, JSON, remarks and colours."""
+
+import argparse
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchvae.commands.options import (
+    CommandParser,
+    at_least_zero,
+    engine_options,
+    json_option,
+    paint,
+    positive,
+    print_json,
+    say,
+    share,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (positive(int), "3", 3),
+        (positive(float), "1e-3", 1e-3),
+        (at_least_zero(int), "0", 0),
+        (at_least_zero(float), "0", 0.0),
+        (share, "0.25", 0.25),
+    ],
+)
+def test_numbers(kind, text, value):
+    assert kind(text) == value and type(kind(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (positive(int), "0", "must be above 0, got 0"),
+        (positive(int), "1.5", "invalid int value: '1.5'"),
+        (positive(float), "nan", "must be above 0, got nan"),
+        (positive(float), "inf", "must be above 0, got inf"),
+        (positive(float), "much", "invalid float value: 'much'"),
+        (at_least_zero(int), "-1", "must be 0 or more, got -1"),
+        (at_least_zero(float), "nan", "must be 0 or more, got nan"),
+        (share, "0", "must be between 0 and 1, got 0"),
+        (share, "1", "must be between 0 and 1, got 1"),
+        (share, "half", "invalid float value: 'half'"),
+    ],
+)
+def test_other_numbers_are_usage_errors(capsys, kind, text, said):
+    parser = argparse.ArgumentParser(prog="p")
+    parser.add_argument("--n", type=kind)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args([f"--n={text}"])
+    assert capsys.readouterr().err.endswith(f"p: error: argument --n: {said}\n")
+
+
+def test_options_of_the_engine_and_json():
+    parser = CommandParser(prog="p")
+    engine_options(parser)
+    json_option(parser)
+    args = parser.parse_args([])
+    assert (args.engine, args.tf32, args.json) == ("auto", False, False)
+    args = parser.parse_args(["--engine", "cuda", "--tf32", "--json"])
+    assert (args.engine, args.tf32, args.json) == ("cuda", True, True)
+
+
+@pytest.mark.parametrize("words", ["--debug inner", "inner --debug", "--debug inner --debug"])
+def test_debug_holds_wherever_it_stands(words):
+    outer = CommandParser(prog="outer")
+    inner = outer.add_subparsers().add_parser("inner")
+    args = outer.parse_args(words.split())
+    assert args.debug and args.parser is inner
+    assert "debug" not in outer.parse_args(["inner"])
+
+
+def test_help_keeps_the_lines_of_examples():
+    text = f"{'many words ' * 20}\n\nexamples:\n  p --n 1\n  p --n 2"
+    shown = CommandParser(prog="p", description=text).format_help()
+    assert "examples:\n  p --n 1\n  p --n 2\n" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_json_is_what_any_reader_takes(capsys):
+    print_json(
+        {
+            "loss": np.float32(1.5),
+            "steps": np.int64(3),
+            "nan": float("nan"),
+            "inf": [np.float64("-inf"), (1, True, None)],
+            "array": np.array([[1.0, np.nan]]),
+            "path": Path("a/b"),
+            2: "größer",
+        }
+    )
+    out, err = capsys.readouterr()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    assert err == ""
+    assert json.loads(out, parse_constant=refuse) == {
+        "loss": 1.5,
+        "steps": 3,
+        "nan": None,
+        "inf": [None, [1, True, None]],
+        "array": [[1.0, None]],
+        "path": "a/b",
+        "2": "größer",
+    }
+
+
+def test_json_of_something_else_prints_nothing(capsys):
+    with pytest.raises(TypeError, match="object"):
+        print_json({"first": 1, "thing": object()})
+    assert capsys.readouterr().out == ""
+
+
+def test_remarks_go_to_standard_error(capsys):
+    say("epoch 1")
+    assert capsys.readouterr() == ("", "epoch 1\n")
+
+
+# --- Colours -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal():
+    """The near end of a terminal, as a text stream."""
+    far, near = pty.openpty()
+    with open(near, "w") as stream:
+        yield stream
+    os.close(far)
+
+
+@pytest.mark.parametrize(
+    ("variables", "painted"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),  # empty counts as unset, says no-color.org
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+        ({}, True),
+    ],
+)
+def test_a_terminal_shows_colours_unless_told_not_to(terminal, monkeypatch, variables, painted):
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert paint("error:", "red", terminal) == ("\x1b[31merror:\x1b[0m" if painted else "error:")
+    assert paint("error:", "red", io.StringIO()) == "error:"
+
+
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_an_error_is_red_on_a_terminal(no_colour):
+    far, near = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "scratchvae", "summary", "mlp", "--latent-dim", "0"]
+        environment = os.environ | {"TERM": "xterm", "NO_COLOR": no_colour}
+        done = subprocess.run(command, stderr=near, stdout=subprocess.PIPE, env=environment)
+        said = os.read(far, 1000).decode()
+    finally:
+        os.close(near)
+        os.close(far)
+    error = "error:" if no_colour else "\x1b[31merror:\x1b[0m"
+    assert done.returncode == 2 and done.stdout == b""
+    assert said.startswith(f"scratchvae summary: {error} build: latent_dim must be an int")
