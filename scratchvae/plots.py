@@ -132,7 +132,10 @@ def manifold(model: Any, path: str | os.PathLike[str], size: int = 20) -> None:
 
 
 def loss_curves(
-    history: Sequence[dict[str, float]], path: str | os.PathLike[str], unit: str = "nats per image"
+    history: Sequence[dict[str, float]],
+    path: str | os.PathLike[str],
+    unit: str = "nats per image",
+    held_out: str = "test",
 ) -> None:
     """Training and test losses by epoch, each with a sampled z, reconstruction and KL apart.
 
@@ -140,18 +143,24 @@ def loss_curves(
     ----------
     history : sequence of dict
         One per epoch: train_total, train_reconstruction, train_kl and the same with test_.
+    unit : str
+        Of the reconstruction.
+    held_out : str
+        "validation", where the numbers beside those of the training are called validation_.
     """
     epochs = np.arange(1, len(history) + 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    has_kl = any(epoch["test_kl"] for epoch in history)  # an autoencoder has none, and no sampling
+    has_kl = any(
+        epoch[f"{held_out}_kl"] for epoch in history
+    )  # an autoencoder has none, and no sampling
     parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
     note = ", sampled z" if has_kl else ""
     units = {"total": "what training minimises", "reconstruction": unit, "kl": "nats per image"}
     if not has_kl:
         units["total"] = unit
     for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        for split, style in (("train", "o--"), ("test", "o-")):
+        for split, style in (("train", "o--"), (held_out, "o-")):
             axes.plot(
                 epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
             )

@@ -11,15 +11,18 @@ from tqdm import tqdm
 
 from .backend import to_device
 from .data import WeightedMean, batches
+from .diagnose import first_not_finite
 from .feed import to_gpu
 from .models import Model
 from .ops import Losses
-from .optim import Optimizer
+from .optim import Optimizer, clip_grad_norm
 from .room import in_memory
 from .steps import Steps
 
 
-def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
+def train_step(
+    model: Model, optimizer: Optimizer, x: Any, eps: Any, max_norm: float | None = None
+) -> Losses:
     """One step of gradient descent on the batch x with the noise eps.
 
     Parameters
@@ -28,11 +31,19 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
         Images in the model's data_range and dtype.
     eps : array (N, *latent_shape)
         Standard normal noise: `model.noise(N, rng)`.
+    max_norm : float, optional
+        Clip the gradients to this norm: see `optim.clip_grad_norm`.
 
     Returns
     -------
     Losses
         Before the step: total, reconstruction, kl, means over the batch.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite; names the first tensor that is not, and leaves the weights as
+        they are. On the GPU nobody looks: that would halt it.
 
     Notes
     -----
@@ -41,7 +52,15 @@ def train_step(model: Model, optimizer: Optimizer, x: Any, eps: Any) -> Losses:
     _check(model, optimizer, "train_step")
     optimizer.zero_grad()
     losses = model.loss(x, eps)
+    if model.device == "cpu" and not np.isfinite(losses.total):
+        raise FloatingPointError(
+            f"the loss of step {optimizer.steps + 1} is {float(losses.total)}; the first tensor "
+            f"that is not finite is {first_not_finite(model, x, eps)}: a smaller lr or clipping "
+            "may help"
+        )
     model.backward()
+    if max_norm is not None:
+        clip_grad_norm(model, max_norm)
     optimizer.step()
     return losses
 

@@ -16,11 +16,15 @@ from scratchvae.backend import ENGINES, KERNEL_ROOM, REGISTRY, find_kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {
-    "__main__": 10,
-    "commands": 9,
+    "__main__": 11,
+    "commands": 10,
+    "runs": 9,
     "plots": 7,
     "summary": 7,
     "train": 8,
+    "metrics": 8,
+    "diagnose": 6,
+    "schedules": 0,
     "steps": 7,
     "room": 6,
     "feed": 0,

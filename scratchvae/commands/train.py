@@ -1,0 +1,145 @@
+"""`scratchvae train MODEL`: a run in a folder; `scratchvae train --resume RUN` goes on with one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from ..runs.config import RECIPE, Config, read_config
+from .options import json_option, print_json
+
+# Groups of options in --help, by the first one of each.
+GROUPS = {
+    "data": "data and model",
+    "epochs": "training",
+    "optimizer": "optimizer",
+    "kl_weight": "objective",
+    "validation": "looking and saving",
+}
+NOT_ASKED = ("model", "image_shape")  # the first is positional, the second the data set's
+
+EPILOG = """\
+examples:
+  scratchvae train mlp --out runs/digits
+  scratchvae train conv --data fashion-mnist --latent-dim 10 --epochs 30 --lr-schedule cosine
+  scratchvae train conv --binarize --validation 0.1 --patience 5
+  scratchvae train celeba --data images:photos --kl-schedule linear --kl-warmup 3
+  scratchvae train --resume runs/digits
+  scratchvae train --config runs/digits/config.json --out runs/again
+
+Ctrl-C finishes the step, saves everything, and says how to go on.
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the parser, an option for each field of `Config`."""
+    what = "train a model, or go on with a run that was stopped"
+    parser = commands.add_parser(
+        "train", help=what, description=f"{what.capitalize()}.", epilog=EPILOG
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=_help("model"))
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the run (runs/MODEL)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in a folder")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="take the options of this config.json"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    json_option(parser)
+    group: Any = parser
+    for spec in fields(Config):
+        if spec.name in GROUPS:
+            group = parser.add_argument_group(GROUPS[spec.name])
+        if spec.name not in NOT_ASKED:
+            _add_option(group, spec)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; print how it goes and where it is."""
+    from ..runs.session import Stopped, resume, train
+
+    if (args.model is not None) + (args.resume is not None) + (args.config is not None) != 1:
+        args.parser.error("name a model to train, or say --resume RUN, or --config FILE")
+    say = _silent if args.quiet or args.json else print_now
+    given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
+    try:
+        if args.resume is not None:
+            others = sorted(given.keys() - {"epochs"})
+            if others or args.out is not None:
+                first = ("--" + others[0].replace("_", "-")) if others else "--out"
+                args.parser.error(
+                    f"{first} does not go with --resume: a run keeps its options, all but --epochs"
+                )
+            folder = args.resume
+            metrics = resume(folder, given.get("epochs"), say)
+        else:
+            config = _config(args, given)
+            folder = args.out or Path("runs") / config.model
+            metrics = train(config, folder, say)
+    except Stopped as stopped:
+        print(f"{args.parser.prog}: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    if args.json:
+        print_json(metrics)
+    say(f"done: weights, metrics.json and pictures are in {folder}")
+    return 0
+
+
+def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
+    if args.config is None:
+        return Config(**given)
+    with open(args.config, "rb") as file:
+        config, _ = read_config(file.read(1 << 21))
+    return Config.from_json(config.to_json() | given)
+
+
+def print_now(text: str) -> None:
+    """A line on standard output, at once: a log file should show how far it is."""
+    print(text, flush=True)
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _add_option(group: Any, spec: Any) -> None:
+    name, kind, limits = _flag(spec.name), spec.metadata["kind"], spec.metadata["limits"]
+    if kind is bool:
+        group.add_argument(name, action="store_true", default=None, help=_help(spec.name))
+        return
+    options: dict[str, Any] = {"help": _help(spec.name), "default": None}
+    if "choices" in limits:
+        options |= {"choices": limits["choices"], "metavar": "|".join(limits["choices"])}
+    elif kind is tuple:
+        options |= {"type": _numbers, "metavar": "N,N,..."}
+    else:
+        metavars = {int: "N", float: "X", str: "TEXT"}
+        options |= {"type": kind, "metavar": metavars[kind]}
+    group.add_argument(name, **options)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+_numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers value"
+
+
+def _help(name: str) -> str:
+    """The option's meaning and its default."""
+    spec = {spec.name: spec for spec in fields(Config)}[name]
+    text = spec.metadata["help"].replace("%", "%%")
+    if name == "model":
+        return f"{text}: {', '.join(spec.metadata['limits']['choices'])}"
+    default = RECIPE.get(name, spec.default)
+    if default in (None, (), False, MISSING):
+        return text
+    varies = ", or as its source has it" if name in RECIPE else ""
+    return f"{text} ({default}{varies})"

@@ -1,0 +1,2 @@
+def report(model, images, rng, **_):
+    return {}

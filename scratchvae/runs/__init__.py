@@ -1,0 +1,13 @@
+"""Training runs that survive: options, folders, checkpoints, and how to go on.
+
+In reading order: `config` has the options, `trainer` the training between two stops, `snapshot`
+makes a file of it, `folder` keeps the files, `session` trains and goes on, `ending` leaves the
+results, `opening` reads them.
+"""
+
+from .config import Config
+from .folder import RunFolder
+from .opening import Run, open_run
+from .session import Stopped, resume, train
+
+__all__ = ["Config", "Run", "RunFolder", "Stopped", "open_run", "resume", "train"]

@@ -1,0 +1,273 @@
+"""Train in a folder, to the end or to the next signal; and go on from there.
+
+    train(config, folder)    begins
+    resume(folder)           goes on, as if it had never stopped
+
+SIGINT (Ctrl-C) and SIGTERM let the step at hand finish; then everything is saved.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..backend import use
+from ..data import Dataset, load
+from ..ops import Losses
+from .config import Config
+from .ending import leave_pictures, leave_results
+from .environment import differences, environment
+from .folder import RunFolder
+from .snapshot import read_checkpoint, to_bytes
+from .trainer import Trainer
+
+Say = Callable[[str], None]
+
+
+class Stopped(Exception):
+    """A signal ended the training; everything is saved. `signal` is its number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> dict[str, Any]:
+    """Train from the beginning, and leave a run in the folder (see folder.py).
+
+    Parameters
+    ----------
+    config : Config
+    folder : str or path-like
+        Made if need be. It must not hold a run.
+    say : callable
+        Is told how it goes, a line at a time.
+
+    Returns
+    -------
+    dict
+        What metrics.json holds.
+
+    Raises
+    ------
+    Stopped
+        After SIGINT or SIGTERM, when all is saved.
+    FloatingPointError
+        If the training diverged; says where, and which checkpoint is the last good one.
+    FileExistsError, RuntimeError
+        If there is a run in the folder, or another process trains there.
+    ValueError, OSError, MemoryError
+        If data, config or folder are not what they must be.
+    """
+    run_folder = RunFolder(folder)
+    config, data = _prepared(config)
+    trainer = Trainer(config, data)  # what does not fit should not leave a folder
+    facts = {"environment": environment(config.engine), "data": _about(data)}
+    run_folder.make()
+    with run_folder.locked():
+        run_folder.begin(config, facts)
+        say(_introduction(trainer, data))
+        return _run(trainer, data, run_folder, say)
+
+
+def resume(
+    folder: str | os.PathLike[str], epochs: int | None = None, say: Say = print
+) -> dict[str, Any]:
+    """Go on with the run in the folder from its last good checkpoint.
+
+    On the same machine, with the same engine, versions and number of threads, every number comes
+    out as if the run had never stopped; differences are announced.
+
+    Parameters
+    ----------
+    folder : str or path-like
+    epochs : int, optional
+        Train to this epoch instead of the one that the run was begun with.
+    say : callable
+        Is told how it goes, a line at a time.
+
+    Returns
+    -------
+    dict
+        What metrics.json holds.
+
+    Raises
+    ------
+    ValueError
+        Also if the data set is not the one that the run was begun with.
+    Others
+        As `train`.
+    """
+    run_folder = RunFolder(folder)
+    config, facts = run_folder.read_config()
+    with run_folder.locked():
+        run_folder.sweep()
+        if epochs is not None and epochs != config.epochs:
+            config = replace(config, epochs=epochs)
+            run_folder.write_config(config, facts)
+        prepared, data = _prepared(config)
+        if facts.get("data") != _about(data):
+            raise ValueError(
+                f"{run_folder.path}: the data set has changed: the run was begun with "
+                f"{_in_words(facts.get('data'))}, this is {_in_words(_about(data))}"
+            )
+        if changes := differences(_table(facts.get("environment")), environment(prepared.engine)):
+            say(f"not where this run began ({', '.join(changes)}): last digits may differ")
+        trainer = Trainer(prepared, data)
+        say(_introduction(trainer, data))
+        say(_restore(trainer, run_folder, say))
+        return _run(trainer, data, run_folder, say)
+
+
+def _prepared(config: Config) -> tuple[Config, Dataset]:
+    """The engine chosen, the data loaded, and a config that knows both."""
+    engine = use(config.engine, tf32=config.tf32)
+    data = load(config.data, config.data_dir)
+    shape = data.train_images.shape[1:]
+    shape = shape if len(shape) == 3 else (1, *shape)
+    if config.image_shape not in (None, shape):
+        raise ValueError(f"image_shape is {config.image_shape}, but {data.name} has {shape}")
+    return replace(config, engine=engine, image_shape=shape), data
+
+
+def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[str, Any]:
+    """Epoch after epoch, with checkpoints in between."""
+    config = trainer.config
+    # NumPy's warnings of what is not finite: the loss is looked at, and its error says more.
+    with _asked_to_stop() as asked, np.errstate(all="ignore"):
+        while not trainer.done:
+            try:
+                with _bar(trainer) as bar:
+                    for _ in trainer.steps():
+                        bar.update()
+                        if asked or trainer.step % config.checkpoint_every == 0:
+                            save(trainer, folder)
+                        if asked:
+                            break
+                if not asked:
+                    say(_line(trainer, trainer.end_epoch()))
+                    save(trainer, folder)
+            except FloatingPointError as problem:
+                raise FloatingPointError(_diverged(trainer, folder, problem)) from None
+            if asked:
+                raise Stopped(_farewell(trainer, folder), asked[0])
+            if trainer.epoch in config.pictures:
+                folder.pictures.mkdir(exist_ok=True)
+                leave_pictures(trainer, folder.pictures, f"epoch-{trainer.epoch:04}-")
+        return leave_results(trainer, data, folder)
+
+
+def save(trainer: Trainer, folder: RunFolder) -> None:
+    """A checkpoint, the history, and the old checkpoints gone."""
+    content = to_bytes(*trainer.state())
+    folder.write(str(folder.checkpoint(trainer.step).relative_to(folder.path)), content)
+    if trainer.batch == 0 and trainer.held_out == "validation" and trainer.is_best:
+        folder.write(str(folder.best.relative_to(folder.path)), content)
+    folder.write_history(trainer.history)
+    folder.keep_last(trainer.config.keep)
+
+
+def _restore(trainer: Trainer, folder: RunFolder, say: Say) -> str:
+    """Take up the newest checkpoint that is sound; a damaged one is told of, and left alone."""
+    for path in folder.all_checkpoints():
+        try:
+            trainer.restore(*read_checkpoint(path))
+            return f"going on after step {trainer.step:,}, in epoch {trainer.epoch + 1}"
+        except (ValueError, OSError) as problem:
+            say(f"left aside: {problem}")
+    return "there is no checkpoint yet: from the beginning"
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that gets the number of the first SIGINT or SIGTERM. A second SIGINT interrupts at
+    once: what was saved before is there."""
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # they get no signals
+        yield asked
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _bar(trainer: Trainer) -> Any:
+    """A progress bar on a terminal; nothing elsewhere."""
+    return tqdm(
+        desc=f"epoch {trainer.epoch + 1}", total=trainer.steps_per_epoch, initial=trainer.batch,
+        leave=False, disable=None, file=sys.stderr,
+    )  # fmt: skip
+
+
+def _introduction(trainer: Trainer, data: Dataset) -> str:
+    config, model = trainer.config, trainer.model
+    return (
+        f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
+        f"{data.name}: {len(trainer.train_images):,} images to train on, "
+        f"{len(trainer.held_out_images):,} of the {trainer.held_out} set; "
+        f"losses in {model.loss_unit}"
+    )
+
+
+def _line(trainer: Trainer, line: dict[str, float]) -> str:
+    parts = [
+        f"{part} {in_words(Losses(*(line[f'{part}_{name}'] for name in Losses._fields)))}"
+        for part in ("train", trainer.held_out)
+    ]
+    return f"epoch {trainer.epoch:2}  {'  '.join(parts)}"
+
+
+def in_words(losses: Losses) -> str:
+    """The losses in as many digits as they mean."""
+    width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
+    recon = f"{losses.reconstruction:{width}}".strip()
+    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
+    return f"{losses.total:{width}}{parts}"
+
+
+def _farewell(trainer: Trainer, folder: RunFolder) -> str:
+    return (
+        f"stopped in epoch {trainer.epoch + 1} after step {trainer.step:,}, everything is saved; "
+        f"go on with: scratchvae train --resume {folder.path}"
+    )
+
+
+def _diverged(trainer: Trainer, folder: RunFolder, problem: FloatingPointError) -> str:
+    last = next(iter(folder.all_checkpoints()), None)
+    kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    return f"training diverged in epoch {trainer.epoch + 1}: {problem}; {kept}"
+
+
+def _about(data: Dataset) -> dict[str, Any]:
+    counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
+    return {"name": data.name, "sha256": data.digest(), **counts}
+
+
+def _in_words(about: Any) -> str:
+    about = _table(about)
+    return (
+        f"{about.get('name')} with {about.get('train_images')} and {about.get('test_images')} "
+        f"images (SHA-256 {str(about.get('sha256'))[:12]}...)"
+    )
+
+
+def _table(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,102 @@
+"""How the learning rate and the KL weight move during training: factors, as functions of time.
+
+    time t in epochs, whole or not; T = all of them
+
+    learning rate   constant      1
+                    exponential   decay^floor(t)                        steps down once an epoch
+                    cosine        (1 + cos(pi t / T)) / 2               down to zero at the end
+                    with warm-up  the same, times min(1, (t + one step) / warmup)
+    KL weight       constant      1
+                    linear        min(1, t / warmup)
+                    cyclical      min(1, 2 (c t / T mod 1))             c times: half a cycle up,
+                                                                        half a cycle at 1
+
+A KL term that is there in full from the first step can push all codes onto the prior before the
+decoder has learned to use them; a weight that grows from zero gives it time, and one that starts
+over gives it several chances. With these weights below 1 the objective is not the -ELBO.
+
+Sources: Loshchilov & Hutter (arXiv:1608.03983), equation 5, one cycle; Bowman et al.
+(arXiv:1511.06349), section 3.1; Fu et al. (arXiv:1903.10145), equation 6 with R = 1/2.
+"""
+
+from __future__ import annotations
+
+import math
+
+LR_SCHEDULES = ("constant", "exponential", "cosine")
+KL_SCHEDULES = ("constant", "linear", "cyclical")
+
+
+def lr_factor(
+    schedule: str,
+    step: int,
+    steps_per_epoch: int,
+    epochs: int,
+    decay: float = 0.95,
+    warmup: float = 0.0,
+) -> float:
+    """What the learning rate is multiplied by in a step.
+
+    Parameters
+    ----------
+    schedule : {"constant", "exponential", "cosine"}
+    step : int
+        Counts from 0 over all epochs.
+    steps_per_epoch, epochs : int
+        Epochs of the whole run.
+    decay : float
+        Of "exponential", for each epoch.
+    warmup : float
+        Epochs in which the rate grows from almost nothing, before or while the schedule acts.
+
+    Raises
+    ------
+    ValueError
+        For an unknown schedule.
+    """
+    t = step / steps_per_epoch
+    if schedule == "constant":
+        factor = 1.0
+    elif schedule == "exponential":
+        factor = decay ** (step // steps_per_epoch)
+    elif schedule == "cosine":
+        factor = (1 + math.cos(math.pi * min(1.0, t / epochs))) / 2
+    else:
+        raise ValueError(f"lr_factor: schedule must be one of {LR_SCHEDULES}, got {schedule!r}")
+    if warmup > 0:  # the first step moves, too
+        factor *= min(1.0, (step + 1) / (warmup * steps_per_epoch))
+    return factor
+
+
+def kl_factor(
+    schedule: str,
+    step: int,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup: float = 10.0,
+    cycles: int = 4,
+) -> float:
+    """What the KL weight is multiplied by in a step.
+
+    Parameters
+    ----------
+    schedule : {"constant", "linear", "cyclical"}
+    step, steps_per_epoch, epochs
+        As for `lr_factor`.
+    warmup : float
+        Of "linear": epochs until the weight is there in full.
+    cycles : int
+        Of "cyclical": how often the weight starts at zero.
+
+    Raises
+    ------
+    ValueError
+        For an unknown schedule.
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "linear":
+        return min(1.0, step / (warmup * steps_per_epoch)) if warmup > 0 else 1.0
+    if schedule == "cyclical":
+        return min(1.0, 2 * ((cycles * step / (epochs * steps_per_epoch)) % 1))
+    raise ValueError(f"kl_factor: schedule must be one of {KL_SCHEDULES}, got {schedule!r}")
