@@ -1,0 +1,174 @@
+"""`scratchvae bench`: how fast training steps are on this machine, on each engine.
+
+The engines take turns, `ROUNDS` times, so that whatever else the machine does meets all of them.
+Before each round comes a rest, in which the threads of the engine before fall asleep, and a step
+that is not counted, since caches are cold. A round's time is that of all its steps together: on the
+GPU they queue up, as in training, and the clock stops when the last is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
+from ..gradcheck.report import table
+from ..models import MODELS, Model, build
+from ..optim import Adam
+from ..steps import Steps
+from ..train import train_step
+from .machine import machine_facts
+from .options import json_option, positive, print_json, say
+
+ROUNDS = 7
+REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
+WARM_UP = 3  # steps: kernels compile in the first, a GPU's graph is captured in the second
+SECONDS = 2.0
+EPILOG = """\
+examples:
+  scratchvae bench
+  scratchvae bench conv celeba --batch-size 64 --seconds 5
+  scratchvae bench --engine numba --dtype float64 --json
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="time training steps on this machine",
+        description="Time training steps (loss, gradients, Adam) on random images, on every engine "
+        "that runs here. Medians of rounds in which the engines take turns.",
+        epilog=EPILOG,
+    )
+    option = parser.add_argument
+    option("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; default: mlp")
+    option("--engine", choices=ENGINES, help="this one alone; default: all that run here")
+    option("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
+    option("--batch-size", type=positive(int), default=128, metavar="N", help="default: 128")
+    option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    length = parser.add_mutually_exclusive_group()
+    what = "of timed steps, for each model and engine"
+    length.add_argument("--steps", type=positive(int), metavar="N", help=f"number {what}")
+    length.add_argument(
+        "--seconds", type=positive(float), default=SECONDS, metavar="S",
+        help=f"duration {what} (default: {SECONDS:g})",
+    )  # fmt: skip
+    json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the machine, then a row for each model and engine."""
+    models = args.models or ["mlp"]
+    if unknown := [name for name in models if name not in MODELS]:
+        args.parser.error(f"there is no model {unknown[0]!r}; there are {', '.join(MODELS)}")
+    engines = [args.engine] if args.engine else engines_here()
+    facts = machine_facts()
+    if not args.json:
+        print(", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None))
+        print(f"batch {args.batch_size}, {args.dtype}\n", flush=True)
+    results = []
+    for model in models:
+        say(f"{model} on {', '.join(engines)} ...")
+        results += measure(model, engines, args)
+    if args.json:
+        asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
+        print_json({"machine": facts, **asked, "results": [r._asdict() for r in results]})
+    else:
+        print(in_columns(results))
+    return 0
+
+
+def engines_here() -> list[str]:
+    """The engines that run on this machine; of the others, it is said why they do not."""
+    problems = {"numba": numba_problem(), "cuda": gpu_problem()}
+    for engine, problem in problems.items():
+        if problem:
+            say(f"without {engine}: {problem}")
+    return [engine for engine in ENGINES if not problems.get(engine)]
+
+
+class Result(NamedTuple):
+    """The median round of a model on an engine; `speedup` compares it with the engine numpy."""
+
+    model: str
+    engine: str
+    steps: int
+    ms_per_step: float
+    images_per_second: float
+    speedup: float | None
+
+
+def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Result]:
+    """Time a model's steps on each engine, in turns."""
+    runs, counts = {}, {}
+    rounds = min(ROUNDS, args.steps or ROUNDS)
+    for engine in engines:
+        with using(engine, tf32=args.tf32):
+            runs[engine] = make_run(name, engine, args.batch_size, args.dtype)
+            runs[engine](WARM_UP)
+            step = seconds(runs[engine], 1)
+        counts[engine] = (args.steps or max(rounds, round(args.seconds / step))) // rounds
+    times: dict[str, list[float]] = {engine: [] for engine in engines}
+    for _ in range(rounds):
+        for engine in engines:
+            with using(engine, tf32=args.tf32):
+                time.sleep(REST)
+                runs[engine](1)
+                times[engine].append(seconds(runs[engine], counts[engine]) / counts[engine])
+    medians = {engine: float(np.median(times[engine])) for engine in engines}
+    return [
+        Result(
+            name, engine, rounds * counts[engine], 1e3 * median, args.batch_size / median,
+            medians["numpy"] / median if "numpy" in medians else None,
+        )
+        for engine, median in medians.items()
+    ]  # fmt: skip
+
+
+def make_run(name: str, engine: str, batch_size: int, dtype: str) -> Callable[[int], None]:
+    """A function that does so many training steps, and returns when the last is done."""
+    model = build(name, dtype=dtype)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(*model.data_range, (batch_size, *model.image_shape)).astype(dtype)
+    if engine == "cuda":
+        return partial(
+            _gpu_steps, Steps(model.to("cuda"), Adam(model), seed=0), to_device(x, "cuda")
+        )
+    return partial(_cpu_steps, model, Adam(model), x, model.noise(batch_size, rng))
+
+
+def _gpu_steps(step: Steps, x: Any, count: int) -> None:
+    """As in training: graphs that draw their own noise."""
+    for _ in range(count):
+        step(x)
+    step.stream.synchronize()
+
+
+def _cpu_steps(model: Model, optimizer: Adam, x: Any, eps: Any, count: int) -> None:
+    for _ in range(count):
+        train_step(model, optimizer, x, eps)
+
+
+def seconds(run: Callable[[int], None], count: int) -> float:
+    """How long this many steps take."""
+    start = time.perf_counter()
+    run(count)
+    return time.perf_counter() - start
+
+
+def in_columns(results: list[Result]) -> str:
+    """The results for people."""
+    rows = [["model", "engine", "ms/step", "images/s", "of numpy's speed"]]
+    for r in results:
+        speedup = "-" if r.speedup is None else f"{r.speedup:.2f}"
+        rows.append(
+            [r.model, r.engine, f"{r.ms_per_step:.2f}", f"{r.images_per_second:,.0f}", speedup]
+        )
+    return table(rows)
