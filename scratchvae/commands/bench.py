@@ -9,6 +9,7 @@ GPU they queue up, as in training, and the clock stops when the last is done.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -114,7 +115,7 @@ def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Res
             runs[engine] = make_run(name, engine, args.batch_size, args.dtype)
             runs[engine](WARM_UP)
             step = seconds(runs[engine], 1)
-        counts[engine] = (args.steps or max(rounds, round(args.seconds / step))) // rounds
+        counts[engine] = math.ceil((args.steps or args.seconds / step) / rounds)
     times: dict[str, list[float]] = {engine: [] for engine in engines}
     for _ in range(rounds):
         for engine in engines:

@@ -66,7 +66,7 @@ def load_folder(
         raise FileNotFoundError("expected a folder of images, found an empty name")
     if not root.is_dir():
         raise FileNotFoundError(f"expected a folder of images, found none at {root}")
-    names = sorted(_find_images(root))
+    names = sorted(find_images(root))
     if len(names) < 2:
         raise ValueError(
             f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one to train on and one "
@@ -137,12 +137,13 @@ def _check_sizes(size: int, crop: int | None) -> None:
             raise ValueError(f"{name}: expected an int of at least 1, found {value!r}")
 
 
-def _find_images(root: Path, inside: str = "") -> Iterator[str]:
+def find_images(root: Path, inside: str = "") -> Iterator[str]:
+    """The JPEG and PNG files in a folder and its subfolders, by their names relative to it."""
     with os.scandir(os.path.join(root, inside)) as entries:
         for entry in entries:
             name = os.path.join(inside, entry.name)
             if entry.is_dir(follow_symlinks=False):
-                yield from _find_images(root, name)
+                yield from find_images(root, name)
             # No pipes, which would be waited for; of links even broken ones, for they get reported.
             elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
                 yield name

@@ -14,6 +14,7 @@ In a folder F, the files may lie in ``F/mnist/`` or in F itself.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,30 +64,77 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
             raise FileNotFoundError(f"{dataset} is not in {folder}: {problem}")
         return found
 
-    import pooch  # here, for `import scratchvae` to stay fast
+    found, tried = find_on_disk(dataset)
+    return found if found is not None else download_files(dataset, tried)
 
+
+def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
+    """Look for the files where they may be without a download.
+
+    Parameters
+    ----------
+    dataset : {"mnist", "fashion-mnist"}
+        Which one.
+
+    Returns
+    -------
+    files : dict of str to Path, or None
+        As from `find_files`.
+    tried : list of str
+        The places without the files, and what is missing there, in plain words.
+    """
     tried = []
     if named := os.environ.get("SCRATCHVAE_DATA"):
         found, problem = _try(named, dataset)
         if found is not None:
-            return found
+            return found, tried
         tried.append(f"$SCRATCHVAE_DATA = {named}: {problem}")
     else:
         tried.append("$SCRATCHVAE_DATA: not set")
     try:
-        cache = Path(pooch.os_cache("scratchvae")) / dataset
-    except RuntimeError as error:  # no home directory, nowhere to download to
-        tried.append(f"the cache: {error}")
-        raise DataNotFound(_advice(dataset, tried, None)) from None
+        cache = cache_folder() / dataset
+    except RuntimeError as error:
+        return None, [*tried, f"the cache: {error}"]
     found, problem = _try(cache, dataset)
-    if found is not None:
-        return found
-    tried.append(f"{cache}: {problem}")
+    return found, [*tried, f"{cache}: {problem}"] if found is None else tried
+
+
+def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
+    """Bring the files into the cache, as far as they are not there; each is checked by its hash.
+
+    Parameters
+    ----------
+    dataset : {"mnist", "fashion-mnist"}
+        Which one.
+    tried : sequence of str
+        Where they were looked for before, for the message.
+
+    Returns
+    -------
+    dict of str to Path
+        As from `find_files`.
+
+    Raises
+    ------
+    DataNotFound
+        If no mirror could deliver them.
+    """
+    try:
+        cache = cache_folder() / dataset
+    except RuntimeError:  # no home directory, nowhere to download to
+        raise DataNotFound(_advice(dataset, [*tried], None)) from None
     failures = fetch(SOURCES[dataset], cache)
     found, _ = _try(cache, dataset)
     if found is None:
-        raise DataNotFound(_advice(dataset, tried + failures, cache))
+        raise DataNotFound(_advice(dataset, [*tried, *failures], cache))
     return found
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for all data sets; RuntimeError without a home directory."""
+    import pooch  # here, for `import scratchvae` to stay fast
+
+    return Path(pooch.os_cache("scratchvae"))
 
 
 def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:

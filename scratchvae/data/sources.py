@@ -5,7 +5,7 @@ decides whether a file is the right one, so that a mirror needs no trust, only a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,14 @@ class Source:
         Addresses that hold the same files, the best one first, each with its final slash.
     hashes : mapping of str to str
         Pooch's hash of each file, by file name: ``"sha256:..."`` or ``"md5:..."``.
+    unpacked : mapping of str to str
+        The same of what is in the file, where it is known: people unpack files, and compress them
+        anew.
     """
 
     mirrors: tuple[str, ...]
     hashes: Mapping[str, str]
+    unpacked: Mapping[str, str] = field(default_factory=dict)
 
 
 # The field of `Dataset` that each file becomes.
@@ -46,6 +50,16 @@ SOURCES = {
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             FILES["test_labels"]: "sha256:"
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
+        unpacked={
+            FILES["train_images"]: "sha256:"
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            FILES["train_labels"]: "sha256:"
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            FILES["test_images"]: "sha256:"
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            FILES["test_labels"]: "sha256:"
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ),
     "fashion-mnist": Source(
