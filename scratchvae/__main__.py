@@ -31,6 +31,8 @@ examples:
   scratchvae kernels
   scratchvae summary celeba --latent-dim 64
   scratchvae check conv2d
+  scratchvae bench mlp conv
+  scratchvae data verify mnist
 
 The shell completes commands and options after `pip install shtab` and
   eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"

@@ -1,5 +1,5 @@
 """The commands of `scratchvae`, one file each: `add` gives a command its parser, `run` does it."""
 
-from . import bench, check, kernels, summary, train
+from . import bench, check, data, kernels, summary, train
 
-COMMANDS = (train, kernels, summary, check, bench)
+COMMANDS = (train, data, summary, kernels, check, bench)

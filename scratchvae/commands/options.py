@@ -93,9 +93,12 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     add("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
 
 
-def json_option(parser: argparse.ArgumentParser) -> None:
-    """Add --json, for `print_json`."""
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+def json_option(parser: argparse.ArgumentParser, default: bool | str = False) -> None:
+    """Add --json, for `print_json`. A command's command, whose parent has the option too, takes
+    argparse.SUPPRESS as default, lest it overwrite what the parent was told."""
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="print the result as JSON"
+    )
 
 
 # --- Speaking ------------------------------------------------------------------------------------

@@ -46,5 +46,5 @@ class Dataset:
         for images in (self.train_images, self.test_images):
             digest.update(repr((str(images.dtype), images.shape)).encode())
             for start in range(0, len(images), ROWS):  # what is mapped from disk may fill it
-                digest.update(np.ascontiguousarray(images[start : start + ROWS]))
+                digest.update(np.ascontiguousarray(images[start : start + ROWS]).data)
         return digest.hexdigest()

@@ -83,7 +83,7 @@ def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
     tried : list of str
         The places without the files, and what is missing there, in plain words.
     """
-    tried = []
+    tried: list[str] = []
     if named := os.environ.get("SCRATCHVAE_DATA"):
         found, problem = _try(named, dataset)
         if found is not None:

@@ -89,6 +89,6 @@ def verify_images(root: Path, names: Sequence[str]) -> Iterator[Verdict]:
         Files, relative to it.
     """
     paths = [os.path.join(root, name) for name in names]
-    for path, result in zip(paths, decode_all(paths, 8, None, ahead=512), strict=True):
+    for path, result in zip(paths, decode_all(paths, 64, None, ahead=512), strict=True):
         broken = isinstance(result, str)
         yield Verdict(Path(path), "damaged" if broken else "ok", str(result) if broken else "")

@@ -9,8 +9,9 @@
     weights.safetensors  metrics.json                   at the end
     lock                    held by the process that trains here
 
-Every file is written beside its place, flushed to the disk and renamed into it: it is the old one or
-the new one, never half of it. What a killed process left half-written has a name that is never read.
+Every file is written beside its place, flushed to the disk and renamed into it: it is the old one
+or the new one, never half of it. What a killed process left half-written has a name that is never
+read.
 """
 
 from __future__ import annotations

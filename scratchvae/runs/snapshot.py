@@ -69,7 +69,7 @@ def digest(arrays: Arrays, text: str) -> str:
     sha = hashlib.sha256(text.encode())
     for name, a in sorted(arrays.items()):
         sha.update(repr((name, a.dtype.str, a.shape)).encode())
-        sha.update(memoryview(np.asarray(a, order="C").reshape(-1)).cast("B"))
+        sha.update(np.asarray(a, order="C").tobytes())
     return sha.hexdigest()
 
 

@@ -1,0 +1,218 @@
+"""`scratchvae data`: which data sets are on this machine; fetch one, verify one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data import DATASETS, find_celeba
+from ..data.folders import FACES, PARTITION, find_images
+from ..data.mnist import cache_folder, download_files, find_files, find_on_disk
+from ..data.sources import SOURCES
+from ..data.verify import Verdict, verify_files, verify_images
+from ..gradcheck.report import table
+from .options import json_option, print_json, say
+
+DRAWN = ("glyphs", "faces")
+EXAMPLES = """\
+examples:
+  scratchvae data
+  scratchvae data fetch mnist
+  scratchvae data verify images:photographs
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the parser, and those of `list`, `fetch` and `verify`."""
+    what = "show, fetch and verify data sets"
+    parser = commands.add_parser(
+        "data",
+        help=what,
+        description=f"{what.capitalize()}. Alone: `scratchvae data list`.",
+        epilog=EXAMPLES,
+    )
+    json_option(parser)
+    parser.set_defaults(run=run_list, names=[])
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    inner = actions.add_parser(
+        "list",
+        help="where each data set is looked for, and whether it is there",
+        description="Where data sets are looked for, and whether they are there. Nothing is "
+        "downloaded, drawn or decoded for it.",
+        epilog="examples:\n  scratchvae data list\n  scratchvae data list mnist images:photographs",
+    )
+    inner.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)}")
+    inner.set_defaults(run=run_list)
+    json_option(inner, argparse.SUPPRESS)
+
+    inner = actions.add_parser(
+        "fetch",
+        help="download a data set into the cache",
+        description="Download a data set into the cache, as far as it is not there, and verify it.",
+        epilog="example:\n  scratchvae data fetch fashion-mnist",
+    )
+    inner.add_argument("name", choices=SOURCES, metavar="NAME", help=" or ".join(SOURCES))
+    inner.set_defaults(run=run_fetch)
+    json_option(inner, argparse.SUPPRESS)
+
+    inner = actions.add_parser(
+        "verify",
+        help="read every file of a data set, and compare it with what it should be",
+        description="Read every file of a data set. Those of MNIST and Fashion-MNIST are compared "
+        "with known hashes, images are decoded. The exit status is 0 only if all are sound.",
+        epilog="examples:\n  scratchvae data verify mnist --data-dir mnist\n"
+        "  scratchvae data verify images:photographs",
+    )
+    inner.add_argument(
+        "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
+    )
+    inner.add_argument(
+        "--data-dir", metavar="DIR", help="look here and nowhere else; not with images:FOLDER"
+    )
+    inner.set_defaults(run=run_verify)
+    json_option(inner, argparse.SUPPRESS)
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where a data set is, or was looked for; `there` is None for one that is drawn when needed."""
+
+    name: str
+    there: bool | None
+    where: str
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Print a row for each data set, and the size of the cache."""
+    names = args.names or [name for name in DATASETS if not name.startswith("images:")]
+    places = [place(name) for name in names]
+    cache = _cache()
+    size = _bytes_in(cache) if cache else 0
+    if args.json:
+        print_json(
+            {"datasets": [p._asdict() for p in places], "cache": {"folder": cache, "bytes": size}}
+        )
+        return 0
+    words = {True: "yes", False: "no", None: "drawn"}
+    print(
+        table(
+            [["data set", "there", "where"], *([p.name, words[p.there], p.where] for p in places)]
+        )
+    )
+    if not args.names:
+        print(
+            "\nimages:FOLDER is any folder of JPEG and PNG files; glyphs and faces are drawn here."
+        )
+    print(f"\nthe cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB")
+    return 0
+
+
+def place(name: str) -> Place:
+    """Look for a data set; ValueError if there is none of this name."""
+    if name in SOURCES:
+        files, tried = find_on_disk(name)
+        if files is not None:
+            return Place(name, True, str(files["train_images"].parent))
+        return Place(name, False, "; ".join(tried))
+    if name in DRAWN:
+        cache = _cache()
+        return Place(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
+    root = _folder(name, None)
+    if name == "celeba":
+        there = (root / FACES).is_dir() and (root / PARTITION).is_file()
+        return Place(name, there, str(root) if there else f"no {FACES}/ and {PARTITION} in {root}")
+    return Place(name, root.is_dir(), str(root))
+
+
+def _folder(name: str, data_dir: str | None) -> Path:
+    """Of the images of CelebA or images:FOLDER."""
+    if name.startswith("images:") and name != "images:":
+        return Path(name.removeprefix("images:")).expanduser().resolve()
+    if name != "celeba":
+        raise ValueError(f"expected a data set among {', '.join(DATASETS)}; found {name!r}")
+    outer = Path(data_dir or os.environ.get("SCRATCHVAE_DATA", ".")).expanduser().resolve()
+    return find_celeba(outer) or outer
+
+
+def _cache() -> Path | None:
+    try:
+        return cache_folder()
+    except RuntimeError:  # no home directory
+        return None
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all files in it; one that goes away meanwhile counts nothing."""
+    size = 0
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            path = Path(parent, file)
+            size += path.lstat().st_size if path.is_file() else 0
+    return size
+
+
+# --- fetch and verify ----------------------------------------------------------------------------
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    """Download, and verify what is there now."""
+    say(f"{args.name}: into {cache_folder() / args.name}")
+    return _judge(args, verify_files(args.name, download_files(args.name)))
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Look for the files without a download, and verify them."""
+    if args.name in DRAWN:
+        raise ValueError(f"{args.name} are drawn here: there are no files to verify")
+    if args.name in SOURCES:
+        return _judge(args, verify_files(args.name, _files(args.name, args.data_dir)))
+    root = _folder(args.name, args.data_dir)
+    if args.name == "celeba":
+        root /= FACES
+    elif args.data_dir is not None:
+        raise ValueError(f"--data-dir does not go with {args.name}, which names its folder")
+    if not root.is_dir():
+        raise FileNotFoundError(f"expected a folder of images, found none at {root}")
+    names = sorted(find_images(root))
+    if not names:
+        raise FileNotFoundError(f"{root}: expected images, found none")
+    from tqdm import tqdm
+
+    bar = tqdm(verify_images(root, names), root.name, len(names), leave=False, disable=None)
+    return _judge(args, bar, every=False)
+
+
+def _files(name: str, data_dir: str | None) -> dict[str, Path]:
+    if data_dir is not None:
+        return find_files(name, data_dir)
+    files, tried = find_on_disk(name)
+    if files is None:
+        raise FileNotFoundError(
+            f"{name} is not on this machine ({'; '.join(tried)}): `scratchvae data fetch {name}` "
+            "downloads it"
+        )
+    return files
+
+
+def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
+    """Print the verdicts; of images only those that are broken. 1 if a file is not sound."""
+    shown, sound, count = [], 0, 0
+    for verdict in verdicts:
+        count += 1
+        sound += verdict.verdict == "ok"
+        if every or verdict.verdict != "ok":
+            shown.append(verdict)
+    if args.json:
+        files = [verdict._asdict() for verdict in shown]
+        print_json({"name": args.name, "files": count, "sound": sound, "verdicts": files})
+    else:
+        for path, verdict, why in shown:
+            print(f"{path}: {verdict}{f' ({why})' if why else ''}")
+        print(f"{args.name}: {sound} of {count} files are sound")
+    return 0 if sound == count else 1
