@@ -16,7 +16,13 @@ from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.commands.options import at_least_zero, engine_options, positive
 from scratchvae.data import Dataset, batches
 from scratchvae.optim import Optimizer
-from scratchvae.train import evaluate_deterministic, evaluate_sampled, random_streams, train_epoch
+from scratchvae.train import (
+    evaluate_deterministic,
+    evaluate_sampled,
+    in_words,
+    random_streams,
+    train_epoch,
+)
 
 START = time.perf_counter()
 
@@ -73,6 +79,8 @@ def fit(
             test = evaluate_sampled(model, data.test_images, deepcopy(test_rng))
         except (FloatingPointError, MemoryError) as problem:
             stop(problem)
+        except KeyboardInterrupt:
+            stop(f"interrupted in epoch {epoch}, nothing is kept; `scratchvae train` can go on")
         print(f"epoch {epoch:2}  train {in_words(train)}  test {in_words(test)}", flush=True)
         if not math.isfinite(train.total + test.total):
             stop(f"the loss is {train.total} after epoch {epoch}: try a smaller --lr")
@@ -134,11 +142,3 @@ def stop(problem: object) -> NoReturn:
     """End the program with one line on stderr and exit status 2."""
     print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr)
     sys.exit(2)
-
-
-def in_words(losses: sv.ops.Losses) -> str:
-    """The losses in as many digits as they mean."""
-    width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
-    recon = f"{losses.reconstruction:{width}}".strip()
-    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
-    return f"{losses.total:{width}}{parts}"

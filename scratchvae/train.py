@@ -183,6 +183,14 @@ def _evaluate(
     return mean.mean()
 
 
+def in_words(losses: Losses) -> str:
+    """The losses for people, in as many digits as they mean."""
+    width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
+    recon = f"{losses.reconstruction:{width}}".strip()
+    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
+    return f"{losses.total:{width}}{parts}"
+
+
 def random_streams(seed: int, count: int) -> list[np.random.Generator]:
     """`count` independent generators from one seed, one per purpose.
 
