@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,8 +153,8 @@ def _bytes_in(folder: Path) -> int:
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
-            path = Path(parent, file)
-            size += path.lstat().st_size if path.is_file() else 0
+            with suppress(OSError):
+                size += os.lstat(os.path.join(parent, file)).st_size
     return size
 
 
@@ -212,7 +213,7 @@ def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = 
         files = [verdict._asdict() for verdict in shown]
         print_json({"name": args.name, "files": count, "sound": sound, "verdicts": files})
     else:
-        for path, verdict, why in shown:
-            print(f"{path}: {verdict}{f' ({why})' if why else ''}")
+        for path, found, why in shown:
+            print(f"{path}: {found}{f' ({why})' if why else ''}")
         print(f"{args.name}: {sound} of {count} files are sound")
     return 0 if sound == count else 1

@@ -1,0 +1,197 @@
+"""`scratchvae data`: what is where, fetching, verifying."""
+
+import gzip
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_download import serve
+
+from scratchvae.__main__ import main
+from scratchvae.data.sources import FILES, SOURCES, Source
+
+
+def run_json(capsys, *arguments):
+    code = main(["data", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["data", *arguments])
+    assert end.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def shelf(tmp_path, write_mnist, monkeypatch):
+    """A folder with a tiny MNIST, whose hashes are the known ones now; no mirrors."""
+    folder = tmp_path / "shelf"
+    write_mnist(folder)
+    packed = {name: (folder / name).read_bytes() for name in FILES.values()}
+    hashes = {name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in packed.items()}
+    inside = {
+        name: "sha256:" + hashlib.sha256(gzip.decompress(data)).hexdigest()
+        for name, data in packed.items()
+    }
+    monkeypatch.setitem(SOURCES, "mnist", Source((), hashes, inside))
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder with three images, of which one is broken."""
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("a.png", "inner/b.jpg"):
+        Image.fromarray(np.full((9, 9, 3), 7, "uint8")).save(folder / name)
+    (folder / "c.jpg").write_bytes(b"no image")
+    (folder / "d.txt").write_text("neither")
+    return folder
+
+
+def test_list_where_nothing_is(capsys, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in out.splitlines() if line}
+    assert rows["mnist"].split()[1] == rows["fashion-mnist"].split()[1] == "no"
+    assert f"$SCRATCHVAE_DATA: not set; {cache / 'mnist'}: there is no such folder" in rows["mnist"]
+    assert rows["glyphs"].split()[1] == rows["faces"].split()[1] == "drawn"
+    assert f"no img_align_celeba/ and list_eval_partition.txt in {tmp_path}" in rows["celeba"]
+    assert out.endswith(f"the cache: {cache}, 0.0 MB\n")
+    assert not cache.exists(), "looking leaves nothing behind"
+
+
+def test_list_what_is_there(capsys, cache, write_mnist, tmp_path, images, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_mnist(cache / "mnist")
+    (tmp_path / "celeba/img_align_celeba").mkdir(parents=True)
+    (tmp_path / "celeba/list_eval_partition.txt").write_text("")
+    code, found = run_json(capsys, "list", "mnist", "celeba", "faces", f"images:{images}")
+    assert code == 0 and [d["name"] for d in found["datasets"]][:3] == ["mnist", "celeba", "faces"]
+    assert [d["there"] for d in found["datasets"]] == [True, True, None, True]
+    assert found["datasets"][0]["where"] == str(cache / "mnist")
+    size = sum(path.stat().st_size for path in (cache / "mnist").iterdir())
+    assert found["cache"] == {"folder": str(cache), "bytes": size}
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(cache))
+    assert run_json(capsys)[1]["datasets"][0]["there"] is True
+
+
+def test_json_may_stand_before_the_command(capsys, cache):
+    assert main(["data", "--json", "list", "glyphs"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"][0]["name"] == "glyphs"
+
+
+def test_without_a_home(capsys, monkeypatch):
+    def homeless(project):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pooch.os_cache", homeless)
+    monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
+    assert main(["data", "list", "mnist", "glyphs"]) == 0
+    out = capsys.readouterr().out
+    assert "the cache: Could not determine home directory." in out and "kept nowhere" in out
+    assert "none, there is no home directory, 0.0 MB" in out
+    assert "Could not determine home directory" in fails(capsys, "fetch", "mnist")
+
+
+@pytest.mark.parametrize("form", ["packed", "unpacked", "packed again"])
+def test_verify_knows_the_right_files_in_every_form(capsys, cache, shelf, form):
+    for name in FILES.values():
+        data = gzip.decompress((shelf / name).read_bytes())
+        if form == "packed again":
+            (shelf / name).write_bytes(gzip.compress(data, 1, mtime=5))
+        elif form == "unpacked":
+            (shelf / name).unlink()
+            (shelf / name.removesuffix(".gz")).write_bytes(data)
+    code, found = run_json(capsys, "verify", "mnist", "--data-dir", str(shelf))
+    assert code == 0 and found["files"] == found["sound"] == 4
+    assert {v["verdict"] for v in found["verdicts"]} == {"ok"}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("field", FILES)
+def test_verify_sees_one_changed_byte(capsys, cache, shelf, field, packed):
+    path = shelf / FILES[field]
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[-1] ^= 1
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert main(["data", "verify", "mnist", "--data-dir", str(shelf)]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert f"{path}: differs (its hash is not that of mnist's {path.name})" in out
+    assert out[-1] == "mnist: 3 of 4 files are sound"
+
+
+def test_verify_tells_damage(capsys, cache, shelf):
+    path = shelf / FILES["train_images"]
+    path.write_bytes(path.read_bytes()[:-20])
+    code, found = run_json(capsys, "verify", "mnist", "--data-dir", str(shelf))
+    verdict = found["verdicts"][0]
+    assert code == 1 and verdict["verdict"] == "damaged" and "truncated gzip" in verdict["why"]
+
+
+def test_verify_does_not_pass_what_nobody_knows(capsys, cache, shelf, monkeypatch):
+    """Of Fashion-MNIST only the hashes of the compressed files are known."""
+    monkeypatch.setitem(SOURCES, "mnist", Source((), SOURCES["mnist"].hashes))
+    path = shelf / FILES["test_labels"]
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+    code, found = run_json(capsys, "verify", "mnist", "--data-dir", str(shelf))
+    assert code == 1 and [v["verdict"] for v in found["verdicts"]] == ["ok"] * 3 + ["unknown"]
+
+
+def test_verify_images(capsys, cache, images):
+    assert main(["data", "verify", f"images:{images}"]) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{images / 'c.jpg'}: damaged (")
+    assert last == f"images:{images}: 2 of 3 files are sound"
+    (images / "c.jpg").unlink()
+    code, found = run_json(capsys, "verify", f"images:{images}")
+    assert code == 0 and found["files"] == found["sound"] == 2 and found["verdicts"] == []
+    images.rename(images.parent / "img_align_celeba")
+    code, found = run_json(capsys, "verify", "celeba", "--data-dir", str(images.parent))
+    assert code == 0 and found["files"] == 2
+    assert not (cache / "images").exists(), "nothing is kept"
+
+
+def test_fetch(capsys, cache, shelf, monkeypatch):
+    with serve(shelf) as (address, requested):
+        source = SOURCES["mnist"]
+        monkeypatch.setitem(SOURCES, "mnist", Source((address,), source.hashes, source.unpacked))
+        assert main(["data", "fetch", "mnist"]) == 0
+        out, err = capsys.readouterr()
+        assert out.splitlines()[0] == f"{cache / 'mnist' / FILES['train_images']}: ok"
+        assert out.endswith("mnist: 4 of 4 files are sound\n")
+        assert err == f"mnist: into {cache / 'mnist'}\n"
+        code, found = run_json(capsys, "fetch", "mnist")
+        assert code == 0 and found["sound"] == 4 and len(requested) == 4, "fetched once"
+    assert run_json(capsys, "verify", "mnist")[0] == 0
+
+
+def test_fetch_without_a_mirror_gives_advice(capsys, cache, shelf):
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "fetch", "mnist"])
+    err = capsys.readouterr().err
+    assert "scratchvae data fetch: error: mnist is not on this machine" in err
+    assert f"\n  - {FILES['test_labels']}\n" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "cifar"], "expected a data set among mnist, fashion-mnist, glyphs,"),
+        (["fetch", "glyphs"], "argument NAME: invalid choice: 'glyphs'"),
+        (["fetch"], "the following arguments are required: NAME"),
+        (["verify", "faces"], "faces are drawn here: there are no files to verify"),
+        (["verify", "images:"], "expected a data set among"),
+        (["verify", "images:/nowhere"], "expected a folder of images, found none at /nowhere"),
+        (["verify", "images:a", "--data-dir", "b"], "--data-dir does not go with images:a"),
+        (["verify", "mnist"], "`scratchvae data fetch mnist` downloads it"),
+        (["verify", "mnist", "--data-dir", "/nowhere"], "mnist is not in /nowhere: there is no"),
+        (["verify", "celeba", "--data-dir", "/nowhere"], "/nowhere/img_align_celeba"),
+    ],
+)
+def test_errors_are_one_line(capsys, cache, arguments, said):
+    assert said in fails(capsys, *arguments)
