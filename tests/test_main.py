@@ -148,6 +148,15 @@ def test_a_full_disk_is_one_line():
     assert done.stderr == "scratchvae summary: error: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_another_error_comes_before_the_full_disk():
+    done = shell("$scratchvae check relu --method adjoint --engine numpy > /dev/full")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "scratchvae check: error: relu is not linear: adjointness does not apply to it"
+    ]
+
+
 def test_closed_output_is_no_error():
     done = shell("$scratchvae summary mlp >&-")
     assert (done.returncode, done.stderr) == (0, "")
@@ -187,6 +196,14 @@ def test_the_first_help_has_a_line_for_every_command(capsys):
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         assert any(line.startswith(f"    {name} ") for line in lines), name
+
+
+@pytest.mark.parametrize("words", parsers())
+def test_shtab_takes_every_parser(words):
+    """A dict of choices it takes for a command's commands, and stops: give it a tuple."""
+    for action in parsers()[words]._actions:
+        inner = isinstance(action, argparse._SubParsersAction)
+        assert inner or not isinstance(action.choices, dict), action
 
 
 def test_help_imports_nothing_heavy():

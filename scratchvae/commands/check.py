@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--all", action="store_true", help="every op and every model")
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=tuple(METHODS),
         metavar="|".join(METHODS),
         help="default: for an op all that apply, for a model complex",
     )

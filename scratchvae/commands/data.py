@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         description="Download a data set into the cache, as far as it is not there, and verify it.",
         epilog="example:\n  scratchvae data fetch fashion-mnist",
     )
-    inner.add_argument("name", choices=SOURCES, metavar="NAME", help=" or ".join(SOURCES))
+    inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
     inner.set_defaults(run=run_fetch)
     json_option(inner, argparse.SUPPRESS)
 

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         description="Show a model's layers, their outputs, parameters and memory.",
         epilog="example:\n  scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
     )
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
+    parser.add_argument("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")
     parser.add_argument(
         "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
