@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
 from . import __version__
@@ -107,9 +107,11 @@ def in_words(problem: Exception) -> str:
 
 def leave(status: int, line: str = "") -> NoReturn:
     """End the program with this line on standard error."""
-    if sys.stdout is not None:
-        with suppress(OSError):  # at exit Python would complain of it, and change the status
+    try:
+        if sys.stdout is not None:
             sys.stdout.flush()
+    except OSError:  # what cannot be written Python would try again, and complain about, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if line and sys.stderr is not None:
         print(line, file=sys.stderr)
     raise SystemExit(status) from None

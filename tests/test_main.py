@@ -130,8 +130,8 @@ def test_a_command_may_end_by_itself(stumble):
 
 
 def shell(script):
-    """What bash says to it; $scratchvae is the command."""
-    script = f'scratchvae="{sys.executable} -m scratchvae"; {script}'
+    """What bash says to it; $scratchvae is the command, with its output buffered as usual."""
+    script = f'unset PYTHONUNBUFFERED; scratchvae="{sys.executable} -m scratchvae"; {script}'
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
 
 
