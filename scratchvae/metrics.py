@@ -1,2 +1,0 @@
-def report(model, images, rng, **_):
-    return {}
