@@ -16,13 +16,16 @@ from scratchvae.backend import ENGINES, KERNEL_ROOM, REGISTRY, find_kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {
-    "__main__": 11,
-    "commands": 10,
-    "runs": 9,
+    "__main__": 12,
+    "commands": 11,
+    "runs": 10,
+    "metrics": 9,
+    "importance": 8,
+    "collapse": 8,
+    "likelihood": 7,
     "plots": 7,
     "summary": 7,
     "train": 8,
-    "metrics": 8,
     "diagnose": 6,
     "schedules": 0,
     "steps": 7,

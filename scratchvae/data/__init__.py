@@ -4,13 +4,14 @@ In reading order: `idx` parses the file format, `mnist` finds the files (`source
 are on the internet, `download` fetches them), `drawing` and `glyphs` make digits when there are
 none. `folders` finds images, `decode` reads them and `pixel_cache` keeps what was read; `factors`,
 `shapes`, `portraits` and `faces` make some when there are none. `batches` turns bytes into batches
-of floats.
+of floats, `binarize` grey levels into black and white.
 """
 
 import os
 import sys
 
 from .batches import WeightedMean, batches
+from .binarize import binarize, is_binary
 from .dataset import Dataset
 from .faces import load_faces
 from .folders import find_celeba, load_celeba, load_folder
@@ -24,7 +25,9 @@ __all__ = [
     "Dataset",
     "WeightedMean",
     "batches",
+    "binarize",
     "find_files",
+    "is_binary",
     "load",
     "load_celeba",
     "load_faces",

@@ -1,0 +1,276 @@
+"""Metrics against numbers worked out by hand, and a report that JSON can hold."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from linear_gaussian import LinearGaussian, images
+
+import scratchvae as sv
+from scratchvae.collapse import Effect, collapse_warning, effect_of_z
+from scratchvae.data import batches, binarize
+from scratchvae.importance import importance_curve
+from scratchvae.likelihood import gaussian_decoder, neg_elbo
+from scratchvae.metrics import (
+    active_units,
+    codes,
+    kl_per_dimension,
+    reconstruction_error,
+    report,
+)
+from scratchvae.train import evaluate_deterministic
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def grey(n, *shape):
+    return rng(2).integers(0, 256, (n, *(shape or (8, 8))), np.uint8)
+
+
+def small(name="mlp", **options):
+    return sv.models.build(name, image_shape=(1, 8, 8), dtype="float64", **options)
+
+
+@pytest.fixture
+def few_channels(monkeypatch):
+    monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
+
+
+# ------------------------------------------------------------------------------ codes
+
+
+def test_codes_are_those_of_the_encoder_in_order(engine):
+    model, x = sv.models.build("mlp", image_shape=(1, 8, 8), latent_dim=3), grey(7)
+    mu, logvar = codes(model, x, batch_size=3)
+    expected = model.encode(sv.asarray(next(batches(x, 7))))
+    for ours, theirs in zip((mu, logvar), expected, strict=True):
+        assert ours.shape == (7, 3) and ours.dtype == "float64"
+        np.testing.assert_allclose(ours, sv.asnumpy(theirs), rtol=1e-5, atol=1e-6)
+    assert model.training
+
+
+def test_codes_use_running_statistics():
+    model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
+    x = grey(3, 3, 32, 32)
+    for one_by_one, together in zip(codes(model, x, 1), codes(model, x, 3), strict=True):
+        np.testing.assert_allclose(one_by_one, together, rtol=1e-5, atol=1e-6)
+
+
+def test_an_autoencoder_has_no_distribution_of_codes():
+    with pytest.raises(ValueError, match="codes: expected a VAE; AE has no mu and logvar"):
+        codes(small("ae"), grey(2))
+
+
+def test_units_are_active_whose_mean_varies():
+    """Variances over the data: 1, 0, 0.0025 and 0.04; E[z|x] far from 0 is no activity."""
+    sign = np.array([1, -1, 1, -1])
+    mu = np.stack([sign, 0 * sign + 5, 0.05 * sign, 0.2 * sign + 3], axis=1)
+    assert active_units(mu) == 2
+    assert active_units(mu, threshold=0.05) == 1 and active_units(mu, threshold=0.001) == 3
+    assert active_units(mu.reshape(4, 2, 2)) == 2
+    assert active_units(mu[:, 0]) == 1 and active_units(mu[:, 1]) == 0
+    with pytest.raises(ValueError, match="active_units: a variance needs at least 2 images, got 1"):
+        active_units(mu[:1])
+
+
+def test_kl_per_dimension_is_that_of_each_gaussian():
+    """mu = 2 at unit variance costs 2 nats, a variance of e^2 (e^2 - 3)/2."""
+    mu, logvar = np.zeros((2, 3)), np.zeros((2, 3))
+    mu[0, 1], logvar[:, 2] = 2, 2
+    expected = [0, 1, (math.exp(2) - 3) / 2]  # mu = 2 in one of the two images only
+    np.testing.assert_allclose(kl_per_dimension(mu, logvar), expected, atol=1e-15)
+
+
+def test_kl_per_dimension_sums_to_the_loss(few_channels):
+    """As the model counts it: for `skip` with one mu for all places, once."""
+    pictures = grey(6, 64, 64)
+    options = {"image_shape": (1, 64, 64), "dtype": "float64"}
+    for model, x in (
+        (small(), grey(6)),
+        (sv.models.build("skip", **options), pictures),
+        (sv.models.build("skip", latent="learned", **options), pictures),
+    ):
+        kl = kl_per_dimension(*codes(model, x, batch_size=4))
+        scalar = getattr(model, "latent", "") == "scalar"
+        assert kl.shape == (() if scalar else model.latent_shape)
+        assert kl.sum() == pytest.approx(evaluate_deterministic(model, x).kl, rel=1e-9)
+
+
+# ------------------------------------------------------------------------------ pictures
+
+
+@pytest.mark.parametrize("data_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_psnr_is_that_of_images_in_0_to_1(monkeypatch, data_range):
+    """Off by 0.1 in a third of the pixels of one in two: mse 0.01/6, on either scale."""
+    model = small()
+    model.data_range = low, high = data_range
+
+    def off(x):
+        y = np.array(x)
+        if len(x) == 2:  # of three images: the first batch
+            y[0].ravel()[:32] += 0.1 * (high - low)
+        return y
+
+    monkeypatch.setattr(model, "reconstruct", off)
+    found = reconstruction_error(model, grey(3), batch_size=2)
+    assert found.mse == pytest.approx(0.01 / 6)
+    assert found.psnr == pytest.approx(10 * math.log10(600))
+
+
+def test_without_an_error_psnr_is_infinite(monkeypatch):
+    model = small()
+    monkeypatch.setattr(model, "reconstruct", lambda x: x)
+    assert reconstruction_error(model, grey(3)) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "ae", "skip"])
+def test_reconstructions_are_at_mu(few_channels, name):
+    shape = (1, 64, 64) if name == "skip" else (1, 8, 8)
+    model = sv.models.build(name, image_shape=shape, dtype="float64")
+    x = grey(5, *shape[1:])
+    pixels = next(batches(x, 5, dtype="float64"))
+    expected = ((model.reconstruct(pixels) - pixels) ** 2).mean()
+    assert reconstruction_error(model, x, batch_size=2).mse == pytest.approx(expected)
+
+
+def test_the_effect_of_z_on_a_linear_decoder():
+    """Noise for z moves the pictures by W (z - mu), from pictures with W mu + b."""
+    model, x = LinearGaussian(), images(50)
+    found = effect_of_z(model, x, rng())
+    z, mu = rng().standard_normal((50, 2)), model.encode(x / 255)[0]
+    own, other = model.decode(mu), model.decode(z)
+    expected = [((own - x / 255) ** 2).mean(), ((other - x / 255) ** 2).mean()]
+    expected += [((own - other) ** 2).mean(), (x / 255).var(axis=0).mean()]
+    assert found == pytest.approx(expected)
+
+
+def test_the_effect_of_z_is_the_leak_of_skip(few_channels):
+    model = sv.models.build("skip", image_shape=(1, 64, 64), dtype="float64")
+    x = grey(3, 64, 64)
+    leak = model.leak(next(batches(x, 3, dtype="float64")), model.noise(3, rng()))
+    assert effect_of_z(model, x, rng())[:3] == pytest.approx(tuple(leak))
+
+
+def test_the_effect_is_measured_on_images_in_0_to_1():
+    """A variance that everyone knows: half the pictures black, half white. And on the device."""
+    x = np.zeros((4, 3, 32, 32), np.uint8)
+    x[::2] = 255
+    model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
+    assert effect_of_z(model, x, rng()).variance == pytest.approx(0.25)
+
+
+# ------------------------------------------------------------------------------ collapse
+
+USED, UNUSED = Effect(0.01, 0.1, 0.09, 0.07), Effect(0.07, 0.07, 0.0001, 0.07)
+
+
+def test_a_healthy_model_gets_no_warning():
+    assert collapse_warning(np.full(20, 0.5), USED) is None
+    assert collapse_warning(np.array([0.5] * 3 + [0.0] * 17), USED) is None
+    assert collapse_warning(np.float64(0.5), USED) is None
+
+
+def test_a_collapse_is_described_by_what_was_seen():
+    kl = np.array([10.29] + [0.001] * 19)
+    assert collapse_warning(kl, UNUSED) == (
+        "19 of 20 latent dimensions carry less than 0.01 nats each (KL 0.019 of 10.31 nats in "
+        "total), and z hardly changes the picture: noise in its place changes it by a mean square "
+        "of 0.0001, where the variance of the images is 0.07; so looks a posterior collapse: try a "
+        "smaller KL weight or a warm-up of it"
+    )
+    used = collapse_warning(kl, USED)
+    assert used.startswith("19 of 20 ") and "the picture does depend on z all the same" in used
+
+
+def test_pictures_that_go_past_z_are_told_from_a_collapse():
+    text = collapse_warning(np.full(20, 0.5), UNUSED, skips=True)
+    assert text.startswith("z hardly changes") and text.endswith("skips='none' leaves it only z")
+    scalar = collapse_warning(np.float64(0.001), UNUSED, skips=True)
+    assert scalar.startswith("the one mu and logvar of the whole latent grid carry 0.001 nats, and")
+
+
+def test_a_decoder_without_z_is_warned_of():
+    """Its first weight matrix zero: whatever the code, the picture is the same."""
+    model = small()
+    model.fc2.weight.value = 0 * model.fc2.weight.value
+    assert effect_of_z(model, grey(5), rng()).change == 0
+    assert "z hardly changes the picture" in report(model, grey(5), rng())["warning"]
+
+
+# ------------------------------------------------------------------------------ report
+
+
+def test_the_report_is_what_the_functions_say():
+    model, x = small(latent_dim=3), binarize(grey(9), rng())
+    found = report(model, x, rng(5), nll_samples=20, nll_images=4)
+    elbo_rng, nll_rng, effect_rng = rng(5).spawn(3)
+    curve = importance_curve(model, x[:4], (1, 10, 20), nll_rng)
+    error, (mu, logvar) = reconstruction_error(model, x), codes(model, x)
+    kl = kl_per_dimension(mu, logvar)
+    assert found == {
+        "images": 9,
+        "binary_pixels": True,
+        "neg_elbo": neg_elbo(model, x, elbo_rng)._asdict(),
+        "nll": {str(k): curve[k]._asdict() for k in (1, 10, 20)},
+        "reconstruction": {"mse": error.mse, "psnr": error.psnr},
+        "kl": kl.sum(),
+        "kl_per_dimension": kl.tolist(),
+        "active_units": active_units(mu),
+        "effect_of_z": effect_of_z(model, x, effect_rng)._asdict(),
+        "warning": collapse_warning(kl, effect_of_z(model, x, rng(5).spawn(3)[2])),
+    }
+    assert report(model, x, rng(5)) == {k: v for k, v in found.items() if k != "nll"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp", {}),
+        ("ae", {}),
+        ("celeba", {"image_shape": (3, 32, 32)}),
+        ("celeba", {"image_shape": (3, 32, 32), "kl_weight": 0}),
+        ("skip", {"image_shape": (1, 64, 64)}),
+        ("skip", {"image_shape": (1, 64, 64), "skips": "none", "latent": "learned"}),
+    ],
+)
+def test_every_model_has_a_report_that_json_can_hold(few_channels, name, options, capsys):
+    model = sv.models.build(name, **options)
+    x = grey(4, *model.image_shape)
+    found = report(model, x, rng())
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["images"] == 4 and not found["binary_pixels"]
+    assert ("neg_elbo" in found) != ("no_likelihood" in found)
+    assert ("kl_per_dimension" in found) == (name != "ae")
+    assert ("decoder_sigma" in found) == (name in ("celeba", "skip") and "neg_elbo" in found)
+    if "decoder_sigma" in found:
+        assert found["decoder_sigma"] == gaussian_decoder(model).sigma
+    assert model.training and capsys.readouterr() == ("", "")
+
+
+def test_a_perfect_reconstruction_has_no_psnr_in_json(monkeypatch):
+    model = small("ae")
+    monkeypatch.setattr(model, "reconstruct", lambda x: x)
+    assert report(model, grey(2), rng())["reconstruction"] == {"mse": 0.0, "psnr": None}
+
+
+def test_the_report_refuses_before_it_computes(monkeypatch):
+    skip, ae, mlp = sv.models.build("skip", image_shape=(1, 64, 64)), small("ae"), small()
+    for model in (skip, ae, mlp):
+        monkeypatch.setattr(model, "encode", lambda x, keep=False: 1 / 0)
+    for model, count, options, reason in (
+        (skip, 2, {"nll_samples": 5}, "report: nll_samples=5, but the decoder of Skip sees"),
+        (ae, 2, {"nll_samples": 5}, "report: nll_samples=5, but AE is no VAE"),
+        (mlp, 1, {}, "report: expected at least 2 images, got 1"),
+        (mlp, 3, {"nll_samples": 5, "nll_images": 1}, "got 3 and nll_images=1"),
+        (mlp, 3, {"nll_samples": 5}, "grey_levels=True"),
+        (mlp, 3, {"nll_samples": -5}, "expected numbers of samples"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            report(model, grey(count, *model.image_shape[1:]), rng(), **options)
+
+
+def test_grey_levels_may_be_asked_for():
+    assert "nll" in report(small(), grey(3), rng(), nll_samples=5, grey_levels=True)
