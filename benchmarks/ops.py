@@ -84,6 +84,7 @@ CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
     "bce conv": ({"logits": (128, 1, 28, 28), "target": (128, 1, 28, 28)}, {}),
     "mse celeba": ({"prediction": (128, 3, 64, 64), "target": (128, 3, 64, 64)}, {}),
     "kl conv": (CODES, {}),
+    "kl_free_bits conv": (CODES, {"free_bits": 0.8}),
     "elbo": ({"reconstruction": (128,), "kl": (128,)}, {"beta": 1.0}),
 }
 

@@ -39,6 +39,11 @@ def kl(mu: Any, logvar: Any) -> Any:
     return -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).flatten(1).sum(1)
 
 
+def kl_free_bits(mu: Any, logvar: Any, free_bits: float) -> Any:
+    each = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())
+    return torch.where(each.mean(0) < free_bits, free_bits, each).flatten(1).sum(1)
+
+
 def elbo(reconstruction: Any, kl: Any, beta: float) -> Any:
     return torch.stack([(reconstruction + beta * kl).mean(), reconstruction.mean(), kl.mean()])
 
@@ -65,5 +70,6 @@ OPS: dict[str, Callable[..., Any]] = {
     "bce": bce,
     "mse": mse,
     "kl": kl,
+    "kl_free_bits": kl_free_bits,
     "elbo": elbo,
 }

@@ -272,7 +272,16 @@ def test_other_jobs_beside_pytorch(job):
 @pytest.mark.parity
 def test_ops_beside_pytorch():
     """Those whose function in PyTorch is written here."""
-    ops = ["mean_logvar", "reparameterize", "bce", "mse", "kl", "elbo", "batch_norm"]
+    ops = [
+        "mean_logvar",
+        "reparameterize",
+        "bce",
+        "mse",
+        "kl",
+        "kl_free_bits",
+        "elbo",
+        "batch_norm",
+    ]
     lines = beside_pytorch("ops", *ops, "adam", "--steps", 2).splitlines()[3:]
     assert len(lines) == 2 * len(ops) + 1
     assert all(float(line.split()[-3]) > 0 for line in lines)  # PyTorch's milliseconds

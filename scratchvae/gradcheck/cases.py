@@ -41,6 +41,13 @@ def away_from_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarr
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 3.0, shape)
 
 
+def far_and_near(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Columns in turn of numbers 1 to 2 away from zero, of either sign, and within 0.2 of it: as
+    mu and logvar they cost 0.68 nats or more, or 0.04 or less, well away from free bits between."""
+    far = np.arange(shape[-1]) % 2 == 0
+    return rng.choice([-1.0, 1.0], shape) * rng.uniform(far, 0.2 + 1.8 * far, shape)
+
+
 @dataclass(frozen=True)
 class Case:
     """Arguments of an op. Arrays are standard normal if `draw` does not say otherwise."""
@@ -178,6 +185,13 @@ CASES: dict[str, list[Case]] = {
         for reduction in ("mean", "sum")
     ],
     "kl": [Case({"mu": (3, 4), "logvar": (3, 4)})],
+    "kl_free_bits": [
+        Case(
+            {"mu": (3, 4), "logvar": (3, 4)},
+            {"free_bits": 0.3},
+            draw={"mu": far_and_near, "logvar": far_and_near},
+        )
+    ],
     "elbo": [
         Case({"reconstruction": (5,), "kl": (5,)}, {"beta": 2.0}, linear=("reconstruction", "kl"))
     ],

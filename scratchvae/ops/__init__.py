@@ -39,6 +39,7 @@ from .conv_transpose2d_leaky_relu import (
 )
 from .elbo import Losses, elbo_backward, elbo_forward, elbo_naive
 from .kl import kl_backward, kl_forward, kl_naive
+from .kl_free_bits import kl_free_bits_backward, kl_free_bits_forward, kl_free_bits_naive
 from .leaky_relu import leaky_relu_backward, leaky_relu_forward
 from .linear import linear_backward, linear_forward, linear_naive
 from .linear_leaky_relu import linear_leaky_relu_backward, linear_leaky_relu_forward

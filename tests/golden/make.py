@@ -34,6 +34,12 @@ def kl(mu, logvar):
     return each.reshape(len(mu), -1).sum(1)
 
 
+def kl_free_bits(mu, logvar, free_bits):
+    each = kl_divergence(Normal(mu, torch.exp(logvar).sqrt()), Normal(0.0, 1.0))
+    floor = torch.full_like(each, free_bits)
+    return torch.where(each.mean(0) > floor, each, floor).reshape(len(mu), -1).sum(1)
+
+
 def reparameterize(mu, logvar, eps):
     """From the covariance, by Cholesky: whoever takes logvar for a standard deviation, shows."""
     q = MultivariateNormal(mu, covariance_matrix=torch.diag_embed(torch.exp(logvar)))
@@ -75,6 +81,7 @@ PYTORCH = {
     "bce": per_image(F.binary_cross_entropy_with_logits),
     "mse": per_image(F.mse_loss),
     "kl": kl,
+    "kl_free_bits": kl_free_bits,
     "reparameterize": reparameterize,
     "mean_logvar": mean_logvar,
     "elbo": elbo,

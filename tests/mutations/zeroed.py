@@ -34,6 +34,7 @@ GRADIENTS = {
     "bce": ("dlogits",),
     "mse": ("dprediction",),
     "kl": ("dmu", "dlogvar"),
+    "kl_free_bits": ("dmu", "dlogvar"),
     "elbo": ("dreconstruction", "dkl"),
 }
 LAYERS = {

@@ -34,6 +34,13 @@ LARGER = {
             draw=CASES["batch_norm"][0].draw,
         )
     ],
+    "kl_free_bits": [
+        Case(
+            {"mu": (35, 70), "logvar": (35, 70)},
+            {"free_bits": 0.3},
+            draw=CASES["kl_free_bits"][0].draw,
+        )
+    ],
 }
 SIZES = {(3, 4): (23, 31), (3, 2, 4): (7, 11, 13), (2, 3, 6, 5): (3, 5, 17, 13)}
 

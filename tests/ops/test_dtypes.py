@@ -30,6 +30,7 @@ CASES = {
     "bce": ([MATRIX, MATRIX], ()),
     "mse": ([MATRIX, MATRIX], ()),
     "kl": ([MATRIX, MATRIX], ()),
+    "kl_free_bits": ([MATRIX, MATRIX], (0.2,)),
     "elbo": ([VECTOR, VECTOR], ()),
 }
 every_op = pytest.mark.parametrize("op", CASES)

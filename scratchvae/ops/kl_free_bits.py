@@ -1,0 +1,66 @@
+"""The KL divergence of ops/kl.py with a floor under each latent dimension, in nats per image.
+
+    KL[n,j] = -1/2 (1 + logvar - mu^2 - exp(logvar))    at latent dimension j of image n
+    mean[j] = average of KL[n,j] over the batch
+    y[n]    = sum over j of  free_bits, where mean[j] < free_bits
+                             KL[n,j],   elsewhere
+
+    dmu     = 0, where mean[j] < free_bits;  elsewhere dy[n] mu
+    dlogvar = 0, where mean[j] < free_bits;  elsewhere dy[n] (exp(logvar) - 1) / 2
+
+    mu, logvar (N, ...), free_bits in nats  ->  y (N,);  of shape (N,) they are one dimension
+
+So the average of y is the sum over j of max(free_bits, mean[j]): a dimension that costs less than
+free_bits is free, nothing pulls it to the prior, and it need not die before the decoder has found a
+use for it. It is the average over the batch that has to stay above the floor, not each image. With
+free_bits = 0 this is `kl`.
+
+Source: Kingma et al., "Improving variational inference with inverse autoregressive flow"
+(arXiv:1606.04934), equation 15, with a group for each dimension.
+"""
+
+import math
+
+from ..backend import accelerated, array_module
+from .kl import kl_arguments
+
+
+def kl_free_bits_arguments(mu, logvar, free_bits):
+    """Check shapes and dtypes, and that free_bits is a finite number of at least 0."""
+    kl_arguments(mu, logvar)
+    if not 0 <= free_bits < math.inf:
+        raise ValueError(f"free_bits must be a number of at least 0, got {free_bits}")
+    return mu, logvar, float(free_bits)
+
+
+def kl_free_bits_naive(mu, logvar, free_bits):
+    """The first three formulas, read aloud, a latent dimension at a time."""
+    N = len(mu)
+    y = array_module(mu).zeros(N, mu.dtype)
+    for m, v in zip(mu.reshape(N, -1).T, logvar.reshape(N, -1).T, strict=True):  # (N,) each
+        kl = [-0.5 * (1 + v[n] - m[n] ** 2 - math.exp(v[n])) for n in range(N)]
+        mean = sum(kl) / N
+        for n in range(N):
+            y[n] += free_bits if mean < free_bits else kl[n]
+    return y
+
+
+@accelerated(arguments=kl_free_bits_arguments)
+def kl_free_bits_forward(mu, logvar, free_bits):
+    """y, cache: the formulas at the top of this file."""
+    xp = array_module(mu)
+    var_minus_1 = xp.expm1(logvar)
+    kl = 0.5 * (mu**2 + var_minus_1 - logvar)  # (N, ...)
+    free = kl.mean(axis=0).real < free_bits  # (...); not >=: NaN compares false, and stays
+    y = xp.where(free, free_bits, kl).sum(axis=tuple(range(1, mu.ndim)))  # (N,)
+    cache = (mu, var_minus_1, free)
+    return y, cache
+
+
+@accelerated
+def kl_free_bits_backward(dy, cache):
+    """dmu, dlogvar."""
+    mu, var_minus_1, free = cache
+    dy = dy.reshape(-1, *(1,) * (mu.ndim - 1))  # (N, 1, ...)
+    dkl = array_module(dy).where(free, 0, dy)  # (N, ...)
+    return dkl * mu, dkl * var_minus_1 / 2
