@@ -81,9 +81,9 @@ class Steps:
 
     Notes
     -----
-    lr, kl_weight, seed, the settings of the optimizer, the mode of the model and its weights may be
-    changed between steps; some of it costs a new capture. Whoever changes a constant of a layer,
-    such as the momentum of a batch norm, makes new Steps.
+    lr, kl_weight, free_bits, seed, the settings of the optimizer, the mode of the model and its
+    weights may be changed between steps; some of it costs a new capture. Whoever changes a constant
+    of a layer, such as the momentum of a batch norm, makes new Steps.
     """
 
     def __init__(
@@ -148,6 +148,7 @@ class Steps:
             x.shape,
             x.dtype,
             tf32_allowed(),
+            getattr(self._model, "free_bits", None),
             *(module.training for module in self._modules),
             *(a for a in settings if isinstance(a[1], bool | int | float | tuple)),
         )

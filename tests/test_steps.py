@@ -100,6 +100,28 @@ def test_the_steps_are_those_of_train_step(cupy, make):
     assert optimizer.steps == other_optimizer.steps == 6
 
 
+def test_free_bits_in_a_graph(cupy):
+    """Against train_step on NumPy; another number of them, in the middle of a run, is another
+    graph, as it stands among the arguments of the kernels."""
+    model = build(dtype="float64", free_bits=0.01)
+    optimizer = SGD(model, lr=0.1)
+    steps = Steps(model, optimizer, seed=5)
+    with sv.using("numpy"):
+        other = build(dtype="float64", free_bits=0.01)
+        other_optimizer = SGD(other, lr=0.1)
+    total = 0.0
+    for k in range(6):
+        if k == 3:
+            model.free_bits = other.free_bits = 0.003
+        x, eps = images(model, 3, k), np.empty((3, *model.latent_shape))
+        steps(x)
+        fill_normal(eps, 5, k)
+        total += train_step(other, other_optimizer, x.get(), eps).total
+    assert len(steps._captured) == 2
+    assert_allclose(steps.losses().total, total / 6, rtol=1e-12)
+    assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
+
+
 def test_nothing_is_copied_between_host_and_device(cupy_on_host):
     """Not in a graph's step, not in one without, not in train_step. The first may copy: cuBLAS gets
     its workspace, and nothing else."""
@@ -225,6 +247,8 @@ def test_what_changes_between_steps_is_not_missed(cupy):
         optimizer.m = cupy.zeros_like(optimizer.m)
         three()
         optimizer.betas = (0.5, 0.9)
+        three()
+        model.free_bits = 0.01
         three()
         model.to("cpu").to("cuda")
         three()

@@ -45,7 +45,8 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
         Of the parameters.
     **options
         The model's own: image_shape; latent_dim (not `skip`, whose latent grid is as large as its
-        images are); kl_weight where there is a KL term; skips and latent (`skip` alone).
+        images are); kl_weight and free_bits, nats per latent dimension, where there is a KL term;
+        skips and latent (`skip` alone).
 
     Raises
     ------
@@ -68,14 +69,19 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
 
 
 def _check_options(
-    latent_dim: Any = 1, image_shape: Any = (1, 1, 1), kl_weight: Any = 1.0, **_: Any
+    latent_dim: Any = 1,
+    image_shape: Any = (1, 1, 1),
+    kl_weight: Any = 1.0,
+    free_bits: Any = 0.0,
+    **_: Any,
 ) -> None:
-    """Every size is an int above zero, and the KL weight a number."""
+    """Every size is an int above zero, the KL weight and the free bits are numbers."""
     if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
         raise ValueError(f"build: image_shape must be (C, H, W), got {image_shape!r}")
     for name, size in (("latent_dim", latent_dim), *(("image_shape", n) for n in image_shape)):
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise ValueError(f"build: {name} must be an int of at least 1, got {size!r}")
-    number = isinstance(kl_weight, int | float | np.integer | np.floating)
-    if not (number and 0 <= kl_weight < float("inf")):
-        raise ValueError(f"build: kl_weight must be a number of at least 0, got {kl_weight!r}")
+    for name, value in (("kl_weight", kl_weight), ("free_bits", free_bits)):
+        number = isinstance(value, int | float | np.integer | np.floating)
+        if not (number and 0 <= value < float("inf")):
+            raise ValueError(f"build: {name} must be a number of at least 0, got {value!r}")

@@ -67,11 +67,12 @@ class CelebA(SquaredErrorVAE):
         latent_dim: int = 128,
         image_shape: tuple[int, int, int] = (3, 64, 64),
         kl_weight: float = 0.00025,
+        free_bits: float = 0.0,
         *,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(kl_weight)
+        super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         self.grid = (CHANNELS[-1], *grid("CelebA", image_shape, 32))  # between the two halves
         channels, flat = (image_shape[0], *CHANNELS), prod(self.grid)

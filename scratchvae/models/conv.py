@@ -29,11 +29,12 @@ class Conv(BernoulliVAE):
         latent_dim: int = 20,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         kl_weight: float = 1.0,
+        free_bits: float = 0.0,
         *,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(kl_weight)
+        super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         self.grid = (64, *grid("Conv", image_shape, 4))  # what conv2 leaves and deconv1 starts from
         C, flat = image_shape[0], prod(self.grid)

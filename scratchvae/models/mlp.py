@@ -28,11 +28,12 @@ class MLP(BernoulliVAE):
         latent_dim: int = 20,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         kl_weight: float = 1.0,
+        free_bits: float = 0.0,
         *,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(kl_weight)
+        super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
         self.fc1 = Linear(prod(image_shape), 400, activation=ReLU(), **made)

@@ -93,6 +93,7 @@ class Skip(SquaredErrorVAE):
         skips: str = "all",
         latent: str = "scalar",
         kl_weight: float = 0.00025,
+        free_bits: float = 0.0,
         *,
         rng: np.random.Generator,
         dtype: Any = "float32",
@@ -101,7 +102,7 @@ class Skip(SquaredErrorVAE):
             raise ValueError(f"Skip: skips must be 'all', 'deep' or 'none', got {skips!r}")
         if latent not in ("scalar", "learned"):
             raise ValueError(f"Skip: latent must be 'scalar' or 'learned', got {latent!r}")
-        super().__init__(kl_weight)
+        super().__init__(kl_weight, free_bits)
         self.image_shape, self.skips, self.latent = tuple(image_shape), skips, latent
         self.latent_shape = (CHANNELS[-1], *grid("Skip", image_shape, 64))
         C, deepest = image_shape[0], CHANNELS[-1]

@@ -28,6 +28,7 @@ class Tiny(BernoulliVAE):
         latent_dim: int = 20,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         kl_weight: float = 1.0,
+        free_bits: float = 0.0,
         *,
         rng: np.random.Generator,
         dtype: Any = "float32",
@@ -37,7 +38,7 @@ class Tiny(BernoulliVAE):
                 f"Tiny: image_shape must be (1, 28, 28), the only size its decoder can draw; "
                 f"got {tuple(image_shape)}"
             )
-        super().__init__(kl_weight)
+        super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = (1, 28, 28), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
         self.conv1 = Conv2d(1, 16, 3, stride=2, padding=1, activation=ReLU(), **made)

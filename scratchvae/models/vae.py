@@ -6,7 +6,9 @@
 `SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: not in nats;
                     scratchvae/scales.py says what its kl_weight amounts to on other scales
 
-The KL term is in nats per image, summed over the latent dimensions, in both.
+The KL term is in nats per image, summed over the latent dimensions, in both. With `free_bits` above
+0, that of the total has a floor of so many nats under each dimension (ops/kl_free_bits.py). The one
+in `losses.kl` never has: reconstruction + kl is the -ELBO with free bits as it is without.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from ..ops import (
     elbo_forward,
     kl_backward,
     kl_forward,
+    kl_free_bits_backward,
+    kl_free_bits_forward,
     mse_backward,
     mse_forward,
     sigmoid_forward,
@@ -36,8 +40,8 @@ class VAE(Model):
     error_forward: Any  # (decoder's output, x) -> (N,), cache
     error_backward: Any
 
-    def __init__(self, kl_weight: float) -> None:
-        self.kl_weight = kl_weight
+    def __init__(self, kl_weight: float, free_bits: float = 0.0) -> None:
+        self.kl_weight, self.free_bits = kl_weight, free_bits
         self.sample = Reparameterize()
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, ...]:
@@ -60,13 +64,19 @@ class VAE(Model):
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
         losses, elbo_cache = elbo_forward(reconstruction, kl, self.kl_weight)
-        return self._keep((losses, (error_cache, kl_cache, elbo_cache)), keep)
+        if self.free_bits:  # training minimises a KL term with a floor; the one to look at has none
+            floored, kl_cache = kl_free_bits_forward(mu, logvar, self.free_bits)  # (N,) nats
+            objective, elbo_cache = elbo_forward(reconstruction, floored, self.kl_weight)
+            losses = losses._replace(total=objective.total)
+        cache = (error_cache, kl_cache, elbo_cache, self.free_bits)
+        return self._keep((losses, cache), keep)
 
     def loss_backward(self) -> tuple[Any, Any, Any]:
         """doutput, and the gradients that reach mu and logvar straight from the KL term."""
-        error_cache, kl_cache, elbo_cache = self._kept()
+        error_cache, kl_cache, elbo_cache, free_bits = self._kept()
         dreconstruction, dkl = elbo_backward(1.0, elbo_cache)
-        dmu_kl, dlogvar_kl = kl_backward(dkl, kl_cache)
+        kl_term_backward = kl_free_bits_backward if free_bits else kl_backward
+        dmu_kl, dlogvar_kl = kl_term_backward(dkl, kl_cache)
         doutput = self.error_backward(dreconstruction, error_cache)
         return doutput, dmu_kl, dlogvar_kl
 

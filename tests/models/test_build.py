@@ -39,6 +39,15 @@ import scratchvae as sv
             {"kl_weight": float("nan")},
             "build: kl_weight must be a number of at least 0, got nan",
         ),
+        *(
+            (
+                "skip",
+                {"free_bits": bad},
+                f"build: free_bits must be a number of at least 0, got {bad!r}",
+            )
+            for bad in (-0.5, float("nan"), float("inf"), "0.5", None)
+        ),
+        ("ae", {"free_bits": 0.5}, "build: model 'ae' has no option free_bits; it has latent_dim"),
     ],
 )
 def test_errors(name, options, message):

@@ -51,8 +51,9 @@ def test_one_number_for_each_image(engine):
 
 
 def test_many_images_and_dimensions(engine):
-    """More than the warps and lanes of one block."""
-    check_op("kl_free_bits", draw(0, (70, 75)), (FREE_BITS,), gradient=False)
+    """More than the warps and lanes of one block. Every other mean is about 1.9: with half of its
+    images it would be below the floor."""
+    check_op("kl_free_bits", draw(0, (70, 75)), (1.5,), gradient=False)
 
 
 @given(seed=seeds, N=st.integers(1, 5), others=shapes, free_bits=st.floats(0, 3))
