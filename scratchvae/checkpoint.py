@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
 
 from .module import Module
+
+MAX_BYTES = 1 << 30  # of a file: sixty times the largest model here
+MAX_HEADER = 1 << 20  # bytes of JSON: a hundred times what ours have; sixteen times more take 8 s
 
 
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
@@ -33,9 +37,18 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or does not fit the model (every misfit is listed).
+        If it is no safetensors file, or does not fit the model (every misfit is listed), or says
+        that it is from another one.
     """
-    state, _ = read_tensors(path, "load_weights")
+    state, texts = read_tensors(path, "load_weights")
+    # Weights of another kind may fit in shape: those of `skip` do, whatever skips it has.
+    made_for = {"model": type(model).__name__.lower(), "skips": getattr(model, "skips", None)}
+    for name, mine in made_for.items():
+        if mine is not None and texts.get(name, mine) != mine:
+            raise ValueError(
+                f"load_weights: {path} does not fit: it is of {name} {texts[name][:80]}, here is "
+                f"{mine}"
+            )
     try:
         model.load_state_dict(state)
     except ValueError as error:
@@ -57,15 +70,30 @@ def read_tensors(
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    content = Path(path).read_bytes()
     try:
+        content = _content(path)
         arrays = load(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:  # the latter is NumPy's, of 65 dimensions
         raise ValueError(f"{name}: {path} is not a safetensors file ({error})") from None
     except KeyError as error:  # safetensors.numpy knows no bfloat16 and no 8-bit floats
         raise ValueError(f"{name}: {path} holds a dtype NumPy has not: {error}") from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # load checked it
-    return arrays, header.get("__metadata__", {})
+    return arrays, header.get("__metadata__") or {}
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    """All of a file, unless it is one that no model of ours fills."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, /dev/zero has no end
+        raise ValueError("not a file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
+        file.seek(0)
+        return file.read()
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

@@ -72,3 +72,20 @@ def test_a_header_takes_any_text(tmp_path):
     save_weights(sv.models.build("tiny"), path, data_dir=os.fsdecode(b"photos\xff"))
     with safe_open(path, "np") as file:
         assert file.metadata() == {"data_dir": "photos\\udcff"}
+
+
+def test_weights_of_other_skips_are_refused(tmp_path):
+    """They fit in shape, and would draw other pictures."""
+    path = tmp_path / "weights.safetensors"
+    options = {"image_shape": (1, 64, 64)}
+    save_weights(sv.models.build("skip", skips="all", **options), path, model="skip", skips="all")
+    load_weights(sv.models.build("skip", skips="all", **options), path)
+    with pytest.raises(ValueError, match="does not fit: it is of skips all, here is deep"):
+        load_weights(sv.models.build("skip", skips="deep", **options), path)
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(sv.models.build("mlp"), path, model="conv")
+    with pytest.raises(ValueError, match="it is of model conv, here is mlp"):
+        load_weights(sv.models.build("mlp"), path)

@@ -8,18 +8,29 @@ The work is Pillow's. It lets go of the interpreter lock while it decodes, so pl
 all cores busy.
 """
 
+import io
 import os
+import stat
+import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 GROUP = 32  # files in a task: to hand over each alone would cost a fifth of the time
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
+MAX_BYTES = 1 << 28  # of a file: as many as the pixels
+LARGE = 1 << 24  # pixels; with transparency 20 bytes are needed for each, in every thread
+ONE_LARGE_AT_A_TIME = threading.Lock()  # many cores would else need many times a gigabyte
 
 
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
@@ -45,23 +56,38 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     Exception
         Of nearly any type, if the file is damaged.
     """
-    from PIL import Image, ImageOps  # here, for `import scratchvae` to stay fast
+    from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    # Opened here for a larger buffer, a tenth of the time: Pillow goes back and forth in the file.
-    with (
-        open(path, "rb", buffering=1 << 16) as file,
-        Image.open(file, formats=("JPEG", "PNG")) as image,
-    ):
-        if image.width * image.height > MAX_PIXELS:  # the header's word; nothing is decoded yet
+    with Image.open(io.BytesIO(_content(path)), formats=("JPEG", "PNG")) as image:
+        pixels = image.width * image.height  # the header's word; nothing is decoded yet
+        if pixels > MAX_PIXELS:
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
             )
-        image.load()
-        with suppress(Exception):  # a garbled EXIF block is no reason to lose the picture
-            ImageOps.exif_transpose(image, in_place=True)
-        side = min(image.width, image.height, crop or image.width)
-        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-        square = image.crop((left, top, left + side, top + side))
+        with ONE_LARGE_AT_A_TIME if pixels > LARGE else nullcontext():
+            return _square(image, size, crop)
+
+
+def _content(path: str) -> bytes:
+    """All of a file, for Pillow to read from memory. From a file it would ask for the 4 GB that a
+    picture of 75 bytes says to have, and Python would reserve them."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise ValueError("not a file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
+    return Path(path).read_bytes()
+
+
+def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    image.load()
+    with suppress(Exception):  # a garbled EXIF block is no reason to lose the picture
+        ImageOps.exif_transpose(image, in_place=True)
+    side = min(image.width, image.height, crop or image.width)
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    square = image.crop((left, top, left + side, top + side))
     if square.mode.startswith("I"):  # 16 bits of grey; convert() would clip them at 255
         square = Image.fromarray((np.asarray(square) >> 8).astype(np.uint8))
     if square.has_transparency_data:

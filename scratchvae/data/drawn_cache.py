@@ -6,6 +6,7 @@ and the file is replaced. And a file appears whole or not at all, whoever else i
 """
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_HEADER = 1 << 14  # bytes in front of an array: NumPy reads no longer ones
 Arrays = dict[str, NDArray[np.uint8]]
 
 
@@ -71,6 +73,9 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> Arrays | None:
     try:
         # Opened here, since np.load forgets to close a file that turns out to be damaged.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            for field, shape in shapes.items():  # of what is compressed, a little can be a lot
+                if file.zip.getinfo(f"{field}.npy").file_size > math.prod(shape) + MAX_HEADER:
+                    return None
             arrays = {field: file[field] for field in shapes}
     except Exception:  # a damaged zip file can raise nearly anything, and the cure is the same
         return None

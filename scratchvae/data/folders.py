@@ -7,6 +7,7 @@ one file into pixels, and `pixel_cache` sees to it that this is done only once.
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from .dataset import Dataset
@@ -15,6 +16,7 @@ from .pixel_cache import decode_once
 SUFFIXES = (".jpg", ".jpeg", ".png")
 PARTITION = "list_eval_partition.txt"
 FACES = "img_align_celeba"
+MAX_LINE = 1000  # characters in the list: four times the longest name of a file
 
 
 def load_folder(
@@ -159,7 +161,8 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
     seen = set()
     # Bytes that are no UTF-8 become backslashes, which are in no plain file name.
     with open(path, encoding="utf-8-sig", errors="backslashreplace") as lines:
-        for number, line in enumerate(lines, 1):
+        # Not `in lines`: a line may be as long as the file, and a file as long as it likes.
+        for number, line in enumerate(iter(partial(lines.readline, MAX_LINE), ""), 1):
             words = line.split()
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
                 fault = "expected a file name and 0, 1 or 2"

@@ -16,6 +16,7 @@ decoded again.
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -47,6 +48,14 @@ class Progress:
     @property
     def done(self) -> int:
         return self.rows + len(self.broken)
+
+    def is_true_of(self, train: list[str], test: list[str]) -> bool:
+        """Whether these are the counts of files that were done in this order; else, who knows."""
+        rows = [
+            sum(name not in self.broken for name in names)
+            for names in (train[: self.done], test[: max(0, self.done - len(train))])
+        ]
+        return isinstance(self.broken, dict) and rows == [self.train_rows, self.test_rows]
 
 
 def decode_once(
@@ -94,7 +103,7 @@ def decode_once(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            progress = _resume(folder, fingerprint, 3 * size * size)
+            progress = _resume(folder, fingerprint, train, test, 3 * size * size)
             if progress.done < len(train) + len(test):
                 _decode_rest(folder, progress, root, train, test, size, crop)
             _report(folder, progress)
@@ -129,13 +138,18 @@ def _fingerprint(root: Path, train: list[str], test: list[str]) -> str:
     return digest.hexdigest()
 
 
+def _here(path: str, flags: int) -> int:
+    """Open for writing; never what a link leads to, which may be anybody's file."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One process at a time. The system lets go of the lock when its process dies."""
     if not os.access(folder, os.W_OK):  # a cache to be read only: if it is complete, it will do
         yield
         return
-    with open(folder / "lock", "ab") as file:
+    with open(folder / "lock", "ab", opener=_here) as file:
         try:
             import fcntl
         except ImportError:  # Windows: there, nobody stops a second process
@@ -149,14 +163,21 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _resume(folder: Path, fingerprint: str, row_bytes: int) -> Progress:
+def _resume(
+    folder: Path, fingerprint: str, train: list[str], test: list[str], row_bytes: int
+) -> Progress:
     """Return how far the cache got, or throw away what belongs to other files."""
     try:
         progress = Progress(**json.loads((folder / "progress.json").read_bytes()))
-        have = (folder / "pixels").stat().st_size
-        if progress.fingerprint == fingerprint and progress.rows * row_bytes <= have:
+        have = (folder / "pixels").stat(follow_symlinks=False)
+        if (
+            progress.fingerprint == fingerprint
+            and progress.is_true_of(train, test)
+            and stat.S_ISREG(have.st_mode)
+            and progress.rows * row_bytes <= have.st_size
+        ):
             return progress
-    except (FileNotFoundError, ValueError, TypeError):  # no note, or a damaged one
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):  # no note, or a damaged one
         pass
     # The note goes first: it must never count the rows of another file. The pixels are unlinked
     # and not overwritten: a process that still has them mapped keeps them.
@@ -181,7 +202,7 @@ def _decode_rest(
     rest = names[progress.done :]
     paths = [os.path.join(root, name) for name in rest]
     with (
-        open(folder / "pixels", "ab", buffering=1 << 20) as file,
+        open(folder / "pixels", "ab", buffering=1 << 20, opener=_here) as file,
         closing(decode_all(paths, size, crop, ahead=CHUNK)) as results,
         tqdm(total=len(names), initial=progress.done, desc=root.name, disable=None) as bar,
     ):
@@ -197,7 +218,8 @@ def _decode_rest(
             if progress.done % CHUNK == 0 or progress.done == len(names):
                 file.flush()
                 os.fsync(file.fileno())
-                (folder / "progress.tmp").write_text(json.dumps(asdict(progress)))
+                with open(folder / "progress.tmp", "w", opener=_here) as note:
+                    note.write(json.dumps(asdict(progress)))
                 os.replace(folder / "progress.tmp", folder / "progress.json")
             bar.update()
 

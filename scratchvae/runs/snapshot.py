@@ -1,9 +1,9 @@
 """A training run between two steps, as one file: a checkpoint.
 
 Tensors (weights, BatchNorm statistics, the optimizer's running averages) as safetensors, and all
-that is no tensor (steps, random states, the place in the epoch, history) as JSON in that file's
-header. One file, so that it is there in whole or not at all; and a digest of both, so that a disk
-that forgot something is found out. Nothing in it is ever executed, as a pickle would be.
+that is no tensor (steps, random states, the place in the epoch, history) as JSON, whose bytes are
+one tensor more. One file, so that it is there in whole or not at all; and a digest of it, so that a
+disk that forgot something is found out. Nothing in it is ever executed, as a pickle would be.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from ..checkpoint import read_tensors
 
 FORMAT = 1
+FACTS = "facts.json"
 
 Arrays = dict[str, np.ndarray]
 
@@ -27,11 +28,11 @@ def to_bytes(arrays: Arrays, facts: dict[str, Any]) -> bytes:
     """The content of a checkpoint file."""
     from safetensors.numpy import save
 
-    text = json.dumps(facts, allow_nan=False)
-    # One text: of several, safetensors changes the order from file to file.
-    header = {"format": FORMAT, "digest": digest(arrays, text), "facts": text}
+    text = json.dumps(facts, allow_nan=False).encode()
     laid_out = {name: np.asarray(a, order="C") for name, a in arrays.items()}
-    return save(laid_out, {"checkpoint": json.dumps(header)})
+    laid_out[FACTS] = np.frombuffer(text, "uint8")
+    # One text: of several, safetensors changes the order from file to file.
+    return save(laid_out, {"checkpoint": f"format {FORMAT}, SHA-256 {digest(laid_out)}"})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
@@ -45,28 +46,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
         If it cannot be read.
     """
     arrays, texts = read_tensors(path, "read_checkpoint")
-    header = _table(path, texts.get("checkpoint", "null"))
-    text = header.get("facts")
-    if header.get("format") != FORMAT or not isinstance(text, str):
+    written = texts.get("checkpoint", "")
+    if not written.startswith(f"format {FORMAT}, "):
         raise ValueError(f"read_checkpoint: {path} is not a checkpoint of format {FORMAT}")
-    if header.get("digest") != digest(arrays, text):
+    if written != f"format {FORMAT}, SHA-256 {digest(arrays)}":
         raise ValueError(f"read_checkpoint: {path} is damaged: its digest differs")
-    return arrays, _table(path, text)
-
-
-def _table(path: str | os.PathLike[str], text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"read_checkpoint: {path} is not a checkpoint: no table in its header")
-    return found
+        facts = json.loads(arrays.pop(FACTS).tobytes())
+    except (KeyError, ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise ValueError(f"read_checkpoint: {path} is not a checkpoint: it holds no facts")
+    return arrays, facts
 
 
-def digest(arrays: Arrays, text: str) -> str:
-    """SHA-256 over all tensors, by name, and the text."""
-    sha = hashlib.sha256(text.encode())
+def digest(arrays: Arrays) -> str:
+    """SHA-256 over all tensors, by name."""
+    sha = hashlib.sha256()
     for name, a in sorted(arrays.items()):
         sha.update(repr((name, a.dtype.str, a.shape)).encode())
         sha.update(np.asarray(a, order="C").tobytes())

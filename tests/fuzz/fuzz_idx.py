@@ -1,0 +1,62 @@
+"""IDX: headers that promise what is not there, plain and inside a sound gzip stream."""
+
+import gzip
+import struct
+from functools import cache
+
+from mutating import INTEGERS, mutated
+
+from scratchvae.data import read_idx
+from scratchvae.data.idx import MAX_BYTES
+
+MEGABYTES = 200
+
+
+def idx(sizes, data, zeros=0, type_code=8, ndim=None):
+    """An IDX file as its header should not always be."""
+    ndim = len(sizes) if ndim is None else ndim
+    return struct.pack(f">HBB{len(sizes)}I", zeros, type_code, ndim, *sizes) + data
+
+
+@cache
+def seeds():
+    plain = [
+        idx((2, 3, 4), bytes(range(24))),
+        idx((5,), b"\0\1\2\3\4"),
+        idx((1, 2, 1, 3), bytes(6)),
+    ]
+    return plain + [gzip.compress(content, mtime=0) for content in plain]
+
+
+def build(random):
+    """A header with lies in it, bytes that may or may not be as many as it says, perhaps gzip."""
+    sizes = [random.randrange(1, 5) for _ in range(random.randrange(1, 6))]
+    promised = 1
+    for size in sizes:
+        promised *= size
+    if random.random() < 0.4:
+        sizes[random.randrange(len(sizes))] = random.choice((*INTEGERS, MAX_BYTES, MAX_BYTES + 1))
+    code = random.choice((8, 8, 8, 8, 9, 13, random.randrange(256)))
+    ndim = random.choice((None, None, None, random.randrange(256)))
+    content = idx(sizes, random.randbytes(promised), random.choice((0, 0, 0, 1)), code, ndim)
+    content = mutated(content, random, seeds()[:3])
+    if random.random() < 0.1:
+        content += bytes(10_000_000)  # ten kilobytes, once compressed
+    if random.random() < 0.6 or len(content) > 1_000_000:
+        content = gzip.compress(content, random.choice((0, 1, 9)) if len(content) < 99 else 9)
+    return content * random.choice((1, 1, 1, 1, 2))  # gzip allows several members
+
+
+def parser(folder):
+    """The function that takes a file: True if it is read, False if it is refused in words."""
+
+    def read(path):
+        try:
+            array = read_idx(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: "), error
+            return False
+        assert array.dtype == "uint8" and 1 <= array.ndim <= 4 and 0 < array.size <= MAX_BYTES
+        return True
+
+    return read

@@ -1,0 +1,33 @@
+"""Photographs: PNG chunks and JPEG segments whose lengths and sums hold, and whose content lies."""
+
+import warnings
+
+import fuzz_jpeg
+import fuzz_png
+
+from scratchvae.data.decode import decode_or_reason
+
+MEGABYTES = 2000  # of address space: 64 megapixels with transparency take 1.3 GB
+
+
+def seeds():
+    return fuzz_png.seeds() + fuzz_jpeg.seeds()
+
+
+def build(random):
+    return random.choice((fuzz_png, fuzz_jpeg)).build(random)
+
+
+def parser(folder):
+    """The function that takes a file: True if it is decoded, False if there is a reason why not."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as decode_all does
+
+    def read(path):
+        result = decode_or_reason(str(path), 4, 3)
+        if isinstance(result, str):
+            assert result and len(result) < 1000, result
+            return False
+        assert result.shape == (3, 4, 4) and result.dtype == "uint8" and result.flags.c_contiguous
+        return True
+
+    return read

@@ -1,0 +1,162 @@
+"""safetensors: a length, a header of JSON with names, dtypes, shapes and offsets, then the data."""
+
+import json
+from functools import cache
+
+import numpy as np
+from mutating import LONGER_INTEGERS, mutated
+from safetensors.numpy import save
+
+from scratchvae.checkpoint import load_weights
+from scratchvae.layers import BatchNorm2d, Linear
+from scratchvae.module import Module
+
+MEGABYTES = 200
+DTYPES = (
+    *("F64", "F32", "F16", "BF16", "I64", "U64", "I32", "U32", "I16", "U16", "I8", "U8", "BOOL"),
+    *("C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "f32", "float32", "", "object", "O"),
+)
+ODD = (None, True, -1, 0.5, 1e400, "", "F32", [], {}, [[1]], {"dtype": "F32"}, "\0", "\ud800")
+
+
+class TwoLayers(Module):
+    """The smallest model with parameters and buffers."""
+
+    def __init__(self):
+        self.fc = Linear(2, 3, rng=np.random.default_rng(0))
+        self.bn = BatchNorm2d(3)
+
+
+@cache
+def seeds():
+    state = TwoLayers().state_dict()
+    doubles = {name: array.astype(np.float64) for name, array in state.items()}
+    halves = {name: array.astype(np.float16) for name, array in state.items()}
+    return [save(state), save(state, {"model": "x"}), save(doubles), save(halves), save({})]
+
+
+def build(random):
+    """A sound file with its header edited, and a length before it that may be true."""
+    content = random.choice(seeds())
+    length = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    for _ in range(random.choice((0, 1, 1, 2, 4))):
+        if header:
+            random.choice(EDITS)(header, random)
+    text = json.dumps(header).encode()  # writes NaN and Infinity, which are no JSON
+    text = random.choice(TEXTS)(text, random)
+    if random.random() < 0.2:
+        text = mutated(text, random)
+    if random.random() < 0.2:
+        data = mutated(data, random)
+    length = len(text) if random.random() < 0.8 else random.choice(LENGTHS)
+    return (length % 2**64).to_bytes(8, "little") + text + data
+
+
+def _entry(header, random):
+    name = random.choice([*header])
+    if not isinstance(header[name], dict):
+        header[name] = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    return header[name]
+
+
+def edit_dtype(header, random):
+    _entry(header, random)["dtype"] = random.choice(DTYPES + ODD)
+
+
+def edit_shape(header, random):
+    entry = _entry(header, random)
+    shape = list(entry["shape"]) if isinstance(entry.get("shape"), list) else []
+    choices = (
+        [random.choice(LONGER_INTEGERS) for _ in range(random.randrange(5))],
+        [0, *shape],
+        [1] * random.choice((1, 32, 33, 64, 65, 1000)) + shape,
+        [0, *[random.choice(LONGER_INTEGERS)] * random.randrange(4)],
+        [-1, *shape],
+        shape[::-1],
+        random.choice(ODD),
+    )
+    entry["shape"] = random.choice(choices)
+
+
+def edit_offsets(header, random):
+    entry = _entry(header, random)
+    numbers = (0, 4, 12, 24, 28, 10**6, -1, *LONGER_INTEGERS)
+    pair = [random.choice(numbers), random.choice(numbers)]
+    entry["data_offsets"] = random.choice((pair, pair, pair[::-1], [0, 0], random.choice(ODD)))
+
+
+def share_offsets(header, random):
+    _entry(header, random)["data_offsets"] = _entry(header, random).get("data_offsets")
+
+
+def forget(header, random):
+    del header[random.choice([*header])]
+
+
+def forget_a_field(header, random):
+    _entry(header, random).pop(random.choice(("dtype", "shape", "data_offsets")), None)
+
+
+def add_a_field(header, random):
+    _entry(header, random)[random.choice(("x", "", "dtype "))] = random.choice(ODD)
+
+
+def rename(header, random):
+    names = ("__metadata__", "", "fc.weight", "fc", "a" * 300, "\0", "\u202e", "../x", "bn.x\n")
+    header[random.choice(names)] = header.pop(random.choice([*header]))
+
+
+def replace(header, random):
+    header[random.choice([*header])] = random.choice(ODD)
+
+
+def add_metadata(header, random):
+    values = (*ODD, {"a": "b"}, {"a": 1}, {"a": None}, {"a": "b" * 9999}, ["a"])
+    header["__metadata__"] = random.choice(values)
+
+
+EDITS = (
+    *(edit_dtype, edit_shape, edit_shape, edit_offsets, edit_offsets, share_offsets, forget),
+    *(forget_a_field, add_a_field, rename, replace, add_metadata),
+)
+LENGTHS = (*LONGER_INTEGERS, 100_000_000, 100_000_001, 8, 10, 300)
+TEXTS = (
+    *(lambda text, random: text,) * 10,
+    lambda text, random: text[:-1] + b"," + text[1:],  # every key twice
+    lambda text, random: text + b" " * random.randrange(1, 20),
+    lambda text, random: b" " + text,
+    lambda text, random: text.replace(b"{", b"[").replace(b"}", b"]"),
+    lambda text, random: b"[" * random.choice((10, 127, 129, 20_000)),
+    lambda text, random: b'{"a":' * random.choice((10, 127, 129, 9_000)),
+    lambda text, random: text.replace(
+        b"[", b"[9" + b"9" * random.choice((20, 400, 5000)) + b",", 1
+    ),
+    lambda text, random: text.replace(b'"', b'"\xff', 1),
+    lambda text, random: text.replace(b'"', b'"\\ud800', 1),
+    lambda text, random: text[: random.randrange(len(text))],
+    lambda text, random: b'{"__metadata__":{},' + text[1:],
+)
+
+
+def parser(folder):
+    """The function that takes a file: True if it is loaded, False if it is refused in words."""
+    model = TwoLayers()
+    before = model.state_dict()
+
+    def read(path):
+        try:
+            with np.errstate(all="ignore"):  # a double may be too large for a float
+                load_weights(model, path)
+        except ValueError as error:
+            assert str(error).startswith(f"load_weights: {path} "), error
+            assert all(np.array_equal(a, before[n]) for n, a in model.state_dict().items())
+            return False
+        after = model.state_dict()
+        assert {n: (a.shape, a.dtype) for n, a in after.items()} == {
+            n: (a.shape, a.dtype) for n, a in before.items()
+        }
+        model.load_state_dict(before)
+        return True
+
+    return read
