@@ -45,6 +45,10 @@ def test_with_the_posterior_itself_every_number_of_samples_is_exact(samples):
     assert found.value == pytest.approx(model.nll(x).mean(), abs=1e-9)
     assert found.standard_error == pytest.approx(model.nll(x).std(ddof=1) / 20**0.5, abs=1e-9)
     assert found.images == 20
+    curve = importance_curve(model, x, (samples, 300, 3), rng(), chunk_size=16)
+    assert [*curve] == sorted({samples, 300, 3})
+    for estimate in curve.values():
+        assert estimate == pytest.approx(found, abs=1e-9)
 
 
 def test_with_the_posterior_itself_the_bound_is_tight():
