@@ -17,7 +17,19 @@ if not (_here / "kernels").is_dir():
 
 __version__ = "0.1.0"
 
-from . import checkpoint, data, gradcheck, layers, models, ops, optim, train
+from . import (
+    checkpoint,
+    data,
+    gradcheck,
+    importance,
+    layers,
+    likelihood,
+    metrics,
+    models,
+    ops,
+    optim,
+    train,
+)
 from .backend import asarray, asnumpy, use, using
 from .scales import loss_scales
 
@@ -27,8 +39,11 @@ __all__ = [
     "checkpoint",
     "data",
     "gradcheck",
+    "importance",
     "layers",
+    "likelihood",
     "loss_scales",
+    "metrics",
     "models",
     "ops",
     "optim",
