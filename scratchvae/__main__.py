@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from . import __version__
 from .commands import COMMANDS
-from .commands.options import CommandParser, HelpText, paint
+from .commands.options import CommandParser, FrontParser, HelpText, paint
 from .data import DataNotFound
 
 # What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
@@ -41,7 +41,7 @@ The shell completes commands and options after `pip install shtab` and
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = FrontParser(
         prog="scratchvae",
         description="Variational autoencoders from scratch.",
         epilog=EPILOG,

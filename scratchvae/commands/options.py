@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
@@ -38,7 +38,14 @@ class HelpText(argparse.HelpFormatter):
         )
 
 
-class CommandParser(argparse.ArgumentParser):
+class FrontParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line, whatever it complains of."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(" ".join(message.split()))
+
+
+class CommandParser(FrontParser):
     """The parser of a command, or of a command's command: it knows --debug, and says in
     `args.parser` that it was the one."""
 
@@ -48,6 +55,12 @@ class CommandParser(argparse.ArgumentParser):
         # No default: a command's command would overwrite what its parent was told.
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=what)
         self.set_defaults(parser=self)
+
+    def error(self, message: str) -> NoReturn:
+        """One line: the usage of a command with many options would bury it."""
+        message = " ".join(message.split())
+        error = paint("error:", "red", sys.stderr)
+        self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
 
 
 # --- Types of numbers ----------------------------------------------------------------------------

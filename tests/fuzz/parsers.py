@@ -9,12 +9,18 @@ Such a module has
 - `MEGABYTES`, the address space that the parser may take beyond what importing it took.
 """
 
+import fuzz_arguments
+import fuzz_checkpoint
+import fuzz_config
 import fuzz_idx
 import fuzz_image
 import fuzz_partition
 import fuzz_weights
 
 PARSERS = {
+    "arguments": fuzz_arguments,
+    "checkpoint": fuzz_checkpoint,
+    "config": fuzz_config,
     "idx": fuzz_idx,
     "image": fuzz_image,
     "partition": fuzz_partition,

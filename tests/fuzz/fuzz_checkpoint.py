@@ -1,0 +1,126 @@
+"""Checkpoints of a run, with a digest that is right: what is in them may still make no sense."""
+
+import json
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+from fuzz_weights import TwoLayers
+from mutating import LONGER_INTEGERS, mutated
+
+from scratchvae.runs.snapshot import read_checkpoint, to_bytes
+from scratchvae.runs.trainer import Trainer
+
+MEGABYTES = 200
+ODD = (
+    *(None, True, -1, 0, 1, 7, 0.5, float("nan"), float("inf"), 1e308, "", "x", "\ud800", [], {}),
+    *([0.0] * 3, [0.0] * 4, [None] * 3, [{}], [{"a": 1}], [{"a": "b"}], {"shuffle": {}}, [[[]]]),
+)
+
+
+class TwoLayersInTraining(Trainer):
+    """A Trainer that fits into a few kilobytes: what `state` and `restore` look at."""
+
+    def __init__(self):
+        self.model = TwoLayers()
+        self.model.dtype, self.model.device = np.dtype("float32"), "cpu"
+        self.optimizer = SimpleNamespace(m=np.ones(15, "f"), v=np.ones(15, "f"), steps=7)
+        self.config = SimpleNamespace(batch_size=4, clip_norm=None)
+        self.train_images = np.zeros((18, 2, 2), "uint8")  # five steps an epoch
+        self._rngs = {
+            n: np.random.default_rng(i) for i, n in enumerate(("shuffle", "binarize", "noise"))
+        }
+        self.epoch, self.batch, self.history = 1, 2, [{"train_total": 1.5}]
+        self.best_epoch, self.best_score = 1, 2.5
+        self._sums, self._images, self._noise_seed, self._waiting = [3.0, 2.0, 1.0], 8, 5, 0
+
+
+@cache
+def seeds():
+    return [to_bytes(*TwoLayersInTraining().state())]
+
+
+def build(random):
+    """Tensors and facts that were edited; the digest is that of what is there."""
+    arrays, facts = TwoLayersInTraining().state()
+    facts = json.loads(json.dumps(facts))
+    for _ in range(random.choice((0, 1, 1, 2, 4))):
+        random.choice(EDITS)(arrays, facts, random)
+    try:
+        content = to_bytes(arrays, facts)
+    except (ValueError, UnicodeEncodeError):  # NaN, which this writer refuses
+        content = seeds()[0]
+    return mutated(content, random, seeds()) if random.random() < 0.2 else content
+
+
+def edit_a_fact(arrays, facts, random):
+    facts[random.choice([*facts])] = random.choice((*ODD, *LONGER_INTEGERS))
+
+
+def edit_a_state(arrays, facts, random):
+    place = facts
+    while isinstance(place, dict) and place and random.random() < 0.8:
+        last, key = place, random.choice([*place])
+        place = place[key]
+    if place is not facts:
+        last[key] = random.choice((*ODD, *LONGER_INTEGERS, 2**128, 2**127))
+
+
+def forget_a_fact(arrays, facts, random):
+    facts.pop(random.choice([*facts, "none"]), None)
+
+
+def edit_a_tensor(arrays, facts, random):
+    name = random.choice([*arrays])
+    a = arrays[name]
+    choices = (
+        a.astype("float64"),
+        a.astype("float16"),
+        a.astype("uint8"),
+        a.reshape(-1),
+        a.reshape(1, *a.shape),
+        a.reshape(-1)[:-1],
+        np.zeros((0,), a.dtype),
+        np.full_like(a, 200),
+        (a * np.float32("nan")).astype(a.dtype) if a.dtype.kind == "f" else a,
+    )
+    arrays[name] = random.choice(choices)
+
+
+def rename_a_tensor(arrays, facts, random):
+    names = (
+        "model.",
+        "optimizer.",
+        "optimizer.m",
+        "model.x",
+        "facts.json",
+        "",
+        "m",
+        "optimizer.step",
+    )
+    arrays[random.choice(names)] = arrays.pop(random.choice([*arrays]))
+
+
+EDITS = (edit_a_fact, edit_a_state, edit_a_state, forget_a_fact, edit_a_tensor, rename_a_tensor)
+
+
+def parser(folder):
+    """The function that takes a file: True if a trainer goes on from it, False if it is refused in
+    words and the trainer is as it was."""
+
+    def read(path):
+        trainer = TwoLayersInTraining()
+        before = to_bytes(*trainer.state())
+        try:
+            with np.errstate(all="ignore"):
+                trainer.restore(*read_checkpoint(path))
+        except ValueError:
+            assert to_bytes(*trainer.state()) == before
+            return False
+        trainer.collect()
+        rng = trainer._rngs["shuffle"]
+        assert sorted(rng.permutation(18)) == [*range(18)]
+        assert 0 <= trainer.batch <= 5 and trainer.step == 5 * trainer.epoch + trainer.batch
+        return True
+
+    return read

@@ -1,0 +1,89 @@
+"""config.json of a run: a table of options, of which each may be anything that JSON can say."""
+
+import json
+from functools import cache
+
+from mutating import LONGER_INTEGERS, mutated
+
+from scratchvae.runs import Config, RunFolder
+
+MEGABYTES = 100
+ODD = (
+    *(None, True, False, -1, 0, 0.5, -0.0, 1e308, 1e-320, float("nan"), float("inf"), "", "mlp"),
+    *("../x", "images:", "images:/dev/zero", "\0", "\ud800", "x" * 2000, [], {}, [[[]]], [1.5]),
+    *([1, 28, 28], [0, 0, 0], [-1], [2**63], [1] * 1001, ["1"], {"a": 1}, "constant", "cyclical"),
+)
+
+
+@cache
+def seeds():
+    configs = [
+        Config(),
+        Config(model="skip", image_shape=(3, 64, 64)),
+        Config(patience=2, validation=0.1),
+    ]
+    run = {"data": {"name": "mnist"}, "environment": {"threads": 2}}
+    tables = [{"format": 1, "options": config.to_json(), "run": run} for config in configs]
+    return [json.dumps(table, indent=1).encode() for table in tables]
+
+
+def build(random):
+    """A sound file with some of its values, or its text, replaced."""
+    table = json.loads(random.choice(seeds()))
+    for _ in range(random.choice((0, 1, 1, 2, 4, 10))):
+        random.choice(EDITS)(table, random)
+    text = json.dumps(table).encode()
+    return random.choice(TEXTS)(text, random)
+
+
+def edit_an_option(table, random):
+    if isinstance(table.get("options"), dict) and table["options"]:
+        name = random.choice([*table["options"]])
+        table["options"][name] = random.choice((*ODD, *LONGER_INTEGERS))
+
+
+def add_an_option(table, random):
+    if isinstance(table.get("options"), dict):
+        table["options"][random.choice(("lrr", "", "__class__", "self", "\0", "e" * 300))] = 1
+
+
+def forget_an_option(table, random):
+    if isinstance(table.get("options"), dict) and table["options"]:
+        del table["options"][random.choice([*table["options"]])]
+
+
+def replace(table, random):
+    table[random.choice(("format", "options", "run", "x"))] = random.choice(ODD)
+
+
+EDITS = (edit_an_option, edit_an_option, edit_an_option, add_an_option, forget_an_option, replace)
+TEXTS = (
+    *(lambda text, random: text,) * 8,
+    lambda text, random: mutated(text, random),
+    lambda text, random: text.replace(b"1", b"9" * random.choice((20, 400, 5000)), 1),
+    lambda text, random: b"[" * random.choice((10, 1000, 50_000)),
+    lambda text, random: b'{"format": 1, "options": ' * random.choice((1, 900, 2500)),
+    lambda text, random: text.decode().encode(random.choice(("utf-16", "utf-32", "utf-8-sig"))),
+    lambda text, random: text.replace(b'"', b'"\xff', 1),
+    lambda text, random: text[:-1] + b"," + text[1:],  # every key twice
+)
+
+
+def parser(folder):
+    """The function that takes a file: True if it is read, False if it is refused in words."""
+    run = RunFolder(folder / "run")
+    run.make()
+
+    def read(path):
+        run.config.write_bytes(path.read_bytes())
+        try:
+            config, facts = run.read_config()
+        except ValueError as error:
+            assert str(error).startswith(f"{run.path}: config.json: "), error
+            assert len(str(error)) < 1000, error
+            return False
+        assert isinstance(facts, dict)
+        assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+        return True
+
+    return read
