@@ -8,7 +8,7 @@
 
 The KL term is in nats per image, summed over the latent dimensions, in both. With `free_bits` above
 0, that of the total has a floor of so many nats under each dimension (ops/kl_free_bits.py). The one
-in `losses.kl` never has: reconstruction + kl is the -ELBO with free bits as it is without.
+in `losses.kl` has none: it is the divergence itself, with free bits as without.
 """
 
 from __future__ import annotations
