@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from .backend import array_module
 from .models import Model
 from .module import Module
+
+Look = Callable[..., None]  # (name, *tensors)
 
 
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:
@@ -36,25 +42,14 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
     look("the noise", eps)
     for name, p in model.parameters().items():
         look(f"the weight {name}", p.value)
-    if found:
-        return found[0]
-    leaves = [(name, m) for name, m in _named(model) if not any(True for _ in m.children())]
-    buffers = [(m, name, getattr(m, name).copy()) for _, m in _named(model) for name in m.buffers]
-    for name, layer in leaves:
-        layer.__dict__["forward"] = _watched(layer, f"the output of {name}", look)
-    try:
-        losses = model.loss(x, eps)
-        look("the loss", *losses)
-        if not found:
-            model.zero_grad()
-            model.backward()
-            for name, p in reversed(model.parameters().items()):
-                look(f"the gradient of {name}", p.grad)
-    finally:
-        for _, layer in leaves:
-            del layer.__dict__["forward"]
-        for module, name, before in buffers:
-            getattr(module, name)[...] = before
+    if not found:
+        with np.errstate(all="ignore"), _watched(model, look), _statistics_kept(model):
+            look("the loss", *model.loss(x, eps))
+            if not found:
+                model.zero_grad()
+                model.backward()
+                for name, p in reversed(model.parameters().items()):
+                    look(f"the gradient of {name}", p.grad)
     return found[0] if found else "none"
 
 
@@ -63,20 +58,44 @@ def finite(a: Any) -> bool:
     return bool(array_module(a).isfinite(a).all())
 
 
-def _watched(layer: Module, name: str, look: Any) -> Any:
-    forward: Any = getattr(layer, "forward")  # noqa: B009  (not every Module declares one)
+@contextmanager
+def _watched(model: Module, look: Look) -> Iterator[None]:
+    """Inside, every module shows its outputs to `look`: layers first, then what is made of them,
+    such as a block whose batch norm and activation are one op in training."""
+    watched = [(name, module) for name, module in _named(model) if hasattr(module, "forward")]
+    for name, module in watched:
+        module.__dict__["forward"] = _showing(module, f"the output of {name}", look)
+    try:
+        yield
+    finally:
+        for _, module in watched:
+            del module.__dict__["forward"]
 
-    def watched(*args: Any, **options: Any) -> Any:
+
+def _showing(module: Any, name: str, look: Look) -> Callable[..., Any]:
+    forward = module.forward
+
+    def showing(*args: Any, **options: Any) -> Any:
         y = forward(*args, **options)
         look(name, *(y if isinstance(y, tuple) else (y,)))
         return y
 
-    return watched
+    return showing
 
 
-def _named(module: Module, prefix: str = "") -> list[tuple[str, Module]]:
+@contextmanager
+def _statistics_kept(model: Module) -> Iterator[None]:
+    """Afterwards the running statistics of batch norms are what they were."""
+    before = [(m, name, getattr(m, name).copy()) for m in model.modules() for name in m.buffers]
+    try:
+        yield
+    finally:
+        for module, name, statistic in before:
+            getattr(module, name)[...] = statistic
+
+
+def _named(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
     """Every module below this one, by the name that its parameters begin with."""
-    found = []
     for name, child in module.children():
-        found += [(prefix + name, child), *_named(child, f"{prefix}{name}.")]
-    return found
+        yield prefix + name, child
+        yield from _named(child, f"{prefix}{name}.")

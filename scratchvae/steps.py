@@ -17,7 +17,7 @@ Without a graph the same functions run one by one: the same numbers, slower.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -167,14 +167,16 @@ class Steps:
         self._optimizer.steps += 1
         self._told["steps"] += 1
 
-    def forget_losses(self) -> None:
-        """Begin the means anew, also after a loss that was not finite."""
+    def forget_losses(self, sums: Sequence[float] = (0, 0, 0, 0)) -> None:
+        """Begin the means anew, also after a loss that was not finite; or go on from these sums."""
         with self.stream:
-            self._sums.fill(0)
+            for place, number in enumerate(sums):
+                self._sums[place] = number
             self._bad_step.fill(0)
 
-    def losses(self) -> Losses:
-        """Means over the images since the last call: floats. Waits for all steps enqueued.
+    def sums(self) -> list[float]:
+        """Total, reconstruction and kl, each times the images of its step, summed up since
+        `forget_losses`; and the number of images. Waits for all steps enqueued.
 
         Raises
         ------
@@ -182,16 +184,29 @@ class Steps:
             If a loss was NaN or infinite; names the first such step.
         """
         with self.stream:
-            found = self._cupy.concatenate([self._sums, self._bad_step[None]]).get()
-        self.forget_losses()
-        *sums, images, bad = (float(number) for number in found)
+            *sums, bad = self._cupy.concatenate([self._sums, self._bad_step[None]]).get().tolist()
         if bad:
+            self.forget_losses()
             raise FloatingPointError(
                 f"the loss of step {int(bad)} was not finite: a smaller lr or clipping (max_norm) "
                 "may help; pictures outside of the model's data_range do this, too"
             )
+        return sums
+
+    def losses(self) -> Losses:
+        """Means over the images since the last call: floats; then they begin anew.
+
+        Raises
+        ------
+        FloatingPointError
+            As `sums`.
+        ValueError
+            If there was no step.
+        """
+        *sums, images = self.sums()
         if not images:
             raise ValueError("Steps.losses: no step since the last call")
+        self.forget_losses()
         return Losses(*(total / images for total in sums))
 
     def _capture(self, x: Any) -> Captured:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..runs.config import RECIPE, Config, read_config
+from ..runs.config import MOST_BYTES, RECIPE, RECIPES, Config, read_config
 from .options import json_option, print_json
 
 # Groups of options in --help, by the first one of each.
@@ -92,8 +92,9 @@ def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     if args.config is None:
         return Config(**given)
     with open(args.config, "rb") as file:
-        config, _ = read_config(file.read(1 << 21))
-    return Config.from_json(config.to_json() | given)
+        config, _ = read_config(file.read(MOST_BYTES + 1))
+    # The shape is that of the data set, and `given` may name another one.
+    return replace(config, **{"image_shape": None} | given)
 
 
 def print_now(text: str) -> None:
@@ -139,7 +140,7 @@ def _help(name: str) -> str:
     if name == "model":
         return f"{text}: {', '.join(spec.metadata['limits']['choices'])}"
     default = RECIPE.get(name, spec.default)
-    if default in (None, (), False, MISSING):
+    if default is None or default is False or default == ():
         return text
-    varies = ", or as its source has it" if name in RECIPE else ""
-    return f"{text} ({default}{varies})"
+    others = [f"{model}: {recipe[name]}" for model, recipe in RECIPES.items() if name in recipe]
+    return f"{text} ({'; '.join([str(default), *others])})"

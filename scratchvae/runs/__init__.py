@@ -1,6 +1,7 @@
 """Training runs that survive: options, folders, checkpoints, and how to go on.
 
-In reading order: `config` has the options, `trainer` the training between two stops, `snapshot`
+In reading order: `config` has the options (`option` says what they may be), `trainer` the training
+between two stops (`images` divides the data, `stepping` is a step on either device), `snapshot`
 makes a file of it, `folder` keeps the files, `session` trains and goes on, `ending` leaves the
 results, `opening` reads them.
 """

@@ -6,16 +6,18 @@ can make the run again.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
 from ..backend import ENGINES
-from ..models import MODELS
+from ..models import MODELS, BernoulliVAE
 from ..scales import loss_scales
 from ..schedules import KL_SCHEDULES, LR_SCHEDULES
+from .option import checked, option
 
 FORMAT = 1
 MOST_BYTES = 1 << 20  # of a config.json
@@ -28,11 +30,23 @@ RECIPES: dict[str, dict[str, Any]] = {
     "skip": {"batch_size": 32, "optimizer": "adamw", "weight_decay": 1e-4},
 }
 
-
-def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
-    """A field: its kind, its default (None: may be left out), and limits: choices, or at_least,
-    above, at_most, below."""
-    return field(default=default, metadata={"kind": kind, "help": help, "limits": limits})
+# An option that only some models have -> the argument of theirs that it is about.
+OF_MODELS = {
+    "latent_dim": "latent_dim",
+    "skips": "skips",
+    "latent": "latent",
+    "kl_weight": "kl_weight",
+    "beta": "kl_weight",
+    "kl_schedule": "kl_weight",
+    "free_bits": "free_bits",
+}
+# An option that does nothing unless another one has this value.
+BELONGS_TO = {
+    "momentum": ("optimizer", "sgd"),
+    "lr_decay": ("lr_schedule", "exponential"),
+    "kl_warmup": ("kl_schedule", "linear"),
+    "kl_cycles": ("kl_schedule", "cyclical"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +124,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            value = _checked(spec.name, getattr(self, spec.name), spec.default, **spec.metadata)
+            value = checked(spec.name, getattr(self, spec.name), spec.default, **spec.metadata)
             object.__setattr__(self, spec.name, value)
         recipe = RECIPE | RECIPES.get(self.model, {})
         for name, value in recipe.items():
@@ -120,33 +134,36 @@ class Config:
 
     def _check_together(self) -> None:
         """Options that do not go with each other, or with the model."""
-        bernoulli = self.model in ("mlp", "conv", "tiny")
-        has_kl = self.model != "ae"
         if self.image_shape is not None and len(self.image_shape) != 3:
             raise ValueError(f"image_shape must be three numbers, got {self.image_shape}")
         if self.kl_weight is not None and self.beta is not None:
             raise ValueError("kl_weight and beta say the same on two scales: give one of them")
-        kl = ("kl_weight", "beta") if not has_kl else ()
-        for name in kl:
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name}: the model {self.model} has no KL term to weight")
-        if not has_kl and (self.kl_schedule != "constant" or self.free_bits):
+        takes = inspect.signature(MODELS[self.model]).parameters
+        for name, argument in OF_MODELS.items():
+            if getattr(self, name) != _default(name) and argument not in takes:
+                raise ValueError(f"{name}: the model {self.model} has no {argument}")
+        for name, (other, value) in BELONGS_TO.items():
+            if getattr(self, name) != _default(name) and getattr(self, other) != value:
+                raise ValueError(
+                    f"{name} belongs to {other} {value}, and {other} is {getattr(self, other)}"
+                )
+        if self.binarize and not self._is_bernoulli:
             raise ValueError(
-                f"kl_schedule and free_bits: the model {self.model} has no KL term to weight"
+                f"binarize: the model {self.model} has a squared error, which is not about black "
+                "and white"
             )
-        if self.binarize and not bernoulli:
-            raise ValueError(f"binarize: the model {self.model} learns colours, not black or white")
         if self.patience is not None and not self.validation:
             raise ValueError("patience needs a validation share, such as 0.1, to look at")
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError(f"momentum belongs to the optimizer sgd, not {self.optimizer}")
+
+    @property
+    def _is_bernoulli(self) -> bool:
+        model: Any = MODELS[self.model]
+        return issubclass(model, BernoulliVAE)
 
     def model_options(self) -> dict[str, Any]:
         """What `models.build` is told."""
         names = ("latent_dim", "image_shape", "skips", "latent")
         options = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        if self.model == "tiny":
-            options.pop("image_shape", None)  # it takes 28 x 28 and nothing else
         if (weight := self._full_kl_weight()) is not None:
             options["kl_weight"] = weight
         if self.free_bits:
@@ -154,8 +171,11 @@ class Config:
         return options | {"seed": self.seed, "dtype": self.dtype}
 
     def _full_kl_weight(self) -> float | None:
-        if self.beta is None or self.model in ("mlp", "conv", "tiny") or self.beta == 0:
-            return self.kl_weight if self.beta is None else self.beta
+        """On the scale of the model's loss; None: the model's own."""
+        if self.beta is None:
+            return self.kl_weight
+        if self._is_bernoulli or self.beta == 0:
+            return self.beta
         if self.image_shape is None:
             raise ValueError("beta: the KL weight it means depends on the image_shape")
         return loss_scales(math.prod(self.image_shape), beta=self.beta).mean
@@ -203,38 +223,5 @@ def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"config.json: {error}") from None
 
 
-def _checked(
-    name: str, value: Any, default: Any, kind: type, help: str, limits: dict[str, Any]
-) -> Any:
-    if value is None and default is None:
-        return None
-    if kind is tuple:
-        if not isinstance(value, tuple | list) or len(value) > 1000:
-            raise ValueError(f"{name} must be a list of whole numbers, got {_short(value)}")
-        return tuple(_checked(name, number, 0, int, help, limits) for number in value)
-    if kind is float and type(value) is int and abs(value) <= 2**53:
-        value = float(value)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise ValueError(f"{name} must be {names[kind]}, got {_short(value)}")
-    if "choices" in limits and value not in limits["choices"]:
-        raise ValueError(
-            f"{name} must be one of {', '.join(limits['choices'])}; got {_short(value)}"
-        )
-    holds = {
-        "at_least": lambda limit: value >= limit,
-        "above": lambda limit: value > limit,
-        "at_most": lambda limit: value <= limit,
-        "below": lambda limit: value < limit,
-    }
-    for word, test in holds.items():
-        if word in limits and not test(limits[word]):
-            raise ValueError(
-                f"{name} must be {word.replace('_', ' ')} {limits[word]}, got {_short(value)}"
-            )
-    return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "a huge number"
-    return text if len(text) <= 80 else text[:77] + "..."
+def _default(name: str) -> Any:
+    return Config.__dataclass_fields__[name].default

@@ -14,11 +14,16 @@ from ..backend import numba_problem
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """Facts about this machine and its libraries, JSON-ready: engine, threads, versions, cpu."""
-    packages = ["numpy", "numba"] + (["cupy-cuda12x", "cupy-cuda13x"] if engine == "cuda" else [])
+    """Facts about this machine and its libraries, JSON-ready: engine, threads, versions, cpu, gpu
+    (if it is the engine)."""
+    packages = ["numpy", "numba"]
+    facts: dict[str, Any] = {"engine": engine, "threads": threads(), "cpu": cpu()}
+    if engine == "cuda":
+        packages += ["cupy", "cupy-cuda12x", "cupy-cuda13x"]
+        facts["gpu"] = gpu()
     versions = {"scratchvae": __version__, "python": platform.python_version()}
     versions |= {name: found for name in packages if (found := _version(name))}
-    return {"engine": engine, "threads": threads(), "versions": versions, "cpu": cpu()}
+    return facts | {"versions": versions}
 
 
 def threads() -> int:
@@ -38,6 +43,12 @@ def cpu() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def gpu() -> str:
+    """The GPU's name: cuBLAS picks its algorithms by it."""
+    runtime = importlib.import_module("cupy").cuda.runtime
+    return str(runtime.getDeviceProperties(runtime.getDevice())["name"].decode())
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

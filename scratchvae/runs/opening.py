@@ -11,11 +11,11 @@ import numpy as np
 
 from ..backend import use
 from ..checkpoint import load_weights
-from ..data import Dataset, binarize, load
+from ..data import Dataset, load
 from ..models import Model, build
-from ..train import random_streams
 from .config import Config
 from .folder import RunFolder
+from .images import images_of
 from .snapshot import read_checkpoint
 
 
@@ -44,10 +44,7 @@ class Run:
 
     def test_images(self) -> np.ndarray:
         """uint8 images as the run was tested with: binarised, the same draw, if it was."""
-        images = self.load_data().test_images
-        if self.config.binarize:
-            images = binarize(images, random_streams(self.config.seed, 6)[5])
-        return images
+        return images_of(self.config, self.load_data()).test
 
 
 def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = False) -> Run:

@@ -8,17 +8,17 @@ A `Trainer` holds all that the next step depends on, and nothing else does:
     epoch, batch                     where in the data
     sums of the losses, history      for the means to come out the same
 
-`state` writes it down, `restore` takes it up, and the step after is the same to the last bit. The
-order of an epoch's images is drawn at its start, from a copy of the generator, which moves on when
-the epoch is done: so a position in the epoch needs no more than the number of batches.
+`state` writes it down, `restore` takes it up, and the step after is the same to the last bit. What
+is drawn once for an epoch (its order, its black and white, on the GPU the seed of its noise) comes
+from copies of the generators, which take the originals' place when the epoch is done: so a position
+in the epoch needs no more than the number of batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,15 +27,14 @@ import numpy as np
 from .. import optim
 from ..backend import asnumpy, to_device
 from ..data import Dataset, batches, binarize
-from ..feed import to_gpu
 from ..models import Model, build
 from ..ops import Losses
-from ..room import in_memory
 from ..schedules import kl_factor, lr_factor
-from ..steps import Steps
-from ..train import LOOK_EVERY, evaluate_sampled, random_streams, train_step
+from ..train import evaluate_sampled, random_streams
 from .config import Config
+from .images import images_of
 from .snapshot import Arrays, generator, need
+from .stepping import OnCPU, OnGPU
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
@@ -43,10 +42,13 @@ OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 class Trainer:
     """A model in training: its data, its optimizer, and how far it has come.
 
+        for _ in trainer.steps(): ...       to the end of the epoch, or break, and save the state
+        trainer.end_epoch()
+
     Parameters
     ----------
     config : Config
-        With its image_shape.
+        With the engine that is in use.
     data : Dataset
 
     Raises
@@ -58,30 +60,30 @@ class Trainer:
     def __init__(self, config: Config, data: Dataset) -> None:
         self.config = config
         self.model = build(config.model, **config.model_options())
-        if config.engine == "cuda":
+        self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
+            config, data
+        )
+        if (1, *self.train_images.shape[1:])[-3:] != self.model.image_shape:
+            raise ValueError(
+                f"the model {config.model} takes images of shape {self.model.image_shape}, those "
+                f"of {data.name} have {self.train_images.shape[1:]}"
+            )
+        on_gpu = config.engine == "cuda"
+        if on_gpu:
             self.model.to("cuda")
         self.optimizer = _optimizer(config, self.model)
+        self._stepping: OnCPU | OnGPU = (OnGPU if on_gpu else OnCPU)(
+            self.model, self.optimizer, config.clip_norm
+        )
         self._full_kl_weight = getattr(self.model, "kl_weight", 0.0)
-        self.train_images, validation = split(data.train_images, config.validation)
         shuffle, noise, self.picture_rng, self._test_rng, black_white = random_streams(
             config.seed, 5
         )
         self._rngs = {"shuffle": shuffle, "binarize": black_white, "noise": noise}
-        self.held_out = "validation" if len(validation) else "test"
-        self.held_out_images = validation if len(validation) else data.test_images
-        self.test_images = data.test_images
-        if config.binarize:  # drawn once: what is compared from epoch to epoch stays the same
-            fixed = random_streams(config.seed, 6)[5]
-            self.test_images = binarize(data.test_images, fixed)
-            self.held_out_images = (
-                binarize(validation, fixed) if len(validation) else self.test_images
-            )
+        self._next_rngs = self._rngs
         self.epoch = self.batch = 0  # epochs done, and batches of the one after
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
-        self._sums, self._images = [0.0, 0.0, 0.0], 0
-        self._noise_seed = 0  # of this epoch, on the GPU
-        self._waiting = 0  # images whose losses are still on the GPU
 
     # ------------------------------------------------------------------ training
 
@@ -92,15 +94,18 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
+        """The last one on fewer images, if they do not divide."""
         return -(-len(self.train_images) // self._batch_size)
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are, or patience has come to its end."""
-        patience = self.config.patience
-        waited = patience is not None and self.epoch - self.best_epoch >= patience > 0
-        assert self.config.epochs is not None
-        return self.epoch >= self.config.epochs or (waited and self.epoch > 0)
+        """Whether all epochs are, or patience has come to its end. An epoch that has begun is
+        finished first."""
+        epochs, patience = self.config.epochs, self.config.patience
+        assert epochs is not None
+        waited = self.epoch - self.best_epoch
+        too_long = patience is not None and waited >= patience
+        return self.batch == 0 and (self.epoch >= epochs or too_long)
 
     @property
     def is_best(self) -> bool:
@@ -113,102 +118,76 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If a loss is not finite; names the step and the first tensor that went bad.
+            If a loss is not finite; names the step and, on the CPU, the first tensor that went bad.
         """
-        if self.batch == 0 and self.model.device == "cuda":
-            self._noise_seed = int(self._rngs["noise"].integers(2**63))
-        shuffle, images = deepcopy(self._rngs["shuffle"]), self.train_images
-        black_white = deepcopy(self._rngs["binarize"])
+        rngs = {name: deepcopy(self._rngs[name]) for name in ("shuffle", "binarize")}
+        self._next_rngs = rngs | {"noise": self._stepping.begin(self._rngs["noise"])}
+        images, model = self.train_images, self.model
         if self.config.binarize:
-            images = binarize(images, black_white)
-        self._after_epoch = {"shuffle": shuffle, "binarize": black_white}
-        model = self.model
-        all_batches = batches(images, self._batch_size, shuffle, model.data_range, model.dtype)
-        rest = islice(all_batches, self.batch, None)
-        for x in self._fed(rest):
-            self._set_rates()
-            self._step(x)
+            images = binarize(images, rngs["binarize"])
+        all_batches = batches(
+            images, self._batch_size, rngs["shuffle"], model.data_range, model.dtype
+        )
+        for x in self._stepping.feed(islice(all_batches, self.batch, None)):
+            self._set_rates(self.step)
+            self._stepping.step(x)
             self.batch += 1
             yield
 
     def end_epoch(self) -> dict[str, float]:
-        """After the last step: evaluate, and note how it went. Returns the line of the history."""
-        self.collect()
-        train = Losses(*(total / self._images for total in self._sums))
-        self._set_rates()
+        """After the last step: evaluate, and note how it went. Returns the line of the history.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss is not finite.
+        RuntimeError
+            If there are steps left in this epoch.
+        """
+        if self.batch != self.steps_per_epoch:
+            raise RuntimeError(
+                f"end_epoch: after {self.batch} of {self.steps_per_epoch} steps; run steps() first"
+            )
+        self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
+        *sums, images = self._stepping.sums
+        train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
-        line = {f"train_{name}": value for name, value in train._asdict().items()}
-        line |= {f"{self.held_out}_{name}": v for name, v in held_out._asdict().items()}
-        line |= {"lr": float(self.optimizer.lr)}
-        if hasattr(self.model, "kl_weight"):
-            line |= {"kl_weight": float(self.model.kl_weight)}
-        if not all(math.isfinite(number) for number in line.values()):
-            raise FloatingPointError(f"a loss of epoch {self.epoch + 1} is not finite: {line}")
+        rates = [float(self.optimizer.lr), float(getattr(self.model, "kl_weight", 0.0))]
+        line = dict(zip(self._columns(), [*train, *held_out, *rates], strict=False))
+        for name, number in line.items():
+            if not math.isfinite(number):
+                raise FloatingPointError(f"{name} of epoch {self.epoch + 1} is {number}")
         self.history.append(line)
         self.epoch, self.batch = self.epoch + 1, 0
-        self._sums, self._images = [0.0, 0.0, 0.0], 0
-        self._rngs |= self._after_epoch
+        self._rngs = self._next_rngs
+        self._stepping.sums = [0.0] * 4
         score = held_out.reconstruction + self._full_kl_weight * held_out.kl
         if score < self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
         return line
 
     @property
-    def means(self) -> Losses | None:
-        """Of this epoch so far, as far as they are known on the host."""
-        if not self._images:
-            return None
-        return Losses(*(total / self._images for total in self._sums))
-
-    @property
     def _batch_size(self) -> int:
         assert self.config.batch_size is not None  # Config filled it in
         return self.config.batch_size
 
-    def _set_rates(self) -> None:
+    def _columns(self) -> list[str]:
+        """Of the history."""
+        losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
+        return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
+
+    def _set_rates(self, step: int) -> None:
+        """Learning rate and KL weight as they are in this step."""
         config, epochs = self.config, self.config.epochs
         assert epochs is not None and config.lr is not None
-        now = self.optimizer.steps, self.steps_per_epoch, epochs
+        now = step, self.steps_per_epoch, epochs
         self.optimizer.lr = config.lr * lr_factor(
             config.lr_schedule, *now, config.lr_decay, config.lr_warmup
         )
-        if isinstance(getattr(self.model, "kl_weight", None), float | int):
+        if hasattr(self.model, "kl_weight"):
             self.model.kl_weight = self._full_kl_weight * kl_factor(
                 config.kl_schedule, *now, config.kl_warmup, config.kl_cycles
             )
-
-    def _fed(self, all_batches: Iterable[np.ndarray]) -> Iterator[Any]:
-        if self.model.device != "cuda":
-            yield from all_batches
-            return
-        if self.optimizer.captured is None:
-            self.optimizer.captured = Steps(
-                self.model, self.optimizer, self._noise_seed, self.config.clip_norm
-            )
-        self.optimizer.captured.seed = self._noise_seed
-        self.optimizer.captured.forget_losses()
-        yield from to_gpu(all_batches, self.optimizer.captured.stream)
-
-    def _step(self, x: Any) -> None:
-        if self.model.device == "cuda":
-            in_memory(partial(self.optimizer.captured, x), "training", self.model, len(x))
-            self._waiting += len(x)
-            if self.optimizer.steps % LOOK_EVERY == 0:
-                self.collect()
-            return
-        eps = self.model.noise(len(x), self._rngs["noise"])
-        losses = train_step(self.model, self.optimizer, x, eps, self.config.clip_norm)
-        self._add(losses, len(x))
-
-    def collect(self) -> None:
-        """Fetch the losses that are still on the GPU."""
-        if self._waiting:
-            self._add(self.optimizer.captured.losses(), self._waiting)
-            self._waiting = 0
-
-    def _add(self, losses: Losses, n: int) -> None:
-        self._sums = [a + float(b) * n for a, b in zip(self._sums, losses, strict=True)]
-        self._images += n
 
     # ------------------------------------------------------------------ stopping and going on
 
@@ -220,9 +199,9 @@ class Trainer:
         FloatingPointError
             If a weight or a running average is not finite: nobody should go on from there.
         """
-        self.collect()
+        sums = self._stepping.sums  # first: what it raises says more than what comes below
         arrays = {f"model.{name}": a for name, a in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{name}": asnumpy(a) for name, a in self._averages().items()}
+        arrays |= {f"optimizer.{name}": asnumpy(a).copy() for name, a in self._averages().items()}
         for name, a in arrays.items():
             if not np.isfinite(a).all():
                 raise FloatingPointError(f"after step {self.step} {name} is not finite")
@@ -230,15 +209,13 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
-            "sums": self._sums,
-            "images": self._images,
-            "noise_seed": self._noise_seed,
+            "sums": sums,
             "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score if self.best_epoch else None,
         }
-        return arrays, facts
+        return arrays, deepcopy(facts)
 
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Go on from a `state`.
@@ -246,49 +223,43 @@ class Trainer:
         Raises
         ------
         ValueError
-            If it belongs to another config, or makes no sense; then nothing is changed but what
-            the next restore changes.
+            If it belongs to another config, or makes no sense; then nothing is changed.
         """
         epoch = need(facts, "epoch", _count)
         batch = need(facts, "batch", lambda n: _count(n) and n <= self.steps_per_epoch)
-        need(facts, "step", lambda n: n == epoch * self.steps_per_epoch + batch)
-        history = need(facts, "history", lambda lines: _is_history(lines, epoch))
-        sums = need(facts, "sums", lambda numbers: _numbers(numbers) and len(numbers) == 3)
-        images = need(facts, "images", lambda n: _count(n) and (n > 0) == (batch > 0))
+        step = need(facts, "step", lambda n: n == epoch * self.steps_per_epoch + batch)
+        history = need(facts, "history", lambda lines: self._is_history(lines, epoch))
+        seen = min(batch * self._batch_size, len(self.train_images))
+        sums = need(facts, "sums", lambda s: _numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need(facts, "best_epoch", lambda n: _count(n) and n <= epoch)
         best_score = need(facts, "best_score", lambda x: _numbers([x]) or not best_epoch)
-        noise_seed = need(facts, "noise_seed", lambda n: _count(n) and n < 2**63)
         states = need(facts, "random", lambda s: isinstance(s, dict) and s.keys() == {*self._rngs})
         rngs = {name: generator(state) for name, state in states.items()}
-        averages = self._averages()
-        found = {n: a for n, a in arrays.items() if n.startswith("optimizer.")}
-        if found.keys() != {f"optimizer.{name}" for name in averages} or any(
-            (a.shape, a.dtype) != (averages[n.partition(".")[2]].shape, self.model.dtype)
-            for n, a in found.items()
-        ):
+        averages, found = self._averages(), _below("optimizer.", arrays)
+        if {n: (a.shape, a.dtype) for n, a in found.items()} != {
+            n: (a.shape, a.dtype) for n, a in averages.items()
+        }:
             raise ValueError("the checkpoint's optimizer is not that of this run")
-        weights = {n[6:]: a for n, a in arrays.items() if n.startswith("model.")}
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(_below("model.", arrays))  # checks all before it copies any
         for name, a in found.items():
-            averages[name.partition(".")[2]][...] = to_device(a, self.model.device)
-        self.optimizer.steps = facts["step"]
-        self.epoch, self.batch, self._rngs = epoch, batch, rngs
-        self._sums, self._images, self._noise_seed = sums, images, noise_seed
-        self.history, self.best_epoch = history, best_epoch
+            averages[name][...] = to_device(a, self.model.device)
+        self.optimizer.steps, self.epoch, self.batch = int(step), epoch, batch
+        self._rngs = self._next_rngs = rngs
+        self._stepping.sums = [float(total) for total in sums]
+        self.history, self.best_epoch = deepcopy(history), best_epoch
         self.best_score = best_score if best_epoch else math.inf
 
     def _averages(self) -> dict[str, Any]:
         """The optimizer's arrays, by name."""
-        optimizer = vars(self.optimizer)
-        return {name: optimizer[name] for name in ("m", "v", "velocity") if name in optimizer}
+        return {name: a for name, a in vars(self.optimizer).items() if hasattr(a, "dtype")}
 
-
-def split(images: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Those to train on, and the last ones, kept for validation: views."""
-    count = round(share * len(images))
-    if share and not 0 < count < len(images):
-        raise ValueError(f"validation: a share of {share} of {len(images)} images leaves nothing")
-    return images[: len(images) - count], images[len(images) - count :]
+    def _is_history(self, lines: Any, epochs: int) -> bool:
+        return (
+            isinstance(lines, list)
+            and len(lines) == epochs
+            and all(isinstance(line, dict) and [*line] == self._columns() for line in lines)
+            and all(_numbers([*line.values()]) for line in lines)
+        )
 
 
 def _optimizer(config: Config, model: Model) -> optim.Optimizer:
@@ -299,6 +270,10 @@ def _optimizer(config: Config, model: Model) -> optim.Optimizer:
     return OPTIMIZERS[config.optimizer](model, **options)
 
 
+def _below(prefix: str, arrays: Arrays) -> Arrays:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
 def _count(n: Any) -> bool:
     return type(n) is int and n >= 0
 
@@ -306,12 +281,4 @@ def _count(n: Any) -> bool:
 def _numbers(found: Any) -> bool:
     return isinstance(found, list) and all(
         type(number) in (int, float) and math.isfinite(number) for number in found
-    )
-
-
-def _is_history(lines: Any, epochs: int) -> bool:
-    return (
-        isinstance(lines, list)
-        and len(lines) == epochs
-        and all(isinstance(line, dict) and _numbers([*line.values()]) for line in lines)
     )
