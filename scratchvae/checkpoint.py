@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -98,11 +101,29 @@ def _content(path: str | os.PathLike[str]) -> bytes:
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a whole file or none: readers see the old one or the new one, never a part."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to in a `with` block, for content that need not be in memory at once.
+
+    It gets its name at the end of the block, flushed to the disk; if the block fails, what was
+    written is deleted and the file of before, if there is one, stays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not there.
+    """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

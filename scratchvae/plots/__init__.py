@@ -1,0 +1,26 @@
+"""Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
+
+The only package that imports matplotlib, and it draws straight into PNG files: no window, no
+display. A file appears under its name when it is complete, or not at all.
+
+In reading order: `images` puts pixels beside each other, `codes` shows what a model makes of them,
+`curves` has all that is drawn with axes.
+"""
+
+from .codes import interpolation, manifold, reconstructions
+from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
+from .images import image_grid, image_table, labelled_rows, to_uint8
+
+__all__ = [
+    "code_scatter",
+    "errors_by_step",
+    "image_grid",
+    "image_table",
+    "interpolation",
+    "kernel_gradients",
+    "labelled_rows",
+    "loss_curves",
+    "manifold",
+    "reconstructions",
+    "to_uint8",
+]

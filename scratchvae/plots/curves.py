@@ -1,0 +1,138 @@
+"""Curves, points and kernels: what is drawn with axes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .images import save
+
+
+def loss_curves(
+    history: Sequence[dict[str, float]],
+    path: str | os.PathLike[str],
+    unit: str = "nats per image",
+    held_out: str = "test",
+) -> None:
+    """Training and test losses by epoch, each with a sampled z, reconstruction and KL apart.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        One per epoch: train_total, train_reconstruction, train_kl and the same with test_.
+    unit : str
+        Of the reconstruction.
+    held_out : str
+        "validation", where the numbers beside those of the training are called validation_.
+    """
+    epochs = np.arange(1, len(history) + 1)
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    has_kl = any(
+        epoch[f"{held_out}_kl"] for epoch in history
+    )  # an autoencoder has none, and no sampling
+    parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
+    note = ", sampled z" if has_kl else ""
+    units = {"total": "what training minimises", "reconstruction": unit, "kl": "nats per image"}
+    if not has_kl:
+        units["total"] = unit
+    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        for split, style in (("train", "o--"), (held_out, "o-")):
+            axes.plot(
+                epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
+            )
+        axes.set_title(f"{'KL' if part == 'kl' else part}, {units[part]}", fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend()
+    save(figure, path, dpi=120)
+
+
+def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[str]) -> None:
+    """The error of numeric derivatives against the step h, both in logarithms, a panel per tensor.
+
+    Parameters
+    ----------
+    curves : sequence of gradcheck.curves.Curve
+    """
+    figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for axes, curve in zip(panels, curves, strict=True):
+        for name, style in (("one_sided", "C1v-"), ("central", "C0o-"), ("complex", "C2s-")):
+            label = {"complex": "complex step"}.get(name, f"{name.replace('_', '-')} differences")
+            axes.loglog(curve.steps, getattr(curve, name), style, ms=3, lw=1, label=label)
+        axes.loglog(curve.steps, curve.rounding, "k:", lw=1, label="rounding, ~ 1/h")
+        # the complex step sees no kinks: its error is truncation, h² f'''/6, and so is central's
+        truncated = curve.complex > 1e-12
+        if truncated.any():  # not so for linear functions
+            factor = np.median(curve.complex[truncated] / curve.steps[truncated] ** 2)
+            slope = factor * curve.steps**2
+            axes.loglog(curve.steps, slope, "k--", lw=1, label="truncation, ~ h²")
+        axes.set(xlabel="step h", ylim=(1e-17, 10), title=f"{title}: gradient of {curve.tensor}")
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("error along a direction, relative to |dx|")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    save(figure, path, dpi=120)
+
+
+def kernel_gradients(
+    title: str, analytic: np.ndarray, numeric: np.ndarray, path: str | os.PathLike[str]
+) -> None:
+    """Gradients of convolution kernels (O, C, KH, KW), side by side: analytic, numeric, and their
+    difference on a scale of its own. A row for each O, a column for each C."""
+    wide = analytic.shape[1] == 1  # a single input channel: all in one row
+    if wide:
+        analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
+    rows, columns, KH, KW = analytic.shape
+    sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
+    figure = Figure(figsize=(7, 4) if wide else (10, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(*((3, 1) if wide else (1, 3)))
+    shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
+    for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
+        sheet = np.full(sheet_size, np.nan)
+        for o, c in np.ndindex(rows, columns):
+            top, left = o * (KH + 1), c * (KW + 1)
+            sheet[top : top + KH, left : left + KW] = kernels[o, c]
+        most = float(np.abs(analytic if name != "difference" else kernels).max()) or 1e-300
+        image = axes.imshow(sheet, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        axes.set_title(f"{name}, within ±{most:.1e}", fontsize=9)
+        axes.axis("off")
+        figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path, dpi=120)
+
+
+def code_scatter(
+    codes: np.ndarray, labels: np.ndarray, path: str | os.PathLike[str], title: str
+) -> None:
+    """Codes of two numbers as points, coloured by class.
+
+    Parameters
+    ----------
+    codes : array (N, 2)
+    labels : integer array (N,)
+        At most ten classes have a colour of their own.
+    """
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for label in np.unique(labels):
+        x, y = codes[labels == label].T
+        colour = f"C{label % 10}"
+        axes.scatter(x, y, s=5, color=colour, alpha=0.6, linewidths=0, label=str(label))
+    axes.set(xlabel="z[0]", ylabel="z[1]", aspect="equal")
+    axes.set_title(title, fontsize=9)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", title="class", markerscale=3, fontsize=8)
+    save(figure, path, dpi=120)

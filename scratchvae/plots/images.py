@@ -1,0 +1,134 @@
+"""Images side by side: bare, for as many as there are, or under labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..backend import asnumpy
+from ..checkpoint import whole_file
+
+DPI, LABELLED_SIZE = 100, 84  # pixels per inch; pixels that a labelled image has, about
+
+
+def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
+    """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped."""
+    low, high = data_range
+    if asnumpy(images).dtype.kind not in "f":
+        raise TypeError(f"to_uint8: images must be floats in data_range, got {images.dtype}")
+    scaled = (asnumpy(images).astype("float64") - low) / (high - low)
+    return np.rint(255 * np.clip(scaled, 0, 1)).astype("uint8")
+
+
+def image_grid(
+    images: Any,
+    path: str | os.PathLike[str],
+    columns: int,
+    data_range: tuple[float, float] = (0.0, 1.0),
+    zoom: int = 3,
+    gap: int = 1,
+) -> None:
+    """Write images side by side to a PNG, `columns` to a row, each pixel `zoom` x `zoom`.
+
+    Parameters
+    ----------
+    images : array (N, C, H, W), C 1 or 3
+    gap : int
+        Pixels (before zooming) between images and around the grid.
+    """
+    sheet = _sheet("image_grid", images, columns, data_range, gap)
+    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    with whole_file(path) as file:
+        Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(file, "PNG")
+
+
+def _sheet(
+    name: str, images: Any, columns: int, data_range: tuple[float, float], gap: int
+) -> np.ndarray:
+    """All images on one sheet, (height, width, C) uint8."""
+    pixels = to_uint8(images, data_range)
+    N, C, H, W = pixels.shape
+    if C not in (1, 3):
+        raise ValueError(f"{name}: images must have 1 or 3 channels, got shape {pixels.shape}")
+    rows = -(-N // columns)
+    sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap, C), 64, "uint8")
+    for i, image in enumerate(pixels):
+        top, left = (gap + (i // columns) * (H + gap)), (gap + (i % columns) * (W + gap))
+        sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
+    return sheet
+
+
+def labelled_rows(
+    rows: dict[str, Any], path: str | os.PathLike[str], data_range: tuple[float, float] = (0.0, 1.0)
+) -> None:
+    """Write one row of images under each label to a PNG.
+
+    Parameters
+    ----------
+    rows : dict of str to array (N, C, H, W), C 1 or 3
+        The same number of images in each.
+    """
+    counts = {label: len(images) for label, images in rows.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"labelled_rows: rows must hold the same number of images, got {counts}")
+    sheets = [_sheet("labelled_rows", a, len(a), data_range, gap=1) for a in rows.values()]
+    height, width = sheets[0].shape[:2]
+    inches = min(9.0, width / height)  # wide, but no image higher than one inch
+    figure = Figure(figsize=(9, (inches * height / width + 0.25) * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for ax, label, sheet in zip(axes, rows, sheets, strict=True):
+        ax.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
+        ax.set_title(label, loc="left", fontsize=9)
+        ax.set_anchor("W")
+        ax.axis("off")
+    save(figure, path, dpi=160)
+
+
+def image_table(
+    images: Any,
+    path: str | os.PathLike[str],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    data_range: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """Write images in rows and columns with headings to a PNG.
+
+    Parameters
+    ----------
+    images : array (R, K, C, H, W), C 1 or 3
+    rows, columns : sequence of str
+        The R labels on the left and the K labels on top.
+    """
+    R, K, _, H, W = images.shape
+    if (len(rows), len(columns)) != (R, K):
+        raise ValueError(
+            f"image_table: {R} x {K} images need as many labels, got {len(rows)} x {len(columns)}"
+        )
+    zoom = max(1, LABELLED_SIZE // max(H, W))  # whole pixels: nothing is blurred
+    sheet = _sheet("image_table", images.reshape(R * K, *images.shape[2:]), K, data_range, gap=1)
+    height, width = (zoom * side for side in sheet.shape[:2])
+    left, top = 16 + 7 * max(map(len, rows)), 28  # pixels; 9 points are 7 wide, at most
+    figure = Figure(figsize=((left + width + 8) / DPI, (top + height + 8) / DPI), dpi=DPI)
+    FigureCanvasAgg(figure)
+    wide, high = left + width + 8, top + height + 8
+    axes = figure.add_axes((left / wide, 8 / high, width / wide, height / high))
+    axes.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
+    axes.set_xticks([k * (W + 1) + (W + 1) / 2 for k in range(K)], columns, fontsize=9)
+    axes.set_yticks([r * (H + 1) + (H + 1) / 2 for r in range(R)], rows, fontsize=9)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    save(figure, path, dpi=DPI)
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
+    """Draw a figure into a PNG, whole or not at all."""
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=dpi)
