@@ -1,5 +1,21 @@
 """The commands of `scratchvae`, one file each: `add` gives a command its parser, `run` does it."""
 
-from . import bench, check, data, kernels, summary, train
+from . import (
+    bench,
+    check,
+    data,
+    evaluate,
+    interpolate,
+    kernels,
+    manifold,
+    reconstruct,
+    sample,
+    summary,
+    train,
+    traverse,
+)
 
-COMMANDS = (train, data, summary, kernels, check, bench)
+COMMANDS = (
+    train, evaluate, reconstruct, sample, interpolate, traverse, manifold,
+    data, summary, kernels, check, bench,
+)  # fmt: skip

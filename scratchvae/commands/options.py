@@ -118,7 +118,12 @@ def json_option(parser: argparse.ArgumentParser, default: bool | str = False) ->
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """Print a result on standard output as JSON that any reader takes.
+    """Print a result on standard output as JSON, see `to_json`."""
+    print(to_json(result))
+
+
+def to_json(result: dict[str, Any]) -> str:
+    """A result as JSON that any reader takes.
 
     Parameters
     ----------
@@ -131,7 +136,7 @@ def print_json(result: dict[str, Any]) -> None:
     TypeError
         For anything else in it.
     """
-    print(json.dumps(_plain(result), indent=1, allow_nan=False))
+    return json.dumps(_plain(result), indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -127,11 +127,12 @@ def code_scatter(
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    colours = [f"C{label % 10}" for label in labels]  # in the order of the data: no class on top
+    axes.scatter(codes[:, 0], codes[:, 1], s=5, c=colours, alpha=0.6, linewidths=0)
     for label in np.unique(labels):
-        x, y = codes[labels == label].T
-        colour = f"C{label % 10}"
-        axes.scatter(x, y, s=5, color=colour, alpha=0.6, linewidths=0, label=str(label))
-    axes.set(xlabel="z[0]", ylabel="z[1]", aspect="equal")
+        axes.scatter([], [], s=5, color=f"C{label % 10}", label=str(label))
+    axes.set_aspect("equal", adjustable="datalim")  # a square of the plane is one in the picture
+    axes.set(xlabel="z[0]", ylabel="z[1]")
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", title="class", markerscale=3, fontsize=8)

@@ -14,7 +14,7 @@ from PIL import Image
 from ..backend import asnumpy
 from ..checkpoint import whole_file
 
-DPI, LABELLED_SIZE = 100, 84  # pixels per inch; pixels that a labelled image has, about
+DPI, LABELLED_SIZE = 100, 128  # pixels per inch; the most that a labelled image has on a side
 
 
 def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
