@@ -28,6 +28,9 @@ EPILOG = """\
 `scratchvae COMMAND --help` shows a command's options.
 
 examples:
+  scratchvae train mlp --out runs/digits
+  scratchvae evaluate runs/digits
+  scratchvae sample runs/digits
   scratchvae kernels
   scratchvae summary celeba --latent-dim 64
   scratchvae check conv2d

@@ -28,6 +28,12 @@ COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for t
 class HelpText(argparse.HelpFormatter):
     """Fills the paragraphs of a description; one with indented lines, as examples have, stays."""
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Commands are indented once more than argparse reckons when it places what they do."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = textwrap.dedent(text).strip().split("\n\n")
         return "\n\n".join(
