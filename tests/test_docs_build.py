@@ -1,0 +1,109 @@
+"""docs/build.py, on pages made up for it; and the pages on the command line that it builds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scratchvae.commands import COMMANDS
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted((DOCS / "commands").glob("*.md"))
+
+
+def docs_build(*arguments):
+    command = [sys.executable, DOCS / "build.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of one block; `rule` is what stands behind "console"."""
+
+    def write(lines, rule="", below=""):
+        path = tmp_path / "page.md"
+        path.write_text(f"# Title\n\n```console{rule}\n{lines}\n```\n\nThe end.\n{below}")
+        return path
+
+    return write
+
+
+def test_a_page_shows_what_its_commands_print(page):
+    path = page("$ echo one; echo two >&2\nold\n$ echo x > file; (exit 3)\n$ cat file")
+    assert docs_build(path).returncode == 0
+    shown = "$ echo one; echo two >&2\none\ntwo\n$ echo x > file; (exit 3)\n# exit status 3\n"
+    assert path.read_text() == f"# Title\n\n```console\n{shown}$ cat file\nx\n```\n\nThe end.\n"
+    assert docs_build("--check", path).returncode == 0
+
+
+def test_a_check_writes_nothing_and_shows_the_difference(page):
+    path = page("$ echo 1.25 nats\n1.50 nats")
+    before = path.read_text()
+    found = docs_build("--check", path)
+    assert found.returncode == 1 and path.read_text() == before
+    assert "\n-1.50 nats\n+1.25 nats\n" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown", "status"),
+    [
+        (" varies", "loss   10.5  1e-05 nats", 0),
+        (" varies", "loss nan 2.3 nats", 1),
+        (" varies", "loss 9.25 2.3 bits", 1),
+        (" here", "another machine", 0),
+        (" here", "another machine\n# exit status 2", 1),
+    ],
+)
+def test_numbers_may_vary_and_of_a_machine_only_the_exit_status_counts(page, rule, shown, status):
+    path = page(f"$ echo loss 9.25 2.3 nats\n{shown}", rule)
+    assert docs_build("--check", path).returncode == status
+
+
+def test_the_commands_are_this_checkout_s_without_a_terminal_and_without_data(page):
+    path = page("$ scratchvae --version; echo $SCRATCHVAE_DATA $COLUMNS; test -t 0 || echo no tty")
+    assert docs_build(path).returncode == 0
+    version = re.search(
+        r"__version__ = \"(.*)\"", (DOCS.parent / "scratchvae/__init__.py").read_text()
+    )
+    assert f"\nscratchvae {version[1]}\n100\nno tty\n```" in path.read_text()
+
+
+def test_pictures_are_copied(page, tmp_path):
+    path = page("$ mkdir runs; printf png > runs/a.png", below='![A](b.png "runs/a.png")\n')
+    found = docs_build("--check", path)
+    assert found.returncode == 1 and "b.png: there is no such picture" in found.stderr
+    assert docs_build(path).returncode == 0
+    assert (tmp_path / "b.png").read_text() == "png"
+    assert docs_build("--check", path).returncode == 0
+
+
+def test_a_picture_that_no_command_made_or_that_is_too_large_is_an_error(page):
+    for command in ("true", "head -c 60001 /dev/zero > a.png"):
+        found = docs_build(page(f"$ {command}", below='![A](b.png "a.png")\n'))
+        assert found.returncode == 1 and "a.png: expected a picture of 60,000 bytes" in found.stderr
+
+
+def test_an_unknown_rule_is_an_error(page):
+    found = docs_build(page("$ true", " maybe"))
+    assert found.returncode == 1 and "found 'maybe'" in found.stderr
+
+
+def test_every_command_has_a_page():
+    names = {command.__name__.rpartition(".")[2] for command in COMMANDS}
+    assert names <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_and_pictures_exist(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)", text)]
+    assert links
+    assert [n for n in links if "://" not in n and not (page.parent / n).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_pages_show_what_the_commands_print():
+    found = docs_build("--check")
+    assert found.returncode == 0, found.stdout + found.stderr
