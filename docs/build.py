@@ -43,6 +43,7 @@ NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
 STATUS = re.compile(r"^# exit status \d+$", re.MULTILINE)
 # Remarks on standard error of a first run, and of a machine: no part of what a page is about.
 REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SECONDS = 300  # that a command may take
 LARGEST = 60_000  # bytes of a picture
 
@@ -77,7 +78,7 @@ def pages_with_commands() -> list[Path]:
 def build(page: Path, text: str, check: bool) -> str:
     """The page with what its commands print now; with `check`, blocks that still hold stay."""
     with tempfile.TemporaryDirectory() as temporary:
-        work, tools = Path(temporary, "work"), Path(temporary, "bin")
+        work, tools = Path(temporary, "work").resolve(), Path(temporary, "bin")
         work.mkdir()
         tools.mkdir()
         environment = make_environment(tools)
@@ -113,7 +114,7 @@ def make_environment(tools: Path) -> dict[str, str]:
 
 
 def run_block(shown: str, rule: str, work: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Each command of a block, and what it prints."""
+    """Each command of a block, and what it prints; folders of this machine under other names."""
     if rule not in ("", "varies", "here"):
         raise SystemExit(f"docs/build.py: expected console, console varies or here, found {rule!r}")
     for command in re.findall(r"^\$ (.*)$", shown, re.MULTILINE):
@@ -121,7 +122,8 @@ def run_block(shown: str, rule: str, work: Path, environment: dict[str, str]) ->
             ["bash", "-c", command], cwd=work, env=environment, text=True, timeout=SECONDS,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        lines = [line.rstrip() for line in done.stdout.splitlines()]
+        printed = done.stdout.replace(str(work), "/home/you/work").replace(str(CACHE), "~/.cache")
+        lines = [line.rstrip() for line in printed.splitlines()]
         if rule != "here":
             lines = [line for line in lines if not line.startswith(REMARKS)]
         if done.returncode:
