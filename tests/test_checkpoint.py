@@ -1,12 +1,23 @@
+import json
 import os
+import struct
 
 import numpy as np
 import pytest
+from hostile import bounded, pipe, sparse
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors import safe_open
 
 import scratchvae as sv
-from scratchvae.checkpoint import load_weights, save_weights, write_atomically
+from scratchvae.checkpoint import (
+    MAX_BYTES,
+    MAX_HEADER,
+    load_weights,
+    save_weights,
+    write_atomically,
+)
 
 
 def test_weights_go_round(tmp_path):
@@ -89,3 +100,77 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
     save_weights(sv.models.build("mlp"), path, model="conv")
     with pytest.raises(ValueError, match="it is of model conv, here is mlp"):
         load_weights(sv.models.build("mlp"), path)
+
+
+def whole(header, data=b"", length=None):
+    """A safetensors file with this header, a dict or text, and the length that stands before it."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def test_what_is_no_file_or_too_large_is_refused_unread(tmp_path):
+    files = {
+        "not a file": pipe(tmp_path / "pipe"),
+        f"at most {MAX_BYTES} bytes": sparse(tmp_path / "huge", 1 << 40, whole({})),
+        f"a header of at most {MAX_HEADER} bytes": sparse(
+            tmp_path / "header", 90_000_000, whole(b"", length=80_000_000)
+        ),
+    }
+    model = sv.models.build("tiny")
+    for message, path in files.items():
+        with bounded(), pytest.raises(ValueError, match=f"load_weights: {path} is not .*{message}"):
+            load_weights(model, path)
+    with pytest.raises(ValueError, match="not a file"):
+        load_weights(model, tmp_path)
+
+
+def test_a_shape_that_numpy_has_not_is_the_files_fault(tmp_path):
+    path = tmp_path / "weights"
+    entry = {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}
+    path.write_bytes(whole({"fc1.weight": entry}, bytes(4)))
+    with pytest.raises(ValueError, match=f"load_weights: {path} is not a safetensors file .*65"):
+        load_weights(sv.models.build("tiny"), path)
+
+
+SIZES = st.sampled_from([0, 1, 2, 3, 4, 24, 2**31, 2**40, 2**63, 2**64, -1])
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from(["F32", "F64", "F16", "BF16", "U8", "C64", "BOOL", "O", 1, None]),
+        "shape": st.lists(SIZES, max_size=4) | st.none(),
+        "data_offsets": st.lists(SIZES, min_size=1, max_size=3) | st.none(),
+    },
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(["weight", "bias", "__metadata__", ""]) | st.text(max_size=5)
+
+
+RIGHT = {
+    "weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+    "bias": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]},
+}
+
+
+@settings(max_examples=300)
+@example(header=RIGHT, data=24)
+@example(header=RIGHT | {"__metadata__": {"a": "b"}}, data=24)
+@given(
+    header=st.dictionaries(NAMES, ENTRIES | ANYTHING, max_size=4), data=st.sampled_from([0, 4, 24])
+)
+def test_any_header_is_loaded_or_refused_and_then_nothing_has_changed(tmp_path, header, data):
+    path = tmp_path / "weights"
+    path.write_bytes(whole(header, bytes(data)))
+    layer = sv.layers.Linear(2, 2, rng=np.random.default_rng(0))
+    before = layer.state_dict()
+    try:
+        load_weights(layer, path)
+    except ValueError as error:
+        assert str(error).startswith(f"load_weights: {path} ")
+        for name, array in layer.state_dict().items():
+            assert_array_equal(array, before[name])
+    else:
+        assert all((array == 0).all() for array in layer.state_dict().values())

@@ -19,6 +19,7 @@ can never ask for a terabyte of memory.
 import gzip
 import math
 import os
+import stat
 import struct
 import zlib
 from typing import IO, cast
@@ -67,6 +68,8 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     OSError
         If the file cannot be opened or read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+        raise ValueError(f"{path}: not a file")
     # Opened once: what is looked at is then what is parsed, even if someone replaces the file.
     with open(path, "rb") as raw:
         compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC

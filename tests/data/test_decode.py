@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
+from hostile import bounded, pipe, sparse
 from photographs import values, write_grey, write_photograph
 from PIL import Image
 
@@ -194,3 +195,50 @@ def test_closing_stops_the_threads(tmp_path):
     assert threading.active_count() > before
     results.close()
     assert threading.active_count() == before
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    pipe(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    with bounded():
+        for name in ("pipe", "link", "folder"):
+            assert decode_or_reason(str(tmp_path / f"{name}.jpg"), 2, None) == "not a file"
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    path = sparse(tmp_path / "x.png", module.MAX_BYTES + 1, png(5, 5))
+    with bounded():
+        reason = decode_or_reason(str(path), 2, None)
+    assert reason == f"expected at most {module.MAX_BYTES} bytes, found {module.MAX_BYTES + 1}"
+
+
+def test_a_promise_of_4_gigabytes_reserves_none(tmp_path):
+    write_grey(tmp_path / "x.png", 7)
+    content = (tmp_path / "x.png").read_bytes()
+    at = content.index(b"IDAT")
+    (tmp_path / "x.png").write_bytes(content[: at - 4] + b"\xff\xff\xff\xff" + content[at:])
+    with bounded():
+        assert (decode(str(tmp_path / "x.png"), 2, None) == 7).all()
+
+
+def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
+    """64 megapixels with transparency take 1.3 GB: with a thread for each of 64 cores, 80 GB."""
+    at_work, most, real = [], [], module._square
+
+    def watched(*arguments):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.02)
+        at_work.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "_square", watched)
+    monkeypatch.setattr(module, "GROUP", 1)
+    monkeypatch.setattr(module, "cores", lambda: 4)
+    write_grey(tmp_path / "x.png", 0)  # 9 pixels
+    for large, expected in ((9, {1, 2, 3, 4}), (8, {1})):
+        most.clear()
+        monkeypatch.setattr(module, "LARGE", large)
+        assert len(list(decode_all([str(tmp_path / "x.png")] * 12, 2, None, ahead=12))) == 12
+        assert set(most) == expected

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from hostile import bounded
 
 from scratchvae.data.drawn_cache import drawn_once
 
@@ -146,3 +147,13 @@ def test_a_cache_that_cannot_be_written_is_no_error(load, tmp_path, monkeypatch,
         monkeypatch.setattr(os, "replace", refuse)
     load()
     assert not folder.is_dir() or list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("damaged", ["train_images", "labels"])
+def test_what_unpacks_to_more_than_was_drawn_is_not_unpacked(load, painter, tmp_path, damaged):
+    load()
+    (path,) = (tmp_path / "dots").iterdir()
+    np.savez_compressed(path, **(PICTURES | {damaged: np.zeros(50_000_000, np.uint8)}))
+    with bounded():
+        load()
+    assert painter.calls == 2

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hostile import bounded, pipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,6 +128,12 @@ def test_refuses_damaged_gzip(scratch, idx_bytes):
 def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "nothing")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    for path in (pipe(tmp_path / "pipe"), tmp_path):
+        with bounded(), pytest.raises(ValueError, match=f"^{re.escape(str(path))}: not a file$"):
+            read_idx(path)
 
 
 @pytest.mark.parametrize(

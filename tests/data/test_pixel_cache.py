@@ -164,7 +164,9 @@ def test_interrupted_changed_and_changed_back(photographs, decoded, monkeypatch)
     assert_as_decoded_anew(load(photographs), photographs)
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff\0", None])
+@pytest.mark.parametrize(
+    "note", [b"", b"{", b"[]", b"[" * 99_999, b'{"fingerprint": 1}', b"\xff\0", None]
+)
 def test_a_damaged_note_means_decoding_anew(photographs, decoded, note):
     load(photographs)
     decoded.clear()
@@ -249,3 +251,51 @@ def test_a_complete_cache_may_be_read_only(photographs, decoded, monkeypatch):
     again = load(photographs)
     assert (again.train_images == first.train_images).all()
     assert not decoded and not list((photographs.parent / "cache").glob("*/lock"))
+
+
+LIES = {
+    "negative": {"train_rows": -1},
+    "more than there are": {"train_rows": 23, "test_rows": 0},
+    "another split": {"train_rows": 19, "test_rows": 3},
+    "less of the training set": {"train_rows": 10},
+    "a fraction": {"train_rows": 20.0},
+    "text": {"train_rows": "20"},
+    "beyond all numbers": {"train_rows": 1e999},
+    "strangers are broken": {"train_rows": 19, "broken": {"stranger.png": "?"}},
+    "a list of the broken": {"train_rows": 19, "broken": ["000.png"]},
+    "broken is a number": {"train_rows": 19, "broken": 1},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_note_that_cannot_be_true_means_decoding_anew(photographs, decoded, lie):
+    load(photographs)
+    decoded.clear()
+    path = cache_file(photographs, "progress.json")
+    with open(cache_file(photographs, "pixels"), "ab") as file:
+        file.write(bytes(10_000))  # the lie shall not be caught for want of bytes
+    path.write_text(json.dumps(json.loads(path.read_text()) | LIES[lie]))
+    assert_as_decoded_anew(load(photographs), photographs)
+    assert len(decoded) == 2 * COUNT
+
+
+@pytest.mark.parametrize("name", ["pixels", "progress.tmp", "lock"])
+def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded, name):
+    """Somebody's file, with a link to it where the cache would write."""
+    (photographs / "0001.png").write_bytes(b"")  # one row less, one thing more to note
+    decoded.stop_at = "019.png"
+    with pytest.raises(KeyboardInterrupt):
+        load(photographs)
+    decoded.stop_at = None
+    precious = photographs.parent / "precious"
+    precious.write_bytes(bytes(range(256)) * 100)
+    link = cache_file(photographs, "lock").with_name(name)
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    if name == "pixels":  # decoded anew, in a file of its own
+        assert_as_decoded_anew(load(photographs), photographs)
+        assert not link.is_symlink()
+    else:
+        with pytest.raises(OSError, match=f"symbolic links.* {link.parent}"):
+            load(photographs)
+    assert precious.read_bytes() == bytes(range(256)) * 100

@@ -39,8 +39,8 @@ def main(arguments=None):
     complaints = []
     for name in asked.names or PARSERS:
         tally = fuzz(name, asked.seed, asked.count, asked.files)
-        counts = (tally.inputs, tally.accepted, tally.refused, len(tally.surprises))
-        numbers = [f"{number:,}" for number in counts]
+        counts = [tally.verdicts.count(verdict) for verdict in ("accepted", "refused", "surprise")]
+        numbers = [f"{number:,}" for number in (sum(counts), *counts)]
         show([name, *numbers, f"{tally.slowest:.0f}", f"{tally.largest:.0f}"], asked.markdown)
         if asked.files:
             complaints += [f"{asked.files[i]}: {why}" for i, why in tally.surprises.items()]

@@ -40,9 +40,9 @@ def build(random):
     ndim = random.choice((None, None, None, random.randrange(256)))
     content = idx(sizes, random.randbytes(promised), random.choice((0, 0, 0, 1)), code, ndim)
     content = mutated(content, random, seeds()[:3])
-    if random.random() < 0.1:
-        content += bytes(10_000_000)  # ten kilobytes, once compressed
-    if random.random() < 0.6 or len(content) > 1_000_000:
+    if random.random() < 0.02:
+        content += bytes(1_000_000)  # one kilobyte, once compressed
+    if random.random() < 0.6 or len(content) > 999_999:
         content = gzip.compress(content, random.choice((0, 1, 9)) if len(content) < 99 else 9)
     return content * random.choice((1, 1, 1, 1, 2))  # gzip allows several members
 

@@ -76,8 +76,6 @@ def other_size(part, random):
     if not 0xC0 <= marker <= 0xC2 or random.random() < 0.5:
         return part
     height, width = random.choice(SIZES), random.choice(SIZES)
-    if width * height > 1 << 22 and random.random() < 0.95:
-        return part  # seldom: hundreds of megabytes to fill take their time
     return marker, body[:1] + struct.pack(">HH", height, width) + body[5:], after
 
 

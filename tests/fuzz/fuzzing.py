@@ -17,22 +17,24 @@ WORKER = Path(__file__).with_name("worker.py")
 class Tally:
     """What became of the inputs of one parser."""
 
-    accepted: int = 0
-    refused: int = 0
+    verdicts: list[str] = field(default_factory=list)  # one for each input, in their order
     slowest: float = 0.0  # milliseconds of CPU
     largest: float = 0.0  # megabytes, above what the process had before
     surprises: dict[int, str] = field(default_factory=dict)  # number of the input: what happened
 
-    @property
-    def inputs(self):
-        return self.accepted + self.refused + len(self.surprises)
+    def add(self, verdict, milliseconds, megabytes, reason):
+        if verdict == "surprise":
+            self.surprises[len(self.verdicts)] = reason
+        self.verdicts.append(verdict)
+        self.slowest = max(self.slowest, milliseconds)
+        self.largest = max(self.largest, megabytes)
 
 
 def fuzz(name, seed=0, count=0, files=()):
     """The Tally of inputs 0 to count - 1, or of these files."""
     tally, count = Tally(), len(files) or count
-    while tally.inputs < count:
-        arguments = [name, seed, tally.inputs, count, *files]
+    while len(tally.verdicts) < count:
+        arguments = [name, seed, len(tally.verdicts), count, *files]
         with subprocess.Popen(
             [sys.executable, str(WORKER), *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -41,22 +43,13 @@ def fuzz(name, seed=0, count=0, files=()):
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         ) as worker:
             for line in worker.stdout:
-                _count(tally, *json.loads(line))
+                tally.add(*json.loads(line))
             complaint = worker.stderr.read()
         if worker.returncode > 0:  # not the parser's fault, but the worker's
-            raise RuntimeError(f"worker {name} {tally.inputs}: {complaint}")
+            raise RuntimeError(f"worker {name} {len(tally.verdicts)}: {complaint}")
         if worker.returncode < 0:
-            tally.surprises[tally.inputs] = signal.strsignal(-worker.returncode)
+            tally.add("surprise", 0.0, 0.0, signal.strsignal(-worker.returncode))
     return tally
-
-
-def _count(tally, verdict, milliseconds, megabytes, reason):
-    if verdict == "surprise":
-        tally.surprises[tally.inputs] = reason
-    else:
-        setattr(tally, verdict, getattr(tally, verdict) + 1)
-    tally.slowest = max(tally.slowest, milliseconds)
-    tally.largest = max(tally.largest, megabytes)
 
 
 def keep(tally, name, seed, folder):
