@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hostile import bounded, pipe, sparse
+from hostile import bounded, sparse
 from photographs import values, write_grey
 
 from scratchvae.data.folders import load_celeba, load_folder
@@ -230,14 +230,3 @@ def test_celeba_list_of_one_endless_line(tmp_path):
         sparse(tmp_path / "list_eval_partition.txt", 1 << 26, content)
         with bounded(), pytest.raises(ValueError, match=r"line 1: .*, found '.{80,330}'$"):
             load_celeba(tmp_path)
-
-
-def test_pipes_are_not_waited_for(tmp_path, capsys):
-    for i in range(3):
-        write_grey(tmp_path / "folder" / f"{i}.png", i)
-    pipe(tmp_path / "folder/pipe.png")  # passed over
-    (tmp_path / "folder/link.png").symlink_to("pipe.png")  # reported
-    with bounded():
-        data = load_folder(tmp_path / "folder", 2, cache_dir=tmp_path / "cache")
-    assert len(data.train_images) + len(data.test_images) == 3
-    assert capsys.readouterr().err.startswith("Left out 1 of 4 files: link.png (not a file);")

@@ -43,7 +43,8 @@ def build(random):
     if random.random() < 0.02:
         content += bytes(1_000_000)  # one kilobyte, once compressed
     if random.random() < 0.6 or len(content) > 999_999:
-        content = gzip.compress(content, random.choice((0, 1, 9)) if len(content) < 99 else 9)
+        level = random.choice((0, 1, 9)) if len(content) < 99 else 9
+        content = gzip.compress(content, level, mtime=0)
     return content * random.choice((1, 1, 1, 1, 2))  # gzip allows several members
 
 
