@@ -122,7 +122,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link to elsewhere
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -67,6 +67,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
 def test_weights_of_a_noncontiguous_view_are_right(tmp_path):
     """safetensors writes raw memory: a transposed array must be laid out first."""
     path = tmp_path / "w"

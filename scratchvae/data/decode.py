@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 GROUP = 32  # files in a task: to hand over each alone would cost a fifth of the time
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
 MAX_BYTES = 1 << 28  # of a file: as many as the pixels
+START_OF_SCAN = b"\xff\xda"
+MAX_SCANS = 1000  # of a JPEG, usually about 10; 100 bytes can go once more through all the pixels
 LARGE = 1 << 24  # pixels; with transparency 20 bytes are needed for each, in every thread
 ONE_LARGE_AT_A_TIME = threading.Lock()  # many cores would else need many times a gigabyte
 
@@ -58,12 +60,16 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    with Image.open(io.BytesIO(_content(path)), formats=("JPEG", "PNG")) as image:
+    content = _content(path)
+    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
         pixels = image.width * image.height  # the header's word; nothing is decoded yet
         if pixels > MAX_PIXELS:
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
             )
+        scans = 0 if image.format == "PNG" else content.count(START_OF_SCAN)
+        if scans > MAX_SCANS:
+            raise ValueError(f"expected at most {MAX_SCANS} scans, found {scans}")
         with ONE_LARGE_AT_A_TIME if pixels > LARGE else nullcontext():
             return _square(image, size, crop)
 

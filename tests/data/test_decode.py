@@ -222,6 +222,17 @@ def test_a_promise_of_4_gigabytes_reserves_none(tmp_path):
         assert (decode(str(tmp_path / "x.png"), 2, None) == 7).all()
 
 
+def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "x.jpg", progressive=True)
+    content = (tmp_path / "x.jpg").read_bytes()
+    at, scans = content.rindex(module.START_OF_SCAN), content.count(module.START_OF_SCAN)
+    for more, expected in ((0, "ndarray"), (module.MAX_SCANS, "str")):
+        (tmp_path / "x.jpg").write_bytes(content[:at] + content[at:-2] * (1 + more) + content[-2:])
+        result = decode_or_reason(str(tmp_path / "x.jpg"), 2, None)
+        assert type(result).__name__ == expected
+    assert result == f"expected at most 1000 scans, found {1000 + scans}"
+
+
 def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
     """64 megapixels with transparency take 1.3 GB: with a thread for each of 64 cores, 80 GB."""
     at_work, most, real = [], [], module._square

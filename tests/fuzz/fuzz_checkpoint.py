@@ -30,9 +30,11 @@ class TwoLayersInTraining(Trainer):
         self._rngs = {
             n: np.random.default_rng(i) for i, n in enumerate(("shuffle", "binarize", "noise"))
         }
-        self.epoch, self.batch, self.history = 1, 2, [{"train_total": 1.5}]
+        self.held_out, self._next_rngs = "test", self._rngs
+        line = dict.fromkeys(self._columns(), 1.5)
+        self.epoch, self.batch, self.history = 1, 2, [line]
         self.best_epoch, self.best_score = 1, 2.5
-        self._sums, self._images, self._noise_seed, self._waiting = [3.0, 2.0, 1.0], 8, 5, 0
+        self._stepping = SimpleNamespace(sums=[3.0, 2.0, 1.0, 8])
 
 
 @cache
@@ -117,7 +119,6 @@ def parser(folder):
         except ValueError:
             assert to_bytes(*trainer.state()) == before
             return False
-        trainer.collect()
         rng = trainer._rngs["shuffle"]
         assert sorted(rng.permutation(18)) == [*range(18)]
         assert 0 <= trainer.batch <= 5 and trainer.step == 5 * trainer.epoch + trainer.batch
