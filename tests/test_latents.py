@@ -123,7 +123,9 @@ def test_both_ways_lead_from_one_code_to_the_other(seed, shape):
 @given(st.integers(0, 1000), SHAPES)
 def test_a_great_circle_turns_evenly_and_keeps_the_length(seed, shape):
     a, b = pairs(seed, shape)
-    a, b = (v / np.linalg.norm(v.reshape(3, -1), axis=1).reshape(3, *[1] * len(shape)) for v in (a, b))
+    a, b = (
+        v / np.linalg.norm(v.reshape(3, -1), axis=1).reshape(3, *[1] * len(shape)) for v in (a, b)
+    )
     codes = latents.great_circle(a, b, np.linspace(0, 1, 6)).reshape(3, 6, -1)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=2), 1)
     steps = (codes[:, 1:] * codes[:, :-1]).sum(axis=2)  # cosines
