@@ -126,7 +126,7 @@ def in_words(run: Run, found: dict[str, Any]) -> str:
         f"data     {run.config.data}: {found['images']:,} test images, {pixels(run, found)}",
         f"engine   {current_engine()}",
         "",
-        table([["measure", "value", ""], *likelihood_rows(run, found), *quality_rows(found)]),
+        table([["measure", "value", ""], *likelihood_rows(found), *quality_rows(found)]),
     ]
     if reason := found.get("no_likelihood"):
         lines += ["", f"no likelihood: {reason}"]
@@ -144,7 +144,7 @@ def pixels(run: Run, found: dict[str, Any]) -> str:
     return "grey levels taken for probabilities (no bound on a likelihood)"
 
 
-def likelihood_rows(run: Run, found: dict[str, Any]) -> list[list[str]]:
+def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
     """The -ELBO, and -log p(x) by the number of samples."""
     unit = "nats per image"
     if "decoder_sigma" in found:

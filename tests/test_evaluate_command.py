@@ -1,0 +1,178 @@
+"""`scratchvae evaluate`: what it prints, and that its numbers are those of metrics.py."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from small_runs import trained, write_digits
+
+import scratchvae as sv
+from scratchvae.__main__ import main
+from scratchvae.commands import evaluate
+from scratchvae.metrics import report
+from scratchvae.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """mlp on grey levels and in black and white, and an autoencoder; two latent dimensions."""
+    root = tmp_path_factory.mktemp("runs")
+    digits = {"data_dir": str(write_digits(root / "digits")), "latent_dim": 2}
+    return {
+        "grey": trained(root / "grey", model="mlp", seed=3, **digits),
+        "binary": trained(root / "binary", model="mlp", binarize=True, **digits),
+        "ae": trained(root / "ae", model="ae", **digits),
+    }
+
+
+@pytest.fixture
+def run(runs, capsys):
+    """Run the command on the engine numpy; returns what it prints."""
+
+    def run_here(name, *options):
+        assert main(["evaluate", str(runs[name]), "--engine", "numpy", *options]) == 0
+        return capsys.readouterr().out
+
+    return run_here
+
+
+@pytest.fixture
+def refused(runs, tmp_path, capsys):
+    """Run a command that ends with status 2 and prints no result; returns what it says."""
+
+    def run_here(name, *options):
+        words = ["evaluate", str(runs.get(name, tmp_path)), "--engine", "numpy", *options]
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        return err.splitlines()[-1]
+
+    return run_here
+
+
+def rows(out):
+    """The table's cells by the name of the row."""
+    lines = [line.split("  ") for line in out.splitlines() if "  " in line]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return {name: rest for name, *rest in cells}
+
+
+def test_the_table(run, runs):
+    out = run("grey")
+    found = json.loads((runs["grey"] / "metrics.json").read_text())["test"]
+    table = rows(out)
+    assert table["weights"] == [str(runs["grey"] / "weights.safetensors")]
+    said = "mnist: 20 test images, grey levels taken for probabilities (no bound on a likelihood)"
+    assert table["data"] == [said] and table["engine"] == ["numpy"]
+    elbo = found["neg_elbo"]
+    assert table["-ELBO"] == [
+        f"{elbo['value']:.2f} ± {elbo['standard_error']:.2f}", "nats per image"
+    ]  # fmt: skip
+    assert table["KL"][0] == f"{found['kl']:.2f}"
+    assert table["active units"][0] == f"{found['active_units']} of 2"
+    shown = [name for name in table if name.startswith("KL of")]
+    order = np.argsort(-np.array(found["kl_per_dimension"]))
+    assert shown == [f"KL of z[{d}]" for d in order], "the strongest one first"
+    assert table["mean squared error"][0] == f"{found['reconstruction']['mse']:.3g}"
+    assert table["PSNR"] == [f"{found['reconstruction']['psnr']:.2f}", "dB"]
+    assert table["change by that noise"][0] == f"{found['effect_of_z']['change']:.3g}"
+    assert "log p(x)" not in out
+
+
+def test_the_numbers_are_those_of_metrics_json_unless_there_is_a_seed(run, runs):
+    found = json.loads(run("grey", "--json"))
+    assert found["test"] == json.loads((runs["grey"] / "metrics.json").read_text())["test"]
+    assert (found["seed"], found["model"], found["engine"]) == (3, "mlp", "numpy")
+    other = json.loads(run("grey", "--json", "--seed", "4"))
+    assert other["seed"] == 4 and other["test"]["neg_elbo"] != found["test"]["neg_elbo"]
+
+
+def test_black_and_white_is_the_runs_own_draw(run, runs):
+    opened = open_run(runs["binary"], "numpy")
+    rng = sv.train.random_streams(0, 4)[3]
+    expected = report(opened.model, opened.test_images(), rng, 20, 5)
+    found = json.loads(run("binary", "--json", "--nll-samples", "20", "--nll-images", "5"))
+    assert found["binarized"] and found["test"] == expected and found["test"]["binary_pixels"]
+    table = rows(run("binary", "--nll-samples", "20", "--nll-images", "5"))
+    assert table["data"] == ["mnist: 20 test images, black or white by the run's draw"]
+    for samples, name in (("1", "1 sample"), ("10", "10 samples"), ("20", "20 samples")):
+        nll = expected["nll"][samples]
+        assert table[f"-log p(x), {name}"] == [
+            f"{nll['value']:.2f} ± {nll['standard_error']:.2f}",
+            "nats per image; the first 5 images",
+        ]
+
+
+def test_grey_levels_have_a_likelihood_only_if_asked_for(run, refused):
+    said = refused("grey", "--nll-samples", "5")
+    assert "train with --binarize, or say --grey-levels" in said
+    table = rows(run("grey", "--nll-samples", "5", "--grey-levels"))
+    assert table["-log p(x), 5 samples"][1] == "nats per image"
+
+
+def test_an_autoencoder_has_errors_and_no_likelihood(run, refused):
+    out = run("ae")
+    assert set(rows(out)) == {
+        "weights", "data", "engine", "measure", "mean squared error", "PSNR",
+        "------------------",
+    }  # fmt: skip
+    assert out.splitlines()[-1].startswith("no likelihood: AE is no VAE")
+    assert "AE is no VAE" in refused("ae", "--nll-samples", "5")
+
+
+def test_a_collapse_is_a_warning(runs, capsys, monkeypatch):
+    found = {"images": 2, "reconstruction": {"mse": 0.0, "psnr": None}, "warning": "z is silent"}
+    monkeypatch.setattr(evaluate, "report", lambda *rest: found | {"binary_pixels": True})
+    assert main(["evaluate", str(runs["grey"])]) == 0
+    out, err = capsys.readouterr()
+    assert rows(out)["PSNR"] == ["no error", "dB"]
+    assert rows(out)["data"] == ["mnist: 2 test images, black and white as they are"]
+    assert err.endswith("warning: z is silent\n")
+
+
+def test_one_mu_for_all_of_z_is_no_list_of_dimensions():
+    table = evaluate.quality_rows(
+        {"images": 500, "kl": 0.1, "kl_per_dimension": [0.1], "active_units": 0,
+         "reconstruction": {"mse": 0.25, "psnr": 6.02},
+         "effect_of_z": {"with_noise_for_z": 1e-7, "change": 2.8e-7, "variance": 0.05}}
+    )  # fmt: skip
+    assert [row[0] for row in table[:2]] == ["KL", "active units"]
+    assert table[-2][:2] == ["change by that noise", "2.8e-07"]
+    assert table[-3][2] == "of the first 200 images"
+
+
+def test_a_squared_error_names_its_sigma():
+    found = {"images": 9, "neg_elbo": {"value": 1.0, "standard_error": 0.5}, "decoder_sigma": 1.239}
+    (row,) = evaluate.likelihood_rows(found)
+    assert row[1:] == ["1.00 ± 0.50", "nats per image, density of a Gaussian decoder of sigma 1.24"]
+
+
+def test_the_result_goes_to_a_file_too(run, tmp_path):
+    path = tmp_path / "evaluation.json"
+    out = run("grey", "--out", str(path), "--json")
+    assert json.loads(path.read_text()) == json.loads(out)
+    assert os.listdir(tmp_path) == ["evaluation.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--nll-samples", "0"], "argument --nll-samples: must be above 0, got 0"),
+        (["--nll-images", "5"], "--nll-images goes with --nll-samples"),
+        (["--grey-levels"], "--grey-levels goes with --nll-samples"),
+        (["--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
+        (["--nll-samples", "5", "--nll-images", "1"], "expected at least 2 images"),
+    ],
+)
+def test_refusals(refused, options, said):
+    assert said in refused("binary", *options)
+
+
+def test_no_run_and_no_folder_are_one_line(refused, tmp_path):
+    assert refused("nowhere").endswith(f"{tmp_path}: no run here, there is no config.json")
+    path = tmp_path / "no" / "x.json"
+    assert f"{path}: there is no folder {path.parent}" in refused("grey", "--out", str(path))
+    assert not list(tmp_path.iterdir())
