@@ -14,9 +14,9 @@ exit status where that is not 0:
     ```
 
 The commands of a page are run by bash, in order, in one folder that is empty at first. `--check`
-compares a block exactly; one that begins with "```console varies" only up to its numbers, since
-losses end in other digits on another processor and times are never the same; and of one that begins
-with "```console here", which tells of the machine, nothing but the exit statuses.
+compares a block exactly; one that begins with "```console varies" only up to its numbers and hashes,
+since losses end in other digits on another processor; and of one that begins with "```console here",
+which tells of the machine, nothing but the exit statuses.
 
 A picture that a command made is named in the title of an image, and copied:
 
@@ -39,7 +39,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```console *(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r'!\[[^\]]*\]\(([^)\s]+)\s+"([^"]+)"\)')
-NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
+NUMBER = re.compile(r"\b[0-9a-f]{12}\b|-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")  # a hash, or a number
 STATUS = re.compile(r"^# exit status \d+$", re.MULTILINE)
 # Remarks on standard error of a first run, and of a machine: no part of what a page is about.
 REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
