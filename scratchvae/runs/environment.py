@@ -48,7 +48,7 @@ def cpu() -> str:
 def gpu() -> str:
     """The GPU's name: cuBLAS picks its algorithms by it."""
     runtime = importlib.import_module("cupy").cuda.runtime
-    return str(runtime.getDeviceProperties(runtime.getDevice())["name"].decode())
+    return str(runtime.getDeviceProperties(0)["name"].decode())
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..backend import asnumpy, to_device
+from ..backend import asnumpy, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..ops import Losses
@@ -80,7 +80,7 @@ class Trainer:
             config.seed, 5
         )
         self._rngs = {"shuffle": shuffle, "binarize": black_white, "noise": noise}
-        self._next_rngs = self._rngs
+        self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
         self.epoch = self.batch = 0  # epochs done, and batches of the one after
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
@@ -120,15 +120,7 @@ class Trainer:
         FloatingPointError
             If a loss is not finite; names the step and, on the CPU, the first tensor that went bad.
         """
-        rngs = {name: deepcopy(self._rngs[name]) for name in ("shuffle", "binarize")}
-        self._next_rngs = rngs | {"noise": self._stepping.begin(self._rngs["noise"])}
-        images, model = self.train_images, self.model
-        if self.config.binarize:
-            images = binarize(images, rngs["binarize"])
-        all_batches = batches(
-            images, self._batch_size, rngs["shuffle"], model.data_range, model.dtype
-        )
-        for x in self._stepping.feed(islice(all_batches, self.batch, None)):
+        for x in self._stepping.feed(islice(self._begin(), self.batch, None)):
             self._set_rates(self.step)
             self._stepping.step(x)
             self.batch += 1
@@ -148,6 +140,9 @@ class Trainer:
             raise RuntimeError(
                 f"end_epoch: after {self.batch} of {self.steps_per_epoch} steps; run steps() first"
             )
+        if self._next_rngs is None:  # restored after the last step
+            self._begin()
+        assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
         *sums, images = self._stepping.sums
         train = [total / images for total in sums]
@@ -159,7 +154,7 @@ class Trainer:
                 raise FloatingPointError(f"{name} of epoch {self.epoch + 1} is {number}")
         self.history.append(line)
         self.epoch, self.batch = self.epoch + 1, 0
-        self._rngs = self._next_rngs
+        self._rngs, self._next_rngs = self._next_rngs, None
         self._stepping.sums = [0.0] * 4
         score = held_out.reconstruction + self._full_kl_weight * held_out.kl
         if score < self.best_score:
@@ -175,6 +170,15 @@ class Trainer:
         """Of the history."""
         losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
         return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
+
+    def _begin(self) -> Iterator[np.ndarray]:
+        """The batches of this epoch, all of them; and the generators for the one after."""
+        rngs = {name: deepcopy(self._rngs[name]) for name in ("shuffle", "binarize")}
+        self._next_rngs = rngs | {"noise": self._stepping.begin(self._rngs["noise"])}
+        images, model = self.train_images, self.model
+        if self.config.binarize:
+            images = binarize(images, rngs["binarize"])
+        return batches(images, self._batch_size, rngs["shuffle"], model.data_range, model.dtype)
 
     def _set_rates(self, step: int) -> None:
         """Learning rate and KL weight as they are in this step."""
@@ -244,14 +248,15 @@ class Trainer:
         for name, a in found.items():
             averages[name][...] = to_device(a, self.model.device)
         self.optimizer.steps, self.epoch, self.batch = int(step), epoch, batch
-        self._rngs = self._next_rngs = rngs
+        self._rngs, self._next_rngs = rngs, None
         self._stepping.sums = [float(total) for total in sums]
         self.history, self.best_epoch = deepcopy(history), best_epoch
         self.best_score = best_score if best_epoch else math.inf
 
     def _averages(self) -> dict[str, Any]:
         """The optimizer's arrays, by name."""
-        return {name: a for name, a in vars(self.optimizer).items() if hasattr(a, "dtype")}
+        settings = vars(self.optimizer).items()
+        return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
 
     def _is_history(self, lines: Any, epochs: int) -> bool:
         return (
