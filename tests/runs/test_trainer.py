@@ -76,6 +76,7 @@ def test_a_run_that_stops_comes_out_the_same(tmp_path, kind, stops):
     assert everything(stopped) == everything(straight)
 
 
+@pytest.mark.slow
 @settings(max_examples=2)
 @given(stops=stops)
 def test_a_model_with_batch_norm_that_stops_comes_out_the_same(tmp_path, stops):

@@ -1,0 +1,150 @@
+"""`scratchvae train` as its users see it, in this process, on three hundred tiny digits."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from test_examples import data_dir  # noqa: F401  (a fixture)
+
+from scratchvae.__main__ import main
+from scratchvae.runs import open_run, session
+from scratchvae.runs.trainer import Trainer
+
+OPTIONS = ["--engine", "numpy", "--epochs", "2", "--latent-dim", "2"]
+FILES = {"config.json", "history.csv", "metrics.json", "weights.safetensors", "checkpoints"}
+
+
+@pytest.fixture
+def scratchvae(tmp_path, monkeypatch, data_dir, capsys):  # noqa: F811
+    """Call the command; its status and what it prints on stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
+
+    def call(*arguments):
+        if "--resume" not in arguments and "--config" not in arguments:
+            arguments = (*OPTIONS, "--data-dir", str(data_dir), *arguments)
+        try:
+            status = main(["train", *arguments])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_a_run_prints_a_line_an_epoch_and_leaves_its_files(scratchvae, tmp_path):
+    status, out, err = scratchvae("mlp")
+    assert (status, err) == (0, "")
+    first, *epochs, last = out.splitlines()
+    assert first.startswith("mlp: ") and "engine numpy; mnist: 300 images to train on" in first
+    assert [line[:8] for line in epochs] == ["epoch  1", "epoch  2"]
+    assert last == "done: weights, metrics.json and pictures are in runs/mlp"
+    folder = tmp_path / "runs/mlp"
+    assert {path.name for path in folder.iterdir()} >= FILES | {"samples.png", "loss.png"}
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with open(folder / "history.csv", newline="") as file:
+        rows = [{n: float(text) for n, text in row.items()} for row in csv.DictReader(file)]
+    assert [row.pop("epoch") for row in rows] == [1, 2]
+    assert rows == metrics["history"]
+
+    run = open_run(folder, engine="numpy")
+    assert not run.model.training and run.weights == folder / "weights.safetensors"
+    for name, a in load_file(folder / "weights.safetensors").items():
+        np.testing.assert_array_equal(run.model.state_dict()[name], a)
+    assert len(run.test_images()) == 50
+    assert run.config.engine == "numpy"  # not "auto": what it was
+
+    status, out, err = scratchvae("mlp")
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert "runs/mlp holds a run already: go on with --resume runs/mlp" in err
+
+
+def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp_path):
+    scratchvae("mlp", "--epochs", "1", "--kl-schedule", "linear", "--binarize", "--quiet")
+    again = ("--config", "runs/mlp/config.json", "--out")
+    assert scratchvae(*again, "again", "--quiet") == (0, "", "")
+    assert scratchvae(*again, "other", "--quiet", "--seed", "1") == (0, "", "")
+    one, same, other = (
+        load_file(tmp_path / folder / "weights.safetensors")
+        for folder in ("runs/mlp", "again", "other")
+    )
+    for name, a in one.items():
+        np.testing.assert_array_equal(same[name], a)
+        assert (other[name] != a).any()
+
+
+def test_a_config_may_be_told_of_another_data_set(scratchvae, tmp_path, monkeypatch):
+    """Its recorded shape is that of the first one."""
+    scratchvae("mlp", "--epochs", "1", "--quiet")
+    told = []
+    monkeypatch.setattr(session, "train", lambda config, *_: told.append(config) or {})
+    assert scratchvae("--config", "runs/mlp/config.json", "--data", "faces")[0] == 0
+    assert (told[0].data, told[0].image_shape, told[0].latent_dim) == ("faces", None, 2)
+
+
+def test_json_is_all_there_is_on_standard_output(scratchvae, tmp_path):
+    status, out, err = scratchvae("ae", "--epochs", "1", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["epochs_trained"] == 1
+
+
+def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
+    scratchvae, tmp_path, monkeypatch
+):
+    """As if by Ctrl-C in the second epoch."""
+    scratchvae("mlp", "--out", "straight", "--quiet")
+    step = Trainer.steps
+
+    def interrupted(trainer):
+        for _ in step(trainer):
+            if trainer.step == 4:
+                session.signal.raise_signal(session.signal.SIGINT)
+            yield
+
+    monkeypatch.setattr(Trainer, "steps", interrupted)
+    status, out, err = scratchvae("mlp", "--out", "stopped")
+    assert status == 130 and "go on with: scratchvae train --resume stopped" in err
+    assert re.search("epoch  1", out) and not re.search("epoch  2", out)
+    run = open_run(tmp_path / "stopped", engine="numpy")
+    assert run.weights.name == "step-000000004.safetensors" and not run.model.training
+    monkeypatch.setattr(Trainer, "steps", step)
+
+    status, _, err = scratchvae("--resume", "stopped", "--lr", "0.1")
+    assert status == 2 and "--lr does not go with --resume" in err
+    status, _, err = scratchvae("--resume", "stopped", "--out", "x")
+    assert status == 2 and "--out does not go with --resume" in err
+    assert scratchvae("--resume", "stopped", "--quiet") == (0, "", "")
+    straight, stopped = (
+        load_file(tmp_path / folder / "weights.safetensors") for folder in ("straight", "stopped")
+    )
+    for name, a in straight.items():
+        np.testing.assert_array_equal(stopped[name], a)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mpl"], "model must be one of mlp, conv, tiny, celeba, skip, ae; got 'mpl'"),
+        ([], "name a model to train, or say --resume RUN, or --config FILE"),
+        (["mlp", "--config", "c"], "name a model to train, or say --resume RUN, or --config FILE"),
+        (["--config", "nowhere.json"], "nowhere.json: No such file or directory"),
+        (["--config", "data/train-images-idx3-ubyte.gz"], "config.json: not JSON"),
+        (["--resume", "nowhere"], "nowhere: no run here"),
+        (["mlp", "--lr", "nan"], "lr must be a number, got nan"),
+        (["mlp", "--lr", "0"], "lr must be above 0, got 0.0"),
+        (["mlp", "--data", "minst"], "expected a dataset among mnist"),
+        (["skip"], "skip has no latent_dim"),
+        (["conv", "--kl-warmup", "3"], "kl_warmup belongs to kl_schedule linear"),
+        (["celeba", "--epochs", "1"], "multiples of 32"),
+        (["tiny", "--pictures", "1,x"], "invalid list of numbers value: '1,x'"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_folder(scratchvae, tmp_path, arguments, said):
+    status, out, err = scratchvae(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err.splitlines()[-1] and "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
