@@ -14,9 +14,9 @@ exit status where that is not 0:
     ```
 
 The commands of a page are run by bash, in order, in one folder that is empty at first. `--check`
-compares a block exactly; one that begins with "```console varies" only up to its numbers and hashes,
-since losses end in other digits on another processor; and of one that begins with "```console here",
-which tells of the machine, nothing but the exit statuses.
+compares a block exactly; one that begins with "```console varies" up to its numbers and hashes,
+since losses end in other digits on another processor; and of one with "```console here", which
+tells of the machine, nothing but the exit statuses.
 
 A picture that a command made is named in the title of an image, and copied:
 
@@ -29,7 +29,6 @@ import argparse
 import difflib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +45,7 @@ REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SECONDS = 300  # that a command may take
 LARGEST = 60_000  # bytes of a picture
+COLOURS = 32  # of a picture: grey levels enough, in a third of the bytes
 
 
 def main() -> int:
@@ -146,14 +146,18 @@ def without_numbers(text: str) -> str:
 
 
 def keep_picture(source: Path, target: Path, check: bool) -> None:
-    """Copy a picture beside its page; to check, it is enough that there are both."""
-    if not source.is_file() or source.stat().st_size > LARGEST:
-        found = f"{source.stat().st_size:,} bytes" if source.is_file() else "no such file"
-        raise SystemExit(f"{source.name}: expected a picture of {LARGEST:,} bytes, found {found}")
-    if not check:
-        shutil.copyfile(source, target)
-    elif not target.is_file():
+    """Save a picture beside its page, in few colours; a check asks only that there are both."""
+    from PIL import Image
+
+    if not source.is_file():
+        raise SystemExit(f"{source.name}: no command on the page has made this picture")
+    if check and not target.is_file():
         raise SystemExit(f"{target}: there is no such picture; docs/build.py makes it")
+    if not check:
+        with Image.open(source) as picture:
+            picture.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+    if (size := target.stat().st_size) > LARGEST:
+        raise SystemExit(f"{target}: expected at most {LARGEST:,} bytes, found {size:,}")
 
 
 if __name__ == "__main__":

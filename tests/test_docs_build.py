@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from scratchvae.commands import COMMANDS
 
@@ -71,19 +72,29 @@ def test_the_commands_are_this_checkout_s_without_a_terminal_and_without_data(pa
     assert f"\nscratchvae {version[1]}\n100\nno tty\n```" in path.read_text()
 
 
-def test_pictures_are_copied(page, tmp_path):
-    path = page("$ mkdir runs; printf png > runs/a.png", below='![A](b.png "runs/a.png")\n')
+DRAW = """python -c "from PIL import Image; Image.effect_noise(({0}, {0}), 50).save('a.png')" """
+
+
+def test_pictures_come_along(page, tmp_path):
+    path = page(f"$ {DRAW.format(40)}", below='![A](b.png "a.png")\n')
     found = docs_build("--check", path)
     assert found.returncode == 1 and "b.png: there is no such picture" in found.stderr
     assert docs_build(path).returncode == 0
-    assert (tmp_path / "b.png").read_text() == "png"
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.size == (40, 40)
     assert docs_build("--check", path).returncode == 0
 
 
-def test_a_picture_that_no_command_made_or_that_is_too_large_is_an_error(page):
-    for command in ("true", "head -c 60001 /dev/zero > a.png"):
-        found = docs_build(page(f"$ {command}", below='![A](b.png "a.png")\n'))
-        assert found.returncode == 1 and "a.png: expected a picture of 60,000 bytes" in found.stderr
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("true", "a.png: no command on the page has made this picture"),
+        (DRAW.format(600), "b.png: expected at most 60,000 bytes, found "),
+    ],
+)
+def test_a_picture_that_no_command_made_or_that_is_too_large_is_an_error(page, command, problem):
+    found = docs_build(page(f"$ {command}", below='![A](b.png "a.png")\n'))
+    assert found.returncode == 1 and problem in found.stderr
 
 
 def test_an_unknown_rule_is_an_error(page):
