@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,7 +100,13 @@ def _content(path: str | os.PathLike[str]) -> bytes:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file or none: readers see the old one or the new one, never a part."""
+    """Write a whole file or none: readers see the old one or the new one, never a part.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; names the file.
+    """
     with whole_file(path) as file:
         file.write(content)
 
@@ -114,8 +120,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    FileNotFoundError
-        If the folder is not there.
+    OSError
+        If it cannot be written; names `path`.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -129,8 +135,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(path.parent)
+    except OSError as error:
+        why = f"cannot be written: {error.strerror or error}"
+        raise OSError(error.errno, why, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -59,7 +59,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print how it goes and where it is."""
-    from ..runs.session import Stopped, resume, train
+    from ..runs.session import resume, train
+    from ..runs.stopping import Stopped
 
     if (args.model is not None) + (args.resume is not None) + (args.config is not None) != 1:
         args.parser.error("name a model to train, or say --resume RUN, or --config FILE")

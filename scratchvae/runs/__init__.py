@@ -2,13 +2,14 @@
 
 In reading order: `config` has the options (`option` says what they may be), `trainer` the training
 between two stops (`images` divides the data, `stepping` is a step on either device), `snapshot`
-makes a file of it, `folder` keeps the files, `session` trains and goes on, `ending` leaves the
-results, `opening` reads them.
+makes a file of it, `folder` keeps the files, `session` trains and goes on (`stopping` hears the
+signals, `sentences` is what is said), `ending` leaves the results, `opening` reads them.
 """
 
 from .config import Config
 from .folder import RunFolder
 from .opening import Run, open_run
-from .session import Stopped, resume, train
+from .session import resume, train
+from .stopping import Stopped
 
 __all__ = ["Config", "Run", "RunFolder", "Stopped", "open_run", "resume", "train"]

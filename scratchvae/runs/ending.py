@@ -14,7 +14,7 @@ from ..data import Dataset, batches
 from ..metrics import report
 from ..train import random_streams
 from .folder import RunFolder
-from .snapshot import read_checkpoint
+from .snapshot import Arrays, read_checkpoint
 from .trainer import Trainer
 
 SHOWN = 12  # test images in the pictures
@@ -23,27 +23,32 @@ SHOWN = 12  # test images in the pictures
 def leave_results(trainer: Trainer, data: Dataset, folder: RunFolder) -> dict[str, Any]:
     """weights.safetensors, metrics.json, loss.png and the pictures; returns the metrics.
 
-    The weights are those of the last epoch; with a validation share, those of the best one.
+    The weights are those of the last epoch; with a validation share, those of the best one
+    (ValueError if they are lost).
     """
     from .. import plots  # here: matplotlib takes a second to import
 
     epoch, step = trainer.epoch, trainer.step
     if trainer.held_out == "validation" and trainer.best_epoch != epoch:
-        arrays, facts = read_checkpoint(folder.best)
+        arrays, facts = _best_checkpoint(trainer, folder)
         weights = {n[6:]: a for n, a in arrays.items() if n.startswith("model.")}
         trainer.model.load_state_dict(weights)
         epoch, step = facts["epoch"], facts["step"]
+    if hasattr(trainer.model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
+        trainer.model.kl_weight = trainer.full_kl_weight
     config = trainer.config
     options = {n: v for n, v in config.to_json().items() if v is not None}
     save_weights(trainer.model, folder.weights, epoch=epoch, **options)
     _, _, _, rng = random_streams(config.seed, 4)
+    images = trainer.test_images
     metrics = {
         "model": config.model,
         "data": data.name,
         "epoch": epoch,
         "step": step,
         "epochs_trained": trainer.epoch,
-        "test": report(trainer.model, trainer.test_images, rng),
+        # a variance over images needs two of them
+        "test": report(trainer.model, images, rng) if len(images) > 1 else None,
         "history": trainer.history,
     }
     folder.write("metrics.json", (json.dumps(_json_ready(metrics), indent=1) + "\n").encode())
@@ -64,6 +69,32 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     plots.reconstructions(model, x[:8], folder / f"{prefix}reconstructions.png")
     samples = model.generate(model.noise(64, deepcopy(trainer.picture_rng)))
     plots.image_grid(samples, folder / f"{prefix}samples.png", 8, model.data_range)
+
+
+def _best_checkpoint(trainer: Trainer, folder: RunFolder) -> tuple[Arrays, dict[str, Any]]:
+    """The one after the best epoch: the file `best`, or the same among the last checkpoints.
+
+    Raises
+    ------
+    ValueError
+        If neither is there and sound: other weights would not be what was asked for.
+    """
+    wanted = {"epoch": trainer.best_epoch, "best_score": trainer.best_score}
+    problems = []
+    for path in (folder.best, folder.checkpoint(trainer.best_epoch * trainer.steps_per_epoch)):
+        try:
+            arrays, facts = read_checkpoint(path)
+            if all(facts.get(name) == value for name, value in wanted.items()):
+                return arrays, facts
+            problems.append(f"{path} is not of epoch {trainer.best_epoch}")
+        except FileNotFoundError:
+            problems.append(f"there is no {path}")
+        except ValueError as problem:
+            problems.append(str(problem))
+    raise ValueError(
+        f"{problems[0]}: the weights of the best epoch, {trainer.best_epoch}, are lost; those of "
+        f"the last one are in {folder.checkpoint(trainer.step)}"
+    )
 
 
 def _json_ready(found: Any) -> Any:

@@ -146,6 +146,11 @@ class RunFolder:
         for path in self.all_checkpoints()[count:]:
             path.unlink(missing_ok=True)
 
+    def put_aside(self, path: Path) -> Path:
+        """Give a damaged checkpoint a name that is never read: it would count as the last one, and
+        sound ones would be deleted before it. Returns the new name."""
+        return path.rename(path.with_name(f"{path.name}.damaged"))
+
     def sweep(self) -> None:
         """Delete what a killed process left half-written."""
         for folder in (self.path, self.checkpoints, self.pictures):

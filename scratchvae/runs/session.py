@@ -3,17 +3,14 @@
     train(config, folder)    begins
     resume(folder)           goes on, as if it had never stopped
 
-SIGINT (Ctrl-C) and SIGTERM let the step at hand finish; then everything is saved.
+A signal lets the step at hand finish; then everything is saved (see stopping.py).
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,23 +19,16 @@ from tqdm import tqdm
 
 from ..backend import use
 from ..data import Dataset, load
-from ..ops import Losses
 from .config import Config
 from .ending import leave_pictures, leave_results
 from .environment import differences, environment
 from .folder import RunFolder
+from .sentences import diverged, farewell, go_on, introduction, kept, line
 from .snapshot import read_checkpoint, to_bytes
+from .stopping import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
 Say = Callable[[str], None]
-
-
-class Stopped(Exception):
-    """A signal ended the training; everything is saved. `signal` is its number."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.signal = number
 
 
 def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> dict[str, Any]:
@@ -65,7 +55,9 @@ def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> d
         If the training diverged; says where, and which checkpoint is the last good one.
     FileExistsError, RuntimeError
         If there is a run in the folder, or another process trains there.
-    ValueError, OSError, MemoryError
+    OSError
+        If a file cannot be written; names it, and the last good checkpoint.
+    ValueError, MemoryError
         If data, config or folder are not what they must be.
     """
     run_folder = RunFolder(folder)
@@ -74,8 +66,9 @@ def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> d
     facts = {"environment": environment(config.engine), "data": _about(data)}
     run_folder.make()
     with run_folder.locked():
+        run_folder.sweep()  # a process may have been killed before there was a run to resume
         run_folder.begin(config, facts)
-        say(_introduction(trainer, data))
+        say(introduction(trainer, data))
         return _run(trainer, data, run_folder, say)
 
 
@@ -111,6 +104,7 @@ def resume(
     config, facts = run_folder.read_config()
     with run_folder.locked():
         run_folder.sweep()
+        run_folder.make()  # whoever deletes the checkpoints begins again
         if epochs is not None and epochs != config.epochs:
             config = replace(config, epochs=epochs)
             run_folder.write_config(config, facts)
@@ -123,7 +117,7 @@ def resume(
         if changes := differences(_table(facts.get("environment")), environment(prepared.engine)):
             say(f"not where this run began ({', '.join(changes)}): last digits may differ")
         trainer = Trainer(prepared, data)
-        say(_introduction(trainer, data))
+        say(introduction(trainer, data))
         say(_restore(trainer, run_folder, say))
         return _run(trainer, data, run_folder, say)
 
@@ -140,30 +134,41 @@ def _prepared(config: Config) -> tuple[Config, Dataset]:
 
 
 def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[str, Any]:
-    """Epoch after epoch, with checkpoints in between."""
-    config = trainer.config
+    """Epoch after epoch, with checkpoints in between; then the results."""
     # NumPy's warnings of what is not finite: the loss is looked at, and its error says more.
-    with _asked_to_stop() as asked, np.errstate(all="ignore"):
-        while not trainer.done:
-            try:
-                with _bar(trainer) as bar:
-                    for _ in trainer.steps():
-                        bar.update()
-                        if asked or trainer.step % config.checkpoint_every == 0:
-                            save(trainer, folder)
-                        if asked:
-                            break
-                if not asked:
-                    say(_line(trainer, trainer.end_epoch()))
-                    save(trainer, folder)
-            except FloatingPointError as problem:
-                raise FloatingPointError(_diverged(trainer, folder, problem)) from None
+    with asked_to_stop() as asked, np.errstate(all="ignore"):
+        try:
+            if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
+                save(trainer, folder)
+            while not trainer.done and not asked:
+                _epoch(trainer, folder, say, asked)
+            asked.interrupt_from_now_on()
+            return leave_results(trainer, data, folder)
+        except FloatingPointError as problem:
+            raise FloatingPointError(diverged(trainer, folder, problem)) from None
+        except OSError as problem:
+            why = f"{problem.strerror or problem}; {kept(folder)}{go_on(folder)}"
+            raise OSError(problem.errno, why, problem.filename) from problem
+        except StopNow:
+            raise Stopped(farewell(trainer, folder), asked.signal) from None
+
+
+def _epoch(trainer: Trainer, folder: RunFolder, say: Say, asked: Asked) -> None:
+    """The rest of an epoch, or what can be done of it; either is saved."""
+    with _bar(trainer) as bar:
+        for _ in trainer.steps():
+            bar.update()
             if asked:
-                raise Stopped(_farewell(trainer, folder), asked[0])
-            if trainer.epoch in config.pictures:
-                folder.pictures.mkdir(exist_ok=True)
-                leave_pictures(trainer, folder.pictures, f"epoch-{trainer.epoch:04}-")
-        return leave_results(trainer, data, folder)
+                save(trainer, folder)
+                return
+            if trainer.step % trainer.config.checkpoint_every == 0:
+                save(trainer, folder)
+    numbers = trainer.end_epoch()
+    if trainer.epoch in trainer.config.pictures:  # before the checkpoint, after which nobody would
+        folder.pictures.mkdir(exist_ok=True)
+        leave_pictures(trainer, folder.pictures, f"epoch-{trainer.epoch:04}-")
+    save(trainer, folder)
+    say(line(trainer, numbers))
 
 
 def save(trainer: Trainer, folder: RunFolder) -> None:
@@ -177,36 +182,16 @@ def save(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def _restore(trainer: Trainer, folder: RunFolder, say: Say) -> str:
-    """Take up the newest checkpoint that is sound; a damaged one is told of, and left alone."""
-    for path in folder.all_checkpoints():
+    """Take up the newest checkpoint that is sound; a damaged one is told of, and put aside."""
+    checkpoints = folder.all_checkpoints()
+    for path in checkpoints:
         try:
             trainer.restore(*read_checkpoint(path))
             return f"going on after step {trainer.step:,}, in epoch {trainer.epoch + 1}"
         except (ValueError, OSError) as problem:
-            say(f"left aside: {problem}")
-    return "there is no checkpoint yet: from the beginning"
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that gets the number of the first SIGINT or SIGTERM. A second SIGINT interrupts at
-    once: what was saved before is there."""
-    asked: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # they get no signals
-        yield asked
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+            say(f"put aside as {folder.put_aside(path).name}: {problem}")
+    none = "no checkpoint is sound" if checkpoints else "there is no checkpoint yet"
+    return f"{none}: from the beginning"
 
 
 def _bar(trainer: Trainer) -> Any:
@@ -215,45 +200,6 @@ def _bar(trainer: Trainer) -> Any:
         desc=f"epoch {trainer.epoch + 1}", total=trainer.steps_per_epoch, initial=trainer.batch,
         leave=False, disable=None, file=sys.stderr,
     )  # fmt: skip
-
-
-def _introduction(trainer: Trainer, data: Dataset) -> str:
-    config, model = trainer.config, trainer.model
-    return (
-        f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
-        f"{data.name}: {len(trainer.train_images):,} images to train on, "
-        f"{len(trainer.held_out_images):,} of the {trainer.held_out} set; "
-        f"losses in {model.loss_unit}"
-    )
-
-
-def _line(trainer: Trainer, line: dict[str, float]) -> str:
-    parts = [
-        f"{part} {in_words(Losses(*(line[f'{part}_{name}'] for name in Losses._fields)))}"
-        for part in ("train", trainer.held_out)
-    ]
-    return f"epoch {trainer.epoch:2}  {'  '.join(parts)}"
-
-
-def in_words(losses: Losses) -> str:
-    """The losses in as many digits as they mean."""
-    width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
-    recon = f"{losses.reconstruction:{width}}".strip()
-    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
-    return f"{losses.total:{width}}{parts}"
-
-
-def _farewell(trainer: Trainer, folder: RunFolder) -> str:
-    return (
-        f"stopped in epoch {trainer.epoch + 1} after step {trainer.step:,}, everything is saved; "
-        f"go on with: scratchvae train --resume {folder.path}"
-    )
-
-
-def _diverged(trainer: Trainer, folder: RunFolder, problem: FloatingPointError) -> str:
-    last = next(iter(folder.all_checkpoints()), None)
-    kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-    return f"training diverged in epoch {trainer.epoch + 1}: {problem}; {kept}"
 
 
 def _about(data: Dataset) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Trainer:
         self._stepping: OnCPU | OnGPU = (OnGPU if on_gpu else OnCPU)(
             self.model, self.optimizer, config.clip_norm
         )
-        self._full_kl_weight = getattr(self.model, "kl_weight", 0.0)
+        self.full_kl_weight = getattr(self.model, "kl_weight", 0.0)
         shuffle, noise, self.picture_rng, self._test_rng, black_white = random_streams(
             config.seed, 5
         )
@@ -156,7 +156,7 @@ class Trainer:
         self.epoch, self.batch = self.epoch + 1, 0
         self._rngs, self._next_rngs = self._next_rngs, None
         self._stepping.sums = [0.0] * 4
-        score = held_out.reconstruction + self._full_kl_weight * held_out.kl
+        score = held_out.reconstruction + self.full_kl_weight * held_out.kl
         if score < self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
         return line
@@ -189,7 +189,7 @@ class Trainer:
             config.lr_schedule, *now, config.lr_decay, config.lr_warmup
         )
         if hasattr(self.model, "kl_weight"):
-            self.model.kl_weight = self._full_kl_weight * kl_factor(
+            self.model.kl_weight = self.full_kl_weight * kl_factor(
                 config.kl_schedule, *now, config.kl_warmup, config.kl_cycles
             )
 

@@ -1,0 +1,66 @@
+"""SIGINT (Ctrl-C) and SIGTERM as wishes: asked to stop, a run finishes its step and saves first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stopped(Exception):
+    """A signal ended the training; everything is saved. `signal` is its number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+class StopNow(KeyboardInterrupt):
+    """A signal, where no step has to be finished first."""
+
+
+class Asked:
+    """True once a SIGINT or SIGTERM came; `signal` is the first one's number.
+
+    A second SIGINT interrupts at once: what was saved before is there.
+    """
+
+    def __init__(self) -> None:
+        self.signal, self._at_once = 0, False
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def interrupt_from_now_on(self) -> None:
+        """StopNow for any signal, and for one that has come already."""
+        self._at_once = True
+        if self:
+            raise StopNow
+
+    def note(self, number: int, frame: Any) -> None:
+        """The signal handler."""
+        again = bool(self)
+        self.signal = self.signal or number
+        if self._at_once:
+            raise StopNow
+        if again and number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Asked]:
+    """Note signals, within the block, instead of ending the process."""
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield asked
+        return
+    before = {
+        number: signal.signal(number, asked.note) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
