@@ -228,7 +228,7 @@ def values(spec):
 
 
 @pytest.mark.parametrize("name", SPECS)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_every_option_survives_json(name, data):
     value = data.draw(values(SPECS[name]))

@@ -66,7 +66,7 @@ stops = st.lists(st.integers(1, 9) | st.sampled_from([3.5, 6.5]), min_size=1, ma
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(stops=stops)
 def test_a_run_that_stops_comes_out_the_same(tmp_path, kind, stops):
     """Weights, averages, statistics, random states, history: to the bit, wherever it stops."""
