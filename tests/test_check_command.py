@@ -17,7 +17,9 @@ FEW_CHANNELS = (2, 3, 4, 5, 6)
 def run(capsys, *arguments):
     code = main(["check", *arguments, "--engine", "numba"])
     out, err = capsys.readouterr()
-    return code, out, err
+    remark = "scratchvae: compiling kernels"  # where no test has called them before
+    lines = [line for line in err.splitlines(keepends=True) if not line.startswith(remark)]
+    return code, out, "".join(lines)
 
 
 @pytest.fixture

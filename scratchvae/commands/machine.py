@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 from ..data.decode import cores
+from ..runs.environment import cpu_name
 
 
 def machine_facts() -> dict[str, str | int | None]:
@@ -19,16 +19,6 @@ def machine_facts() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "numba", "cupy")},
     }
-
-
-def cpu_name() -> str:
-    """As the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def blas() -> str | None:

@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print how it goes and where it is."""
-    from ..runs.session import resume, train
+    from ..runs.session import MAY_CHANGE, resume, train
     from ..runs.stopping import Stopped
 
     if (args.model is not None) + (args.resume is not None) + (args.config is not None) != 1:
@@ -68,14 +68,15 @@ def run(args: argparse.Namespace) -> int:
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
-            others = sorted(given.keys() - {"epochs"})
+            others = sorted(given.keys() - MAY_CHANGE)
             if others or args.out is not None:
-                first = ("--" + others[0].replace("_", "-")) if others else "--out"
+                first = _flag(others[0]) if others else "--out"
                 args.parser.error(
-                    f"{first} does not go with --resume: a run keeps its options, all but --epochs"
+                    f"{first} does not go with --resume: a run keeps its options, all but "
+                    f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
-            metrics = resume(folder, given.get("epochs"), say)
+            metrics = resume(folder, say, **given)
         else:
             config = _config(args, given)
             folder = args.out or Path("runs") / config.model

@@ -17,7 +17,7 @@ def environment(engine: str) -> dict[str, Any]:
     """Facts about this machine and its libraries, JSON-ready: engine, threads, versions, cpu, gpu
     (if it is the engine)."""
     packages = ["numpy", "numba"]
-    facts: dict[str, Any] = {"engine": engine, "threads": threads(), "cpu": cpu()}
+    facts: dict[str, Any] = {"engine": engine, "threads": threads(), "cpu": cpu_name()}
     if engine == "cuda":
         packages += ["cupy", "cupy-cuda12x", "cupy-cuda13x"]
         facts["gpu"] = gpu()
@@ -34,7 +34,7 @@ def threads() -> int:
     return int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)
 
 
-def cpu() -> str:
+def cpu_name() -> str:
     """The processor's name: another one may have other vector instructions."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

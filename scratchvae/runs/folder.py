@@ -151,6 +151,11 @@ class RunFolder:
         sound ones would be deleted before it. Returns the new name."""
         return path.rename(path.with_name(f"{path.name}.damaged"))
 
+    def forget_results(self) -> None:
+        """Delete weights.safetensors and metrics.json: the checkpoints have what is in them."""
+        for path in (self.weights, self.metrics):
+            path.unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Delete what a killed process left half-written."""
         for folder in (self.path, self.checkpoints, self.pictures):

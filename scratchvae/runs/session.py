@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from .stopping import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
 Say = Callable[[str], None]
+MAY_CHANGE = {"epochs", "engine", "data", "data_dir"}  # when a run goes on
+FOLDER = "images:"  # of data sets that are one
 
 
 def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> dict[str, Any]:
@@ -72,9 +75,7 @@ def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> d
         return _run(trainer, data, run_folder, say)
 
 
-def resume(
-    folder: str | os.PathLike[str], epochs: int | None = None, say: Say = print
-) -> dict[str, Any]:
+def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> dict[str, Any]:
     """Go on with the run in the folder from its last good checkpoint.
 
     On the same machine, with the same engine, versions and number of threads, every number comes
@@ -83,10 +84,11 @@ def resume(
     Parameters
     ----------
     folder : str or path-like
-    epochs : int, optional
-        Train to this epoch instead of the one that the run was begun with.
     say : callable
         Is told how it goes, a line at a time.
+    **changes
+        Options that may be another: `epochs`, to train longer; `engine`; `data` and `data_dir`,
+        where the same data lie elsewhere now.
 
     Returns
     -------
@@ -97,26 +99,29 @@ def resume(
     ------
     ValueError
         Also if the data set is not the one that the run was begun with.
+    TypeError
+        If another option is to change.
     Others
         As `train`.
     """
+    if fixed := changes.keys() - MAY_CHANGE:
+        raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
     run_folder = RunFolder(folder)
     config, facts = run_folder.read_config()
     with run_folder.locked():
         run_folder.sweep()
         run_folder.make()  # whoever deletes the checkpoints begins again
-        if epochs is not None and epochs != config.epochs:
-            config = replace(config, epochs=epochs)
-            run_folder.write_config(config, facts)
-        prepared, data = _prepared(config)
+        prepared, data = _prepared(replace(config, **changes))
         if facts.get("data") != _about(data):
             raise ValueError(
                 f"{run_folder.path}: the data set has changed: the run was begun with "
                 f"{_in_words(facts.get('data'))}, this is {_in_words(_about(data))}"
             )
-        if changes := differences(_table(facts.get("environment")), environment(prepared.engine)):
-            say(f"not where this run began ({', '.join(changes)}): last digits may differ")
+        if elsewhere := differences(_table(facts.get("environment")), environment(prepared.engine)):
+            say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(prepared, data)
+        if prepared != config:
+            run_folder.write_config(prepared, facts)
         say(introduction(trainer, data))
         say(_restore(trainer, run_folder, say))
         return _run(trainer, data, run_folder, say)
@@ -130,7 +135,15 @@ def _prepared(config: Config) -> tuple[Config, Dataset]:
     shape = shape if len(shape) == 3 else (1, *shape)
     if config.image_shape not in (None, shape):
         raise ValueError(f"image_shape is {config.image_shape}, but {data.name} has {shape}")
-    return replace(config, engine=engine, image_shape=shape), data
+    places: dict[str, Any] = {"data_dir": _from_anywhere(config.data_dir), "data": config.data}
+    if config.data.startswith(FOLDER):
+        places["data"] = FOLDER + str(_from_anywhere(config.data.removeprefix(FOLDER)))
+    return replace(config, engine=engine, image_shape=shape, **places), data
+
+
+def _from_anywhere(path: str | None) -> str | None:
+    """A path that will mean the same when the run goes on, in whatever folder that is."""
+    return path and str(Path(path).expanduser().absolute())
 
 
 def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[str, Any]:
@@ -140,6 +153,8 @@ def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[s
         try:
             if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
                 save(trainer, folder)
+            if not trainer.done:
+                folder.forget_results()  # of an earlier end: they would be taken for the last
             while not trainer.done and not asked:
                 _epoch(trainer, folder, say, asked)
             asked.interrupt_from_now_on()
@@ -187,7 +202,8 @@ def _restore(trainer: Trainer, folder: RunFolder, say: Say) -> str:
     for path in checkpoints:
         try:
             trainer.restore(*read_checkpoint(path))
-            return f"going on after step {trainer.step:,}, in epoch {trainer.epoch + 1}"
+            where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
+            return f"{where}, after step {trainer.step:,}"
         except (ValueError, OSError) as problem:
             say(f"put aside as {folder.put_aside(path).name}: {problem}")
     none = "no checkpoint is sound" if checkpoints else "there is no checkpoint yet"

@@ -1,0 +1,157 @@
+"""Going on with a run, and what is left at its end."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from safetensors.numpy import load_file
+from small_runs import trained, write_digits, write_photographs
+
+from scratchvae.runs import open_run, resume, session
+from scratchvae.runs.snapshot import read_checkpoint
+
+
+@pytest.fixture
+def digits(tmp_path, monkeypatch):
+    """A folder of tiny digits, which is the current one's neighbour."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_digits(tmp_path / "digits")
+    return "digits"
+
+
+def small(folder, digits, **options):
+    return trained(folder, data_dir=digits, latent_dim=2, **options)
+
+
+def told(folder, **changes):
+    """What `resume` says."""
+    lines = []
+    resume(folder, lines.append, **changes)
+    return lines
+
+
+def test_a_run_goes_on_from_another_folder(tmp_path, digits, monkeypatch):
+    """Its data were named from where it began."""
+    run = small(tmp_path / "run", digits)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert told(run, epochs=2)[-1].startswith("epoch  2")
+    assert len(open_run(run, "numpy").test_images()) == 20
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_is_found_from_another_folder(tmp_path, digits, monkeypatch):
+    write_photographs(tmp_path / "photographs", 4)
+    run = trained(tmp_path / "run", model="skip", data="images:photographs")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert told(run)[-1] == "all is trained, after step 1"
+
+
+@pytest.mark.slow
+def test_data_may_have_moved_but_not_changed(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    (tmp_path / "digits").rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match="digits"):
+        resume(run)
+    assert "all is trained" in told(run, data_dir="moved")[-1]
+    write_digits(tmp_path / "others", train_count=61)
+    with pytest.raises(ValueError, match="the data set has changed: the run was begun with mnist"):
+        resume(run, data_dir="others")
+    assert "all is trained" in told(run)[-1]  # the folder that was refused is not written down
+
+
+@pytest.mark.slow
+def test_another_engine_is_announced(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    first, *_ = told(run, engine="numba", epochs=2)
+    assert first.startswith("not where this run began (engine numpy -> numba)")
+
+
+def test_other_options_stay(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    with pytest.raises(TypeError, match="resume: expected changes among .*, got lr"):
+        resume(run, lr=1.0)
+
+
+def test_a_run_that_goes_on_has_no_results_of_an_earlier_end(tmp_path, digits, monkeypatch):
+    run = small(tmp_path / "run", digits)
+    assert (run / "weights.safetensors").exists() and (run / "metrics.json").exists()
+
+    def stop(*_):
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr(session, "leave_results", stop)
+    with pytest.raises(OSError, match="No space left"):
+        resume(run, print, epochs=2)
+    opened = open_run(run, "numpy")
+    assert opened.weights == run / "checkpoints/step-000000006.safetensors"
+
+
+def test_a_run_that_is_done_keeps_its_results(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    before = load_file(run / "weights.safetensors")
+    assert told(run)[-1] == "all is trained, after step 3"
+    for name, a in load_file(run / "weights.safetensors").items():
+        assert_array_equal(a, before[name])
+
+
+def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch):
+    """The held-out loss falls, and then rises: the weights are those between."""
+    scores = iter([5.0, 4.0, 6.0, 7.0])
+    evaluate = session.Trainer.end_epoch.__globals__["evaluate_sampled"]
+
+    def judged(model, images, rng):
+        return evaluate(model, images, rng)._replace(reconstruction=next(scores), kl=0.0)
+
+    monkeypatch.setitem(session.Trainer.end_epoch.__globals__, "evaluate_sampled", judged)
+    run = small(tmp_path / "run", digits, epochs=9, validation=0.2, patience=2, keep=1)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["epoch"], metrics["epochs_trained"]) == (2, 4)
+    arrays, facts = read_checkpoint(run / "checkpoints/best.safetensors")
+    assert facts["epoch"] == facts["best_epoch"] == 2
+    state = open_run(run, "numpy").model.state_dict()
+    for name, a in state.items():
+        assert_array_equal(a, arrays[f"model.{name}"])
+    last, _ = read_checkpoint(run / "checkpoints/step-000000012.safetensors")
+    assert any((a != last[f"model.{name}"]).any() for name, a in state.items())
+    assert told(run)[-1] == "all is trained, after step 12"
+
+
+@pytest.mark.slow
+def test_metrics_have_the_full_kl_weight_after_a_warm_up(tmp_path, digits):
+    """The deviation of a Gaussian decoder is read from it."""
+    data = f"images:{write_photographs(tmp_path / 'photographs')}"
+    sigma = []
+    for schedule in ("constant", "linear"):
+        run = trained(
+            tmp_path / schedule, model="skip", skips="none", data=data, kl_schedule=schedule
+        )
+        sigma.append(json.loads((run / "metrics.json").read_text())["test"]["decoder_sigma"])
+    assert sigma[0] == sigma[1]
+
+
+@pytest.mark.slow
+def test_one_test_image_is_enough(tmp_path, digits):
+    write_photographs(tmp_path / "two", 2)
+    run = trained(tmp_path / "run", model="skip", data=f"images:{tmp_path / 'two'}")
+    assert json.loads((run / "metrics.json").read_text())["test"] is None
+
+
+@pytest.mark.parametrize("damaged", ["newest", "all"])
+def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, damaged):
+    run = small(tmp_path / "run", digits, epochs=3)
+    (run / "weights.safetensors").unlink()
+    newest, *others = sorted((run / "checkpoints").glob("*"), reverse=True)
+    for path in [newest] if damaged == "newest" else [newest, *others]:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    if damaged == "newest":
+        opened = open_run(run, "numpy")
+        assert opened.weights == others[0] and np.isfinite(opened.model.flat_value).all()
+    else:
+        with pytest.raises(FileNotFoundError, match=r"no sound checkpoint: .* its digest differs"):
+            open_run(run, "numpy")
