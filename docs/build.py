@@ -45,7 +45,7 @@ REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SECONDS = 300  # that a command may take
 LARGEST = 60_000  # bytes of a picture
-COLOURS = 32  # of a picture: grey levels enough, in a third of the bytes
+COLOURS = 64  # of a picture: as good to look at, in a third of the bytes
 
 
 def main() -> int:
@@ -155,7 +155,9 @@ def keep_picture(source: Path, target: Path, check: bool) -> None:
         raise SystemExit(f"{target}: there is no such picture; docs/build.py makes it")
     if not check:
         with Image.open(source) as picture:
-            picture.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+            # Maximum coverage: a few dots of a colour count as much as a dark background.
+            few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+        few.save(target, optimize=True)
     if (size := target.stat().st_size) > LARGEST:
         raise SystemExit(f"{target}: expected at most {LARGEST:,} bytes, found {size:,}")
 
