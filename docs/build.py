@@ -62,8 +62,8 @@ def main() -> int:
         before = page.read_text(encoding="utf-8")
         after = build(page, before, args.check)
         if args.check:
-            lines = [text.splitlines(keepends=True) for text in (before, after)]
-            sys.stdout.writelines(difflib.unified_diff(*lines, str(page), "what is printed now"))
+            old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+            sys.stdout.writelines(difflib.unified_diff(old, new, str(page), "printed now"))
             changed |= before != after
         else:
             page.write_text(after, encoding="utf-8")
