@@ -1,6 +1,7 @@
 """Memory that is used again: never while anybody looks at it, and given back in the end."""
 
 import gc
+import os
 
 import numpy as np
 import pytest
@@ -106,3 +107,17 @@ def test_a_model_leaves_no_memory_behind():
         del model, optimizer
         gc.collect()
     assert not memory._free
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_has_arrays_of_its_own():
+    """Two training runs, forked from one process, once wrote into each other's activations."""
+    a = memory.empty(SHAPE, np.float32)
+    a[:] = 1
+    child = os.fork()
+    if child == 0:
+        a[:] = 2
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert_array_equal(a, 1)

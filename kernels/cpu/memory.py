@@ -20,6 +20,11 @@ SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
 KEPT = 1 << 22  # of scratch memory, for each name and thread
 
+# By default, mmap shares such memory with all forks, which would write into each other's arrays.
+PRIVATE = {}
+if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, where nobody forks
+    PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+
 _free = []  # blocks without a tenant, most recently used last
 _generation = itertools.count()
 _now = next(_generation)
@@ -100,7 +105,7 @@ class _Block:
     def __init__(self, size):
         if 2 * size > HUGE_PAGE:  # one large page is found faster than 512 small ones
             size = -(-size // HUGE_PAGE) * HUGE_PAGE
-        pages = mmap.mmap(-1, size)
+        pages = mmap.mmap(-1, size, **PRIVATE)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
             pages.madvise(mmap.MADV_HUGEPAGE)
         self.size, self.generation = size, _now
