@@ -1,0 +1,48 @@
+"""`python tests/faults [ROOM ...]`: do to training runs what machines do, and see what survives.
+
+Prints a table: the fault, what happened, what survived, and a verdict. Whatever happens, nothing
+may be lost but the work since the last checkpoint, and a run that is taken up again has to end as
+if nothing had happened, in every bit of every file. Exit status 1 if that fails anywhere.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+# A fork has none of its parent's threads: it should not have any, then.
+os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+from examination import ENGINES, ROOMS, examine_all, table  # noqa: E402
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python tests/faults", description=__doc__.split("\n\n")[1])
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"{', '.join(ROOMS)}; default all")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="how many (50)")
+    parser.add_argument("--seed", type=int, default=0, help="for where and when (0)")
+    parser.add_argument("--engine", choices=ENGINES, help="of the killed runs; default: both")
+    parser.add_argument("--json", action="store_true", help="one record for each fault")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.rooms) - ROOMS.keys():
+        parser.error(f"no such room: {', '.join(unknown)}; there are {', '.join(ROOMS)}")
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        rows = []
+        engines = [asked.engine] if asked.engine else ENGINES
+        rooms = asked.rooms or ROOMS
+        for row in examine_all(Path(folder), engines, rooms, asked.kills, asked.seed):
+            rows.append(row)
+            if not asked.json and sys.stderr.isatty():
+                print(
+                    f"\r{len(rows)} done, now after: {row.fault[:60]:60}", end="", file=sys.stderr
+                )
+    print(json.dumps([row._asdict() for row in rows]) if asked.json else "\n".join(table(rows)))
+    return 1 if any(row.verdict == "FAILED" for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

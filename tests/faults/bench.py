@@ -1,0 +1,149 @@
+"""A small run that uses every option, what it leaves undisturbed, and whether another is the same.
+
+All random streams, all schedules, momentum of the optimizer, a validation share, checkpoints within
+epochs, pictures: whatever a resumed run could forget is in it.
+"""
+
+import hashlib
+import os
+import struct
+import time
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from forks import scratchvae
+from instants import Instants, instants
+from safetensors.numpy import load
+
+from scratchvae.__main__ import main
+from scratchvae.runs import RunFolder, open_run
+from scratchvae.runs.snapshot import read_checkpoint
+
+EVERY = 4  # steps between checkpoints
+OPTIONS = (
+    "--epochs 4 --batch-size 16 --lr 0.03 --lr-schedule cosine --lr-warmup 1 "
+    "--clip-norm 5 --kl-schedule cyclical --kl-cycles 2 --binarize --validation 0.1 "
+    f"--checkpoint-every {EVERY} --keep 2 --pictures 2,4"
+).split()
+
+
+class Bench:
+    """A run to be disturbed, and how it ends when nobody disturbs it.
+
+    Parameters
+    ----------
+    folder : Path
+        For data and runs; nothing is written elsewhere.
+    model, engine : str
+    """
+
+    def __init__(self, folder, model, engine):
+        self.folder, self.model, self.engine = folder / f"{model}-{engine}", model, engine
+        self.data, self._numbers = self.folder / "data", count(1)
+        self.data.mkdir(parents=True)
+        write_data(self.data)
+        self.options = [model, "--engine", engine, "--data-dir", str(self.data), *OPTIONS]
+        main(["train", *self.options, "--quiet", "--out", str(self.folder / "warm")])
+        reference = self.folder / "reference"
+        began = time.monotonic()
+        ended = self.train(reference)
+        self.seconds = time.monotonic() - began
+        assert ended.status == 0, ended.err
+        self.instants, self.files = instants(reference), contents(reference)
+
+    def new_run(self):
+        """A folder's name that no other fault uses."""
+        return self.folder / f"run-{os.getpid()}-{next(self._numbers)}"
+
+    def train(self, run, at=None, act=None, meanwhile=None, options=()):
+        """Begin a run; `at` an instant, `act`."""
+        return self._watched(run, at, act, meanwhile, *self.options, "--out", run, *options)
+
+    def resume(self, run, at=None, act=None, meanwhile=None):
+        """Go on with one."""
+        return self._watched(run, at, act, meanwhile, "--resume", run)
+
+    def go_on(self, run, **how):
+        """Resume, or begin where nothing has begun: what the user would do."""
+        begun = (run / "config.json").exists()
+        return self.resume(run, **how) if begun else self.train(run, **how)
+
+    def finish(self, run, aside=()):
+        """Go on to the end, which must be the reference's to the last bit, but for the files
+        `aside`. Returns what survived, in words."""
+        ended = self.go_on(run)
+        assert ended.status == 0, f"to go on ends with {ended.status}: {ended.err}"
+        found = {name: content for name, content in contents(run).items() if name not in aside}
+        assert found.keys() == self.files.keys(), f"files: {found.keys() ^ self.files.keys()}"
+        others = [name for name in found if found[name] != self.files[name]]
+        assert not others, f"not as in the undisturbed run: {', '.join(others)}"
+        going_on = [line for line in ended.out.splitlines() if line.startswith("going on")]
+        since = going_on[0].split(",")[0].removeprefix("going on after ") if going_on else "nothing"
+        return f"{since}; the end is the same, {len(found)} files"
+
+    def _watched(self, run, at, act, meanwhile, *arguments):
+        how = {} if act is None else {"act": act}
+        return scratchvae(
+            "train", *arguments, prepare=lambda: Instants(run, at, **how).watch(),
+            meanwhile=meanwhile and partial(meanwhile),
+        )  # fmt: skip
+
+
+def check_what_is_there(run):
+    """AssertionError if a file under its final name is not whole, or more is lost than the work
+    since the last checkpoint. Returns the number of the step that is safe."""
+    folder = RunFolder(run)
+    if not folder.config.exists():
+        return 0
+    folder.read_config()
+    for path in folder.checkpoints.glob("[!.]*.safetensors"):
+        read_checkpoint(path)  # or it would be half a checkpoint under a whole one's name
+    checkpoints = folder.all_checkpoints()
+    safe = int(checkpoints[0].stem.removeprefix("step-")) if checkpoints else 0
+    if checkpoints:
+        open_run(run, "numpy")
+    names = instants(run)
+    renamed = [n for n in names if n.startswith("after replace checkpoints/step-")]
+    if renamed:
+        last = int(renamed[-1].rpartition("-")[2].removesuffix(".safetensors"))
+        assert safe >= last, f"the checkpoint of step {last} was there, and now there is {safe}"
+        after = names[names.index(renamed[-1]) :].count("after step")
+        assert after <= EVERY, f"{after} steps are lost"
+    return safe
+
+
+def contents(run):
+    """Name -> digest of every file in a run but the lock. Of weights.safetensors the tensors: the
+    order of the texts in its header changes from file to file."""
+    files = {}
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and path.name != "lock":
+            content = path.read_bytes()
+            if path.name == "weights.safetensors":
+                tensors = sorted(load(content).items())
+                content = b"".join(n.encode() + a.tobytes() for n, a in tensors)
+            files[str(path.relative_to(run))] = hashlib.sha256(content).hexdigest()
+    return files
+
+
+def leftovers(run):
+    """Temporary files in a run."""
+    return [path.name for path in run.rglob(".*") if ".tmp" in path.name]
+
+
+def write_data(folder, seed=0):
+    """MNIST's four files with a few random pictures."""
+    rng = np.random.default_rng(seed)
+    for part, n in (("train", 160), ("t10k", 40)):
+        images = rng.integers(0, 256, (n, 28, 28), np.uint8)
+        images[:, 7:21, 7:21] //= 8  # something to learn
+        write_idx(folder / f"{part}-images-idx3-ubyte", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte", rng.integers(0, 10, n, np.uint8))
+
+
+def write_idx(path, array):
+    """An array of bytes as an IDX file."""
+    header = struct.pack(f">{array.ndim + 1}I", 0x0800 + array.ndim, *array.shape)
+    Path(path).write_bytes(header + array.tobytes())

@@ -1,0 +1,117 @@
+"""Damaged files: found out, told of, and never loaded."""
+
+import signal
+from functools import partial
+
+from bench import contents, leftovers
+
+from scratchvae.runs import RunFolder, open_run
+from scratchvae.runs.snapshot import read_checkpoint, to_bytes
+
+WAYS = {
+    "cut in half": lambda content: content[: len(content) // 2],
+    "one bit flipped in the tensors": lambda content: flip(content, len(content) - 1000),
+    "one bit flipped in the header": lambda content: flip(content, 100),
+    "its last bytes zero": lambda content: content[: -len(content) // 3] + bytes(len(content) // 3),
+    "empty": lambda content: b"",
+}
+
+
+def flip(content, at):
+    """One bit, the lowest of this byte."""
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def faults(benches, kills, seed):
+    """Checkpoints, the best one, config.json."""
+    for way in WAYS:
+        yield f"the last checkpoint {way}", partial(last_damaged, way)
+    yield "all checkpoints damaged", all_damaged
+    yield "best.safetensors damaged", best_damaged
+    yield "config.json damaged", config_damaged
+    yield "the last checkpoint damaged, and --keep 1", last_damaged_and_one_kept
+
+
+def stopped(bench, step=30, options=()):
+    """A run with SIGTERM after this step."""
+    run = bench.new_run()
+    numbers = [n for n, name in enumerate(bench.instants, 1) if name == "after step"]
+    ended = bench.train(run, at=numbers[step - 1], act=terminate, options=options)
+    assert ended.status == 128 + signal.SIGTERM, ended
+    return run
+
+
+def terminate():
+    """SIGTERM, to this process."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def last_damaged(way, benches):
+    """The one before is taken."""
+    bench = benches["tiny-numpy"]
+    run = stopped(bench)
+    last, before = RunFolder(run).all_checkpoints()
+    last.write_bytes(WAYS[way](last.read_bytes()))
+    aside = f"checkpoints/{last.name}.damaged"
+    ended = bench.resume(run)
+    told = [line for line in ended.out.splitlines() if line.startswith("put aside")]
+    assert len(told) == 1 and last.name in told[0], ended
+    assert f"going on after step {int(before.stem[5:])}," in ended.out, ended.out
+    return f"told: {told[0].split(': ')[-1]}", bench.finish(run, aside=[aside])
+
+
+def all_damaged(benches):
+    """From the beginning, and it says so."""
+    bench = benches["tiny-numpy"]
+    run = stopped(bench)
+    for path in RunFolder(run).all_checkpoints():
+        path.write_bytes(path.read_bytes()[:-100])
+    aside = [f"checkpoints/{path.name}.damaged" for path in RunFolder(run).all_checkpoints()]
+    ended = bench.resume(run)
+    assert "no checkpoint is sound: from the beginning" in ended.out, ended
+    return "told: no checkpoint is sound: from the beginning", bench.finish(run, aside=aside)
+
+
+def best_damaged(benches):
+    """Other weights would not be what was asked for: an error, and the last ones can be opened."""
+    bench = benches["tiny-numpy"]
+    run = stopped(bench)
+    folder = RunFolder(run)
+    last = folder.all_checkpoints()[0]
+    arrays, facts = read_checkpoint(last)
+    last.write_bytes(to_bytes(arrays, facts | {"best_score": -1.0}))  # no later epoch is better
+    folder.best.write_bytes(flip(folder.best.read_bytes(), 100_000))
+    ended = bench.resume(run)
+    assert ended.status == 2 and "are lost; those of the last one are in" in ended.told, ended
+    opened = open_run(run, "numpy").weights
+    assert opened == folder.all_checkpoints()[0], opened
+    return "one line: the weights of the best epoch are lost", f"{opened.name} can be opened"
+
+
+def config_damaged(benches):
+    """One line; nothing is touched."""
+    bench = benches["tiny-numpy"]
+    run = stopped(bench)
+    config, before = run / "config.json", contents(run)
+    sound = config.read_bytes()
+    for content in (sound[:100], b"", flip(sound, 20), sound.replace(b'"tiny"', b'"huge"')):
+        config.write_bytes(content)
+        ended = bench.resume(run)
+        assert ended.status == 2 and "config.json" in ended.told, ended
+    config.write_bytes(sound)
+    assert contents(run) == before
+    return "one line, four times", bench.finish(run)
+
+
+def last_damaged_and_one_kept(benches):
+    """The damaged one, the last by its name, must not push out what is saved next."""
+    bench = benches["tiny-numpy"]
+    run = stopped(bench, options=["--keep", "1"])
+    (last,) = RunFolder(run).all_checkpoints()
+    last.write_bytes(b"")
+    ended = bench.resume(run, at=60, act=terminate)
+    assert ended.status == 128 + signal.SIGTERM, ended
+    (saved,) = RunFolder(run).all_checkpoints()
+    assert saved.name < last.name, f"{saved.name} is there, the damaged one"
+    assert not leftovers(run)
+    return "from the beginning, stopped before that step", f"{saved.name}, just saved, is kept"

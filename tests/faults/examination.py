@@ -1,0 +1,61 @@
+"""All faults, one after the other, in as many processes as there are cores; and the table."""
+
+import os
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import damage
+import kills
+import places
+import stops
+from bench import Bench
+
+ROOMS = {
+    "kills": kills.faults,
+    "damage": damage.faults,
+    "places": places.faults,
+    "stops": stops.faults,
+}
+ENGINES = ("numpy", "numba")
+_faults, _benches = [], {}  # as the processes find them when they are forked
+
+
+class Row(NamedTuple):
+    fault: str
+    happened: str
+    survived: str
+    verdict: str  # ok, FAILED or skipped
+
+
+def examine_all(folder, engines, rooms, count, seed):
+    """Rows, as they come."""
+    folder.chmod(0o755)  # some faults need a user without rights
+    for engine in engines:
+        _benches[f"tiny-{engine}"] = Bench(folder, "tiny", engine)
+    for room in rooms:
+        _faults.extend(ROOMS[room](_benches, count, seed))
+    with get_context("fork").Pool(os.cpu_count()) as pool:
+        yield from pool.imap(examine, range(len(_faults)))
+
+
+def examine(number):
+    """One fault's row."""
+    name, fault = _faults[number]
+    try:
+        happened, survived = fault(_benches)
+        return Row(name, happened, survived, "ok")
+    except places.Skipped as reason:
+        return Row(name, "skipped", str(reason), "skipped")
+    except Exception as failure:
+        return Row(name, "", f"{type(failure).__name__}: {failure}", "FAILED")
+
+
+def table(rows):
+    """Lines of text, as wide as they need be, and a summary."""
+    head = Row(*(name.replace("_", " ") for name in Row._fields))
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(3)]
+    for row in [head, *rows]:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row.verdict])
+    counts = {v: sum(row.verdict == v for row in rows) for v in ("ok", "FAILED", "skipped")}
+    yield f"{len(rows)} faults: " + ", ".join(f"{n} {v}" for v, n in counts.items() if n)

@@ -1,0 +1,127 @@
+"""Every instant at which a run touches its folder, counted, so that one can be chosen to fail at.
+
+    Instants(run).watch()                  in a child: every instant becomes a line of run.instants
+    Instants(run, at=17).watch()           dies at the 17th
+    Instants(run, at=17, act=...).watch()  does something else then
+
+A file is opened, half of it is written, the rest, it is flushed, renamed, its folder is flushed:
+between any two of these the power may fail. Besides, every training step is an instant, every
+evaluation, and the loading of the data.
+"""
+
+import builtins
+import io
+import os
+import re
+import signal
+from pathlib import Path
+
+from scratchvae.runs import session, trainer
+
+TEMPORARY = re.compile(r"^\.\d+\.tmp\.")
+
+
+def die():
+    """As the power does: no handler runs, no buffer is written."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Instants:
+    """Counts instants in this process, and acts at one of them.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder: other files do not count.
+    at : int or str, optional
+        Number of an instant, or (the beginning of) its name.
+    act : callable
+        What to do there.
+    """
+
+    def __init__(self, run, at=None, act=die):
+        self.run, self.at, self.act = os.path.realpath(run), at, act
+        self.count, self.written = 0, set()
+        self.log = os.open(log_of(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def watch(self):
+        """From now on; for the rest of this process."""
+        self._open = builtins.open
+        builtins.open = io.open = self._watched_open  # pathlib asks io
+        paths = {
+            "replace": lambda old, new, **_: self._name(new),
+            "unlink": lambda path, **_: self._name(path),
+            "mkdir": lambda path, *_: self._name(path),
+            "fsync": lambda number: self._name(os.readlink(f"/proc/self/fd/{number}")),
+        }
+        for name, path in paths.items():
+            setattr(os, name, self._watched(getattr(os, name), name, path))
+        session.load = self._watched(session.load, "load the data", _nameless)
+        trainer.train_step = self._watched(trainer.train_step, "step", _nameless)
+        trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
+
+    def reach(self, name):
+        """An instant, by name: `before step`, `half of checkpoints/step-000000004.safetensors`."""
+        self.count += 1
+        os.write(self.log, f"{name}\n".encode())
+        if self.count == self.at or (isinstance(self.at, str) and name.startswith(self.at)):
+            self.at = None
+            self.act()
+
+    def _watched(self, function, verb, name_of):
+        def watched(*arguments, **options):
+            if (name := name_of(*arguments, **options)) is None:
+                return function(*arguments, **options)
+            self.reach(f"before {verb} {name}".rstrip())
+            result = function(*arguments, **options)
+            self.reach(f"after {verb} {name}".rstrip())
+            return result
+
+        return watched
+
+    def _watched_open(self, path, mode="r", *more, **options):
+        file = self._open(path, mode, *more, **options)
+        name = self._name(path)
+        if name is not None and "w" in mode:
+            self.reach(f"after open {name}")
+            write = file.write
+
+            def watched_write(content):
+                file.write = write  # the first time only: pictures come in many pieces
+                content = bytes(content)
+                write(content[: len(content) // 2])
+                file.flush()
+                self.reach(f"half of {name}")
+                return len(content) // 2 + write(content[len(content) // 2 :])
+
+            file.write = watched_write
+        return file
+
+    def _name(self, path):
+        """The file's name in the run, without what makes it a temporary one; None elsewhere."""
+        if not isinstance(path, str | os.PathLike):
+            return None
+        path = os.path.realpath(path)
+        if path != self.run and not path.startswith(self.run + os.sep):
+            return None
+        folder, name = os.path.split(os.path.relpath(path, self.run))
+        return os.path.join(folder, TEMPORARY.sub("", name))
+
+
+def _nameless(*_, **__):
+    return ""
+
+
+def log_of(run):
+    """Where the instants of the last run into this folder are written: beside it."""
+    return Path(f"{run}.instants")
+
+
+def instants(run):
+    """Their names, in order, of the last run into this folder."""
+    return log_of(run).read_text().splitlines()
+
+
+def kind(name):
+    """The same for all checkpoints, all pictures, all steps."""
+    return re.sub(r"\d+", "N", name)
