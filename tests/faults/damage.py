@@ -56,7 +56,7 @@ def last_damaged(way, benches):
     ended = bench.resume(run)
     told = [line for line in ended.out.splitlines() if line.startswith("put aside")]
     assert len(told) == 1 and last.name in told[0], ended
-    assert f"going on after step {int(before.stem[5:])}," in ended.out, ended.out
+    assert f"after step {int(before.stem[5:])}\n" in ended.out, ended.out
     return f"told: {told[0].split(': ')[-1]}", bench.finish(run, aside=[aside])
 
 

@@ -16,9 +16,9 @@ import re
 import signal
 from pathlib import Path
 
-from scratchvae.runs import session, trainer
+from scratchvae.runs import session, stepping, trainer
 
-TEMPORARY = re.compile(r"^\.\d+\.tmp\.")
+TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
 
 
 def die():
@@ -57,7 +57,7 @@ class Instants:
         for name, path in paths.items():
             setattr(os, name, self._watched(getattr(os, name), name, path))
         session.load = self._watched(session.load, "load the data", _nameless)
-        trainer.train_step = self._watched(trainer.train_step, "step", _nameless)
+        stepping.train_step = self._watched(stepping.train_step, "step", _nameless)
         trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
 
     def reach(self, name):
@@ -82,7 +82,7 @@ class Instants:
     def _watched_open(self, path, mode="r", *more, **options):
         file = self._open(path, mode, *more, **options)
         name = self._name(path)
-        if name is not None and "w" in mode:
+        if name is not None and {"w", "x"} & {*mode}:
             self.reach(f"after open {name}")
             write = file.write
 
@@ -105,7 +105,7 @@ class Instants:
         if path != self.run and not path.startswith(self.run + os.sep):
             return None
         folder, name = os.path.split(os.path.relpath(path, self.run))
-        return os.path.join(folder, TEMPORARY.sub("", name))
+        return os.path.join(folder, TEMPORARY.sub(r"\1", name))
 
 
 def _nameless(*_, **__):

@@ -125,10 +125,10 @@ def deleted(benches):
     bench = benches["tiny-numpy"]
     run = bench.new_run()
     ended = bench.train(run, at="before eval", act=lambda: shutil.rmtree(run))
-    assert ended.status == 2 and "cannot be written" in ended.told, ended
+    assert ended.status == 2 and "there is no folder" in ended.told, ended
     assert "there is no checkpoint" in ended.told and "--resume" not in ended.told, ended
     assert not run.exists()
-    return "one line: cannot be written", bench.finish(run)
+    return "one line: there is no folder", bench.finish(run)
 
 
 def read_only_cache(benches):
