@@ -25,14 +25,14 @@ def main(arguments=None):
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"{', '.join(ROOMS)}; default all")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="how many (50)")
     parser.add_argument("--seed", type=int, default=0, help="for where and when (0)")
-    parser.add_argument("--engine", choices=ENGINES, help="of the killed runs; default: both")
+    parser.add_argument("--numpy", action="store_true", help="leave the engine numba out")
     parser.add_argument("--json", action="store_true", help="one record for each fault")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.rooms) - ROOMS.keys():
         parser.error(f"no such room: {', '.join(unknown)}; there are {', '.join(ROOMS)}")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         rows = []
-        engines = [asked.engine] if asked.engine else ENGINES
+        engines = ENGINES[:1] if asked.numpy else ENGINES
         rooms = asked.rooms or ROOMS
         for row in examine_all(Path(folder), engines, rooms, asked.kills, asked.seed):
             rows.append(row)

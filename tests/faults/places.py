@@ -133,6 +133,8 @@ def deleted(benches):
 
 def read_only_cache(benches):
     """Nowhere to keep compiled kernels: they are compiled for this run alone."""
+    if "tiny-numba" not in benches:
+        raise Skipped("the engine numba is left out")
     bench = benches["tiny-numba"]
     run, blocked = bench.new_run(), bench.folder / "blocked"
     run.mkdir(mode=0o777)

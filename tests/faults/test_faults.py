@@ -22,9 +22,9 @@ def verdicts(*arguments):
     return json.loads(run.stdout)
 
 
-def test_killed_runs_end_as_if_nothing_had_happened():
-    rows = verdicts("kills", "--kills", "6", "--engine", "numpy")
-    assert len(rows) == 6
+def test_killed_and_damaged_runs_end_as_if_nothing_had_happened():
+    rows = verdicts("kills", "damage", "--kills", "6", "--numpy")
+    assert len(rows) == 6 + 9
     assert [row for row in rows if row["verdict"] == "FAILED"] == []
 
 
