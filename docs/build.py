@@ -38,7 +38,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```console *(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r'!\[[^\]]*\]\(([^)\s]+)\s+"([^"]+)"\)')
-NUMBER = re.compile(r"\b[0-9a-f]{12}\b|-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")  # a hash, or a number
+NUMBER = re.compile(r"-?\b[0-9a-f]{12}\b|-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")  # a hash, or a number
 STATUS = re.compile(r"^# exit status \d+$", re.MULTILINE)
 # Remarks on standard error of a first run, and of a machine: no part of what a page is about.
 REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
