@@ -19,7 +19,7 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
     """Name the first tensor of a step that is not finite.
 
     Asked in the order in which a step makes them: the batch, the noise, the weights, the outputs of
-    the layers, the loss, and then, from the last layer to the first, the gradients of the weights.
+    the layers, the terms of the loss, and then, from the last layer to the first, the gradients.
 
     Parameters
     ----------
@@ -44,7 +44,10 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
         look(f"the weight {name}", p.value)
     if not found:
         with np.errstate(all="ignore"), _watched(model, look), _statistics_kept(model):
-            look("the loss", *model.loss(x, eps))
+            losses = model.loss(x, eps)
+            look("the reconstruction term", losses.reconstruction)
+            look("the KL term", losses.kl)
+            look("the loss", losses.total)
             if not found:
                 model.zero_grad()
                 model.backward()

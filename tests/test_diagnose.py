@@ -62,10 +62,10 @@ def test_the_batch_and_the_noise():
     ("name", "weight", "value", "expected"),
     [
         ("mlp", "fc_logvar.bias", 200.0, "the output of sample"),  # exp(100) is too large
-        ("mlp", "fc_logvar.bias", 100.0, "the loss"),  # exp(50) is not, its square is
+        ("mlp", "fc_logvar.bias", 100.0, "the KL term"),  # exp(50) is not, its square is
         ("mlp", "fc2.weight", 3e38, "the output of fc2"),
         ("conv", "conv2.weight", 3e38, "the output of conv2"),
-        ("conv", "fc_mu.bias", 1e30, "the loss"),
+        ("conv", "fc_mu.bias", 1e30, "the KL term"),
         ("celeba", "encoder.1.0.weight", 3e38, "the output of encoder.1.0"),
         ("celeba", "encoder.1.1.weight", 3e38, "the output of encoder.1"),  # batch norm within
         ("celeba", "decoder_input.weight", 3e38, "the output of decoder_input"),

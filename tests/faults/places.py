@@ -141,12 +141,12 @@ def read_only_cache(benches):
     run.chmod(0o777)
     blocked.touch()
     env = os.environ | {"HOME": "/nonexistent", "XDG_CACHE_HOME": str(blocked)}
-    who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     command = [sys.executable, "-m", "scratchvae"]
+    who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     try:
         subprocess.run([*command, "--version"], cwd=ROOT, env=env, check=True, **who)
-    except (PermissionError, subprocess.CalledProcessError) as problem:
-        raise Skipped(f"another user cannot run this Python: {problem}") from None
+    except (PermissionError, subprocess.CalledProcessError):
+        who = {}  # nobody may run this Python: then as root, whom the file stops all the same
     ended = subprocess.run(
         [*command, "train", *bench.options, "--out", str(run)],
         cwd=ROOT, env=env, capture_output=True, text=True, **who,
