@@ -14,6 +14,7 @@ import sys
 from typing import NoReturn
 
 from . import __version__
+from .backend import choose_quietly
 from .commands import COMMANDS
 from .commands.options import CommandParser, FrontParser, HelpText, paint
 from .data import DataNotFound
@@ -77,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         With --debug: what the command raises.
     """
     args = make_parser().parse_args(arguments)
+    if sys.stderr is None or not sys.stderr.isatty():  # in a log, and beside --json
+        choose_quietly()
     if args.debug:
         return int(args.run(args))
     try:

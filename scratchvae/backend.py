@@ -96,6 +96,12 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
     return engine
 
 
+def choose_quietly() -> None:
+    """From now on `use("auto")` does not say what it chose."""
+    global _announced
+    _announced = True
+
+
 def _allow_tf32(allowed: bool) -> None:
     if allowed != tf32_allowed():
         importlib.import_module("scratchvae.kernels.cuda.blas").allow_tf32(allowed)

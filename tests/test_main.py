@@ -3,12 +3,14 @@
 import argparse
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import scratchvae
+from scratchvae import backend
 from scratchvae.__main__ import COMMANDS, main, make_parser
 from scratchvae.backend import find_kernel
 from scratchvae.commands.kernels import kernels
@@ -213,3 +215,13 @@ def test_help_imports_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "[]\n", run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_remarks_are_for_terminals(terminal, capsys, monkeypatch):
+    """Which engine "auto" chose is no part of a log, nor of what a script reads."""
+    monkeypatch.setattr(backend, "_announced", False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with suppress(SystemExit):  # relu is not linear: refused after the engine is chosen
+        main(["check", "relu", "--method", "adjoint"])
+    assert ("scratchvae: engine " in capsys.readouterr().err) == terminal
