@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
     def interrupted(trainer):
         for _ in step(trainer):
             if trainer.step == 4:
-                session.signal.raise_signal(session.signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             yield
 
     monkeypatch.setattr(Trainer, "steps", interrupted)

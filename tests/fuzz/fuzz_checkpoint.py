@@ -1,6 +1,7 @@
 """Checkpoints of a run, with a digest that is right: what is in them may still make no sense."""
 
 import json
+from copy import deepcopy
 from functools import cache
 from types import SimpleNamespace
 
@@ -56,7 +57,7 @@ def build(random):
 
 
 def edit_a_fact(arrays, facts, random):
-    facts[random.choice([*facts])] = random.choice((*ODD, *LONGER_INTEGERS))
+    facts[random.choice([*facts])] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS)))
 
 
 def edit_a_state(arrays, facts, random):
@@ -65,7 +66,7 @@ def edit_a_state(arrays, facts, random):
         last, key = place, random.choice([*place])
         place = place[key]
     if place is not facts:
-        last[key] = random.choice((*ODD, *LONGER_INTEGERS, 2**128, 2**127))
+        last[key] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS, 2**128, 2**127)))
 
 
 def forget_a_fact(arrays, facts, random):

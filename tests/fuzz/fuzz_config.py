@@ -1,6 +1,7 @@
 """config.json of a run: a table of options, of which each may be anything that JSON can say."""
 
 import json
+from copy import deepcopy
 from functools import cache
 
 from mutating import LONGER_INTEGERS, mutated
@@ -39,7 +40,7 @@ def build(random):
 def edit_an_option(table, random):
     if isinstance(table.get("options"), dict) and table["options"]:
         name = random.choice([*table["options"]])
-        table["options"][name] = random.choice((*ODD, *LONGER_INTEGERS))
+        table["options"][name] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS)))
 
 
 def add_an_option(table, random):
@@ -53,7 +54,7 @@ def forget_an_option(table, random):
 
 
 def replace(table, random):
-    table[random.choice(("format", "options", "run", "x"))] = random.choice(ODD)
+    table[random.choice(("format", "options", "run", "x"))] = deepcopy(random.choice(ODD))
 
 
 EDITS = (edit_an_option, edit_an_option, edit_an_option, add_an_option, forget_an_option, replace)
