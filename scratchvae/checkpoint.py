@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,7 +127,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # see left_behind
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed, or a link to elsewhere
         with open(temporary, "xb") as file:
@@ -141,6 +142,18 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """The temporary files of `whole_file` in this folder whose processes are dead."""
+    for path in folder.glob(".*.tmp") if os.name == "posix" else ():
+        if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
+            try:
+                os.kill(int(found[1]), 0)  # asks whether there is such a process
+            except ProcessLookupError:
+                yield path
+            except PermissionError:  # there is, somebody else's
+                pass
 
 
 def _flush_folder(folder: Path) -> None:

@@ -109,8 +109,8 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
     assert run.weights.name == "step-000000004.safetensors" and not run.model.training
     monkeypatch.setattr(Trainer, "steps", step)
 
-    status, _, err = scratchvae("--resume", "stopped", "--lr", "0.1")
-    assert status == 2 and "--lr does not go with --resume" in err
+    status, _, err = scratchvae("--resume", "stopped", "--seed", "1")
+    assert status == 2 and "--seed does not go with --resume" in err
     status, _, err = scratchvae("--resume", "stopped", "--out", "x")
     assert status == 2 and "--out does not go with --resume" in err
     assert scratchvae("--resume", "stopped", "--quiet") == (0, "", "")

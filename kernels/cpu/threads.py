@@ -61,6 +61,11 @@ def cores():
     return min(_available, config.NUMBA_NUM_THREADS, _single_threaded_blas.limit())
 
 
+def blas_threads():
+    """How many threads BLAS takes outside of `share`."""
+    return _single_threaded_blas.limit()
+
+
 def _run(work, parts):
     """The first part on this thread, the others on workers, which are made when first needed."""
     while len(_workers) < len(parts) - 1:

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.model is not None) + (args.resume is not None) + (args.config is not None) != 1:
         args.parser.error("name a model to train, or say --resume RUN, or --config FILE")
-    say = _silent if args.quiet or args.json else print_now
+    bar = not (args.quiet or args.json)
+    say = print_now if bar else _silent
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
@@ -76,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
                     f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
-            metrics = resume(folder, say, **given)
+            metrics = resume(folder, say, bar, **given)
         else:
             config = _config(args, given)
             folder = args.out or Path("runs") / config.model
-            metrics = train(config, folder, say)
+            metrics = train(config, folder, say, bar)
     except Stopped as stopped:
         print(f"{args.parser.prog}: {stopped}", file=sys.stderr)
         return 128 + stopped.signal

@@ -17,7 +17,7 @@ def environment(engine: str) -> dict[str, Any]:
     """Facts about this machine and its libraries, JSON-ready: engine, threads, versions, cpu, gpu
     (if it is the engine)."""
     packages = ["numpy", "numba"]
-    facts: dict[str, Any] = {"engine": engine, "threads": threads(), "cpu": cpu_name()}
+    facts: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
     if engine == "cuda":
         packages += ["cupy", "cupy-cuda12x", "cupy-cuda13x"]
         facts["gpu"] = gpu()
@@ -26,12 +26,13 @@ def environment(engine: str) -> dict[str, Any]:
     return facts | {"versions": versions}
 
 
-def threads() -> int:
-    """How many threads compute: sums are cut up differently on another number of them."""
+def threads() -> dict[str, int]:
+    """How many threads compute, in the kernels and in BLAS beside them: on another number of them
+    sums are cut up differently."""
     if numba_problem() is None:
         kernels = importlib.import_module("scratchvae.kernels.cpu.threads")
-        return int(kernels.cores())  # what Numba, BLAS and the system allow
-    return int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)
+        return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
+    return {"blas threads": int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)}
 
 
 def cpu_name() -> str:

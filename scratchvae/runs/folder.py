@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_atomically
+from ..checkpoint import left_behind, write_atomically
 from .config import FORMAT, MOST_BYTES, Config, read_config
 
 
@@ -74,13 +74,18 @@ class RunFolder:
             yield
 
     def begin(self, config: Config, run: dict[str, Any]) -> None:
-        """Make the folder and write its config.
+        """Write the config of a new run.
 
         Raises
         ------
         FileExistsError
-            If there is a run in it already.
+            If there is a run in the folder already, or what is left of one.
         """
+        if not self.config.exists() and (self.all_checkpoints() or self.best.exists()):
+            raise FileExistsError(
+                f"{self.checkpoints} holds checkpoints of a run whose config.json is lost: name "
+                "another folder"
+            )
         if self.config.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already: go on with --resume {self.path}, or name "
@@ -94,7 +99,7 @@ class RunFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write_config(self, config: Config, run: dict[str, Any]) -> None:
-        """Replace config.json; `run` is what else should be known: environment, data, command."""
+        """Replace config.json; `run` is what else should be known: environment, data, changes."""
         content = {"format": FORMAT, "options": config.to_json(), "run": run}
         self.write("config.json", _json(content))
 
@@ -159,7 +164,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Delete what a killed process left half-written."""
         for folder in (self.path, self.checkpoints, self.pictures):
-            for path in folder.glob(".*.tmp"):
+            for path in left_behind(folder):
                 path.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ..data import Dataset
+from ..diagnose import finite
 from ..ops import Losses
 from ..train import in_words
 from .folder import RunFolder
@@ -38,8 +39,12 @@ def farewell(trainer: Trainer, folder: RunFolder) -> str:
 
 
 def diverged(trainer: Trainer, folder: RunFolder, problem: FloatingPointError) -> str:
-    """Where, why, and what is left."""
-    return f"training diverged in epoch {trainer.epoch + 1}: {problem}; {kept(folder)}"
+    """Where, why, and what is left. On the GPU nobody looked at the tensors before."""
+    found = ""
+    if trainer.model.device == "cuda":
+        bad = (name for name, p in trainer.model.parameters().items() if not finite(p.value))
+        found = f"; by now {name} is not finite" if (name := next(bad, None)) else ""
+    return f"training diverged in epoch {trainer.epoch + 1}: {problem}{found}; {kept(folder)}"
 
 
 def kept(folder: RunFolder) -> str:

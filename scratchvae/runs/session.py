@@ -30,11 +30,13 @@ from .stopping import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
 Say = Callable[[str], None]
-MAY_CHANGE = {"epochs", "engine", "data", "data_dir"}  # when a run goes on
+MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run goes on
 FOLDER = "images:"  # of data sets that are one
 
 
-def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> dict[str, Any]:
+def train(
+    config: Config, folder: str | os.PathLike[str], say: Say = print, bar: bool = True
+) -> dict[str, Any]:
     """Train from the beginning, and leave a run in the folder (see folder.py).
 
     Parameters
@@ -44,6 +46,8 @@ def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> d
         Made if need be. It must not hold a run.
     say : callable
         Is told how it goes, a line at a time.
+    bar : bool
+        Draw a progress bar, if there is a terminal.
 
     Returns
     -------
@@ -72,10 +76,12 @@ def train(config: Config, folder: str | os.PathLike[str], say: Say = print) -> d
         run_folder.sweep()  # a process may have been killed before there was a run to resume
         run_folder.begin(config, facts)
         say(introduction(trainer, data))
-        return _run(trainer, data, run_folder, say)
+        return _run(trainer, data, run_folder, say, bar)
 
 
-def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> dict[str, Any]:
+def resume(
+    folder: str | os.PathLike[str], say: Say = print, bar: bool = True, **changes: Any
+) -> dict[str, Any]:
     """Go on with the run in the folder from its last good checkpoint.
 
     On the same machine, with the same engine, versions and number of threads, every number comes
@@ -86,9 +92,12 @@ def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> 
     folder : str or path-like
     say : callable
         Is told how it goes, a line at a time.
+    bar : bool
+        Draw a progress bar, if there is a terminal.
     **changes
         Options that may be another: `epochs`, to train longer; `engine`; `data` and `data_dir`,
-        where the same data lie elsewhere now.
+        where the same data lie elsewhere now; `lr` and `clip_norm`, after a divergence. They are
+        announced, and config.json says at which step.
 
     Returns
     -------
@@ -98,11 +107,12 @@ def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> 
     Raises
     ------
     ValueError
-        Also if the data set is not the one that the run was begun with.
+        Also if the data set is not the one that the run was begun with, if there are weights but no
+        checkpoint to go on from, or if more epochs are done than asked for.
     TypeError
         If another option is to change.
-    Others
-        As `train`.
+    Stopped, FloatingPointError, RuntimeError, OSError, MemoryError
+        As in `train`.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
@@ -112,7 +122,7 @@ def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> 
         run_folder.sweep()
         run_folder.make()  # whoever deletes the checkpoints begins again
         prepared, data = _prepared(replace(config, **changes))
-        if facts.get("data") != _about(data):
+        if not _same(facts.get("data"), _about(data)):
             raise ValueError(
                 f"{run_folder.path}: the data set has changed: the run was begun with "
                 f"{_in_words(facts.get('data'))}, this is {_in_words(_about(data))}"
@@ -120,11 +130,27 @@ def resume(folder: str | os.PathLike[str], say: Say = print, **changes: Any) -> 
         if elsewhere := differences(_table(facts.get("environment")), environment(prepared.engine)):
             say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(prepared, data)
-        if prepared != config:
-            run_folder.write_config(prepared, facts)
         say(introduction(trainer, data))
         say(_restore(trainer, run_folder, say))
-        return _run(trainer, data, run_folder, say)
+        _note_changes(config, trainer, run_folder, facts, say)
+        return _run(trainer, data, run_folder, say, bar)
+
+
+def _note_changes(
+    before: Config, trainer: Trainer, folder: RunFolder, facts: dict[str, Any], say: Say
+) -> None:
+    """Tell of options that are not those of before, and write down from which step on."""
+    now, epochs_begun = trainer.config, trainer.epoch + (trainer.batch > 0)
+    assert now.epochs is not None
+    if now.epochs < epochs_begun:
+        raise ValueError(f"epochs: {epochs_begun} have begun already, got {now.epochs}")
+    old, new = before.to_json(), now.to_json()
+    if changed := {name: [old[name], new[name]] for name in old if old[name] != new[name]}:
+        earlier = facts.get("changes") if isinstance(facts.get("changes"), list) else []
+        facts = facts | {"changes": [*(earlier or []), {"step": trainer.step} | changed]}
+        folder.write_config(now, facts)
+        words = [f"{name} {a} -> {b}" for name, (a, b) in changed.items()]
+        say(f"changed after step {trainer.step:,}: {', '.join(words)}")
 
 
 def _prepared(config: Config) -> tuple[Config, Dataset]:
@@ -146,7 +172,7 @@ def _from_anywhere(path: str | None) -> str | None:
     return path and str(Path(path).expanduser().absolute())
 
 
-def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[str, Any]:
+def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Epoch after epoch, with checkpoints in between; then the results."""
     # NumPy's warnings of what is not finite: the loss is looked at, and its error says more.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
@@ -156,7 +182,7 @@ def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[s
             if not trainer.done:
                 folder.forget_results()  # of an earlier end: they would be taken for the last
             while not trainer.done and not asked:
-                _epoch(trainer, folder, say, asked)
+                _epoch(trainer, folder, say, bar, asked)
             asked.interrupt_from_now_on()
             return leave_results(trainer, data, folder)
         except FloatingPointError as problem:
@@ -168,11 +194,11 @@ def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say) -> dict[s
             raise Stopped(farewell(trainer, folder), asked.signal) from None
 
 
-def _epoch(trainer: Trainer, folder: RunFolder, say: Say, asked: Asked) -> None:
+def _epoch(trainer: Trainer, folder: RunFolder, say: Say, bar: bool, asked: Asked) -> None:
     """The rest of an epoch, or what can be done of it; either is saved."""
-    with _bar(trainer) as bar:
+    with _bar(trainer, bar) as progress:
         for _ in trainer.steps():
-            bar.update()
+            progress.update()
             if asked:
                 save(trainer, folder)
                 return
@@ -204,23 +230,33 @@ def _restore(trainer: Trainer, folder: RunFolder, say: Say) -> str:
             trainer.restore(*read_checkpoint(path))
             where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
             return f"{where}, after step {trainer.step:,}"
-        except (ValueError, OSError) as problem:
+        except ValueError as problem:
             say(f"put aside as {folder.put_aside(path).name}: {problem}")
+    if folder.weights.exists():
+        raise ValueError(
+            f"{folder.path}: the run was done, its weights are there, but no checkpoint to go on "
+            f"from; to make it again: scratchvae train --config {folder.config} --out ANOTHER"
+        )
     none = "no checkpoint is sound" if checkpoints else "there is no checkpoint yet"
     return f"{none}: from the beginning"
 
 
-def _bar(trainer: Trainer) -> Any:
+def _bar(trainer: Trainer, wanted: bool) -> Any:
     """A progress bar on a terminal; nothing elsewhere."""
     return tqdm(
         desc=f"epoch {trainer.epoch + 1}", total=trainer.steps_per_epoch, initial=trainer.batch,
-        leave=False, disable=None, file=sys.stderr,
+        leave=False, disable=None if wanted else True, file=sys.stderr,
     )  # fmt: skip
 
 
 def _about(data: Dataset) -> dict[str, Any]:
     counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
     return {"name": data.name, "sha256": data.digest(), **counts}
+
+
+def _same(before: Any, now: dict[str, Any]) -> bool:
+    """Whether it is the same data set, under whatever name."""
+    return all(_table(before).get(name) == now[name] for name in now if name != "name")
 
 
 def _in_words(about: Any) -> str:

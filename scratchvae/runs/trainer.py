@@ -26,6 +26,7 @@ import numpy as np
 
 from .. import optim
 from ..backend import asnumpy, is_gpu_array, to_device
+from ..checkpoint import MAX_BYTES
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..ops import Losses
@@ -67,6 +68,12 @@ class Trainer:
             raise ValueError(
                 f"the model {config.model} takes images of shape {self.model.image_shape}, those "
                 f"of {data.name} have {self.train_images.shape[1:]}"
+            )
+        room = MAX_BYTES - (1 << 24)  # for names and the history
+        if (size := 3 * self.model.flat_value.nbytes) > room:  # weights and two averages
+            raise ValueError(
+                f"the model {config.model} has {size // 3:,} bytes of weights; with the averages "
+                f"of the optimizer a checkpoint may have {room:,}"
             )
         on_gpu = config.engine == "cuda"
         if on_gpu:
@@ -144,6 +151,7 @@ class Trainer:
             self._begin()
         assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
+        self._arrays()  # what is not finite has a name here, and none after the evaluation
         *sums, images = self._stepping.sums
         train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
@@ -204,11 +212,7 @@ class Trainer:
             If a weight or a running average is not finite: nobody should go on from there.
         """
         sums = self._stepping.sums  # first: what it raises says more than what comes below
-        arrays = {f"model.{name}": a for name, a in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{name}": asnumpy(a).copy() for name, a in self._averages().items()}
-        for name, a in arrays.items():
-            if not np.isfinite(a).all():
-                raise FloatingPointError(f"after step {self.step} {name} is not finite")
+        arrays = self._arrays()
         facts = {
             "step": self.step,
             "epoch": self.epoch,
@@ -220,6 +224,18 @@ class Trainer:
             "best_score": self.best_score if self.best_epoch else None,
         }
         return arrays, deepcopy(facts)
+
+    def _arrays(self) -> Arrays:
+        """Copies of all tensors; FloatingPointError if one is not finite."""
+        arrays = {f"model.{name}": a for name, a in self.model.state_dict().items()}
+        arrays |= {f"optimizer.{name}": asnumpy(a).copy() for name, a in self._averages().items()}
+        for name, a in arrays.items():
+            if not np.isfinite(a).all():
+                raise FloatingPointError(
+                    f"after step {self.step} {name} is not finite: a smaller lr or clipping may "
+                    "help"
+                )
+        return arrays
 
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Go on from a `state`.

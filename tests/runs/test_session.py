@@ -1,6 +1,7 @@
 """Going on with a run, and what is left at its end."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file
 from small_runs import trained, write_digits, write_photographs
 
-from scratchvae.runs import open_run, resume, session
+from scratchvae.runs import open_run, resume, session, trainer
 from scratchvae.runs.snapshot import read_checkpoint
 
 
@@ -56,7 +57,7 @@ def test_data_may_have_moved_but_not_changed(tmp_path, digits):
     (tmp_path / "digits").rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError, match="digits"):
         resume(run)
-    assert "all is trained" in told(run, data_dir="moved")[-1]
+    assert "all is trained, after step 3" in told(run, data_dir="moved")
     write_digits(tmp_path / "others", train_count=61)
     with pytest.raises(ValueError, match="the data set has changed: the run was begun with mnist"):
         resume(run, data_dir="others")
@@ -72,8 +73,8 @@ def test_another_engine_is_announced(tmp_path, digits):
 
 def test_other_options_stay(tmp_path, digits):
     run = small(tmp_path / "run", digits)
-    with pytest.raises(TypeError, match="resume: expected changes among .*, got lr"):
-        resume(run, lr=1.0)
+    with pytest.raises(TypeError, match="resume: expected changes among .*, got seed"):
+        resume(run, seed=1)
 
 
 def test_a_run_that_goes_on_has_no_results_of_an_earlier_end(tmp_path, digits, monkeypatch):
@@ -155,3 +156,74 @@ def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, d
     else:
         with pytest.raises(FileNotFoundError, match=r"no sound checkpoint: .* its digest differs"):
             open_run(run, "numpy")
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path, digits, monkeypatch):
+    """A disk that fails, or rights that are missing, say nothing about the checkpoint."""
+    run = small(tmp_path / "run", digits)
+
+    def fails(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(session, "read_checkpoint", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        resume(run)
+    assert (run / "checkpoints/step-000000003.safetensors").exists()
+
+
+def test_a_run_without_checkpoints_keeps_its_weights(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="no checkpoint to go on from; to make it again: scratch"):
+        resume(run)
+    assert (run / "weights.safetensors").exists() and (run / "metrics.json").exists()
+
+
+def test_checkpoints_of_a_lost_run_are_not_mixed_with_others(tmp_path, digits):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    stale = tmp_path / "run/checkpoints/step-000900000.safetensors"
+    stale.touch()
+    with pytest.raises(FileExistsError, match="holds checkpoints of a run whose config.json is"):
+        small(tmp_path / "run", digits)
+    assert stale.exists() and not (tmp_path / "run/config.json").exists()
+
+
+def test_files_of_others_are_left_alone(tmp_path, digits):
+    """What has no number of a dead process in its name, or that of a living one."""
+    (tmp_path / "run").mkdir()
+    others = [".notes.tmp", ".a.b.tmp", f".sample.png.{os.getpid()}.tmp", ".x.0.tmp.txt"]
+    for name in (*others, ".config.json.999999999.tmp"):
+        (tmp_path / "run" / name).touch()
+    small(tmp_path / "run", digits)
+    found = {path.name for path in (tmp_path / "run").glob(".*")}
+    assert found == {*others}
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path, digits):
+    run = small(tmp_path / "run", digits, epochs=2)
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="epochs: 2 have begun already, got 1"):
+        resume(run, epochs=1)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_a_smaller_rate_after_a_divergence_is_written_down(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    lines = told(run, epochs=2, lr=1e-4)
+    assert "changed after step 3: epochs 1 -> 2, lr 0.001 -> 0.0001" in lines
+    content = json.loads((run / "config.json").read_text())
+    assert content["run"]["changes"] == [{"step": 3, "epochs": [1, 2], "lr": [0.001, 0.0001]}]
+    assert content["options"]["lr"] == 0.0001
+
+
+def test_too_large_a_model_is_refused_before_it_is_trained(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(trainer, "MAX_BYTES", 20_000_000)
+    with pytest.raises(ValueError, match="the model mlp has .* bytes of weights; .* may have 3,2"):
+        small(tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_divergence_in_the_last_step_of_an_epoch_names_the_tensor(tmp_path, digits):
+    with pytest.raises(FloatingPointError, match=r"in epoch 1: after step 1 model\.\S+ is not fin"):
+        small(tmp_path / "run", digits, lr=1e38, optimizer="sgd", batch_size=60)
