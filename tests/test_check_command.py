@@ -147,6 +147,7 @@ def test_cuda_where_there_is_none(capsys, monkeypatch):
     assert error.value.code == 2 and "no GPU here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plots(capsys, tmp_path):
     folder = tmp_path / "deep" / "pictures"
     code, out, _ = run(capsys, "conv2d", "--plot", str(folder))

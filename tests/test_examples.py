@@ -127,6 +127,7 @@ def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
     assert not np.array_equal(model.flat_value, fresh.flat_value)
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(tmp_path, data_dir):
     metrics = []
     for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
@@ -235,6 +236,7 @@ def test_a_folder_without_images_is_an_error(tmp_path, refused, example):
     assert said.startswith(f"{example}.py: error: {tmp_path}: expected at least 2 images")
 
 
+@pytest.mark.slow
 def test_a_folder_of_two_images_is_enough(tmp_path, image_dir):
     for path in sorted(image_dir.iterdir())[2:]:
         path.unlink()

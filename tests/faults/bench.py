@@ -6,6 +6,7 @@ epochs, pictures: whatever a resumed run could forget is in it.
 
 import hashlib
 import os
+import re
 import struct
 import time
 from functools import partial
@@ -79,9 +80,8 @@ class Bench:
         assert found.keys() == self.files.keys(), f"files: {found.keys() ^ self.files.keys()}"
         others = [name for name in found if found[name] != self.files[name]]
         assert not others, f"not as in the undisturbed run: {', '.join(others)}"
-        going_on = [line for line in ended.out.splitlines() if line.startswith("going on")]
-        since = going_on[0].split(",")[0].removeprefix("going on after ") if going_on else "nothing"
-        return f"{since}; the end is the same, {len(found)} files"
+        since = re.search(r"^(?:going on|all is trained).* after (step [\d,]+)$", ended.out, re.M)
+        return f"{since[1] if since else 'nothing'}; the end is the same, {len(found)} files"
 
     def _watched(self, run, at, act, meanwhile, *arguments):
         how = {} if act is None else {"act": act}

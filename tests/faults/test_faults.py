@@ -22,6 +22,7 @@ def verdicts(*arguments):
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_if_nothing_had_happened():
     rows = verdicts("kills", "--kills", "6", "--numpy")
     assert len(rows) == 6

@@ -49,6 +49,7 @@ def answers():
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "killed", "why", "seen"),
     [

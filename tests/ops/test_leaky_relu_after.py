@@ -37,6 +37,7 @@ def test_linear_leaky_relu(engine, seed, N, inputs, outputs, bias, slope):
     check("linear", (x, w, rng.standard_normal(outputs) if bias else None), (), slope)
 
 
+@pytest.mark.slow_on_host
 @given(
     seed=seeds,
     batch=st.integers(1, 5),
@@ -61,6 +62,7 @@ def test_conv2d_leaky_relu(
     check("conv2d", (x, w, b), (stride, padding), slope, room_bytes, way)
 
 
+@pytest.mark.slow_on_host
 @given(
     seed=seeds,
     batch=st.integers(1, 5),
