@@ -164,11 +164,46 @@ def test_the_result_goes_to_a_file_too(run, tmp_path):
         (["--nll-images", "5"], "--nll-images goes with --nll-samples"),
         (["--grey-levels"], "--grey-levels goes with --nll-samples"),
         (["--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
-        (["--nll-samples", "5", "--nll-images", "1"], "expected at least 2 images"),
+        (["--nll-samples", "5", "--nll-images", "1"], "--nll-images: expected at least 2"),
     ],
 )
 def test_refusals(refused, options, said):
     assert said in refused("binary", *options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "history.csv", "metrics.json", "weights.safetensors", "lock",
+     "checkpoints/evaluation.json", "pictures/../metrics.json"],
+)  # fmt: skip
+def test_a_file_of_the_run_is_not_overwritten(runs, refused, name):
+    folder = runs["grey"]
+    (folder / "pictures").mkdir(exist_ok=True)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    said = refused("grey", "--out", str(folder / name))
+    assert said.endswith(f"{folder / name}: this file belongs to the run: expected another name")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_result_may_lie_beside_the_files_of_the_run(run, runs):
+    path = runs["grey"] / "evaluation.json"
+    run("grey", "--out", str(path))
+    path.unlink()
+
+
+def test_data_that_moved_are_found_where_the_options_say(run, runs, refused, tmp_path):
+    """The same numbers from the same images elsewhere, and one line if they are not there."""
+    expected = run("grey")
+    digits = runs["grey"].parent / "digits"
+    moved = digits.rename(tmp_path / "moved")
+    try:
+        assert run("grey", "--data-dir", str(moved)) == expected
+        other = run("grey", "--data", "fashion-mnist", "--data-dir", str(moved))
+        assert rows(other)["data"][0].startswith("fashion-mnist: 20 test images")
+        assert "nowhere" in refused("grey", "--data-dir", str(tmp_path / "nowhere"))
+        assert "expected a dataset among" in refused("grey", "--data", "minst")
+    finally:
+        moved.rename(digits)
 
 
 def test_no_run_and_no_folder_are_one_line(refused, tmp_path):

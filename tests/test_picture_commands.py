@@ -98,15 +98,32 @@ def test_out_and_json(runs, tmp_path, capsys, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_cannot_be_done_is_one_line_and_leaves_nothing(refused, tmp_path, command):
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(runs, refused, tmp_path, command):
     assert refused(command, "nowhere").endswith(f"{tmp_path}: no run here, there is no config.json")
     lost = tmp_path / "no/x.png"
     said = refused(command, "plane", "--out", lost)
     assert said.endswith(f"error: {lost}: there is no folder {lost.parent} to write into")
+    for option, name in (("--out", "a.png"), ("--npz", "a.npz")):
+        path = runs["plane"] / "checkpoints" / name
+        said = refused(command, "plane", option, path)
+        assert said.endswith(f"{path}: this file belongs to the run: expected another name")
     said = refused(command, "plane", "--out", "x.jpg")
     assert said.endswith("error: x.jpg: expected a name that ends in .png")
     said = refused(command, "plane", "--npz", "x.png")
     assert said.endswith("error: x.png: expected a name that ends in .npz")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_data_that_moved_are_found_where_the_options_say(runs, arrays, tmp_path_factory, command):
+    expected, _ = arrays(command, "plane")
+    digits = runs["plane"].parent / "digits"
+    moved = digits.rename(tmp_path_factory.mktemp("elsewhere") / "moved")
+    try:
+        found, _ = arrays(command, "plane", "--data-dir", str(moved))
+    finally:
+        moved.rename(digits)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in found)
 
 
 def test_a_picture_that_fails_leaves_the_one_before(runs, tmp_path, monkeypatch):

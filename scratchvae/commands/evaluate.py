@@ -15,11 +15,10 @@ from ..data import is_binary
 from ..gradcheck.report import table
 from ..metrics import FEW_IMAGES, report
 from ..models import BernoulliVAE
-from ..runs import Run, open_run
+from ..runs import Run
 from ..train import random_streams
 from .options import (
     at_least_zero,
-    engine_options,
     json_option,
     paint,
     positive,
@@ -27,6 +26,7 @@ from .options import (
     say,
     to_json,
 )
+from .run_options import check_place, open_for, run_options
 
 STRONGEST = 10  # dimensions
 EPILOG = """\
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
         epilog=EPILOG,
     )
     option = parser.add_argument
-    option("folder", type=Path, metavar="RUN", help="folder of a run")
+    run_options(parser)
     option(
         "--nll-samples", type=positive(int), metavar="K",
         help="estimate -log p(x) with K samples for each image; 1000 and more tell something",
@@ -67,7 +67,6 @@ def add(commands: Any) -> None:
         "are those of its metrics.json)",
     )  # fmt: skip
     option("--out", type=Path, metavar="FILE.json", help="write the result there, too")
-    engine_options(parser)
     json_option(parser)
     parser.set_defaults(run=run)
 
@@ -77,9 +76,11 @@ def run(args: argparse.Namespace) -> int:
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
             args.parser.error(f"--{option.replace('_', '-')} goes with --nll-samples")
-    if args.out is not None and not args.out.parent.is_dir():
-        raise FileNotFoundError(f"{args.out}: there is no folder {args.out.parent} to write into")
-    run = open_run(args.folder, args.engine, args.tf32)
+    if args.nll_images == 1:
+        args.parser.error("--nll-images: expected at least 2, for a standard error, got 1")
+    if args.out is not None:
+        check_place(args.out, args.folder)
+    run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
     *_, rng = random_streams(seed, 4)  # that of metrics.json, see runs/ending.py
     images = run.test_images()

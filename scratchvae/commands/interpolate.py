@@ -15,7 +15,7 @@ from .pictures import (
     deliver,
     images_at,
     numbers,
-    open_for,
+    open_to_draw,
     skips_for,
     skips_option,
 )
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             f"--pairs takes an even number of images and --steps at least 2, got {len(pairs)} and "
             f"{args.steps}"
         )
-    run = open_for(args)
+    run = open_to_draw(args)
     ends = posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     skips_from = skips_for(run, args.skips_from)
     t = np.linspace(0, 1, args.steps)

@@ -11,7 +11,7 @@ import numpy as np
 from ..latents import decoded, plane, posterior_codes
 from ..runs import Run
 from .options import positive
-from .pictures import add_command, as_floats, deliver, open_for
+from .pictures import add_command, as_floats, deliver, open_to_draw
 
 AT_MOST = 10_000  # codes in the second picture
 EPILOG = """\
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The plane, and the test set on it."""
-    run = open_for(args)
+    run = open_to_draw(args)
     model = run.model
     if model.latent_shape != (2,):
         advice = (

@@ -12,8 +12,9 @@ import numpy as np
 from ..checkpoint import whole_file
 from ..data import batches
 from ..latents import has_skips
-from ..runs import Run, RunFolder, open_run
-from .options import engine_options, json_option, print_json, say
+from ..runs import Run, RunFolder
+from .options import json_option, print_json, say
+from .run_options import check_place, open_for, run_options
 
 NO_SKIPS = (
     "no skips are added, as if the decoder had been trained without them: --skips-from INDEX takes "
@@ -24,7 +25,7 @@ NO_SKIPS = (
 def add_command(commands: Any, name: str, what: str, description: str, epilog: str) -> Any:
     """A parser with the options that all of these commands have."""
     parser = commands.add_parser(name, help=what, description=description, epilog=epilog)
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
+    run_options(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--out", type=Path, metavar="FILE.png", help=f"the picture (RUN/pictures/{name}.png)"
@@ -32,7 +33,6 @@ def add_command(commands: Any, name: str, what: str, description: str, epilog: s
     where.add_argument(
         "--npz", type=Path, metavar="FILE.npz", help="write the arrays, and draw no picture"
     )
-    engine_options(parser)
     json_option(parser)
     parser.set_defaults(command=name)
     return parser
@@ -57,14 +57,14 @@ numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers v
 # --- What is shown -------------------------------------------------------------------------------
 
 
-def open_for(args: argparse.Namespace) -> Run:
+def open_to_draw(args: argparse.Namespace) -> Run:
     """The run, once it is sure that there is a place for what will be made of it."""
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
         if path is not None and path.suffix.lower() != suffix:
             raise ValueError(f"{path}: expected a name that ends in {suffix}")
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
-    return open_run(args.folder, args.engine, args.tf32)
+        if path is not None:
+            check_place(path, args.folder)
+    return open_for(args)
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from ..data.decode import decode_or_reason
 from ..latents import decoded, has_skips, posterior_codes
 from ..runs import Run
 from .options import at_least_zero, positive
-from .pictures import add_command, as_floats, deliver, images_at, numbers, open_for
+from .pictures import add_command, as_floats, deliver, images_at, numbers, open_to_draw
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 EPILOG = """\
@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Two rows: the images, and under each its reconstruction."""
-    run = open_for(args)
+    run = open_to_draw(args)
     if args.files:
         x = as_floats(run, read_files(run, args.files))
         labels, index = [f"file {i + 1}" for i in range(len(x))], {}

@@ -11,7 +11,7 @@ import numpy as np
 from ..latents import decoded, prior_codes
 from ..models import VAE
 from .options import at_least_zero, positive, say
-from .pictures import add_command, deliver, open_for, skips_for, skips_option
+from .pictures import add_command, deliver, open_to_draw, skips_for, skips_option
 
 NO_PRIOR = (
     "an autoencoder's codes lie where training has left them, not where N(0, I) does: what is "
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """A grid of images, row by row."""
-    run = open_for(args)
+    run = open_to_draw(args)
     if not isinstance(run.model, VAE):
         say(NO_PRIOR)
     skips_from = skips_for(run, args.skips_from)

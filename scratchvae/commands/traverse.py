@@ -18,7 +18,7 @@ from .pictures import (
     deliver,
     images_at,
     numbers,
-    open_for,
+    open_to_draw,
     skips_for,
     skips_option,
 )
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """A row for each dimension, the most active one first."""
     if args.steps < 2:
         raise ValueError(f"--steps: expected at least 2, got {args.steps}")
-    run = open_for(args)
+    run = open_to_draw(args)
     model = run.model
     dimensions = checked_dimensions(run, args.dimensions) or active_dimensions(run)
     skips_from = skips_for(run, args.skips_from)
