@@ -36,19 +36,30 @@ def rows(model: Model) -> list[Row]:
     return found
 
 
+def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
+    """What `input`, `passes` (forward and backward), `parameters` and all of it, the `total`, take.
+
+    In MB (1024^2 bytes), as torchsummary reckons: input and parameters as they are stored, and
+    every output twice, once for itself and once for its gradient.
+    """
+    sizes = {
+        "input": prod(model.image_shape),
+        "passes": 2 * sum(prod(row.output_shape) for row in table),
+        "parameters": sum(row.parameters for row in table),
+    }
+    sizes["total"] = sum(sizes.values())
+    return {name: size * model.dtype.itemsize / MEGABYTE for name, size in sizes.items()}
+
+
 def summary(model: Model) -> str:
     """The table of `scratchvae summary`: rows, totals and memory.
 
     An activation has a row, also where a layer computes it along with its own output.
     Sampling, additions and reshapes are no layers and have no row; neither has the sigmoid that a
-    Bernoulli model's loss holds. The MB (1024^2 bytes) are torchsummary's: input and parameters as
-    they are stored, and every output twice, once for itself and once for its gradient.
+    Bernoulli model's loss holds. For the MB see `megabytes`.
     """
-    table, itemsize = rows(model), model.dtype.itemsize
-    total = sum(row.parameters for row in table)
-    input_mb = prod(model.image_shape) * itemsize / MEGABYTE
-    passes_mb = 2 * sum(prod(row.output_shape) for row in table) * itemsize / MEGABYTE
-    parameters_mb = total * itemsize / MEGABYTE
+    table = rows(model)
+    total, memory = sum(row.parameters for row in table), megabytes(model, table)
     cells = [("Layer (type)", "Output Shape", "Param #")]
     for number, row in enumerate(table, 1):
         shape = str([-1, *row.output_shape])
@@ -66,10 +77,10 @@ def summary(model: Model) -> str:
         f"Trainable params: {total:,}",
         "Non-trainable params: 0",
         thin,
-        f"Input size (MB): {input_mb:.2f}",
-        f"Forward/backward pass size (MB): {passes_mb:.2f}",
-        f"Params size (MB): {parameters_mb:.2f}",
-        f"Estimated Total Size (MB): {input_mb + passes_mb + parameters_mb:.2f}",
+        f"Input size (MB): {memory['input']:.2f}",
+        f"Forward/backward pass size (MB): {memory['passes']:.2f}",
+        f"Params size (MB): {memory['parameters']:.2f}",
+        f"Estimated Total Size (MB): {memory['total']:.2f}",
         thin,
     ]
     return "\n".join(lines)

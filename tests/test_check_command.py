@@ -1,5 +1,6 @@
 """`scratchvae check`."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -98,6 +99,43 @@ def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
     assert "at w[1, 0, 1, 1] backward says 0, differences say" in err
     assert "at w[1, 0, 1, 1] backward says 0, the complex step says" in err
     assert "at w[1, 0, 1, 1] backward says 0, the forward pass says" in err
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_json_has_a_record_for_each_case_and_method(capsys, request, broken):
+    """The exit status and what standard error says are those of the table."""
+    if broken:
+        request.getfixturevalue("dw_forgets_an_element")
+    table = run(capsys, "conv2d")
+    code, out, err = run(capsys, "conv2d", "--json")
+    found = json.loads(out)
+    assert (code, err) == (table[0], table[2]) and code == broken
+    assert (found["engine"], found["dtype"], found["passed"]) == ("numba", "float64", not broken)
+    assert [check["method"] for check in found["checks"]] == [
+        method for method in ("central", "complex", "adjoint") for _ in CASES["conv2d"]
+    ]
+    assert {check["target"] for check in found["checks"]} == {"conv2d"}
+    assert sum(check["gradients"] for check in found["checks"]) == 15
+    for check in found["checks"]:
+        assert check["passed"] == (not broken) == (check["worst_error"] < 1e-6)
+        assert not broken or check["worst_gradient"] == "w"
+
+
+def test_json_of_all_names_every_op_and_model(capsys, monkeypatch):
+    """Two of each: the rest is the same."""
+    few = {name: CASES[name] for name in ("linear", "relu")}
+    monkeypatch.setattr("scratchvae.commands.check.CASES", few)
+    models = {name: MODELS[name] for name in ("mlp", "tiny")}
+    monkeypatch.setattr("scratchvae.commands.check.MODELS", models)
+    code, out, err = run(capsys, "--all", "--json")
+    found = json.loads(out)
+    assert (code, err, found["passed"]) == (0, "", True)
+    assert {check["target"] for check in found["checks"]} == {"linear", "relu", "mlp", "tiny"}
+
+
+def test_json_names_the_pictures(capsys, tmp_path):
+    code, out, _ = run(capsys, "relu", "--json", "--plot", str(tmp_path))
+    assert code == 0 and json.loads(out)["pictures"] == [str(path) for path in tmp_path.iterdir()]
 
 
 @pytest.mark.slow

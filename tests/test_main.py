@@ -1,6 +1,7 @@
 """The `scratchvae` command."""
 
 import argparse
+import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -31,6 +32,17 @@ def test_kernels_lists_every_op_on_every_engine(capsys):
     kernels_of_conv2d = ["kernels/cpu/conv2d.py", "kernels/cuda/conv2d.py"]
     assert rows["conv2d_forward"] == ["reference", *kernels_of_conv2d]
     assert rows["kl_forward"] == ["reference", "reference", "kernels/cuda/kl.py"]
+
+
+def test_kernels_in_json_are_those_of_the_table(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main(["kernels", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = [line.split() for line in kernels().splitlines()]
+    assert all([*record.values()] in table for record in found["functions"])
+    assert len({record["function"] for record in found["functions"]}) == table.index([]) - 2
+    assert found["problems"]["numpy"] is None
+    assert "CuPy is not installed" in found["problems"]["cuda"]
 
 
 def test_every_op_has_a_kernel_on_the_gpu():

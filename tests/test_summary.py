@@ -1,5 +1,6 @@
 """`scratchvae summary`, against the tables that the models' documents print."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -141,6 +142,18 @@ def test_the_model_is_as_it_was_before():
     for name, array in model.state_dict().items():
         if "running" not in name and "tracked" not in name:  # those belong to the loss
             assert_array_equal(array, before[name])
+
+
+def test_json_has_what_the_table_has(capsys):
+    assert main(["summary", "celeba", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = summary(sv.models.build("celeba"))
+    assert (found["model"], found["image_shape"]) == ("celeba", [3, 64, 64])
+    assert f"Total params: {found['parameters']:,}\n" in table
+    assert f"Estimated Total Size (MB): {found['megabytes']['total']:.2f}\n" in table
+    for number, layer in enumerate(found["layers"], 1):
+        row = f"{layer['layer']}-{number} {[-1, *layer['output_shape']]} {layer['parameters']:,}"
+        assert row.split() in [line.split() for line in table.splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..backend import ENGINES, using
-from ..gradcheck import METHODS, Report, check_model, check_op
+from ..gradcheck import METHODS, Report, check_model
 from ..gradcheck.cases import CASES
-from ..gradcheck.check import op_subject
 from ..gradcheck.curves import elementwise, error_curve
 from ..gradcheck.report import table
-from ..gradcheck.subject import Subject, of_model
-from ..models import MODELS, Model, build
-from .options import at_least_zero, say
+from ..models import MODELS
+from .checked import Checked, model_and_batch, op_reports, record, subjects, unseen
+from .options import at_least_zero, json_option, print_json, say
 
-BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
 EXAMPLES = """\
 examples:
   scratchvae check conv2d
@@ -66,11 +62,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw the error against the step, and kernels"
     )
+    json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print tables; afterwards what is wrong, on standard error."""
+    """Print tables, or JSON; afterwards what is wrong, on standard error."""
     if args.all == (args.target is not None):
         args.parser.error("name an op or a model, or say --all, and not both")
     if args.target is not None and args.target not in {**CASES, **MODELS}:
@@ -83,127 +80,141 @@ def run(args: argparse.Namespace) -> int:
     with using(args.engine) as engine:
         if args.plot is not None:
             args.plot.mkdir(parents=True, exist_ok=True)
-        print(f"{args.dtype}, engine {engine}")
-        failed = _check_all(args) if args.all else _check_one(args)
-        for report in failed:
-            say(f"\n{report.failure()}")
-        if args.plot is not None:
-            _draw(args)
-    return 1 if failed else 0
+        _show(args, f"{args.dtype}, engine {engine}")
+        done = _check_all(args) if args.all else _check_one(args)
+        for checked in done:
+            if checked.wrong:
+                say(f"\n{checked.report.failure()}")
+        pictures = _draw(args) if args.plot is not None else []
+    passed = not any(checked.wrong for checked in done)
+    if args.json:
+        print_json(
+            {"dtype": args.dtype, "engine": engine, "seed": args.seed, "passed": passed,
+             "checks": [record(checked) for checked in done], "pictures": pictures}
+        )  # fmt: skip
+    return 0 if passed else 1
 
 
-def _check_one(args: argparse.Namespace) -> list[Report]:
+def _show(args: argparse.Namespace, *texts: str, flush: bool = False) -> None:
+    """For people: not beside JSON."""
+    if not args.json:
+        print(*texts, sep="\n", flush=flush)
+
+
+def _check_one(args: argparse.Namespace) -> list[Checked]:
     """One op or model, a table for each method and case."""
-    failed, done = [], []
+    done = []
     for report in _reports(args, args.target):
-        print(f"\n{report}", flush=True)
-        done.append(report)
-        if not report.passed:
-            failed.append(report)
+        _show(args, f"\n{report}", flush=True)
+        done.append(Checked(args.target, report, not report.passed))
     if not done:
         raise ValueError(f"{args.target} is not linear: adjointness does not apply to it")
-    tensors = sum(len(report) for report in done)
-    right = sum(result.passed for report in done for result in report)
-    print(f"\n{args.target}: {right} of {tensors} gradients right")
-    return failed
+    tensors = sum(len(checked.report) for checked in done)
+    right = sum(result.passed for checked in done for result in checked.report)
+    _show(args, f"\n{args.target}: {right} of {tensors} gradients right")
+    return done
 
 
 def _reports(args: argparse.Namespace, name: str) -> Iterator[Report]:
     if name in CASES:
         for method in [args.method] if args.method else OP_METHODS:
-            yield from _op_reports(args, name, method)
+            yield from op_reports(args, name, method)
     else:
         yield check_model(
-            *_model_and_batch(args, name), args.method or "complex", seed=args.seed, raises=False
+            *model_and_batch(args, name), args.method or "complex", seed=args.seed, raises=False
         )
 
 
-def _op_reports(args: argparse.Namespace, name: str, method: str) -> list[Report]:
-    return check_op(name, method, dtype=args.dtype, seed=args.seed, raises=False)
-
-
-def _model_and_batch(args: argparse.Namespace, name: str) -> tuple[Model, Any, Any]:
-    """A model with fresh weights, images of random pixels, and noise."""
-    model = build(name, seed=args.seed, dtype=args.dtype)
-    rng = np.random.default_rng([args.seed, 5])
-    x = rng.uniform(*model.data_range, (BATCH, *model.image_shape)).astype(args.dtype)
-    return model, x, model.noise(BATCH, rng)
-
-
-def _check_all(args: argparse.Namespace) -> list[Report]:
+def _check_all(args: argparse.Namespace) -> list[Checked]:
     """Every op and model, a line each."""
     methods = [args.method] if args.method else [*OP_METHODS]
-    failed = _check_ops(args, methods)
+    done = _check_ops(args, methods)
     model_methods = [method for method in methods if method != "adjoint"]
-    return failed + (_check_models(args, model_methods) if model_methods else [])
+    return done + (_check_models(args, model_methods) if model_methods else [])
 
 
-def _check_ops(args: argparse.Namespace, methods: list[str]) -> list[Report]:
-    print("\nthe worst error of each op, over its cases and inputs\n")
-    failed, rows = [], [["op", "gradients", *methods, "verdict"]]
+def _check_ops(args: argparse.Namespace, methods: list[str]) -> list[Checked]:
+    _show(args, "\nthe worst error of each op, over its cases and inputs\n")
+    done, rows = [], [["op", "gradients", *methods, "verdict"]]
     for name in CASES:
         cells, count, passed = [], 0, True
         for method in methods:
-            reports = _op_reports(args, name, method)
+            reports = op_reports(args, name, method)
             cells.append(f"{max(r.worst.error for r in reports):.1e}" if reports else "-")
             count = max(count, sum(len(report) for report in reports))
             passed = passed and all(report.passed for report in reports)
-            failed += [report for report in reports if not report.passed]
+            done += [Checked(name, report, not report.passed) for report in reports]
         rows.append([name, str(count), *cells, "ok" if passed else "FAIL"])
-    print(table(rows))
-    return failed
+    _show(args, table(rows))
+    return done
 
 
-def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Report]:
+def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]:
     """The first method has to show every gradient to be right. Of the others only what they call
     wrong counts: differences cannot see all gradients of all models."""
     methods = sorted(methods, key=lambda method: method != "complex")
     judge, *others = methods
-    print(f"\nthe worst error of each model, over its parameters; {METHODS[judge]} is the judge\n")
+    _show(
+        args,
+        f"\nthe worst error of each model, over its parameters; {METHODS[judge]} is the judge\n",
+    )
     heads = {m: [m, "its rounding"] if m in ("central", "direction") else [m] for m in methods}
-    failed, notes = [], []
+    done, notes = [], []
     rows = [["model", "gradients", "zero", *(h for m in methods for h in heads[m]), "verdict"]]
     for name in MODELS:
-        batch = _model_and_batch(args, name)
+        batch = model_and_batch(args, name)
         reports = [check_model(*batch, judge, samples=1, seed=args.seed, raises=False)]
         reports += [
             check_model(*batch, method, samples=0, seed=args.seed, raises=False)
             for method in others
         ]
-        wrong = [r for r in reports[1:] if any(result.verdict == "FAIL" for result in r)]
-        wrong += [] if reports[0].passed else [reports[0]]
-        failed += wrong
+        checked = [
+            Checked(name, report, any(result.verdict == "FAIL" for result in report))
+            for report in reports[1:]
+        ]
+        checked.append(Checked(name, reports[0], not reports[0].passed))
+        done += checked
         cells = []
         for method, report in zip(methods, reports, strict=True):
             worst = max(report, key=lambda result: result.error)
             cells += [f"{worst.error:.1e}", f"{worst.rounding:.1e}"][: len(heads[method])]
         zeros, count = reports[0].zeros, len(reports[0])
-        rows.append([name, str(count), str(len(zeros)), *cells, "FAIL" if wrong else "ok"])
+        rows.append(
+            [
+                name,
+                str(count),
+                str(len(zeros)),
+                *cells,
+                "FAIL" if any(c.wrong for c in checked) else "ok",
+            ]
+        )
         if zeros:
             notes.append(f"{name}: identically zero are {', '.join(zeros)}")
         for method, report in zip(others, reports[1:], strict=True):
-            if blind := sum(r.verdict in ("unseen", "kinks") for r in report):
+            if blind := unseen(report):
                 notes.append(
                     f"{name}: {METHODS[method]} cannot judge {blind} of {count} gradients, for "
                     "rounding or kinks"
                 )
-    print(table(rows), *notes, sep="\n")
-    return failed
+    _show(args, table(rows), *notes)
+    return done
 
 
-def _draw(args: argparse.Namespace) -> None:
-    """Pictures of one target, or of all, into the folder."""
+def _draw(args: argparse.Namespace) -> list[Path]:
+    """Pictures of one target, or of all, into the folder; returns their paths."""
     from .. import plots  # here: matplotlib takes a second to import
 
-    print()
+    _show(args, "")
+    drawn = []
     for name in [*CASES, *MODELS] if args.all else [args.target]:
-        for subject in _subjects(args, name):
+        for subject in subjects(args, name):
             stem = re.sub(r"\W+", "-", subject.name).strip("-").lower()
             shown = [n for n, g in subject.gradients.items() if g.any()]
             shown = shown[:: -(-len(shown) // 3)]  # three panels fit
             curves = [error_curve(subject, tensor, args.seed) for tensor in shown]
-            plots.errors_by_step(subject.name, curves, args.plot / f"{stem}-step.png")
-            print(f"{args.plot / stem}-step.png: the error against the step")
+            drawn.append(args.plot / f"{stem}-step.png")
+            plots.errors_by_step(subject.name, curves, drawn[-1])
+            _show(args, f"{drawn[-1]}: the error against the step")
             kernels = [
                 n
                 for n, g in subject.gradients.items()
@@ -212,12 +223,7 @@ def _draw(args: argparse.Namespace) -> None:
             if kernels:
                 pair = elementwise(subject, kernels[0], 8)
                 title = f"{subject.name}: gradient of {kernels[0]}"
-                plots.kernel_gradients(title, *pair, args.plot / f"{stem}-kernels.png")
-                print(f"{args.plot / stem}-kernels.png: {title}, analytic and by complex step")
-
-
-def _subjects(args: argparse.Namespace, name: str) -> Iterator[Subject]:
-    if name in CASES:
-        yield from (op_subject(name, case, args.dtype, args.seed) for case in CASES[name])
-    else:
-        yield of_model(*_model_and_batch(args, name))
+                drawn.append(args.plot / f"{stem}-kernels.png")
+                plots.kernel_gradients(title, *pair, drawn[-1])
+                _show(args, f"{drawn[-1]}: {title}, analytic and by complex step")
+    return drawn

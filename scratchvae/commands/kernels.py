@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import data, noise, ops, optim, steps  # noqa: F401  (they fill the registry)
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
+from .options import json_option, print_json
 
 
 def add(commands: Any) -> None:
@@ -18,22 +19,32 @@ def add(commands: Any) -> None:
         description=f"{what.capitalize()}, and why an engine cannot run here.",
         epilog="example:\n  scratchvae kernels",
     )
+    json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table."""
-    print(kernels())
+    """Print the table, or JSON."""
+    if args.json:
+        problems = {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
+        print_json({"functions": served(), "problems": problems})
+    else:
+        print(kernels())
     return 0
+
+
+def served() -> list[dict[str, str]]:
+    """Every accelerated function, and what serves it by the name of the engine."""
+    return [
+        {"function": name, **{e: _where(find_kernel(e, op, name)) for e in ENGINES}}
+        for op, functions in sorted(REGISTRY.items())
+        for name in functions
+    ]
 
 
 def kernels() -> str:
     """A table of every accelerated function and what serves it on each engine."""
-    rows: list[tuple[str, ...]] = [("function", *ENGINES)]
-    for op, functions in sorted(REGISTRY.items()):
-        for name in functions:
-            served = [find_kernel(engine, op, name) for engine in ENGINES]
-            rows.append((name, *(_where(kernel) for kernel in served)))
+    rows = [("function", *ENGINES), *(tuple(record.values()) for record in served())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))

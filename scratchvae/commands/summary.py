@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from ..models import MODELS, build
-from ..summary import summary
+from ..summary import megabytes, rows, summary
+from .options import json_option, print_json
 
 
 def add(commands: Any) -> None:
@@ -26,12 +27,26 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
     )
+    json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table."""
+    """Print the table, or JSON."""
     names = ("latent_dim", "image_shape", "skips", "latent")
     options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    print(summary(build(args.model, **options)))
+    model = build(args.model, **options)
+    if not args.json:
+        print(summary(model))
+        return 0
+    layers = rows(model)
+    print_json(
+        {
+            "model": args.model,
+            "image_shape": model.image_shape,
+            "layers": [layer._asdict() for layer in layers],
+            "parameters": sum(layer.parameters for layer in layers),
+            "megabytes": megabytes(model, layers),
+        }
+    )
     return 0
