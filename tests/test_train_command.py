@@ -81,6 +81,9 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
     assert (config.data, config.image_shape, config.seed) == ("faces", None, 1)
     assert (config.latent_dim, config.kl_schedule, config.binarize) == (2, "linear", True)
 
+    assert scratchvae(*again, "grey", "--no-binarize")[0] == 0
+    assert not told[1].binarize and told[1].kl_schedule == "linear"
+
 
 def test_json_is_all_there_is_on_standard_output(scratchvae, tmp_path):
     status, out, err = scratchvae("ae", "--epochs", "1", "--json")

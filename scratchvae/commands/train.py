@@ -112,7 +112,8 @@ def _silent(text: str) -> None:
 def _add_option(group: Any, spec: Any) -> None:
     name, kind, limits = _flag(spec.name), spec.metadata["kind"], spec.metadata["limits"]
     if kind is bool:
-        group.add_argument(name, action="store_true", default=None, help=_help(spec.name))
+        switch = argparse.BooleanOptionalAction  # the "no-" is for what --config switches on
+        group.add_argument(name, action=switch, default=None, help=_help(spec.name))
         return
     options: dict[str, Any] = {"help": _help(spec.name), "default": None}
     if "choices" in limits:
