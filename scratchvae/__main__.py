@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from difflib import get_close_matches
 from typing import NoReturn
 
 from . import __version__
@@ -77,7 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
     Exception
         With --debug: what the command raises.
     """
-    args = make_parser().parse_args(arguments)
+    args, unknown = make_parser().parse_known_args(arguments)
+    if unknown:
+        options = vars(args.parser)["_option_string_actions"]
+        near = get_close_matches(unknown[0], options, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
     if sys.stderr is None or not sys.stderr.isatty():  # in a log, and beside --json
         choose_quietly()
     if args.debug:

@@ -63,7 +63,7 @@ def test_usage_errors_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as error:
         main(arguments)
     assert error.value.code == 2
-    assert "usage: scratchvae" in capsys.readouterr().err
+    assert "scratchvae" in (err := capsys.readouterr().err) and "error: " in err
 
 
 def test_as_a_module(tmp_path):

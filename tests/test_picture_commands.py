@@ -321,3 +321,12 @@ def test_a_table_needs_a_label_for_each_row_and_column(tmp_path):
     with pytest.raises(ValueError, match="2 x 3 images need as many labels, got 2 x 2"):
         plots.image_table(np.zeros((2, 3, 1, 4, 4)), tmp_path / "x.png", ["a", "b"], ["c", "d"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "interpolate"])
+def test_a_small_test_set_is_shown_as_far_as_it_goes(command, tmp_path):
+    write_digits(tmp_path / "digits", 20, 5)
+    run = trained(tmp_path / "run", data_dir=str(tmp_path / "digits"), latent_dim=2)
+    assert main([command, str(run), "--npz", str(tmp_path / "a.npz"), "--engine", "numpy"]) == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert [*arrays["test_indices"]] == [*range(5 if command == "reconstruct" else 4)]

@@ -128,8 +128,8 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
     ("arguments", "said"),
     [
         (["mpl"], "model must be one of mlp, conv, tiny, celeba, skip, ae; got 'mpl'"),
-        ([], "name a model to train, or say --resume RUN, or --config FILE"),
-        (["mlp", "--config", "c"], "name a model to train, or say --resume RUN, or --config FILE"),
+        ([], "name a MODEL to train, or say --resume RUN, or --config FILE"),
+        (["mlp", "--config", "c"], "name a MODEL to train, or say --resume RUN, or --config FILE"),
         (["--config", "nowhere.json"], "nowhere.json: No such file or directory"),
         (["--config", "data/train-images-idx3-ubyte.gz"], "config.json: not JSON"),
         (["--resume", "nowhere"], "nowhere: no run here"),

@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     option = parser.add_argument
     option(
-        "--pairs", type=numbers, default=PAIRS, metavar="A,B,...",
+        "--pairs", type=numbers, metavar="A,B,...",
         help="test images by index, two to a row (the first ten)",
     )  # fmt: skip
     option("--steps", type=positive(int), default=10, metavar="N", help="images in a row (10)")
@@ -52,13 +52,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """A row for each pair; its ends are the reconstructions of the two."""
-    pairs = args.pairs
-    if len(pairs) % 2 or args.steps < 2:
+    given = args.pairs or []
+    if len(given) % 2 or args.steps < 2:
         raise ValueError(
-            f"--pairs takes an even number of images and --steps at least 2, got {len(pairs)} and "
+            f"--pairs takes an even number of images and --steps at least 2, got {len(given)} and "
             f"{args.steps}"
         )
     run = open_to_draw(args)
+    pairs = given or PAIRS[: max(2, len(run.test_images()) // 2 * 2)]
     ends = posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     skips_from = skips_for(run, args.skips_from)
     t = np.linspace(0, 1, args.steps)

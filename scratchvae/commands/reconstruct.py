@@ -15,6 +15,7 @@ from .options import at_least_zero, positive
 from .pictures import add_command, as_floats, deliver, images_at, numbers, open_to_draw
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
+SHOWN = 8  # images, if nobody says how many
 EPILOG = """\
 examples:
   scratchvae reconstruct runs/digits
@@ -32,7 +33,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--count", type=positive(int), default=8, metavar="N", help="the first N test images (8)"
+        "--count", type=positive(int), metavar="N", help="the first N test images (8)"
     )
     which.add_argument(
         "--images", type=numbers, metavar="I,I,...", help="test images by index, counted from 0"
@@ -54,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
         x = as_floats(run, read_files(run, args.files))
         labels, index = [f"file {i + 1}" for i in range(len(x))], {}
     else:
-        option, chosen = (
-            ("--images", args.images) if args.images else ("--count", range(args.count))
-        )
+        option, chosen = "--images", args.images
+        if chosen is None:
+            option, chosen = "--count", range(args.count or min(SHOWN, len(run.test_images())))
         x = images_at(run, chosen, option)
         labels, index = [f"test {i}" for i in chosen], {"test_indices": np.array(chosen)}
     rng = np.random.default_rng(args.seed) if args.sampled else None

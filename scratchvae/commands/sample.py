@@ -28,7 +28,7 @@ examples:
 def add(commands: Any) -> None:
     """Add the parser."""
     what = "draw images decoded from z ~ N(0, I)"
-    parser = add_command(commands, "sample", what, f"{what.capitalize()}.", EPILOG)
+    parser = add_command(commands, "sample", what, f"D{what[1:]}.", EPILOG)
     option = parser.add_argument
     option("--count", type=positive(int), default=64, metavar="N", help="images (64)")
     option("--columns", type=positive(int), default=8, metavar="N", help="images in a row (8)")

@@ -62,8 +62,10 @@ def run(args: argparse.Namespace) -> int:
     from ..runs.session import MAY_CHANGE, resume, train
     from ..runs.stopping import Stopped
 
-    if (args.model is not None) + (args.resume is not None) + (args.config is not None) != 1:
-        args.parser.error("name a model to train, or say --resume RUN, or --config FILE")
+    ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
+    if ways != 1:
+        only = " (only one of the three)" if ways else ""
+        args.parser.error(f"name a MODEL to train, or say --resume RUN, or --config FILE{only}")
     bar = not (args.quiet or args.json)
     say = print_now if bar else _silent
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
@@ -87,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         return 128 + stopped.signal
     if args.json:
         print_json(metrics)
+    if (warning := (metrics.get("test") or {}).get("warning")) and not args.quiet:
+        print(f"warning: {warning}", file=sys.stderr)
     say(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
 

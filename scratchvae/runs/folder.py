@@ -73,6 +73,17 @@ class RunFolder:
             file.flush()
             yield
 
+    def refuse_others(self) -> None:
+        """FileExistsError if there are files in the folder that are no run's: pictures, maybe, that
+        would be mixed up with those of the run."""
+        ours = {"config.json", "lock", "checkpoints"}
+        names = [] if self.config.exists() or not self.path.exists() else os.listdir(self.path)
+        if others := sorted(name for name in {*names} - ours if not name.startswith(".")):
+            raise FileExistsError(
+                f"{self.path} holds other files ({others[0]}{', ...' if others[1:] else ''}): name "
+                "a folder that is empty, or not there yet"
+            )
+
     def begin(self, config: Config, run: dict[str, Any]) -> None:
         """Write the config of a new run.
 

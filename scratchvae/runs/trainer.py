@@ -60,7 +60,12 @@ class Trainer:
 
     def __init__(self, config: Config, data: Dataset) -> None:
         self.config = config
-        self.model = build(config.model, **config.model_options())
+        try:
+            self.model = build(config.model, **config.model_options())
+        except ValueError as problem:
+            raise ValueError(
+                f"{problem} (these are the images of {data.name}: see --data)"
+            ) from None
         self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
             config, data
         )

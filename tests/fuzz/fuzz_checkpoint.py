@@ -78,8 +78,8 @@ def edit_a_tensor(arrays, facts, random):
     a = arrays[name]
     choices = (
         a.astype("float64"),
-        a.astype("float16"),
-        a.astype("uint8"),
+        np.ones(a.shape, "float16"),
+        np.zeros(a.shape, "uint8"),
         a.reshape(-1),
         a.reshape(1, *a.shape),
         a.reshape(-1)[:-1],

@@ -227,3 +227,12 @@ def test_too_large_a_model_is_refused_before_it_is_trained(tmp_path, digits, mon
 def test_a_divergence_in_the_last_step_of_an_epoch_names_the_tensor(tmp_path, digits):
     with pytest.raises(FloatingPointError, match=r"in epoch 1: after step 1 model\.\S+ is not fin"):
         small(tmp_path / "run", digits, lr=1e38, optimizer="sgd", batch_size=60)
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_run(tmp_path, digits):
+    """The pictures of a run would be trained on by the next."""
+    with pytest.raises(
+        FileExistsError, match=r"holds other files \(t10k-.*, \.\.\.\): name a folder"
+    ):
+        small(tmp_path / "digits", "digits")
+    assert len(list((tmp_path / "digits").iterdir())) == 4
