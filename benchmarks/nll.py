@@ -74,6 +74,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     args = parser.parse_args()
     run = open_run(args.run)
+    if run.config.model != "conv" or not run.config.binarize:
+        parser.error(f"{args.run}: expected a run of conv with --binarize")
     images = run.test_images()[: args.images]
     at = [10**i for i in range(6) if 10**i < args.samples] + [args.samples]
 
@@ -84,7 +86,7 @@ def main() -> int:
     values = theirs(weights, images, at, np.random.default_rng(args.seed))
     end = time.perf_counter()
 
-    print(f"{run.config.model}, epoch {run.config.epochs}, {len(images)} binary test images")
+    print(f"{run.weights}, {len(images)} binary test images")
     print("samples   scratchvae, nats     PyTorch    difference   by more samples")
     failed, before = False, None
     for k, theirs_k in zip(at, values, strict=True):

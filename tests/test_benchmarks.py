@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import write_digits
+from small_runs import trained
 
 import scratchvae as sv
 from scratchvae.gradcheck.cases import CASES
@@ -285,3 +287,17 @@ def test_ops_beside_pytorch():
     lines = beside_pytorch("ops", *ops, "adam", "--steps", 2).splitlines()[3:]
     assert len(lines) == 2 * len(ops) + 1
     assert all(float(line.split()[-3]) > 0 for line in lines)  # PyTorch's milliseconds
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_TORCH, reason="needs PyTorch")
+def test_the_likelihood_is_that_of_conv_in_black_and_white_alone(tmp_path):
+    digits = write_digits(tmp_path / "digits")
+    grey = trained(tmp_path / "grey", model="conv", data_dir=str(digits))
+    done = run("nll", grey)
+    assert done.returncode == 2
+    said = f"nll.py: error: {grey}: expected a run of conv with --binarize"
+    assert done.stderr.splitlines()[-1] == said
+    binary = trained(tmp_path / "binary", model="conv", binarize=True, data_dir=str(digits))
+    first = output("nll", binary, "--images", 2, "--samples", 5).splitlines()[0]
+    assert first == f"{binary / 'weights.safetensors'}, 2 binary test images"
