@@ -5,7 +5,8 @@ import os
 
 import numpy as np
 import pytest
-from small_runs import trained, write_digits
+from idx_files import write_digits
+from small_runs import trained
 
 import scratchvae as sv
 from scratchvae.__main__ import main

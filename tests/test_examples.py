@@ -1,16 +1,15 @@
 """The examples, run as a reader runs them."""
 
-import gzip
 import json
 import os
 import runpy
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import write_digits
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -20,27 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = {"loss.png", "reconstructions.png", "samples.png", "interpolation.png"}
 
 
-def write_idx(path, array):
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(gzip.compress(header + array.tobytes()))
-
-
 @pytest.fixture
 def data_dir(tmp_path):
     """Three hundred training and fifty test images in the format of MNIST."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 300), ("t10k", 50)):
-        images = np.zeros((count, 28, 28), "uint8")
-        for image in images:
-            top, left, size = rng.integers(4, 12, 3)
-            image[top : top + size, left : left + size] = 255
-        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
-        write_idx(
-            folder / f"{part}-labels-idx1-ubyte.gz", rng.integers(0, 10, count).astype("uint8")
-        )
-    return folder
+    return write_digits(tmp_path / "data", 300, 50)
 
 
 @pytest.fixture

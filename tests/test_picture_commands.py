@@ -5,8 +5,9 @@ import os
 
 import numpy as np
 import pytest
+from idx_files import write_digits
 from PIL import Image
-from small_runs import trained, write_digits, write_photographs
+from small_runs import trained, write_photographs
 
 from scratchvae import plots
 from scratchvae.__main__ import main

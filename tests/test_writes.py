@@ -1,13 +1,13 @@
 """Where files appear: in the run's folder and in the cache, nowhere else."""
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import write_parts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,12 +19,11 @@ def world(tmp_path):
     for name in ("home", "work", "cache", "temporary", "data"):
         (tmp_path / name).mkdir()
     rng = np.random.default_rng(0)
-    for part, count in (("train", 40), ("t10k", 10)):
-        images, labels = rng.integers(0, 256, (count, 28, 28)), rng.integers(0, 10, count)
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-            content = header + array.astype("uint8").tobytes()
-            (tmp_path / "data" / f"{part}-{kind}-ubyte").write_bytes(content)
+
+    def noise(count):
+        return rng.integers(0, 256, (count, 28, 28))
+
+    write_parts(tmp_path / "data", rng, (40, 10), noise, suffix="")
     return tmp_path
 
 

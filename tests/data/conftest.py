@@ -1,22 +1,16 @@
 """What these tests share: a tiny data set in MNIST's files, and an empty cache to find it in."""
 
 import gzip
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx_bytes
 
 from scratchvae.data.sources import FILES
 
 WriteMnist = Callable[..., dict[str, np.ndarray]]
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """Encode an array as IDX: the inverse of `read_idx`, written from the format's description."""
-    header = struct.pack(">HBB", 0, 0x08, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture(name="idx_bytes", scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 # A fork has none of its parent's threads: it should not have any, then.
 os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from examination import ENGINES, ROOMS, examine_all, table  # noqa: E402
 

@@ -7,14 +7,13 @@ epochs, pictures: whatever a resumed run could forget is in it.
 import hashlib
 import os
 import re
-import struct
 import time
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 from forks import scratchvae
+from idx_files import write_parts
 from instants import Instants, instants
 from safetensors.numpy import load
 
@@ -136,14 +135,10 @@ def leftovers(run):
 def write_data(folder, seed=0):
     """MNIST's four files with a few random pictures."""
     rng = np.random.default_rng(seed)
-    for part, n in (("train", 160), ("t10k", 40)):
-        images = rng.integers(0, 256, (n, 28, 28), np.uint8)
+
+    def pictures(count):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
         images[:, 7:21, 7:21] //= 8  # something to learn
-        write_idx(folder / f"{part}-images-idx3-ubyte", images)
-        write_idx(folder / f"{part}-labels-idx1-ubyte", rng.integers(0, 10, n, np.uint8))
+        return images
 
-
-def write_idx(path, array):
-    """An array of bytes as an IDX file."""
-    header = struct.pack(f">{array.ndim + 1}I", 0x0800 + array.ndim, *array.shape)
-    Path(path).write_bytes(header + array.tobytes())
+    write_parts(folder, rng, (160, 40), pictures, suffix="")

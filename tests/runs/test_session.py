@@ -5,9 +5,10 @@ import os
 
 import numpy as np
 import pytest
+from idx_files import write_digits
 from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file
-from small_runs import trained, write_digits, write_photographs
+from small_runs import trained, write_photographs
 
 from scratchvae.runs import open_run, resume, session, trainer
 from scratchvae.runs.snapshot import read_checkpoint
