@@ -94,7 +94,7 @@ def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str
         return None
     if unused and skips:
         advice = "the decoder has the skips to draw from: skips='none' leaves it only z"
-    elif unused:
+    elif unused or silent.all():  # a decoder may still answer to a z that tells nothing
         advice = "so looks a posterior collapse: try a smaller KL weight or a warm-up of it"
     else:
         advice = (

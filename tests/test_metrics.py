@@ -274,3 +274,11 @@ def test_the_report_refuses_before_it_computes(monkeypatch):
 
 def test_grey_levels_may_be_asked_for():
     assert "nll" in report(small(), grey(3), rng(), nll_samples=5, grey_levels=True)
+
+
+def test_a_decoder_that_answers_to_an_empty_code_is_a_collapse_all_the_same():
+    """Noise for z changes the picture, but no dimension tells anything about the image."""
+    effect = Effect(reconstruction=0.08, with_noise_for_z=0.1, change=0.02, variance=0.08)
+    said = collapse_warning(np.full(20, 1e-5), effect)
+    assert said.startswith("20 of 20 latent dimensions carry less than 0.01 nats each")
+    assert "so looks a posterior collapse" in said
