@@ -119,6 +119,7 @@ def test_first_steps_do_not_count(benchmarks, monkeypatch):
 # --- The programs --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_step(tmp_path):
     file = tmp_path / "times.json"
     text = output("train_step", "--models", "mlp", "--steps", 2, "--json", file, *NO_TORCH)
@@ -197,6 +198,7 @@ def test_cold_start():
     assert model == "mlp" and len(milliseconds) == 6 and min(map(float, milliseconds)) > 0
 
 
+@pytest.mark.slow
 def test_memory():
     lines = output("memory", "--model", "mlp", "--steps", 2, "--batch-size", 8).splitlines()
     (ours,) = [line.split() for line in lines if line.startswith("ours  ")]

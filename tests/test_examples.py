@@ -66,7 +66,10 @@ def refused(tmp_path, monkeypatch, capsys):
     return run_here
 
 
-@pytest.mark.parametrize("model", ["mlp", "conv", "ae"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("model", ["mlp", *(pytest.param(m, marks=SLOW) for m in ("conv", "ae"))])
 def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
     out = tmp_path / "out"
     done = run(
@@ -140,6 +143,7 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
     assert message.endswith("after epoch 1: try a smaller --lr")
 
 
+@SLOW
 def test_tiny(tmp_path, data_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(data_dir), "--latent-dim", "2", "--epochs", "2"]
@@ -153,6 +157,7 @@ def test_tiny(tmp_path, data_dir):
     sv.models.build("tiny", latent_dim=2).load_state_dict(load_file(out / "weights.safetensors"))
 
 
+@SLOW
 def test_autoencoder_vs_vae(tmp_path, data_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(data_dir), "--epochs", "1", "--out", str(out)]
