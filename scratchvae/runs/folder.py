@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import left_behind, write_atomically
+from ..data.folders import SUFFIXES
 from .config import FORMAT, MOST_BYTES, Config, read_config
 
 
@@ -73,16 +74,15 @@ class RunFolder:
             file.flush()
             yield
 
-    def refuse_others(self) -> None:
-        """FileExistsError if there are files in the folder that are no run's: pictures, maybe, that
-        would be mixed up with those of the run."""
-        ours = {"config.json", "lock", "checkpoints"}
-        names = [] if self.config.exists() or not self.path.exists() else os.listdir(self.path)
-        if others := sorted(name for name in {*names} - ours if not name.startswith(".")):
-            raise FileExistsError(
-                f"{self.path} holds other files ({others[0]}{', ...' if others[1:] else ''}): name "
-                "a folder that is empty, or not there yet"
-            )
+    def refuse_pictures(self) -> None:
+        """FileExistsError if there are somebody's pictures in the folder: those of a run would be
+        mixed up with them, and trained on by the next one."""
+        if self.path.exists() and not self.config.exists():
+            found = sorted(n for n in os.listdir(self.path) if n.lower().endswith(SUFFIXES))
+            if found:
+                raise FileExistsError(
+                    f"{self.path} is a folder of pictures ({found[0]}, ...): name another one"
+                )
 
     def begin(self, config: Config, run: dict[str, Any]) -> None:
         """Write the config of a new run.

@@ -71,7 +71,7 @@ def train(
     config, data = _prepared(config)
     trainer = Trainer(config, data)  # what does not fit should not leave a folder
     facts = {"environment": environment(config.engine), "data": _about(data)}
-    run_folder.refuse_others()
+    run_folder.refuse_pictures()
     run_folder.make()
     with run_folder.locked():
         run_folder.sweep()  # a process may have been killed before there was a run to resume

@@ -230,10 +230,12 @@ def test_a_divergence_in_the_last_step_of_an_epoch_names_the_tensor(tmp_path, di
         small(tmp_path / "run", digits, lr=1e38, optimizer="sgd", batch_size=60)
 
 
-def test_a_folder_of_other_files_is_no_place_for_a_run(tmp_path, digits):
-    """The pictures of a run would be trained on by the next."""
-    with pytest.raises(
-        FileExistsError, match=r"holds other files \(t10k-.*, \.\.\.\): name a folder"
-    ):
-        small(tmp_path / "digits", "digits")
-    assert len(list((tmp_path / "digits").iterdir())) == 4
+def test_a_folder_of_pictures_is_no_place_for_a_run(tmp_path, digits):
+    """Its own pictures would be trained on by the next. A log of the run may be there."""
+    folder = write_photographs(tmp_path / "photographs", 3)
+    with pytest.raises(FileExistsError, match=r"is a folder of pictures \(00\.png, \.\.\.\): name"):
+        small(folder, digits)
+    assert len(list(folder.iterdir())) == 3
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.txt").touch()
+    small(tmp_path / "run", digits)
