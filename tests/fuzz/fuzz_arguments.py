@@ -37,7 +37,7 @@ COMMANDS = {
         *("--pictures", "--quiet", "--json"),
     ),
     "summary": ("mlp", "tiny", "--latent-dim", "--skips", "--latent", "--image-shape"),
-    "check": ("--method", "--dtype", "--seed", "nothing", "--al"),
+    "check": ("--method", "--dtype", "--seed", "nothing"),
     "kernels": ("surplus",),
     "data": ("list", "verify", "fetch", "--data-dir", "--json", "images:nowhere"),
 }
