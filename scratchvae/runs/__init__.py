@@ -1,9 +1,10 @@
 """Training runs that survive: options, folders, checkpoints, and how to go on.
 
 In reading order: `config` has the options (`option` says what they may be), `trainer` the training
-between two stops (`images` divides the data, `stepping` is a step on either device), `snapshot`
-makes a file of it, `folder` keeps the files, `session` trains and goes on (`stopping` hears the
-signals, `sentences` is what is said), `ending` leaves the results, `opening` reads them.
+between two stops (`images` divides the data, `stepping` is a step on either device, `state` is what
+the next step depends on), `snapshot` makes a file of it, `folder` keeps the files, `session` trains
+and goes on (`preparing` comes before, `stopping` hears the signals, `sentences` is what is said),
+`ending` leaves the results, `opening` reads them.
 """
 
 from .config import Config

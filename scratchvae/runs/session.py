@@ -12,18 +12,17 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ..backend import use
-from ..data import Dataset, load
+from ..data import Dataset
 from .config import Config
 from .ending import leave_pictures, leave_results
 from .environment import differences, environment
 from .folder import RunFolder
+from .preparing import about_data, data_in_words, prepared_for, same_data, table
 from .sentences import diverged, farewell, go_on, introduction, kept, line
 from .snapshot import read_checkpoint, to_bytes
 from .stopping import Asked, StopNow, Stopped, asked_to_stop
@@ -31,7 +30,6 @@ from .trainer import Trainer
 
 Say = Callable[[str], None]
 MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run goes on
-FOLDER = "images:"  # of data sets that are one
 
 
 def train(
@@ -68,9 +66,9 @@ def train(
         If data, config or folder are not what they must be.
     """
     run_folder = RunFolder(folder)
-    config, data = _prepared(config)
+    config, data = prepared_for(config)
     trainer = Trainer(config, data)  # what does not fit should not leave a folder
-    facts = {"environment": environment(config.engine), "data": _about(data)}
+    facts = {"environment": environment(config.engine), "data": about_data(data)}
     run_folder.refuse_pictures()
     run_folder.make()
     with run_folder.locked():
@@ -122,13 +120,13 @@ def resume(
     with run_folder.locked():
         run_folder.sweep()
         run_folder.make()  # whoever deletes the checkpoints begins again
-        prepared, data = _prepared(replace(config, **changes))
-        if not _same(facts.get("data"), _about(data)):
+        prepared, data = prepared_for(replace(config, **changes))
+        if not same_data(facts.get("data"), about_data(data)):
             raise ValueError(
                 f"{run_folder.path}: the data set has changed: the run was begun with "
-                f"{_in_words(facts.get('data'))}, this is {_in_words(_about(data))}"
+                f"{data_in_words(facts.get('data'))}, this is {data_in_words(about_data(data))}"
             )
-        if elsewhere := differences(_table(facts.get("environment")), environment(prepared.engine)):
+        if elsewhere := differences(table(facts.get("environment")), environment(prepared.engine)):
             say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(prepared, data)
         say(introduction(trainer, data))
@@ -152,25 +150,6 @@ def _note_changes(
         folder.write_config(now, facts)
         words = [f"{name} {a} -> {b}" for name, (a, b) in changed.items()]
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
-
-
-def _prepared(config: Config) -> tuple[Config, Dataset]:
-    """The engine chosen, the data loaded, and a config that knows both."""
-    engine = use(config.engine, tf32=config.tf32)
-    data = load(config.data, config.data_dir)
-    shape = data.train_images.shape[1:]
-    shape = shape if len(shape) == 3 else (1, *shape)
-    if config.image_shape not in (None, shape):
-        raise ValueError(f"image_shape is {config.image_shape}, but {data.name} has {shape}")
-    places: dict[str, Any] = {"data_dir": _from_anywhere(config.data_dir), "data": config.data}
-    if config.data.startswith(FOLDER):
-        places["data"] = FOLDER + str(_from_anywhere(config.data.removeprefix(FOLDER)))
-    return replace(config, engine=engine, image_shape=shape, **places), data
-
-
-def _from_anywhere(path: str | None) -> str | None:
-    """A path that will mean the same when the run goes on, in whatever folder that is."""
-    return path and str(Path(path).expanduser().absolute())
 
 
 def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
@@ -248,25 +227,3 @@ def _bar(trainer: Trainer, wanted: bool) -> Any:
         desc=f"epoch {trainer.epoch + 1}", total=trainer.steps_per_epoch, initial=trainer.batch,
         leave=False, disable=None if wanted else True, file=sys.stderr,
     )  # fmt: skip
-
-
-def _about(data: Dataset) -> dict[str, Any]:
-    counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
-    return {"name": data.name, "sha256": data.digest(), **counts}
-
-
-def _same(before: Any, now: dict[str, Any]) -> bool:
-    """Whether it is the same data set, under whatever name."""
-    return all(_table(before).get(name) == now[name] for name in now if name != "name")
-
-
-def _in_words(about: Any) -> str:
-    about = _table(about)
-    return (
-        f"{about.get('name')} with {about.get('train_images')} and {about.get('test_images')} "
-        f"images (SHA-256 {str(about.get('sha256'))[:12]}...)"
-    )
-
-
-def _table(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
