@@ -37,6 +37,8 @@ FILES = [
     *(ROOT / "scratchvae").glob("*.py"),
     *(ROOT / "scratchvae/ops").glob("*.py"),
     *(ROOT / "scratchvae/models").glob("*.py"),
+    *(ROOT / "scratchvae/plots").glob("*.py"),
+    *(ROOT / f"scratchvae/runs/{name}.py" for name in ("trainer", "state", "stepping", "ending")),
     *(ROOT / "kernels/cuda").glob("*.py"),
     ROOT / "benchmarks/gpu_ours.py",
 ]
