@@ -169,6 +169,7 @@ def test_autoencoder_vs_vae(tmp_path, data_dir):
     assert ["autoencoder" in line for line in codes] == [True, False]
 
 
+@SLOW
 def test_celeba(tmp_path, image_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--batch-size", "12"]
@@ -200,6 +201,7 @@ def test_gradient_check(tmp_path):
     assert len(np.unique(np.asarray(Image.open(out / "softmax-step.png")))) > 20
 
 
+@SLOW
 def test_skip(tmp_path, image_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--images", "20"]
