@@ -21,7 +21,7 @@ import torch
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from scratchvae.importance import importance_curve
+from scratchvae.importance import importance_curve, powers_of_ten
 from scratchvae.runs import open_run
 
 TOLERANCE = 1e-3  # nats
@@ -77,7 +77,7 @@ def main() -> int:
     if run.config.model != "conv" or not run.config.binarize:
         parser.error(f"{args.run}: expected a run of conv with --binarize")
     images = run.test_images()[: args.images]
-    at = [10**i for i in range(6) if 10**i < args.samples] + [args.samples]
+    at = powers_of_ten(args.samples)
 
     start = time.perf_counter()
     ours = importance_curve(run.model, images, at, np.random.default_rng(args.seed))

@@ -15,7 +15,7 @@ from scratchvae.checkpoint import save_weights
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_or_glyphs
 from scratchvae.plots import labelled_rows
-from scratchvae.train import random_streams
+from scratchvae.train import streams
 
 SHOWN = 16
 
@@ -47,7 +47,7 @@ def main() -> None:
             f"{float(code.mean(axis=0).min()):.2f} to {float(code.mean(axis=0).max()):.2f}, "
             f"deviation {float(code.std(axis=0).min()):.2f} to {float(code.std(axis=0).max()):.2f}"
         )
-    z = ae.noise(SHOWN, random_streams(args.seed, 4)[2])
+    z = ae.noise(SHOWN, streams(args.seed).pictures)
     mean, deviation = codes["autoencoder"].mean(axis=0), codes["autoencoder"].std(axis=0)
     rows = {
         "test images": x[:SHOWN],

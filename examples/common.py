@@ -20,7 +20,7 @@ from scratchvae.train import (
     evaluate_deterministic,
     evaluate_sampled,
     in_words,
-    random_streams,
+    streams,
     train_epoch,
 )
 
@@ -68,15 +68,15 @@ def fit(
         f"images; losses in {model.loss_unit}{', z sampled' if has_noise(model) else ''}"
     )
     # One stream of random numbers for each purpose; the test noise is the same after every epoch.
-    shuffle_rng, noise_rng, _, test_rng = random_streams(args.seed, 4)
+    rngs = streams(args.seed)
     history = []
     for epoch in range(1, args.epochs + 1):
         try:
             train = train_epoch(
-                model, optimizer, data.train_images, args.batch_size, shuffle_rng, noise_rng,
+                model, optimizer, data.train_images, args.batch_size, rngs.shuffle, rngs.noise,
                 f"epoch {epoch:2}",
             )  # fmt: skip
-            test = evaluate_sampled(model, data.test_images, deepcopy(test_rng))
+            test = evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
         except (FloatingPointError, MemoryError) as problem:
             stop(problem)
         except KeyboardInterrupt:
@@ -115,12 +115,11 @@ def leave(
     save_weights(model, args.out / "weights.safetensors", **facts)
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 
-    *_, picture_rng, _ = random_streams(args.seed, 4)
     shown = data.test_images[:12]
     x = sv.asarray(next(batches(shown, len(shown), data_range=model.data_range)))
     plots.loss_curves(history, args.out / "loss.png", model.loss_unit)
     plots.reconstructions(model, x[:8], args.out / "reconstructions.png")
-    samples = model.generate(model.noise(64, picture_rng))
+    samples = model.generate(model.noise(64, streams(args.seed).pictures))
     plots.image_grid(samples, args.out / "samples.png", 8, model.data_range)
     if len(x) > 1:
         plots.interpolation(model, x[: len(x) // 2 * 2], args.out / "interpolation.png")

@@ -22,7 +22,7 @@ from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
 from scratchvae.plots import labelled_rows
-from scratchvae.train import random_streams
+from scratchvae.train import streams
 
 TESTED, SHOWN = 200, 10
 
@@ -58,7 +58,7 @@ def main() -> None:
         fit(args, model, sv.optim.AdamW(model, lr=args.lr, weight_decay=1e-4), data)
         save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
 
-        noise = model.noise(len(x), random_streams(args.seed, 4)[2])
+        noise = model.noise(len(x), streams(args.seed).pictures)
         leaks[skips] = model.leak(x, noise)
         rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(x[:SHOWN])
         if skips != "none":

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:
-        options = vars(args.parser)["_option_string_actions"]
+        options = args.parser._option_string_actions  # argparse has no public list of them
         near = get_close_matches(unknown[0], options, 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")

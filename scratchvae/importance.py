@@ -108,6 +108,11 @@ def importance_curve(
     return {k: estimate(name, column) for k, column in zip(marks, columns, strict=True)}
 
 
+def powers_of_ten(samples: int) -> list[int]:
+    """1, 10, 100, ..., and `samples` itself: numbers for a curve."""
+    return [*(10**i for i in range(len(str(samples))) if 10**i < samples), samples]
+
+
 def _curve(
     model: Any, x: Any, marks: list[int], chunk_size: int, rng: np.random.Generator
 ) -> np.ndarray:

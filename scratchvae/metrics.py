@@ -20,7 +20,7 @@ import numpy as np
 from .backend import asnumpy
 from .collapse import collapse_warning, effect_of_z, mean_square
 from .data import is_binary
-from .importance import importance_curve
+from .importance import importance_curve, powers_of_ten
 from .likelihood import gaussian_decoder, model_batches, neg_elbo, no_likelihood
 from .models import VAE, Model, Skip, SquaredErrorVAE
 
@@ -150,7 +150,7 @@ def report(
     elbo_rng, nll_rng, effect_rng = rng.spawn(3)
     found: dict[str, Any] = {"images": len(images), "binary_pixels": is_binary(images)}
     if nll_samples:  # first, for its refusals
-        at = [10**i for i in range(6) if 10**i < nll_samples] + [nll_samples]
+        at = powers_of_ten(nll_samples)
         few = images[:nll_images]
         curve = importance_curve(model, few, at, nll_rng, batch_size, grey_levels)
         found["nll"] = {str(k): estimate._asdict() for k, estimate in curve.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -189,6 +189,22 @@ def in_words(losses: Losses) -> str:
     recon = f"{losses.reconstruction:{width}}".strip()
     parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
     return f"{losses.total:{width}}{parts}"
+
+
+class Streams(NamedTuple):
+    """The random numbers of a run, a generator for each purpose; see `streams`."""
+
+    shuffle: np.random.Generator
+    noise: np.random.Generator
+    pictures: np.random.Generator
+    test: np.random.Generator
+    binarize: np.random.Generator
+    binarize_held_out: np.random.Generator
+
+
+def streams(seed: int) -> Streams:
+    """All of them, at their beginning."""
+    return Streams(*random_streams(seed, len(Streams._fields)))
 
 
 def random_streams(seed: int, count: int) -> list[np.random.Generator]:

@@ -29,6 +29,7 @@ FLOOR = {
     "train": 8,
     "diagnose": 6,
     "schedules": 0,
+    "json_text": 0,
     "steps": 7,
     "room": 6,
     "feed": 0,

@@ -13,10 +13,11 @@ from ..backend import current_engine
 from ..checkpoint import write_atomically
 from ..data import is_binary
 from ..gradcheck.report import table
+from ..json_text import to_json
 from ..metrics import FEW_IMAGES, report
 from ..models import BernoulliVAE
 from ..runs import Run
-from ..train import random_streams
+from ..train import streams
 from .options import (
     at_least_zero,
     json_option,
@@ -24,7 +25,6 @@ from .options import (
     positive,
     print_json,
     say,
-    to_json,
 )
 from .run_options import check_place, open_for, run_options
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         check_place(args.out, args.folder)
     run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
-    *_, rng = random_streams(seed, 4)  # that of metrics.json, see runs/ending.py
+    rng = streams(seed).test  # that of metrics.json, see runs/ending.py
     images = run.test_images()
     if args.nll_samples and not args.grey_levels:
         refuse_grey_levels(run, images)
@@ -189,7 +189,7 @@ def quality_rows(found: dict[str, Any]) -> list[list[str]]:
         first = f"of the first {min(FEW_IMAGES, found['images'])} images"
         rows += [
             ["error, noise for z", f"{effect['with_noise_for_z']:.3g}", first],
-            ["change by that noise", f"{effect['change']:.3g}", "0: the picture goes past z"],
+            ["change by that noise", f"{effect['change']:.3g}", "0: the picture leaks past z"],
             ["variance", f"{effect['variance']:.3g}", "what one picture for all would err by"],
         ]
     return rows

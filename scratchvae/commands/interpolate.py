@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..latents import decoded, great_circle, line, posterior_codes
-from .options import positive
+from .options import numbers, positive
 from .pictures import (
     add_command,
     deliver,
     images_at,
-    numbers,
     open_to_draw,
     skips_for,
     skips_option,

@@ -7,18 +7,15 @@ such as how far a run has got, go to standard error: see `say`.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
 import textwrap
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any, NoReturn, TextIO
 
-import numpy as np
-
 from ..backend import ENGINES
+from ..json_text import to_json
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for them
 
@@ -90,6 +87,14 @@ def share(text: str) -> float:
 share.__name__ = "float"  # argparse says "invalid float value"
 
 
+def numbers(text: str) -> list[int]:
+    """An argparse type: 3,14,15."""
+    return [int(part) for part in text.split(",")]
+
+
+numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers value"
+
+
 def _number(
     kind: type[int] | type[float], fits: Callable[[float], bool], what: str
 ) -> Callable[[str], float]:
@@ -126,35 +131,6 @@ def json_option(parser: argparse.ArgumentParser, default: bool | str = False) ->
 def print_json(result: dict[str, Any]) -> None:
     """Print a result on standard output as JSON, see `to_json`."""
     print(to_json(result))
-
-
-def to_json(result: dict[str, Any]) -> str:
-    """A result as JSON that any reader takes.
-
-    Parameters
-    ----------
-    result : dict
-        Of numbers, strings, dicts, sequences, NumPy's numbers and arrays, and paths. NaN and the
-        infinities, which JSON does not have, become null.
-
-    Raises
-    ------
-    TypeError
-        For anything else in it.
-    """
-    return json.dumps(_plain(result), indent=1, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, PurePath) else value
 
 
 def say(text: str) -> None:

@@ -46,14 +46,6 @@ def skips_option(parser: Any) -> None:
     )  # fmt: skip
 
 
-def numbers(text: str) -> list[int]:
-    """An argparse type: 3,14,15."""
-    return [int(part) for part in text.split(",")]
-
-
-numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers value"
-
-
 # --- What is shown -------------------------------------------------------------------------------
 
 

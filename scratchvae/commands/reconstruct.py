@@ -11,8 +11,8 @@ import numpy as np
 from ..data.decode import decode_or_reason
 from ..latents import decoded, has_skips, posterior_codes
 from ..runs import Run
-from .options import at_least_zero, positive
-from .pictures import add_command, as_floats, deliver, images_at, numbers, open_to_draw
+from .options import at_least_zero, numbers, positive
+from .pictures import add_command, as_floats, deliver, images_at, open_to_draw
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 SHOWN = 8  # images, if nobody says how many

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.config import MOST_BYTES, RECIPE, RECIPES, Config, read_config
-from .options import json_option, print_json
+from .options import json_option, numbers, print_json
 
 # Groups of options in --help, by the first one of each.
 GROUPS = {
@@ -99,7 +99,11 @@ def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     if args.config is None:
         return Config(**given)
     with open(args.config, "rb") as file:
-        config, _ = read_config(file.read(MOST_BYTES + 1))
+        text = file.read(MOST_BYTES + 1)
+    try:
+        config, _ = read_config(text)
+    except ValueError as problem:
+        raise ValueError(f"{args.config}: {problem}") from None
     # The shape is that of the data set, and `given` may name another one.
     return replace(config, **{"image_shape": None} | given)
 
@@ -123,7 +127,7 @@ def _add_option(group: Any, spec: Any) -> None:
     if "choices" in limits:
         options |= {"choices": limits["choices"], "metavar": "|".join(limits["choices"])}
     elif kind is tuple:
-        options |= {"type": _numbers, "metavar": "N,N,..."}
+        options |= {"type": numbers, "metavar": "N,N,..."}
     else:
         metavars = {int: "N", float: "X", str: "TEXT"}
         options |= {"type": kind, "metavar": metavars[kind]}
@@ -132,13 +136,6 @@ def _add_option(group: Any, spec: Any) -> None:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-_numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers value"
 
 
 def _help(name: str) -> str:

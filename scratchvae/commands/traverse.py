@@ -11,13 +11,12 @@ import numpy as np
 
 from ..latents import decoded, most_active, posterior_codes, traversal
 from ..runs import Run
-from .options import positive
+from .options import numbers, positive
 from .pictures import (
     add_command,
     as_floats,
     deliver,
     images_at,
-    numbers,
     open_to_draw,
     skips_for,
     skips_option,

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decode import decode_all
+from .locking import lock
 
 VERSION = 1  # of the recipe: another number, and every cache is decoded anew
 CHUNK = 512  # files between two notes
@@ -150,16 +151,9 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
         return
     with open(folder / "lock", "ab", opener=_here) as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: there, nobody stops a second process
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file, wait=False):
             print(f"Waiting for another process that decodes into {folder}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, wait=True)
         yield
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,11 @@ from typing import Any
 from ..backend import to_device
 from ..checkpoint import save_weights
 from ..data import Dataset, batches
+from ..json_text import to_json
 from ..metrics import report
-from ..train import random_streams
+from ..train import streams
 from .folder import RunFolder
-from .snapshot import Arrays, read_checkpoint
+from .snapshot import Arrays, below, read_checkpoint
 from .trainer import Trainer
 
 SHOWN = 12  # test images in the pictures
@@ -31,27 +30,25 @@ def leave_results(trainer: Trainer, data: Dataset, folder: RunFolder) -> dict[st
     epoch, step = trainer.epoch, trainer.step
     if trainer.held_out == "validation" and trainer.best_epoch != epoch:
         arrays, facts = _best_checkpoint(trainer, folder)
-        weights = {n[6:]: a for n, a in arrays.items() if n.startswith("model.")}
-        trainer.model.load_state_dict(weights)
+        trainer.model.load_state_dict(below("model.", arrays))
         epoch, step = facts["epoch"], facts["step"]
     if hasattr(trainer.model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
         trainer.model.kl_weight = trainer.full_kl_weight
     config = trainer.config
     options = {n: v for n, v in config.to_json().items() if v is not None}
     save_weights(trainer.model, folder.weights, epoch=epoch, **options)
-    _, _, _, rng = random_streams(config.seed, 4)
-    images = trainer.test_images
+    images, rng = trainer.test_images, streams(config.seed).test
+    enough = len(images) > 1  # for a variance over images
     metrics = {
         "model": config.model,
         "data": data.name,
         "epoch": epoch,
         "step": step,
         "epochs_trained": trainer.epoch,
-        # a variance over images needs two of them
-        "test": report(trainer.model, images, rng) if len(images) > 1 else None,
+        "test": report(trainer.model, images, rng) if enough else None,
         "history": trainer.history,
     }
-    folder.write("metrics.json", (json.dumps(_json_ready(metrics), indent=1) + "\n").encode())
+    folder.write("metrics.json", (to_json(metrics) + "\n").encode())
     plots.loss_curves(
         trainer.history, folder.path / "loss.png", trainer.model.loss_unit, trainer.held_out
     )
@@ -95,12 +92,3 @@ def _best_checkpoint(trainer: Trainer, folder: RunFolder) -> tuple[Arrays, dict[
         f"{problems[0]}: the weights of the best epoch, {trainer.best_epoch}, are lost; those of "
         f"the last one are in {folder.checkpoint(trainer.step)}"
     )
-
-
-def _json_ready(found: Any) -> Any:
-    """NaN and infinity have no place in JSON: null."""
-    if isinstance(found, dict):
-        return {name: _json_ready(value) for name, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [_json_ready(value) for value in found]
-    return None if isinstance(found, float) and not math.isfinite(found) else found

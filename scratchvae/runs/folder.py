@@ -27,6 +27,7 @@ from typing import Any
 
 from ..checkpoint import left_behind, write_atomically
 from ..data.folders import SUFFIXES
+from ..data.locking import lock
 from .config import FORMAT, MOST_BYTES, Config, read_config
 
 
@@ -55,20 +56,13 @@ class RunFolder:
             If another process holds it.
         """
         with open(self.path / "lock", "a+b") as file:
-            try:
-                import fcntl
-            except ImportError:  # Windows: there, nobody stops a second process
-                yield
-                return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(file, wait=False):
                 file.seek(0)
                 who = file.read(20).decode(errors="replace").strip() or "unknown"
                 raise RuntimeError(
                     f"{self.path}: another process (number {who}) trains in this folder; wait for "
                     "it, or name another one"
-                ) from None
+                )
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
             file.flush()

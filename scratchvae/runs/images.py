@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data import Dataset, binarize
-from ..train import random_streams
+from ..train import streams
 from .config import Config
 
 
@@ -35,7 +35,7 @@ def images_of(config: Config, data: Dataset) -> Images:
     train, validation = split(data.train_images, config.validation)
     test = data.test_images
     if config.binarize:
-        *_, rng = random_streams(config.seed, 6)  # the five before are the trainer's
+        rng = streams(config.seed).binarize_held_out
         test, validation = binarize(test, rng), binarize(validation, rng)
     if len(validation):
         return Images(train, validation, test, "validation")

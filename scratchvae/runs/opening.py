@@ -16,7 +16,7 @@ from ..models import Model, build
 from .config import Config
 from .folder import RunFolder
 from .images import images_of
-from .snapshot import read_checkpoint
+from .snapshot import below, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _load_best(model: Model, folder: RunFolder) -> Path:
     for path in (folder.best, *folder.all_checkpoints()):
         try:
             arrays, _ = read_checkpoint(path)
-            state = {n[6:]: a for n, a in arrays.items() if n.startswith("model.")}
-            model.load_state_dict(state)
+            model.load_state_dict(below("model.", arrays))
             return path
         except FileNotFoundError:
             continue

@@ -60,6 +60,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     return arrays, facts
 
 
+def below(prefix: str, arrays: Arrays) -> Arrays:
+    """Those whose names begin so, by the rest of their names."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
 def digest(arrays: Arrays) -> str:
     """SHA-256 over all tensors, by name."""
     sha = hashlib.sha256()

@@ -13,7 +13,7 @@ from ..models import Model
 from ..ops import Losses
 from ..optim import Optimizer
 from .config import Config
-from .snapshot import Arrays, generator, need
+from .snapshot import Arrays, below, generator, need
 from .stepping import OnCPU, OnGPU
 
 
@@ -106,12 +106,12 @@ class Resumable:
         best_score = need(facts, "best_score", lambda x: _numbers([x]) or not best_epoch)
         states = need(facts, "random", lambda s: isinstance(s, dict) and s.keys() == {*self._rngs})
         rngs = {name: generator(state) for name, state in states.items()}
-        averages, found = self._averages(), _below("optimizer.", arrays)
+        averages, found = self._averages(), below("optimizer.", arrays)
         if {n: (a.shape, a.dtype) for n, a in found.items()} != {
             n: (a.shape, a.dtype) for n, a in averages.items()
         }:
             raise ValueError("the checkpoint's optimizer is not that of this run")
-        self.model.load_state_dict(_below("model.", arrays))  # checks all before it copies any
+        self.model.load_state_dict(below("model.", arrays))  # checks all before it copies any
         for name, a in found.items():
             averages[name][...] = to_device(a, self.model.device)
         self.optimizer.steps, self.epoch, self.batch = int(step), epoch, batch
@@ -132,10 +132,6 @@ class Resumable:
             and all(isinstance(line, dict) and [*line] == self._columns() for line in lines)
             and all(_numbers([*line.values()]) for line in lines)
         )
-
-
-def _below(prefix: str, arrays: Arrays) -> Arrays:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
 def _count(n: Any) -> bool:

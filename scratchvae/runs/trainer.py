@@ -29,7 +29,7 @@ from ..checkpoint import MAX_BYTES
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..schedules import kl_factor, lr_factor
-from ..train import evaluate_sampled, random_streams
+from ..train import evaluate_sampled, streams
 from .config import Config
 from .images import images_of
 from .state import Resumable
@@ -86,10 +86,9 @@ class Trainer(Resumable):
             self.model, self.optimizer, config.clip_norm
         )
         self.full_kl_weight = getattr(self.model, "kl_weight", 0.0)
-        shuffle, noise, self.picture_rng, self._test_rng, black_white = random_streams(
-            config.seed, 5
-        )
-        self._rngs = {"shuffle": shuffle, "binarize": black_white, "noise": noise}
+        rngs = streams(config.seed)
+        self.picture_rng, self._test_rng = rngs.pictures, rngs.test
+        self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
         self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
         self.epoch = self.batch = 0  # epochs done, and batches of the one after
         self.history: list[dict[str, float]] = []
