@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from small_runs import trained, write_photographs
 
 from scratchvae.runs import open_run, resume, session, trainer
+from scratchvae.runs.preparing import same_data
 from scratchvae.runs.snapshot import read_checkpoint
 
 
@@ -239,3 +240,12 @@ def test_a_folder_of_pictures_is_no_place_for_a_run(tmp_path, digits):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/log.txt").touch()
     small(tmp_path / "run", digits)
+
+
+def test_a_data_set_is_known_by_its_content():
+    """A folder of images may have another name now."""
+    begun = {"name": "images:photos", "sha256": "a" * 64, "train_images": 9, "test_images": 1}
+    assert same_data(begun, begun | {"name": "images:moved"})
+    for name, value in {"sha256": "b" * 64, "train_images": 8, "test_images": 2}.items():
+        assert not same_data(begun, begun | {name: value})
+    assert not same_data(None, begun) and not same_data({}, begun)
