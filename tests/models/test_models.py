@@ -52,6 +52,10 @@ LARGE = pytest.mark.slow_on_host  # 64 x 64 pixels; test_on_cuda.py takes smalle
 every_model = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in STATE]
 )
+each_step_counts = pytest.mark.parametrize(  # thousands of them in the deep models
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in ("celeba", "skip") else ()) for n in STATE],
+)
 with_latent_dim = pytest.mark.parametrize("name", [name for name in STATE if name != "skip"])
 variational = pytest.mark.parametrize("name", [name for name in STATE if name != "ae"])
 
@@ -84,7 +88,7 @@ def found_right():
     return check
 
 
-@every_model
+@each_step_counts
 def test_every_gradient_by_complex_step(engine, found_right, name):
     """The complex step runs the same NumPy code whatever the engine. So NumPy's gradients are
     checked by it, and each engine's, tensor by tensor, by those."""
