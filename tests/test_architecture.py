@@ -29,7 +29,6 @@ FLOOR = {
     "train": 8,
     "diagnose": 6,
     "schedules": 0,
-    "json_text": 0,
     "steps": 7,
     "room": 6,
     "feed": 0,

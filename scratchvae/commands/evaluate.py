@@ -13,10 +13,10 @@ from ..backend import current_engine
 from ..checkpoint import write_atomically
 from ..data import is_binary
 from ..gradcheck.report import table
-from ..json_text import to_json
 from ..metrics import FEW_IMAGES, report
 from ..models import BernoulliVAE
 from ..runs import Run
+from ..runs.json_text import to_json
 from ..train import streams
 from .options import (
     at_least_zero,

@@ -9,10 +9,10 @@ from typing import Any
 from ..backend import to_device
 from ..checkpoint import save_weights
 from ..data import Dataset, batches
-from ..json_text import to_json
 from ..metrics import report
 from ..train import streams
 from .folder import RunFolder
+from .json_text import to_json
 from .snapshot import Arrays, below, read_checkpoint
 from .trainer import Trainer
 
