@@ -48,7 +48,7 @@ def zeros(shape, dtype):
 
 
 def empty_like(a):
-    """An array of a's shape and dtype, its axes in the same order in memory, and no gaps."""
+    """An array of a's shape and dtype, its axes in a's `memory_order`, without gaps."""
     if a.flags.c_contiguous:
         return empty(a.shape, a.dtype)
     order = memory_order(a)
@@ -56,14 +56,17 @@ def empty_like(a):
 
 
 def memory_order(a):
-    """Its axes, those first whose neighbours lie farthest apart."""
-    return sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
+    """The axis of the images, then the others, those first whose neighbours lie farthest apart.
+
+    The images come first even where they do not in `a`, so that a kernel can give some of them to
+    each core, and can see an image as one row: `images_as_rows`.
+    """
+    return sorted(range(a.ndim), key=lambda axis: (axis > 0, -abs(a.strides[axis])))
 
 
 def images_as_rows(a):
     """An array of `empty_like` as (N, P): a view, each image's numbers in their order in memory."""
-    order = sorted(range(1, a.ndim), key=lambda axis: -a.strides[axis])
-    return a.transpose(0, *order).reshape(len(a), -1)
+    return a.transpose(memory_order(a)).reshape(len(a), -1)
 
 
 def scratch(name, shape, dtype):

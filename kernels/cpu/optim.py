@@ -7,6 +7,10 @@ from .threads import share
 
 
 def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
+    if value.ndim > 1:  # rows of any layout; a model has one flat array
+        for rows in zip(value, grad, m, v, strict=True):
+            adam_step(*rows, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+        return
     number = value.dtype.type  # float32 numbers for float32 arrays: Python's floats would widen all
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     # m_hat / (sqrt(v_hat) + eps) with the corrections taken out of the loop

@@ -1,9 +1,6 @@
 """Each kernel with the batch on three cores, in memory full of NaN: the reference's numbers."""
 
-import pkgutil
-import threading
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -14,8 +11,7 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck.cases import CASES, Case
-from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import memory, threads, ways
+from scratchvae.kernels.cpu import ways
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
 WIDE_STEPS = {  # the convolutions among CASES go from column to column
@@ -29,24 +25,7 @@ WIDE_STEPS = {  # the convolutions among CASES go from column to column
 CONVOLUTIONS = [op for op in OPS if op.startswith("conv")]
 WITHOUT_WAYS = [op for op in OPS if op not in CONVOLUTIONS]
 
-
-@pytest.fixture(autouse=True)
-def three_cores_and_memory_full_of_nan(monkeypatch):
-    empty = memory.empty
-
-    def full(shape, dtype):
-        a = empty(shape, dtype)
-        a.reshape(-1).view(np.uint8).fill(255)  # every float of such bytes is NaN
-        return a
-
-    for file in pkgutil.iter_modules(cpu.__path__):
-        module = import_module(f"{cpu.__name__}.{file.name}")
-        if hasattr(module, "cores"):
-            monkeypatch.setattr(module, "cores", lambda: 3)
-        if hasattr(module, "empty"):
-            monkeypatch.setattr(module, "empty", full)
-    monkeypatch.setattr(threads, "SMALL", 0)
-    monkeypatch.setattr(memory, "_scratch", threading.local())
+pytestmark = pytest.mark.usefixtures("three_cores", "memory_full_of_nan")
 
 
 def check_on_cores(op, case, N):

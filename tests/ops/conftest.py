@@ -1,0 +1,39 @@
+"""Fixtures for tests of the CPU kernels: how many cores there are, and what memory holds."""
+
+import pkgutil
+import threading
+from importlib import import_module
+
+import pytest
+
+from scratchvae.kernels import cpu
+from scratchvae.kernels.cpu import memory, threads
+
+
+def _replace(monkeypatch, name, function):
+    """In every kernel module that has imported it."""
+    for file in pkgutil.iter_modules(cpu.__path__):
+        module = import_module(f"{cpu.__name__}.{file.name}")
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, function)
+
+
+@pytest.fixture
+def three_cores(monkeypatch):
+    """A batch is shared between three threads, however small it is."""
+    _replace(monkeypatch, "cores", lambda: 3)
+    monkeypatch.setattr(threads, "SMALL", 0)
+
+
+@pytest.fixture
+def memory_full_of_nan(monkeypatch):
+    """What a kernel has not written shows."""
+    empty = memory.empty
+
+    def full(shape, dtype):
+        a = empty(shape, dtype)
+        a.reshape(-1).view("uint8").fill(255)  # every float of such bytes is NaN
+        return a
+
+    _replace(monkeypatch, "empty", full)
+    monkeypatch.setattr(memory, "_scratch", threading.local())

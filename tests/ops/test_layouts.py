@@ -1,0 +1,162 @@
+"""Every op at every layout of its arrays in memory: the reference's numbers, in memory full of NaN.
+
+A kernel may read an array only where its strides say, and must write every number of what it
+returns. A view that turns out to be a copy, used as an output, returns whatever was in memory.
+"""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from harness import on_device
+from numpy.testing import assert_allclose, assert_array_equal
+
+import scratchvae as sv
+from scratchvae.backend import REGISTRY
+from scratchvae.data.batches import look_up
+from scratchvae.gradcheck.cases import CASES
+from scratchvae.optim import adam_step, clip_to_norm, sgd_step
+
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
+OPS = sorted(set(CASES) - {"elbo"})
+
+pytestmark = pytest.mark.usefixtures("three_cores", "memory_full_of_nan")
+
+
+def in_order(a, order):
+    """The same numbers, the axes in this order in memory."""
+    return a.transpose(order).copy().transpose(np.argsort(order))
+
+
+def backwards(a, axes):
+    """The same numbers, these axes from their end to their beginning in memory."""
+    return np.flip(np.flip(a, axes).copy(), axes)
+
+
+def with_gaps(a):
+    """Every third number of a larger array, which holds others elsewhere."""
+    room = np.full([3 * n for n in a.shape], np.nan if a.dtype.kind == "f" else 99, a.dtype)
+    view = room[tuple(slice(1, None, 3) for _ in a.shape)]
+    view[...] = a
+    return view
+
+
+def unaligned(a):
+    """One byte behind a number's usual address."""
+    room = np.empty(a.nbytes + 1, np.uint8)[1:]
+    view = room.view(a.dtype).reshape(a.shape)
+    view[...] = a
+    assert view.flags.aligned == (a.itemsize == 1)
+    return view
+
+
+def repeated(a, axis):
+    """Its first entries along an axis, again and again: a stride of 0."""
+    return np.broadcast_to(a.take([0], axis), a.shape)
+
+
+def writable(a):
+    """name, view: those layouts in which an array can be updated in place."""
+    for name, view in layouts(a):
+        if "repeated" not in name and "everywhere" not in name and name != "read-only":
+            yield name, view
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def layouts(a):
+    """name, view: the same numbers each time (but for the repeated ones) laid out differently."""
+    for order in permutations(range(a.ndim)):
+        yield f"axes in memory {order}", in_order(a, order)
+    axes = range(a.ndim)
+    for reversed_axes in ([k] for k in axes):
+        yield f"axes {reversed_axes} backwards", backwards(a, reversed_axes)
+    yield "all axes backwards", backwards(a, [*axes])
+    yield "axes swapped and backwards", backwards(a.T, [*axes]).T
+    yield "gaps", with_gaps(a)
+    yield "gaps, axes swapped", with_gaps(a.T).T
+    yield "a row of a wider array", np.concatenate([a, a], axis=-1)[..., : a.shape[-1]]
+    yield "unaligned", unaligned(a)
+    yield "unaligned, axes swapped", unaligned(a.T).T
+    yield "read-only", read_only(a)
+    for axis in axes:
+        yield f"axis {axis} repeated", repeated(a, axis)
+    yield "one number everywhere", np.broadcast_to(a.flat[0], a.shape)
+
+
+def run(functions, arrays, options, dy):
+    forward, backward = functions
+    y, cache, *more = forward(*arrays, **options)
+    gradients = backward(dy, cache)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    running = more[0] if more else ()
+    return [y, *running, *(g for g in gradients if g is not None)]
+
+
+@pytest.mark.slow_on_host
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("op", OPS)
+def test_any_layout(engine, op, dtype):
+    functions = REGISTRY[op][f"{op}_forward"], REGISTRY[op][f"{op}_backward"]
+    reference = functions[0].reference, functions[1]
+    for case in CASES[op]:
+        arrays = [a.astype(dtype) for a in case.arrays(0).values()]
+        y = sv.asnumpy(functions[0](*map(on_device, arrays), **case.options)[0])
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        given = [*arrays, dy]
+        for k, a in enumerate(given):
+            for name, view in layouts(a):
+                moved = [*given[:k], view, *given[k + 1 :]]
+                before = view.tobytes()
+                ours = run(
+                    functions, [*map(on_device, moved[:-1])], case.options, on_device(moved[-1])
+                )
+                plain = [m.copy() for m in moved]
+                theirs = run(reference, plain[:-1], case.options, plain[-1])
+                assert view.tobytes() == before
+                what = f"{op}, {[*case.shapes, 'dy'][k]}: {name}"
+                for one, other in zip(ours, theirs, strict=True):
+                    one = sv.asnumpy(one)
+                    assert one.dtype == other.dtype, what
+                    scale = max(np.abs(other).max(), 0.05)
+                    assert_allclose(one, other, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=what)
+
+
+UPDATES = {
+    "adam": (adam_step, 4, (3, 1e-2, 0.9, 0.999, 1e-8, 0.1, False)),
+    "adamw": (adam_step, 4, (3, 1e-2, 0.9, 0.999, 1e-8, 0.1, True)),
+    "sgd": (sgd_step, 3, (1e-2, 0.9, 0.1, True)),
+    "clip": (clip_to_norm, 1, (0.5,)),
+}
+
+
+@pytest.mark.parametrize("shape", [(700,), (7, 5), (2, 3, 4)])
+@pytest.mark.parametrize("update", UPDATES)
+def test_updates_in_any_layout(engine, update, shape):
+    function, count, options = UPDATES[update]
+    arrays = np.random.default_rng(0).uniform(0.1, 1, (count, *shape))
+    expected = [a.copy() for a in arrays]
+    function.__wrapped__(*expected, *options)
+    for k in range(count):
+        for name, view in writable(arrays[k]):
+            moved = [on_device(view if i == k else a.copy()) for i, a in enumerate(arrays)]
+            function(*moved, *options)
+            for one, other in zip(moved, expected, strict=True):
+                assert_allclose(sv.asnumpy(one), other, rtol=1e-12, err_msg=f"array {k}: {name}")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_batches_of_images_in_any_layout(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 4), np.uint8)
+    chosen, levels = np.array([4, 0, 0, 3]), np.linspace(0, 1, 256, dtype=dtype)
+    with sv.using("numba"):
+        for name, view in layouts(images):
+            x = look_up(view, chosen, levels)
+            assert_array_equal(x, levels[view[chosen]], err_msg=name)
+        for name, order in layouts(chosen):
+            x = look_up(images, order, levels)
+            assert_array_equal(x, levels[images[order]], err_msg=name)
