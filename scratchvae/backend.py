@@ -16,7 +16,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -154,6 +154,14 @@ def is_gpu_array(a: Any) -> bool:
     return type(a).__module__.partition(".")[0] == "cupy"
 
 
+def is_array(a: Any) -> bool:
+    """Whether `a` is an array of NumPy or CuPy, and no np.matrix, whose products are others, nor a
+    masked array, whose mask a kernel would drop."""
+    return is_gpu_array(a) or (
+        isinstance(a, np.ndarray) and not isinstance(a, np.matrix | np.ma.MaskedArray)
+    )
+
+
 def array_module(a: Any) -> ModuleType:
     """NumPy or CuPy: the library that owns array `a`; the ops call it `xp`."""
     return importlib.import_module("cupy") if is_gpu_array(a) else np
@@ -255,7 +263,7 @@ def _forward(body: Any, op: str, arguments: Any, result: Any) -> tuple[Any, Any]
             engine = engine or engine_of(*(a for a in args if hasattr(a, "dtype")))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{body.__name__}: {error}") from None
-        y, content, *more = (find_kernel(engine, op, body.__name__) or body)(*args)
+        y, content, *more = _run(engine, op, body, map(_plain_array, args))
         y = y if result is None else result(y)
         shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
         return y, Cache(op, engine, shape, dtype, is_gpu_array(y), content), *more
@@ -274,20 +282,35 @@ def _backward(body: Any, op: str) -> Any:
         if not isinstance(cache, Cache) or cache.op != op:
             came = f"one of {cache.op}" if isinstance(cache, Cache) else type(cache).__name__
             raise TypeError(f"{body.__name__}: expected the cache of {op}_forward, got {came}")
-        if cache.y_shape is not None:
-            shape, dtype = getattr(dy, "shape", None), getattr(dy, "dtype", None)
-            if shape != cache.y_shape or dtype != cache.y_dtype:
-                raise ValueError(
-                    f"{body.__name__}: dy must be like y, {cache.y_dtype} of shape "
-                    f"{cache.y_shape}; got {dtype or type(dy).__name__} of shape {shape}"
-                )
-            if is_gpu_array(dy) != cache.on_gpu:
-                here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
-                raise TypeError(f"{body.__name__}: dy lives on the {here}, y on the {there}")
-        kernel = find_kernel(cache.engine, op, body.__name__)
-        return (kernel or body)(dy, cache.content, *args, **kwargs)
+        if cache.y_shape is None:
+            _check_number(body.__name__, dy)
+        else:
+            _check_dy(body.__name__, dy, cache)
+        return _run(cache.engine, op, body, (_plain_array(dy), cache.content, *args), kwargs)
 
     return call
+
+
+def _check_number(name: str, dy: Any) -> None:
+    if not isinstance(dy, int | float | complex | np.number) and not (
+        is_array(dy) and dy.ndim == 0
+    ):
+        came = f"shape {dy.shape}" if is_array(dy) else type(dy).__name__
+        raise ValueError(f"{name}: dtotal must be a number, got {came}")
+
+
+def _check_dy(name: str, dy: Any, cache: Cache) -> None:
+    """dy is an array like y, where y is."""
+    expected = f"like y, {cache.y_dtype} of shape {cache.y_shape}"
+    if not is_array(dy):
+        raise TypeError(
+            f"{name}: dy must be a NumPy or CuPy array {expected}; got {type(dy).__name__}"
+        )
+    if dy.shape != cache.y_shape or dy.dtype != cache.y_dtype:
+        raise ValueError(f"{name}: dy must be {expected}; got {dy.dtype} of shape {dy.shape}")
+    if is_gpu_array(dy) != cache.on_gpu:
+        here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
+        raise TypeError(f"{name}: dy lives on the {here}, y on the {there}")
 
 
 def _plain(body: Any, op: str) -> Any:
@@ -295,6 +318,21 @@ def _plain(body: Any, op: str) -> Any:
         # a number of NumPy's, such as a learning rate from np.cos, lives on no device
         args = tuple(a.item() if isinstance(a, np.generic) else a for a in args)
         engine = engine_of(*(a for a in args if hasattr(a, "dtype")))
-        return (find_kernel(engine, op, body.__name__) or body)(*args, **kwargs)
+        return _run(engine, op, body, map(_plain_array, args), kwargs)
 
     return call
+
+
+def _run(
+    engine: str, op: str, body: Any, args: Iterable[Any], kwargs: dict[str, Any] | None = None
+) -> Any:
+    """The engine's function of this name, or the body. What overflows is infinite and what vanishes
+    is 0 on every engine: np.errstate(all="raise") of the caller would reach only some of them."""
+    with np.errstate(all="ignore"):
+        return (find_kernel(engine, op, body.__name__) or body)(*args, **kwargs or {})
+
+
+def _plain_array(a: Any) -> Any:
+    """A subclass of NumPy's array, such as np.memmap, as what it inherits from: Numba knows no
+    other."""
+    return a.view(np.ndarray) if isinstance(a, np.ndarray) and type(a) is not np.ndarray else a

@@ -8,7 +8,10 @@ update of two arrays, written below as functions: the formula first, a kernel be
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from .backend import accelerated, array_module, device_of, is_gpu_array, to_device
 from .models import Model
@@ -62,9 +65,17 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 
 @accelerated
 def clip_to_norm(grad, max_norm):
-    """Scale `grad` in place so that its norm is at most about max_norm; the norm before."""
-    norm = array_module(grad).linalg.norm(grad)
-    if max_norm < norm < float("inf"):
+    """Scale `grad` in place so that its norm is at most about max_norm; the norm before, a float64.
+
+    The root of the sum of squares; where the squares are too large or too small for the dtype, the
+    largest number is divided out before: the norm of float32 [3e20, 4e20] is 5e20.
+    """
+    xp = array_module(grad)
+    with np.errstate(over="ignore", under="ignore"):
+        norm = float(xp.linalg.norm(grad))
+    if not 1e-12 < norm < math.inf and 0 < (largest := float(abs(grad).max())) < math.inf:
+        norm = largest * float(xp.linalg.norm(grad / largest))
+    if max_norm < norm < math.inf:
         grad *= max_norm / (norm + 1e-6)
     return norm
 

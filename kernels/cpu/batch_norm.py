@@ -67,12 +67,13 @@ def _backward(dy, cache):
     parts = share(add_up, len(wide_x), 0.3 * rows.size)
     db, dw = sum(parts).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
-    # dx = scale (dy - db / M - x_hat dw / M); in evaluation mean and variance do not depend on x
-    slant, level = (inv_std * dw / M, db / M) if training else (0 * mean, 0 * mean)
-    averages = _repeat(width, dtype, slant, level)
+    # dx = scale (dh - db / M - x_hat dw / M); in evaluation, where mean and variance are constants,
+    # scale dh: the averages are left out and not set to 0, for 0 x infinity is NaN
+    averages = _repeat(width, dtype, inv_std * dw / M, db / M) if training else ()
+    write = _dx if training else _dx_in_evaluation
 
     def work(part):
-        _dx(wide_dy[part], wide_x[part], *vectors, slope, *averages, wide_dx[part])
+        write(wide_dy[part], wide_x[part], *vectors, slope, *averages, wide_dx[part])
 
     share(work, len(wide_x), 0.4 * rows.size)
     return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
@@ -189,3 +190,12 @@ def _dx(dy, x, mean, scale, shift, slope, slant, level, dx):
             positive = centred * scale[c] + shift[c] > 0
             dh = dy_row[c] if positive else slope * dy_row[c]
             dx_row[c] = scale[c] * (dh - level[c] - centred * slant[c])
+
+
+@jit
+def _dx_in_evaluation(dy, x, mean, scale, shift, slope, dx):
+    for r in range(len(x)):
+        dy_row, x_row, dx_row = dy[r], x[r], dx[r]
+        for c in range(x_row.size):
+            positive = (x_row[c] - mean[c]) * scale[c] + shift[c] > 0
+            dx_row[c] = scale[c] * (dy_row[c] if positive else slope * dy_row[c])

@@ -110,12 +110,12 @@ KERNEL gradient(const T* dy, const T* x, const T* mean, const T* inv_std, const 
   parts += 2 * c * count;
   for (int k = 0; k < count; k++) sum += parts[2 * k], products += parts[2 * k + 1];
   if (share.part == 0 && threadIdx.x == 0) db[c] = T(sum), dw[c] = T(products);
-  const T level = training ? T(sum / share.end) : T(0);  // the two averages of the formula
-  const T slant = training ? T(products / share.end) : T(0);
+  const T level = T(sum / share.end), slant = T(products / share.end);  // averages of the formula
   for (int m = share.first; m < share.end; m += share.step) {
     int i = place(m, c, C, P);
     T x_hat = (x[i] - mean[c]) * inv_std[c];
     T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);
-    dx[i] = w[c] * inv_std[c] * (dh - level - x_hat * slant);
+    if (training) dh -= level + x_hat * slant;  // not with zeros: 0 x infinity is NaN
+    dx[i] = w[c] * inv_std[c] * dh;
   }
 }

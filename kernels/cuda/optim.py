@@ -30,7 +30,7 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 
 
 def clip_to_norm(grad, max_norm):
-    parts, norm = empty((PARTS,), "float64"), empty((), grad.dtype)
+    parts, norm = empty((PARTS, 3), "float64"), empty((), "float64")
     launch("optim", "square_parts", PARTS, grad, parts, grad.size)
     arguments = grad, parts, norm, float(max_norm), PARTS, grad.size
     launch("optim", "clip", blocks_for(grad.size), *arguments)

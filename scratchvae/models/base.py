@@ -7,7 +7,7 @@ encode, decode and backward, written out.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -18,6 +18,7 @@ from ..backend import (
     array_module,
     device_of,
     gpu_problem,
+    is_array,
     is_gpu_array,
     release_memory,
     to_device,
@@ -190,32 +191,49 @@ class Model(Module):
         self._check_images("loss", x)
 
     def _check_images(self, method: str, x: Any) -> None:
-        """x is a batch of this model's images: floats in its data_range (on the host: on the GPU
-        a cross-entropy of values outside of it is NaN, and a squared error takes them)."""
-        name = f"{type(self).__name__}.{method}"
-        if not isinstance(x, np.ndarray) and not is_gpu_array(x):
-            raise TypeError(f"{name}: x must be a NumPy or CuPy array, got {type(x).__name__}")
-        if x.shape[1:] not in self.input_shapes or len(x) == 0:
-            shapes = " or ".join(f"(N, {', '.join(map(str, s))})" for s in self.input_shapes)
-            raise ValueError(f"{name}: x must have shape {shapes} with N > 0, got {x.shape}")
-        if x.dtype.kind != "f":
-            raise TypeError(f"{name}: x must be floats, as data.batches makes them, got {x.dtype}")
+        """x is a batch of this model's images, in its data_range (on the host: on the GPU a
+        cross-entropy of values outside of it is NaN, and a squared error takes them)."""
+        self._check_array(method, "x", x, self.input_shapes)
         if is_gpu_array(x):  # to look at the values would halt the GPU
             return
         low, high = float(x.min()), float(x.max())
         least, most = (float(x.dtype.type(end)) for end in self.data_range)  # as x rounds them
         if not (low >= least and high <= most):  # asked this way round, NaN is refused too
             raise ValueError(
-                f"{name}: x must lie in [{least:g}, {most:g}], got values from {low:g} to {high:g}"
+                f"{type(self).__name__}.{method}: x must lie in [{least:g}, {most:g}], got values "
+                f"from {low:g} to {high:g}"
             )
 
     def _check_codes(self, z: Any) -> None:
         """z is a batch of codes for `generate`."""
-        if z.shape[1:] != self.latent_shape or len(z) == 0:
-            shape = ", ".join(map(str, self.latent_shape))
-            raise ValueError(
-                f"{type(self).__name__}.generate: z must have shape (N, {shape}) with N > 0, "
-                f"got {z.shape}"
+        self._check_array("generate", "z", z, [self.latent_shape])
+
+    def _check_array(
+        self,
+        method: str,
+        name: str,
+        a: Any,
+        shapes: Sequence[tuple[int, ...]],
+        N: int | None = None,
+    ) -> None:
+        """An array with a batch axis of N, or of any length, before one of these shapes; of the
+        model's dtype, and where the model lives."""
+        who = f"{type(self).__name__}.{method}"
+        if not is_array(a):
+            raise TypeError(f"{who}: {name} must be a NumPy or CuPy array, got {type(a).__name__}")
+        if a.shape[1:] not in shapes or (len(a) != N if N else len(a) == 0):
+            batch = N or "N"
+            expected = " or ".join(f"({batch}, {', '.join(map(str, shape))})" for shape in shapes)
+            least = "" if N else " with N > 0"
+            raise ValueError(f"{who}: {name} must have shape {expected}{least}, got {a.shape}")
+        real = str(self.dtype).replace("complex128", "float64")  # may stand beside complex weights
+        if a.dtype != real and a.dtype != self.dtype:
+            hint = ": data.batches makes floats of bytes" if a.dtype.kind in "iub" else ""
+            raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
+        if device_of(a) != self.device:
+            raise TypeError(
+                f"{who}: {name} lives on the {device_of(a)}, the model on the {self.device}: "
+                "move one of them, with sv.asarray or model.to"
             )
 
 

@@ -188,11 +188,7 @@ class Skip(SquaredErrorVAE):
         with self.evaluating():
             if skips_from is None:
                 return self.decode(z)
-            expected = (len(z), *self.image_shape)
-            if skips_from.shape != expected:
-                raise ValueError(
-                    f"Skip.generate: skips_from must have shape {expected}, got {skips_from.shape}"
-                )
+            self._check_array("generate", "skips_from", skips_from, [self.image_shape], len(z))
             return self.decode(z, skips=self.encode(skips_from)[2])
 
     def reconstruct(self, x: Any) -> Any:

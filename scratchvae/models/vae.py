@@ -60,6 +60,7 @@ class VAE(Model):
 
     def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
         self._start_loss(x, keep)
+        self._check_array("loss", "eps", eps, [self.latent_shape], len(x))
         output, mu, logvar = self.forward(x, eps, keep)
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats

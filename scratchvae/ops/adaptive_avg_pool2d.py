@@ -6,10 +6,9 @@
     x (N, C, H, W)  ->  y (N, C, OH, OW)
 
 Where OH does not divide H the windows overlap and differ in size: 7 -> 4 has the rows 0-1, 1-3,
-3-5, 5-6. Averaging over rows and over columns are two small matrices, so both passes are products:
-
-    y  = A x B^T       A[i,h] = 1 / (rows in window i) where window i holds row h, else 0
-    dx = A^T dy B      B the same for columns
+3-5, 5-6. An average over a window is an average over its rows and then over its columns, so each
+axis is pooled by itself. Forward and backward visit only what is in a window: as products with
+matrices of weights, they would multiply the rest by 0, and 0 x infinity is NaN.
 """
 
 from itertools import product
@@ -42,28 +41,38 @@ def adaptive_avg_pool2d_naive(x, output_size):
     return y
 
 
-def averaging_matrix(xp, size, output_size, dtype):
-    """(OH, H): row i averages over window i."""
-    A = xp.zeros((output_size, size), dtype)
-    for i in range(output_size):
-        first, last = window(i, size, output_size)
-        A[i, first:last] = 1 / (last - first)
-    return A
-
-
 @accelerated(arguments=adaptive_avg_pool2d_arguments)
 def adaptive_avg_pool2d_forward(x, output_size):
     """y, cache: the formulas at the top of this file. output_size: an int or a pair."""
-    xp = array_module(x)
-    A = averaging_matrix(xp, x.shape[2], output_size[0], x.real.dtype)  # (OH, H)
-    B = averaging_matrix(xp, x.shape[3], output_size[1], x.real.dtype)  # (OW, W)
-    y = A @ x @ B.T  # (N, C, OH, OW)
-    cache = (A, B)
+    y = _average(_average(x, output_size[0], 2), output_size[1], 3)  # (N, C, OH, OW)
+    cache = (x.shape[2:],)
     return y, cache
 
 
 @accelerated
 def adaptive_avg_pool2d_backward(dy, cache):
     """dx: each dy is shared out evenly among its window's cells."""
-    A, B = cache
-    return A.T @ dy @ B  # (N, C, H, W)
+    ((H, W),) = cache
+    return _share_out(_share_out(dy, W, 3), H, 2)  # (N, C, H, W)
+
+
+def _average(x, output_size, axis):
+    """The mean of each window along an axis."""
+    xp, size = array_module(x), x.shape[axis]
+    ranges = [slice(*window(i, size, output_size)) for i in range(output_size)]
+    return xp.stack([x[_along(axis, r)].mean(axis) for r in ranges], axis)
+
+
+def _share_out(dy, size, axis):
+    """The way back: each window gives its cells equal parts of its dy."""
+    output_size = dy.shape[axis]
+    dx = array_module(dy).zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)
+    for i in range(output_size):
+        first, last = window(i, size, output_size)
+        dx[_along(axis, slice(first, last))] += dy[_along(axis, slice(i, i + 1))] / (last - first)
+    return dx
+
+
+def _along(axis, part):
+    """The index that takes a part of an axis and all of those before it."""
+    return (*(slice(None),) * axis, part)

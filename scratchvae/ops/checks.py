@@ -4,7 +4,7 @@ Each function raises a TypeError (not an array, a dtype or number of the wrong k
 (a shape or number that does not fit). `@accelerated` puts the op's name in front.
 """
 
-from ..backend import is_gpu_array, np
+from ..backend import is_array, np
 
 FLOATS = ("float32", "float64", "complex128")
 _DTYPES = {np.dtype(name) for name in FLOATS}
@@ -18,8 +18,7 @@ def check_floats(optional=(), **arrays):
     """
     given = {name: a for name, a in arrays.items() if a is not None or name not in optional}
     for name, a in given.items():
-        plain = isinstance(a, np.ndarray) and not isinstance(a, (np.matrix, np.ma.MaskedArray))
-        if not plain and not is_gpu_array(a):
+        if not is_array(a):
             raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(a).__name__}")
         if a.dtype not in _DTYPES:
             raise TypeError(f"{name} must be float32 or float64 (or complex128), got {a.dtype}")

@@ -17,7 +17,7 @@ Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al.,
 
 from typing import Any, NamedTuple
 
-from ..backend import accelerated, array_module, is_gpu_array, np
+from ..backend import accelerated, array_module, is_gpu_array
 from .checks import check_floats, check_rank, check_same_shape
 
 
@@ -61,8 +61,6 @@ def elbo_forward(reconstruction, kl, beta):
 def elbo_backward(dtotal, cache):
     """dreconstruction, dkl: both (N,). dtotal is a number, 1 in a training step."""
     reconstruction, beta = cache
-    if np.ndim(dtotal) != 0:
-        raise ValueError(f"elbo_backward: dtotal must be a number, got shape {np.shape(dtotal)}")
     dreconstruction = array_module(reconstruction).full_like(
         reconstruction, dtotal / len(reconstruction)
     )

@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -218,7 +219,7 @@ def test_a_failed_loss_leaves_nothing_to_go_back_through(name):
     model = sv.models.build(name)
     x, eps = batch(model)
     model.loss(x, eps)
-    with pytest.raises(ValueError, match="shapes must agree"):
+    with pytest.raises(ValueError, match=r"eps must have shape \(3, .*got \(2, "):
         model.loss(x, eps[:2])
     with pytest.raises(RuntimeError, match="no cache"):
         model.backward()
@@ -346,11 +347,49 @@ def test_wrong_images_are_refused(name):
         ValueError,
         match=rf"{who}.loss: x must lie in \[{low:g}, {high:g}\], got values from -4 to",
     ):
-        model.loss(5 * np.ones_like(x) - 9 * (x < x.mean()), eps)
-    with pytest.raises(
-        TypeError, match="all arrays must share one dtype, got x float64, w float32"
-    ):
-        model.loss(x.astype("float64"), eps)
+        model.loss(np.where(x < x.mean(), -4, 5).astype(x.dtype), eps)
+
+
+@every_model
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_the_model_says_what_it_was_given(name, engine):
+    """And not an op inside, which the caller has never heard of."""
+    model = sv.models.build(name)
+    x, eps = batch(model)
+    who = type(model).__name__
+    calls = {
+        "loss: x": lambda a: model.loss(a, eps),
+        "embed: x": model.embed,
+        "generate: z": model.generate,
+    }
+    if name != "ae":  # which has no noise
+        calls["loss: eps"] = lambda a: model.loss(x, a)
+    if name == "skip":
+        calls["generate: skips_from"] = lambda a: model.generate(eps, skips_from=a)
+    with sv.using(engine):
+        for what, call in calls.items():
+            right = eps if what in ("generate: z", "loss: eps") else x
+            for wrong, came in (
+                (right.tolist(), "list"),
+                (np.ma.masked_array(right), "MaskedArray"),
+                (None, "NoneType"),
+                (3.0, "float"),
+            ):
+                if wrong is None and "skips_from" in what:
+                    continue
+                expected = f"{who}.{what} must be a NumPy or CuPy array, got {came}"
+                with pytest.raises(TypeError, match=re.escape(expected)):
+                    call(wrong)
+            for dtype in ("float64", "float16", "uint8", "complex128"):
+                expected = f"{who}.{what} must be float32 as the model is, got {dtype}"
+                with pytest.raises(TypeError, match=re.escape(expected)):
+                    call(right.astype(dtype))
+            for wrong in (right[..., None], right[:0], np.array(1, "float32")):
+                with pytest.raises(ValueError, match=rf"{who}.{what} must have shape \("):
+                    call(wrong)
+            if what in ("loss: eps", "generate: skips_from"):
+                with pytest.raises(ValueError, match=rf"{who}.{what} must have shape \({len(x)}, "):
+                    call(right[:1])
 
 
 @every_model
@@ -359,7 +398,7 @@ def test_embed_and_generate_check_what_they_get(name):
     model = sv.models.build(name)
     x, z = batch(model)
     who = type(model).__name__
-    with pytest.raises(TypeError, match=f"{who}.embed: x must be floats, .* got uint8"):
+    with pytest.raises(TypeError, match=f"{who}.embed: x must be float32 .* got uint8: data"):
         model.embed(x.astype("uint8"))
     with pytest.raises(ValueError, match=f"{who}.embed: x must lie in"):
         model.reconstruct(255 * x)

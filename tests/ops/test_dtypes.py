@@ -1,5 +1,7 @@
 """What every op says to arrays of the wrong kind, and what it does with complex ones."""
 
+import re
+
 import numpy as np
 import pytest
 from harness import on_device
@@ -131,6 +133,86 @@ def test_backward_refuses_a_dy_unlike_y(engine, op):
         backward(y[None], cache)
     with pytest.raises(ValueError, match=f"{op}_backward: dy must be like y.* got float32"):
         backward(y.astype("float32"), cache)
+
+
+@every_op
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_backward_refuses_what_is_no_array(engine, op):
+    """A matrix multiplies otherwise, a mask would be dropped on the way."""
+    y, cache, *_ = run(op, arrays_of(op))
+    backward = getattr(ops, f"{op}_backward")
+    if op == "elbo":
+        for dy, came in ((None, "NoneType"), ([1.0], "list"), (np.ma.masked_array(1.0), "Masked")):
+            with pytest.raises(
+                ValueError, match=f"elbo_backward: dtotal must be a number, got {came}"
+            ):
+                backward(dy, cache)
+        with pytest.raises(ValueError, match=r"dtotal must be a number, got shape \(3,\)"):
+            backward(on_device(np.ones(3)), cache)
+        return
+    numbers = sv.asnumpy(y)
+    wrong = [numbers.tolist(), None, 1.0, np.float64(1), np.ma.masked_array(numbers)]
+    if numbers.ndim == 2:
+        wrong.append(np.matrix(numbers))
+    for dy in wrong:
+        expected = (
+            f"{op}_backward: dy must be a NumPy or CuPy array like y, float64 of shape "
+            f"{y.shape}; got {type(dy).__name__}"
+        )
+        with pytest.raises(TypeError, match=re.escape(expected)):
+            backward(dy, cache)
+
+
+@every_op
+def test_subclasses_of_arrays(engine, op, tmp_path):
+    """A file in memory is an array like others, to forward and backward."""
+    if engine == "cuda_on_host":
+        pytest.skip("arrays of NumPy are refused")
+
+    def mapped(a):
+        file = np.memmap(tmp_path / str(len([*tmp_path.iterdir()])), a.dtype, "w+", shape=a.shape)
+        file[...] = a
+        return file
+
+    def results(arrays, of_dy):
+        y, cache, *_ = run(op, arrays)
+        dy = 1.0 if op == "elbo" else of_dy(np.cos(np.arange(y.size)).reshape(y.shape))
+        gradients = getattr(ops, f"{op}_backward")(dy, cache)
+        return [
+            *(y if op == "elbo" else [y]),
+            *(gradients if isinstance(gradients, tuple) else [gradients]),
+        ]
+
+    expected = results(arrays_of(op), lambda dy: dy)
+    for ours, theirs in zip(results(map(mapped, arrays_of(op)), mapped), expected, strict=True):
+        assert type(ours) in (np.ndarray, np.float64)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@every_op
+def test_errstate_does_no_harm(engine, op):
+    """exp(-800) is 0, and no error, whatever the caller has set."""
+    arrays = [np.asarray(800 * sv.asnumpy(a) - 400) for a in arrays_of(op)]
+    if op == "bce":
+        arrays[1] = sv.asnumpy(arrays_of(op)[1])
+    if op.startswith("batch_norm"):
+        arrays[2] = sv.asnumpy(arrays_of(op)[2])
+    if op in ("reparameterize", "kl", "kl_free_bits"):
+        arrays[1] -= 400  # a deviation of exp(-400)
+
+    def results():
+        y, cache, *_ = run(op, map(on_device, arrays))
+        dy = 1e-300 if op == "elbo" else on_device(np.full(np.shape(y), 1e-300))
+        gradients = getattr(ops, f"{op}_backward")(dy, cache)
+        return [
+            *(y if op == "elbo" else [y]),
+            *(gradients if isinstance(gradients, tuple) else [gradients]),
+        ]
+
+    expected = results()
+    with np.errstate(all="raise"):
+        for ours, theirs in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(sv.asnumpy(ours), sv.asnumpy(theirs))
 
 
 @every_op
