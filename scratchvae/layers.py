@@ -17,7 +17,7 @@ import numpy as np
 from . import ops
 from .backend import asarray
 from .module import Module, Param
-from .ops.checks import pair
+from .ops.checks import pair, size
 
 
 def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, ...], dtype: Any) -> Param:
@@ -50,16 +50,22 @@ class _Product(_Affine):
     sizes: tuple[Any, ...] = ()
     activation: ReLU | LeakyReLU | None = None
 
-    def _set_activation(self, activation: ReLU | LeakyReLU | None) -> None:
+    def _set(self, activation: ReLU | LeakyReLU | None, **settings: Any) -> None:
         if not isinstance(activation, ReLU | LeakyReLU | None):
             raise TypeError(
                 f"{type(self).__name__}: activation must be a ReLU or LeakyReLU layer, or None; "
                 f"got {activation!r}"
             )
-        self.activation = activation
+        self.activation, self.settings = activation, settings
 
     def children(self) -> Iterator[tuple[str, Module]]:
         return iter(())  # the activation is a setting: nobody calls it, and layers may share one
+
+    def extra_repr(self) -> str:
+        settings = [f"{name}={value}" for name, value in self.settings.items()]
+        settings += ["bias=False"] if self.bias is None else []
+        settings += [f"activation={self.activation}"] if self.activation else []
+        return ", ".join(settings)
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         arguments = x, self.weight.value, self._bias(), *self.sizes
@@ -88,9 +94,10 @@ class Linear(_Product):
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
-        self.weight = uniform(rng, in_features, (out_features, in_features), dtype)
-        self.bias = uniform(rng, in_features, (out_features,), dtype) if bias else None
-        self._set_activation(activation)
+        I, O = size("Linear: in_features", in_features), size("Linear: out_features", out_features)
+        self.weight = uniform(rng, I, (O, I), dtype)
+        self.bias = uniform(rng, I, (O,), dtype) if bias else None
+        self._set(activation, in_features=I, out_features=O)
 
 
 class Conv2d(_Product):
@@ -111,12 +118,16 @@ class Conv2d(_Product):
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
+        C, O = size("Conv2d: in_channels", in_channels), size("Conv2d: out_channels", out_channels)
         KH, KW = pair("Conv2d: kernel_size", kernel_size, 1)
-        fan_in = in_channels * KH * KW
-        self.weight = uniform(rng, fan_in, (out_channels, in_channels, KH, KW), dtype)
-        self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes = stride, padding
-        self._set_activation(activation)
+        fan_in = C * KH * KW
+        self.weight = uniform(rng, fan_in, (O, C, KH, KW), dtype)
+        self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
+        self.sizes = pair("Conv2d: stride", stride, 1), pair("Conv2d: padding", padding, 0)
+        self._set(
+            activation, in_channels=C, out_channels=O, kernel_size=(KH, KW),
+            stride=self.sizes[0], padding=self.sizes[1],
+        )  # fmt: skip
 
 
 class ConvTranspose2d(_Product):
@@ -138,22 +149,41 @@ class ConvTranspose2d(_Product):
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
+        C = size("ConvTranspose2d: in_channels", in_channels)
+        O = size("ConvTranspose2d: out_channels", out_channels)
         KH, KW = pair("ConvTranspose2d: kernel_size", kernel_size, 1)
-        fan_in = out_channels * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
-        self.weight = uniform(rng, fan_in, (in_channels, out_channels, KH, KW), dtype)
-        self.bias = uniform(rng, fan_in, (out_channels,), dtype) if bias else None
-        self.sizes = stride, padding, output_padding
-        self._set_activation(activation)
+        fan_in = O * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
+        self.weight = uniform(rng, fan_in, (C, O, KH, KW), dtype)
+        self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
+        self.sizes = (
+            pair("ConvTranspose2d: stride", stride, 1),
+            pair("ConvTranspose2d: padding", padding, 0),
+            pair("ConvTranspose2d: output_padding", output_padding, 0),
+        )
+        self._set(
+            activation, in_channels=C, out_channels=O, kernel_size=(KH, KW),
+            stride=self.sizes[0], padding=self.sizes[1], output_padding=self.sizes[2],
+        )  # fmt: skip
 
 
 class BatchNorm2d(_Affine):
-    """Batch normalisation with running statistics. See ops/batch_norm.py."""
+    """Batch normalisation with running statistics. See ops/batch_norm.py.
+
+    momentum is a new batch's weight in the running statistics; None: they are the averages over all
+    batches, each of the same weight.
+    """
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = "float32"
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        dtype: Any = "float32",
     ) -> None:
+        size("BatchNorm2d: num_features", num_features)
         self.weight = Param(np.ones(num_features, dtype))
         self.bias = Param(np.zeros(num_features, dtype))
         self.running_mean = asarray(np.zeros(num_features, dtype))
@@ -164,10 +194,17 @@ class BatchNorm2d(_Affine):
     def forward(self, x: Any, keep: bool = True) -> Any:
         y, cache, running = ops.batch_norm_forward(
             x, self.running_mean, self.running_var, self.weight.value, self._bias(),
-            self.training, self.momentum, self.eps,
+            self.training, self.weight_of_batch(), self.eps,
         )  # fmt: skip
         self.store(*running)
         return self._keep((y, cache), keep)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.value.size}, eps={self.eps}, momentum={self.momentum}"
+
+    def weight_of_batch(self) -> float:
+        """Of the next one, in the running statistics."""
+        return 1 / (int(self.num_batches_tracked) + 1) if self.momentum is None else self.momentum
 
     def store(self, running_mean: Any, running_var: Any) -> None:
         """Take over new statistics, in place: a captured graph reads and writes the same memory."""
@@ -190,7 +227,7 @@ class BatchNormLeakyReLU(Module):
         norm, activation = self.layers
         y, cache, running = ops.batch_norm_leaky_relu_forward(
             x, norm.running_mean, norm.running_var, norm.weight.value, norm._bias(),
-            norm.training, norm.momentum, norm.eps, activation.negative_slope,
+            norm.training, norm.weight_of_batch(), norm.eps, activation.negative_slope,
         )  # fmt: skip
         norm.store(*running)
         return self._keep((y, cache), keep)
@@ -203,7 +240,14 @@ class MaxPool2d(Module):
     """Max pooling. See ops/max_pool2d.py."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        self.sizes = kernel_size, stride, padding
+        self.sizes = (
+            pair("MaxPool2d: kernel_size", kernel_size, 1),
+            stride if stride is None else pair("MaxPool2d: stride", stride, 1),
+            pair("MaxPool2d: padding", padding, 0),
+        )
+
+    def extra_repr(self) -> str:
+        return "kernel_size={}, stride={}, padding={}".format(*self.sizes)
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.max_pool2d_forward(x, *self.sizes), keep)
@@ -216,7 +260,14 @@ class AvgPool2d(Module):
     """Average pooling, padding counted. See ops/avg_pool2d.py."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        self.sizes = kernel_size, stride, padding
+        self.sizes = (
+            pair("AvgPool2d: kernel_size", kernel_size, 1),
+            stride if stride is None else pair("AvgPool2d: stride", stride, 1),
+            pair("AvgPool2d: padding", padding, 0),
+        )
+
+    def extra_repr(self) -> str:
+        return "kernel_size={}, stride={}, padding={}".format(*self.sizes)
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.avg_pool2d_forward(x, *self.sizes), keep)
@@ -229,7 +280,10 @@ class AdaptiveAvgPool2d(Module):
     """Average pooling to a given output size. See ops/adaptive_avg_pool2d.py."""
 
     def __init__(self, output_size: Any) -> None:
-        self.output_size = output_size
+        self.output_size = pair("AdaptiveAvgPool2d: output_size", output_size, 1)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.adaptive_avg_pool2d_forward(x, self.output_size), keep)
@@ -242,7 +296,10 @@ class UpsamplingNearest2d(Module):
     """Nearest-neighbour upsampling. See ops/upsample_nearest.py."""
 
     def __init__(self, *, scale_factor: Any) -> None:
-        self.scale_factor = scale_factor
+        self.scale_factor = pair("UpsamplingNearest2d: scale_factor", scale_factor, 1)
+
+    def extra_repr(self) -> str:
+        return f"scale_factor={self.scale_factor}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.upsample_nearest_forward(x, self.scale_factor), keep)
@@ -268,6 +325,9 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.leaky_relu_forward(x, self.negative_slope), keep)

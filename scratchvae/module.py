@@ -93,6 +93,18 @@ class Module:
         else:
             super().__setattr__(name, value)
 
+    def __repr__(self) -> str:
+        """As in PyTorch: the layers below it by name, or a layer's own settings."""
+        children = [f"({name}): {child!r}" for name, child in self.children()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = "\n".join(children).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {lines}\n)"
+
+    def extra_repr(self) -> str:
+        """The arguments that a layer was made with, for `print`."""
+        return ""
+
     def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
         """y. With keep, the cache stays for one backward; without, an older one stays as it is, so
         that an evaluation may come between a forward and its backward."""

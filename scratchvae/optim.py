@@ -80,10 +80,18 @@ def clip_to_norm(grad, max_norm):
     return norm
 
 
-def _check(optimizer: str, **at_least_zero: float) -> None:
+def _check(optimizer: str, **at_least_zero: Any) -> None:
     for name, number in at_least_zero.items():
+        if np.ndim(number) != 0 or not _is_number(number):
+            raise TypeError(f"{optimizer}: {name} must be a number, got {number!r}")
         if not number >= 0:
             raise ValueError(f"{optimizer}: {name} must be at least 0, got {number}")
+
+
+def _is_number(number: Any) -> bool:
+    """A number such as 1e-3, np.float32(1e-3), or an array of one on the GPU."""
+    real = isinstance(number, int | float | np.integer | np.floating)
+    return real or getattr(getattr(number, "dtype", None), "kind", "") in ("f", "i", "u")
 
 
 class Optimizer:
@@ -156,8 +164,11 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(model, lr)
         _check(type(self).__name__, eps=eps, weight_decay=weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
+        pair = isinstance(betas, tuple | list) and len(betas) == 2 and all(map(_is_number, betas))
+        if not pair or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(
+                f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}"
+            )
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.m, self.v = self._zeros(), self._zeros()
 

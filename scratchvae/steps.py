@@ -104,7 +104,9 @@ class Steps:
             raise ValueError(f"Steps: max_norm must be above 0, got {max_norm}")
         self.seed = int(seed)
         self._model, self._optimizer, self._modules = model, optimizer, [*model.modules()]
-        self._max_norm, self._use_graph = max_norm, graph
+        # A batch norm that averages over all batches counts them on the host.
+        counting = any(getattr(module, "momentum", 0) is None for module in self._modules)
+        self._max_norm, self._use_graph = max_norm, graph and not counting
         self._cupy = array_module(model.flat_value)
         self._moving = {name: self._cupy.zeros((), dtype) for name, dtype in MOVING.items()}
         self._told: dict[str, Any] = {}

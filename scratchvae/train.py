@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from .backend import to_device
 from .data import WeightedMean, batches
 from .diagnose import first_not_finite
 from .feed import to_gpu
+from .layers import BatchNorm2d
 from .models import Model
 from .ops import Losses
 from .optim import Optimizer, clip_grad_norm
@@ -70,6 +72,27 @@ def _check(model: Model, optimizer: Optimizer, name: str) -> None:
         raise ValueError(f"{name}: the optimizer was made for another model")
 
 
+def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
+    """Refuse, before the first step, an epoch that would end in its last one.
+
+    A batch norm over maps of 1 x 1 has one value per channel where a batch has one image, and no
+    variance to train with.
+    """
+    if images % batch_size != 1 and batch_size != 1:
+        return
+    if not any(isinstance(module, BatchNorm2d) for module in model.modules()):
+        return
+    x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
+    eps = model.noise(1, np.random.default_rng(0))
+    try:
+        deepcopy(model).loss(to_device(x, model.device), eps, keep=False)
+    except ValueError as problem:
+        raise ValueError(
+            f"{name}: {images:,} images in batches of {batch_size} leave a last batch of one, "
+            f"which this model cannot train on ({problem}): choose another batch size"
+        ) from None
+
+
 def train_epoch(
     model: Model,
     optimizer: Optimizer,
@@ -86,6 +109,12 @@ def train_epoch(
     Losses
         Means over the epoch, in which the weights still changed: floats.
 
+    Raises
+    ------
+    ValueError
+        Before the first step, if the last batch would be one image and the model has a batch norm
+        that cannot train on it.
+
     Notes
     -----
     On the GPU steps are graphs that draw their own noise (see steps.py); noise_rng gives each epoch
@@ -94,6 +123,7 @@ def train_epoch(
     _check(model, optimizer, "train_epoch")
     mean = WeightedMean[Losses]()
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
+    check_last_batch("train_epoch", model, len(images), batch_size)
     count = -(-len(images) // batch_size)
 
     def bar(steps: Any) -> Any:

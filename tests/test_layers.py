@@ -242,3 +242,82 @@ def test_an_activation_is_a_layer_that_the_op_knows(layer, sizes, activation):
     message = f"{layer.__name__}: activation must be a ReLU or LeakyReLU layer, or None; got "
     with pytest.raises(TypeError, match=message):
         layer(*sizes, activation=activation, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rng: layers.Linear(0, 3, rng=rng), "Linear: in_features must be at least 1, got 0"),
+        (lambda rng: layers.Linear(3, -1, rng=rng), "Linear: out_features must be at least 1"),
+        (lambda rng: layers.Conv2d(0, 3, 3, rng=rng), "Conv2d: in_channels must be at least 1"),
+        (lambda rng: layers.Conv2d(3, 0, 3, rng=rng), "Conv2d: out_channels must be at least 1"),
+        (lambda rng: layers.Conv2d(3, 3, 0, rng=rng), "Conv2d: kernel_size must be at least 1"),
+        (lambda rng: layers.Conv2d(3, 3, 3, 0, rng=rng), "Conv2d: stride must be at least 1"),
+        (lambda rng: layers.ConvTranspose2d(0, 3, 3, rng=rng), "ConvTranspose2d: in_channels must"),
+        (lambda rng: layers.ConvTranspose2d(3, 0, 3, rng=rng), "ConvTranspose2d: out_channels mus"),
+        (lambda rng: layers.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
+        (lambda rng: layers.MaxPool2d(0), "MaxPool2d: kernel_size must be at least 1, got 0"),
+        (lambda rng: layers.AvgPool2d(2, 0), "AvgPool2d: stride must be at least 1, got 0"),
+        (lambda rng: layers.AdaptiveAvgPool2d(0), "AdaptiveAvgPool2d: output_size must be at"),
+        (lambda rng: layers.UpsamplingNearest2d(scale_factor=0), "UpsamplingNearest2d: scale_fac"),
+    ],
+)
+def test_sizes_are_checked_when_a_layer_is_made(rng, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(rng)
+
+
+@pytest.mark.parametrize("wrong", [2.0, "2", None, True])
+def test_sizes_are_ints(rng, wrong):
+    with pytest.raises(TypeError, match="Linear: in_features must be an int, got"):
+        layers.Linear(wrong, 3, rng=rng)
+    with pytest.raises(TypeError, match="BatchNorm2d: num_features must be an int, got"):
+        layers.BatchNorm2d(wrong)
+
+
+@every_layer
+def test_a_printed_layer_can_be_made_again(name, rng):
+    """Its arguments are those of its constructor."""
+    layer = MAKE[name][0](rng)
+    names = {n: getattr(layers, n) for n in dir(layers) if n[0].isupper()}
+
+    def with_rng(kind):
+        return lambda *args, **settings: kind(*args, rng=np.random.default_rng(0), **settings)
+
+    for product in ("Linear", "Conv2d", "ConvTranspose2d"):
+        names[product] = with_rng(names[product])
+    again = eval(repr(layer), names)
+    assert repr(again) == repr(layer)
+    assert {n: p.value.shape for n, p in again.parameters().items()} == {
+        n: p.value.shape for n, p in layer.parameters().items()
+    }
+
+
+def test_a_printed_model_shows_its_layers():
+    lines = repr(sv.models.build("celeba")).splitlines()
+    assert lines[0] == "CelebA("
+    assert "      (1): BatchNorm2d(32, eps=1e-05, momentum=0.1)" in lines
+    assert lines[-1] == ")"
+    for name in sv.models.MODELS:
+        shown = repr(sv.models.build(name))
+        for module in sv.models.build(name).modules():
+            assert f"{type(module).__name__}(" in shown
+
+
+@pytest.mark.parametrize("after", [None, layers.LeakyReLU(0.2)])
+def test_batch_norm_without_momentum_averages_over_all_batches(engine, rng, after):
+    norm = layers.BatchNorm2d(3, momentum=None)
+    layer = norm if after is None else layers.BatchNormLeakyReLU(norm, after)
+    means, variances = [], []
+    for N in (4, 2, 5):
+        x = draw(rng, (N, 3, 2, 3))
+        layer.forward(x)
+        means.append(sv.asnumpy(x).mean((0, 2, 3)))
+        variances.append(sv.asnumpy(x).var((0, 2, 3), ddof=1))
+    assert_allclose(sv.asnumpy(norm.running_mean), np.mean(means, 0), rtol=1e-5, atol=1e-6)
+    assert_allclose(sv.asnumpy(norm.running_var), np.mean(variances, 0), rtol=1e-5)
+    before = sv.asnumpy(norm.running_mean).copy()
+    layer.train(False)
+    norm.eval()
+    layer.forward(draw(rng, (4, 3, 2, 3)))
+    assert_array_equal(sv.asnumpy(norm.running_mean), before)

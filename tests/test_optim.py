@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -136,12 +138,70 @@ def test_clip_grad_norm(engine, model):
     assert_allclose(grad[1:], g[1:] / 4, rtol=1e-6)
 
 
+SIZES = {  # of gradients whose squares do not fit into their dtype; and of common ones
+    "float32": (3e20, 3e-30, 1e38, 1e-40, 1.0),
+    "float64": (3e200, 3e-200, 5e307, 3e-310, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
+)
+def test_the_norm_does_not_overflow(engine, dtype, size):
+    for small in (1, 1e-3, 0):  # beside it: whose squares are of another size
+        g = np.array([3, -4, small] * 3, dtype) * np.dtype(dtype).type(size / 3)
+        exact = size / 3 * math.hypot(*[3, 4, small] * 3)
+        grad = sv.asarray(g.copy())
+        norm = float(optim.clip_to_norm(grad, exact * 2))
+        assert norm == pytest.approx(exact, rel=1e-6 if size > 1e-38 else 1e-3)
+        assert_array_equal(sv.asnumpy(grad), g)
+        if size > 1e-5:
+            optim.clip_to_norm(grad, 2.0)
+            assert_allclose(math.hypot(*sv.asnumpy(grad).tolist()), 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_norm_that_is_not_finite_clips_nothing(engine, value):
+    for size in (1.0, 1e30):
+        g = np.array([size, value, 2], "float32")
+        grad = sv.asarray(g.copy())
+        norm = float(optim.clip_to_norm(grad, 0.5))
+        assert_array_equal(norm, abs(value))
+        assert_array_equal(sv.asnumpy(grad), g)
+
+
+@pytest.mark.parametrize("value", ["1e-3", None, [1e-3], 1j, np.ones(2)])
+def test_numbers_are_numbers(model, value):
+    for call, name in (
+        (lambda: optim.Adam(model, lr=value), "Adam: lr"),
+        (lambda: optim.AdamW(model, eps=value), "AdamW: eps"),
+        (lambda: optim.SGD(model, momentum=value), "SGD: momentum"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be a number, got"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda m: optim.Adam(m, lr=-1), "Adam: lr must be at least 0, got -1"),
         (lambda m: optim.Adam(m, lr=float("nan")), "Adam: lr must be at least 0, got nan"),
-        (lambda m: optim.AdamW(m, betas=(0.9, 1.0)), r"AdamW: betas must lie in \[0, 1\), got"),
+        *(
+            (
+                lambda m, b=b: optim.AdamW(m, betas=b),
+                r"AdamW: betas must be two numbers in \[0, 1\)",
+            )
+            for b in [
+                (0.9, 1.0),
+                (0.9,),
+                (0.9, 0.99, 0.999),
+                0.9,
+                None,
+                "ab",
+                (0.9, "b"),
+                (-1, 0.9),
+            ]
+        ),
         (lambda m: optim.Adam(m, eps=-1e-8), "Adam: eps must be at least 0"),
         (lambda m: optim.SGD(m, momentum=-0.5), "SGD: momentum must be at least 0, got -0.5"),
         (lambda m: optim.SGD(m, nesterov=True), "SGD: nesterov needs a momentum above 0"),

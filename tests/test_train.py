@@ -152,3 +152,50 @@ def test_an_optimizer_steps_its_own_model_only():
     x, eps = np.zeros((2, 1, 28, 28), "float32"), model.noise(2, np.random.default_rng(0))
     with pytest.raises(ValueError, match="train_step: the optimizer was made for another model"):
         train_step(model, sv.optim.Adam(other), x, eps)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(5, 4), (1, 4), (3, 1)])
+def test_a_last_batch_that_cannot_be_trained_on_is_refused_before_the_first_step(count, batch_size):
+    model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
+    optimizer = sv.optim.Adam(model)
+    images = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), np.uint8)
+    before = model.state_dict()
+    rngs = np.random.default_rng(0), np.random.default_rng(1)
+    message = f"train_epoch: {count} images in batches of {batch_size} leave a last batch of one"
+    with pytest.raises(ValueError, match=message):
+        train_epoch(model, optimizer, images, batch_size, *rngs)
+    assert optimizer.steps == 0
+    for name, array in model.state_dict().items():
+        assert_array_equal(array, before[name])
+
+
+def test_a_last_batch_of_one_is_fine_elsewhere():
+    """On larger maps, without a batch norm, and for the running statistics of an evaluation."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), np.uint8)
+    for name, evaluated in (("celeba", False), ("skip", False), ("celeba", True)):
+        size = 32 if evaluated else 64
+        model = sv.models.build(name, image_shape=(3, size, size))
+        model.train(not evaluated)
+        rngs = np.random.default_rng(0), np.random.default_rng(1)
+        with sv.using("numba"):
+            train_epoch(model, sv.optim.Adam(model), images[..., :size, :size], 2, *rngs)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "tiny", "ae"])
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_errstate_does_no_harm_to_a_step(name, engine):
+    def step():
+        model = sv.models.build(name)
+        optimizer = sv.optim.Adam(model)
+        rng = np.random.default_rng(0)
+        x = rng.random((2, *model.image_shape), "float32")
+        for _ in range(2):
+            train_step(model, optimizer, x, model.noise(2, rng), max_norm=1.0)
+        return model.flat_value, model.generate(1e3 * model.noise(2, rng))
+
+    with sv.using(engine):
+        expected = step()
+        with np.errstate(all="raise"):
+            ours = step()
+    for one, other in zip(ours, expected, strict=True):
+        assert_array_equal(one, other)

@@ -58,8 +58,9 @@ def batches(
     ValueError
         If `images` has another rank, `batch_size` < 1, or not low < high.
     """
-    if images.dtype != np.uint8:
-        raise TypeError(f"batches: expected images of uint8, found {images.dtype}")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        came = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"batches: expected images of uint8, found {came}")
     if images.ndim not in (3, 4):
         raise ValueError(
             f"batches: expected images of shape (N, H, W) or (N, C, H, W), found {images.shape}"

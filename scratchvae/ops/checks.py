@@ -49,12 +49,23 @@ def check_vector(name, a, length, counts):
         raise ValueError(f"{name} must have shape ({length},), one per {counts}, got {a.shape}")
 
 
+def _is_int(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def size(name, value):
+    """An int of at least 1."""
+    if not _is_int(value):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
 def pair(name, value, least):
     """An int, or a pair of them, as a pair of ints that are `least` or more."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or not all(
-        isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values
-    ):
+    if len(values) != 2 or not all(map(_is_int, values)):
         raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
     if min(values) < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")

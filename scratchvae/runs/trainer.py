@@ -29,7 +29,7 @@ from ..checkpoint import MAX_BYTES
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..schedules import kl_factor, lr_factor
-from ..train import evaluate_sampled, streams
+from ..train import check_last_batch, evaluate_sampled, streams
 from .config import Config
 from .images import images_of
 from .state import Resumable
@@ -78,6 +78,7 @@ class Trainer(Resumable):
                 f"the model {config.model} has {size // 3:,} bytes of weights; with the averages "
                 f"of the optimizer a checkpoint may have {room:,}"
             )
+        check_last_batch("train", self.model, len(self.train_images), self._batch_size)
         on_gpu = config.engine == "cuda"
         if on_gpu:
             self.model.to("cuda")
