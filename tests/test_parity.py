@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
@@ -150,3 +151,62 @@ def test_clip_grad_norm(engine):
     norm = torch.nn.utils.clip_grad_norm_([theirs], 3.0)
     assert float(sv.optim.clip_grad_norm(model, 3.0)) == pytest.approx(float(norm), rel=1e-12)
     compare(model.flat_grad, theirs.grad.numpy())
+
+
+def batch_norm(training):
+    """Statistics are copied: PyTorch writes the new ones into its arguments."""
+    return lambda x, mean, var, w, b: F.batch_norm(x, mean.clone(), var.clone(), w, b, training)
+
+
+def per_image(loss):
+    return lambda output, target: loss(output, target, reduction="none").flatten(1).sum(1)
+
+
+CHANNELS = [(3,)] * 4
+# op and variant: (shapes, our other arguments, PyTorch's function, which arrays get a gradient).
+# Convolutions are in tests/ops: which zeros of a padding PyTorch multiplies depends on its kernel.
+NOT_FINITE = {
+    op: (shapes, options, function, range(len(shapes)))
+    for op, (shapes, options, function) in OPS.items()
+    if not op.startswith("conv")
+} | {
+    "batch_norm: training": ([(4, 3, 5, 2), *CHANNELS], (True,), batch_norm(True), (0, 3, 4)),
+    "batch_norm: evaluation": ([(4, 3, 5, 2), *CHANNELS], (False,), batch_norm(False), (0, 3, 4)),
+    "bce": ([(3, 4)] * 2, (), per_image(F.binary_cross_entropy_with_logits), (0,)),
+    "mse": ([(3, 4)] * 2, ("sum",), per_image(F.mse_loss), (0,)),
+    "linear_leaky_relu": (  # a slope of 0 is ReLU, but for 0 x infinity
+        [(3, 4), (5, 4), (5,)], (0.0,),
+        lambda x, w, b: F.leaky_relu(F.linear(x, w, b), 0.0), range(3),
+    ),
+    "reparameterize": (
+        [(3, 4)] * 3, (), lambda mu, logvar, eps: mu + torch.exp(logvar / 2) * eps, (0, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_where_a_value_that_is_not_finite_goes(engine, name, value):
+    shapes, options, function, differentiable = NOT_FINITE[name]
+    op, rng = name.partition(":")[0], np.random.default_rng(0)
+    arrays = [rng.uniform(0.1, 0.9, shape) for shape in shapes]
+    y = getattr(ops, f"{op}_forward").reference(*map(sv.asarray, arrays), *options)[0]
+    given = [*arrays, rng.standard_normal(y.shape)]
+    for k, a in enumerate(given):
+        if (op == "bce" and k == 1) or (op == "batch_norm" and k == 2):
+            continue  # a target is refused; a variance is not negative
+        for at in {0, a.size // 2, a.size - 1}:
+            *moved, dy = [b.copy() for b in given]
+            [*moved, dy][k].flat[at] = value
+            with np.errstate(all="ignore"):
+                y, cache, *_ = getattr(ops, f"{op}_forward")(*map(sv.asarray, moved), *options)
+                ours = getattr(ops, f"{op}_backward")(sv.asarray(dy), cache)
+            ours = [y, *(ours if isinstance(ours, tuple) else (ours,))]
+            tensors = [
+                torch.tensor(b, requires_grad=i in differentiable) for i, b in enumerate(moved)
+            ]
+            expected = function(*tensors)
+            theirs = gradients(expected, dy, [tensors[i] for i in differentiable])
+            for one, other in zip(ours, [expected.detach().numpy(), *theirs], strict=True):
+                what = f"{value} in array {k}, element {at}"
+                assert_array_equal(np.isfinite(sv.asnumpy(one)), np.isfinite(other), what)

@@ -20,6 +20,9 @@ The running ones follow training with momentum, and, as in PyTorch, with the unb
     running_mean <- (1 - momentum) running_mean + momentum mean
     running_var  <- (1 - momentum) running_var  + momentum var M / (M - 1)
 
+One NaN or infinity in x makes all of its channel NaN in training. The running mean is NaN then, too
+(after an infinity it is infinite in the body below, and in PyTorch).
+
 Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 and 2, section 3.
 """
 

@@ -7,7 +7,8 @@
     logits l (N, ...), target t like it, 0 <= t <= 1  ->  y (N,)
 
 From probabilities one would clip s away from 0 and 1 and divide by it; from logits nothing blows
-up: log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)). Grey levels t are taken as probabilities.
+up: log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)). Grey levels t are taken as probabilities. An
+infinite logit makes y NaN, the difference of two infinities (in PyTorch it makes it infinite).
 Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C.1.
 """
 

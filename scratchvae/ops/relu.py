@@ -3,7 +3,7 @@
     y  = max(x, 0)
     dx = dy where y > 0, else 0
 
-At the kink x = 0 the slope is taken as 0.
+At the kink x = 0 the slope is taken as 0, and so it is where x is NaN (PyTorch takes 1 there).
 """
 
 from ..backend import accelerated, array_module
