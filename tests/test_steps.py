@@ -9,6 +9,7 @@ from harness import on_device
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
+from scratchvae.layers import BatchNorm2d
 from scratchvae.noise import fill_normal
 from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
 from scratchvae.steps import Steps, record
@@ -70,6 +71,22 @@ def test_large_models_as_graphs(cupy, name, size):
     assert results[0][0] == results[1][0]
     for key, a in results[0][1].items():
         assert_array_equal(a, results[1][1][key], key)
+
+
+def test_a_batch_norm_that_counts_its_batches(cupy):
+    """A graph would repeat the weight of the first batch in the running statistics."""
+    SMALL["celeba"] = (3, 32, 32)
+    statistics = []
+    for graph in (True, False):
+        model = build("celeba")
+        for module in model.modules():
+            if isinstance(module, BatchNorm2d):
+                module.momentum = None
+        train(model, SGD(model, lr=0.0), (2, 2, 2), graph=graph)
+        statistics.append(model.state_dict())
+    for key, a in statistics[0].items():
+        assert_array_equal(a, statistics[1][key], key)
+    assert statistics[0]["encoder.0.1.num_batches_tracked"] == 3
 
 
 @pytest.mark.parametrize("make", [SGD, Adam, AdamW, lambda m: SGD(m, momentum=0.9, nesterov=True)])

@@ -323,4 +323,25 @@ FAULTS = [
         "the step remembered is the last whose loss was not finite, not the first",
         f"tests/test_steps.py::test_record{HERE}",
     ),
+    Fault(
+        "cuda-batch-norm-averages-times-zero",
+        f"{KERNELS}/batch_norm.cu",
+        [
+            (
+                "if (training) dh -= level + x_hat * slant;",
+                "dh -= training * (level + x_hat * slant);",
+            )
+        ],
+        "in evaluation an infinity in x makes its dx NaN: the averages are there, times 0",
+        "tests/ops/test_not_finite.py::"
+        "test_batch_norm_in_evaluation_moves_no_gradient_by_it[cuda_on_host-batch_norm-inf]",
+        "batch_norm",
+    ),
+    Fault(
+        "cuda-norm-overflows",
+        f"{KERNELS}/optim.cu",
+        [("if (g > 0x1p500)", "if (false)")],
+        "the squares of large gradients are infinite, and so is their norm",
+        "tests/test_optim.py::test_the_norm_does_not_overflow[cuda_on_host-float64-3e+200]",
+    ),
 ]

@@ -653,4 +653,24 @@ FAULTS = [
         "eps is added before the correction of v: another algorithm, off in the eighth digit",
         "tests/test_optim.py::test_engines_take_the_same_steps[numba-Adam-float64]",
     ),
+    Fault(
+        "images-inside-others",
+        "scratchvae.kernels.cpu.memory",
+        [("(axis > 0, -abs(a.strides[axis]))", "-abs(a.strides[axis])")],
+        "where the batch axis is not the outermost in memory, a result is written to a copy",
+        "tests/ops/test_layouts.py::test_any_layout[numba-mse-float64]",
+        "mse",
+    ),
+    Fault(
+        "batch-norm-averages-times-zero",
+        "scratchvae.kernels.cpu.batch_norm",
+        [
+            ("if training else ()", "if training else _repeat(width, dtype, 0 * mean, 0 * mean)"),
+            ("write = _dx if training else _dx_in_evaluation", "write = _dx"),
+        ],
+        "in evaluation an infinity in x makes its dx NaN: the averages are there, times 0",
+        "tests/ops/test_not_finite.py::"
+        "test_batch_norm_in_evaluation_moves_no_gradient_by_it[numba-batch_norm-inf]",
+        "batch_norm",
+    ),
 ]

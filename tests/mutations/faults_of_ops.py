@@ -227,4 +227,38 @@ FAULTS = [
         "tests/ops/test_activations.py::test_activation[numpy-tanh]",
         "tanh",
     ),
+    Fault(
+        "outside-times-zero",
+        "scratchvae.ops.adaptive_avg_pool2d",
+        [
+            (
+                "x[_along(axis, r)].mean(axis) for r in ranges",
+                "(x * _share_out(xp.eye(output_size, dtype=x.dtype)[i], size, 0)"
+                ".reshape(-1, *(1,) * (3 - axis))).sum(axis) for i in range(output_size)",
+            )
+        ],
+        "pixels outside of a window are multiplied by 0: one infinity makes a channel NaN",
+        "tests/ops/test_not_finite.py::test_adaptive_pooling_keeps_it_in_its_windows[numpy-inf]",
+    ),
+    Fault(
+        "matrices-taken-for-arrays",
+        "scratchvae.backend",
+        [("not isinstance(a, np.matrix | np.ma.MaskedArray)", "True")],
+        "a matrix is multiplied as matrices are, a mask is dropped on the way",
+        "tests/ops/test_dtypes.py::test_backward_refuses_what_is_no_array[numpy-sigmoid]",
+    ),
+    Fault(
+        "subclasses-come-back",
+        "scratchvae.backend",
+        [("return a.view(np.ndarray) if", "return a if")],
+        "an op that is given a file in memory (np.memmap) returns another one",
+        "tests/ops/test_dtypes.py::test_subclasses_of_arrays[numpy-reparameterize]",
+    ),
+    Fault(
+        "errstate-of-the-caller",
+        "scratchvae.backend",
+        [('    with np.errstate(all="ignore"):\n', "    if True:\n")],
+        "exp(-800), which is 0, is an error inside np.errstate(all='raise')",
+        "tests/ops/test_dtypes.py::test_errstate_does_no_harm[numpy-sigmoid]",
+    ),
 ]

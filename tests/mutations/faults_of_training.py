@@ -50,9 +50,23 @@ FAULTS = [
     Fault(
         "clip-scales-up",
         "scratchvae.optim",
-        [('if max_norm < norm < float("inf"):', 'if 0 < norm < float("inf"):')],
+        [("if max_norm < norm < math.inf:", "if 0 < norm < math.inf:")],
         "small gradients are blown up to the norm that large ones are cut to",
         "tests/test_optim.py::test_clip_grad_norm",
+    ),
+    Fault(
+        "norm-overflows",
+        "scratchvae.optim",
+        [("if not 1e-12 < norm < math.inf and", "if False and")],
+        "the squares of large gradients are infinite, and so is their norm",
+        "tests/test_optim.py::test_the_norm_does_not_overflow[numpy-float32-3e+20]",
+    ),
+    Fault(
+        "last-batch-found-out-last",
+        "scratchvae.train",
+        [('    check_last_batch("train_epoch", model, len(images), batch_size)\n', "")],
+        "an epoch ends in an error at its last step, where a batch norm gets one value",
+        "tests/test_train.py::test_a_last_batch_that_cannot_be_trained_on_is_refused_before_the_first_step",
     ),
     Fault(
         "gradients-never-cleared",
