@@ -73,6 +73,7 @@ def test_large_models_as_graphs(cupy, name, size):
         assert_array_equal(a, results[1][1][key], key)
 
 
+@pytest.mark.slow
 def test_a_batch_norm_that_counts_its_batches(cupy):
     """A graph would repeat the weight of the first batch in the running statistics."""
     SMALL["celeba"] = (3, 32, 32)
