@@ -151,15 +151,15 @@ def current_engine() -> str:
 
 def is_gpu_array(a: Any) -> bool:
     """Whether `a` is a CuPy array (asked without importing CuPy)."""
-    return type(a).__module__.partition(".")[0] == "cupy"
+    return type(a) is not np.ndarray and type(a).__module__.partition(".")[0] == "cupy"
 
 
 def is_array(a: Any) -> bool:
     """Whether `a` is an array of NumPy or CuPy, and no np.matrix, whose products are others, nor a
     masked array, whose mask a kernel would drop."""
-    return is_gpu_array(a) or (
-        isinstance(a, np.ndarray) and not isinstance(a, np.matrix | np.ma.MaskedArray)
-    )
+    if isinstance(a, np.ndarray):
+        return type(a) is np.ndarray or not isinstance(a, (np.matrix, np.ma.MaskedArray))
+    return is_gpu_array(a)
 
 
 def array_module(a: Any) -> ModuleType:
@@ -301,13 +301,16 @@ def _check_number(name: str, dy: Any) -> None:
 
 def _check_dy(name: str, dy: Any, cache: Cache) -> None:
     """dy is an array like y, where y is."""
-    expected = f"like y, {cache.y_dtype} of shape {cache.y_shape}"
     if not is_array(dy):
         raise TypeError(
-            f"{name}: dy must be a NumPy or CuPy array {expected}; got {type(dy).__name__}"
+            f"{name}: dy must be a NumPy or CuPy array like y, {cache.y_dtype} of shape "
+            f"{cache.y_shape}; got {type(dy).__name__}"
         )
     if dy.shape != cache.y_shape or dy.dtype != cache.y_dtype:
-        raise ValueError(f"{name}: dy must be {expected}; got {dy.dtype} of shape {dy.shape}")
+        raise ValueError(
+            f"{name}: dy must be like y, {cache.y_dtype} of shape {cache.y_shape}; got {dy.dtype} "
+            f"of shape {dy.shape}"
+        )
     if is_gpu_array(dy) != cache.on_gpu:
         here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
         raise TypeError(f"{name}: dy lives on the {here}, y on the {there}")

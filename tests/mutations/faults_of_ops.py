@@ -243,7 +243,7 @@ FAULTS = [
     Fault(
         "matrices-taken-for-arrays",
         "scratchvae.backend",
-        [("not isinstance(a, np.matrix | np.ma.MaskedArray)", "True")],
+        [("not isinstance(a, (np.matrix, np.ma.MaskedArray))", "True")],
         "a matrix is multiplied as matrices are, a mask is dropped on the way",
         "tests/ops/test_dtypes.py::test_backward_refuses_what_is_no_array[numpy-sigmoid]",
     ),
