@@ -210,3 +210,15 @@ def test_where_a_value_that_is_not_finite_goes(engine, name, value):
             for one, other in zip(ours, [expected.detach().numpy(), *theirs], strict=True):
                 what = f"{value} in array {k}, element {at}"
                 assert_array_equal(np.isfinite(sv.asnumpy(one)), np.isfinite(other), what)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1, 0.0, 1.0])
+def test_running_statistics(engine, momentum):
+    ours = sv.layers.BatchNorm2d(3, momentum=momentum, dtype="float64")
+    theirs = torch.nn.BatchNorm2d(3, momentum=momentum).double()
+    rng = np.random.default_rng(0)
+    for N in (4, 1, 3):
+        x = rng.standard_normal((N, 3, 2, 3))
+        compare(ours.forward(sv.asarray(x)), theirs(torch.tensor(x)).detach().numpy())
+    for name in ours.buffers:
+        compare(getattr(ours, name), getattr(theirs, name).numpy())
