@@ -78,7 +78,7 @@ class Trainer(Resumable):
                 f"the model {config.model} has {size // 3:,} bytes of weights; with the averages "
                 f"of the optimizer a checkpoint may have {room:,}"
             )
-        check_last_batch("train", self.model, len(self.train_images), self._batch_size)
+        check_last_batch("batch_size", self.model, len(self.train_images), self._batch_size)
         on_gpu = config.engine == "cuda"
         if on_gpu:
             self.model.to("cuda")

@@ -501,6 +501,6 @@ def test_a_loss_on_the_gpu_that_is_not_finite_is_named(cupy_on_host, monkeypatch
 
 def test_a_last_batch_that_cannot_be_trained_on_is_refused_before_the_first_step():
     """celeba at 32 x 32 has a batch norm over maps of 1 x 1."""
-    with pytest.raises(ValueError, match="train: 9 images in batches of 4 leave a last batch of o"):
+    with pytest.raises(ValueError, match="batch_size: 9 images in batches of 4 leave a last ba"):
         Trainer(small_config("celeba"), small_data((3, 32, 32), train=9))
     Trainer(small_config("celeba"), small_data((3, 32, 32), train=10))
