@@ -39,7 +39,7 @@ class SparseAxes(NamedTuple):
         none = tuple(
             np.setdiff1d(np.arange(matrix.shape[0]), matrix.row) for matrix in (h, w, h.T, w.T)
         )
-        return cls(*there, *back, place.astype(_u), step.astype(_u), layout, size, C, none)
+        return cls(*there, *back, place.view(_u), step.view(_u), layout, size, C, none)
 
     def stacks(self, planes):
         """Views (planes, rows, columns) of the planes that are alike."""

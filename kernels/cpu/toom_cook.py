@@ -38,10 +38,10 @@ algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980
 complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
 """
 
-import math
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
+from math import inf, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,7 @@ from .sparse_axes import SparseAxes, Triplets, collect, spread, triplets
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
+SLOTS = 1 << 13  # of V along an axis; more are not worth a table
 MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
 ROUNDINGS = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
@@ -84,17 +85,19 @@ def evaluate(at, size):
     return np.array([last if x is INFINITY else [x**k for k in range(size)] for x in at])
 
 
-def inverse(matrix):
-    """Gauss and Jordan, exact."""
-    n = len(matrix)
-    a = np.concatenate([matrix, np.eye(n, dtype=int) * Fraction(1)], axis=1)
-    for k in range(n):
-        pivot = k + next(i for i, value in enumerate(a[k:, k]) if value)
-        a[[k, pivot]] = a[[pivot, k]]
-        a[k] /= a[k, k]
-        for i in set(range(n)) - {k}:
-            a[i] -= a[i, k] * a[k]
-    return a[:, n:]
+def interpolate(at):
+    """Its inverse for as many coefficients. Column p: those of the polynomial that is 1 at point p
+    and 0 at all others."""
+    columns = []
+    for point in at:
+        zeros = [x for x in at if x is not INFINITY and x != point]
+        column = [Fraction(1)]
+        for x in zeros:  # times (t - x)
+            column = [low - x * high for low, high in zip([0, *column], [*column, 0], strict=True)]
+        value = 1 if point is INFINITY else prod(point - x for x in zeros)
+        rest = [Fraction(0)] * (len(at) - len(column))
+        columns.append([c / value for c in column] + rest)
+    return np.array(columns).T
 
 
 @lru_cache
@@ -102,7 +105,7 @@ def matrices(m, r, count=None):
     """A, G, B of m outputs and r taps, exact, for the first of `count` points."""
     n = m + r - 1
     at = points(count or n)[:n]
-    return evaluate(at, m), evaluate(at, r), inverse(evaluate(at, n))
+    return evaluate(at, m), evaluate(at, r), interpolate(at)
 
 
 @lru_cache
@@ -131,29 +134,32 @@ def _square_of_sum(matrix, axis):
 class Cut(NamedTuple):
     """How an axis is cut up. Every tile and phase uses the first points of the list."""
 
-    tiles: list  # number of outputs of each
-    phases: list  # number of taps of each
+    tiles: np.ndarray  # number of outputs of each
+    phases: np.ndarray  # number of taps of each
 
     @property
     def count(self):
         """Of the points."""
-        return self.tiles[0] + self.phases[0] - 1
+        return int(self.tiles[0] + self.phases[0] - 1)
 
     def tiles_at(self):
         """Number of tiles that use the point, for each point."""
-        return [sum(m + self.phases[0] - 1 > p for m in self.tiles) for p in range(self.count)]
+        return [int((self.tiles + self.phases[0] - 1 > p).sum()) for p in range(self.count)]
 
     def phases_at(self):
         """Number of phases that use it."""
-        return [sum(self.tiles[0] + r - 1 > p for r in self.phases) for p in range(self.count)]
+        return [int((self.tiles[0] + self.phases - 1 > p).sum()) for p in range(self.count)]
 
 
 def cut(outputs, taps, stride, tile):
     """tile: the largest number of outputs of a tile. Phases of one tap gain nothing from tiles."""
     count = -(-outputs // tile) if taps > stride else outputs
-    large = -(-outputs // count)  # outputs of a tile: this, or one less
-    tiles = [large - (t >= outputs - count * (large - 1)) for t in range(count)]
-    return Cut(tiles, [len(range(a, taps, stride)) for a in range(min(stride, taps))])
+    return Cut(_shares(outputs, count), _shares(taps, min(stride, taps)))
+
+
+def _shares(total, count):
+    """As equal as can be, larger ones first."""
+    return (total + np.arange(count)[::-1]) // count
 
 
 class Axis(NamedTuple):
@@ -171,12 +177,11 @@ def axis(size, outputs, taps, stride, padding, tile):
     how = cut(outputs, taps, stride, tile)
     tiles_at, phases_at = np.array(how.tiles_at()), np.array(how.phases_at())
     first_V, first_M, first_U = (starts(n) for n in (tiles_at * phases_at, tiles_at, phases_at))
-    tiles = np.array(how.tiles)
-    start = np.cumsum(tiles) - tiles
+    start = np.cumsum(how.tiles) - how.tiles
     Bt, A, G = [], [], []
-    for m in sorted(set(how.tiles)):
-        t = np.flatnonzero(tiles == m)[:, None, None]
-        for a, r in enumerate(how.phases):
+    for m in np.unique(how.tiles).tolist():
+        t = np.flatnonzero(how.tiles == m)[:, None, None]
+        for a, r in enumerate(how.phases.tolist()):
             B_tile = matrices(m, r, how.count)[2].astype(float)
             i, p = np.ogrid[: m + r - 1, : m + r - 1]
             slot = first_V[p] + t * phases_at[p] + a
@@ -184,7 +189,7 @@ def axis(size, outputs, taps, stride, padding, tile):
         values = evaluate(points(how.count)[: m + how.phases[0] - 1], m).astype(float)
         p, i = np.ogrid[: len(values), :m]
         A.append((first_M[p] + t, start[t] + i, values[p, i]))
-    for a, r in enumerate(how.phases):
+    for a, r in enumerate(how.phases.tolist()):
         values = evaluate(points(how.count)[: how.tiles[0] + r - 1], r).astype(float)
         p, u = np.ogrid[: len(values), :r]
         G.append((first_U[p] + a, a + u * stride, values[p, u]))
@@ -199,12 +204,10 @@ def starts(counts):
 
 def slots(rows_at, columns_at):
     """The point, row, column of each slot, given the number of rows and columns of each point."""
-    every = [
-        (p, i, j)
-        for p, (rows, columns) in enumerate(zip(rows_at, columns_at, strict=True))
-        for i, j in product(range(rows), range(columns))
-    ]
-    return np.array(every).T
+    rows_at, columns_at = np.array(rows_at), np.array(columns_at)
+    point = np.repeat(np.arange(len(rows_at)), rows_at * columns_at)
+    k = np.arange(len(point)) - starts(rows_at * columns_at)[point]  # of its point
+    return point, *divmod(k, columns_at[point])
 
 
 # --- two axes -----------------------------------------------------------------------------------
@@ -270,10 +273,10 @@ class Layout(NamedTuple):
 def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
     layout = Layout.of(rows_at, columns_at, N, C, dtype)
     of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
-    (p, r, c), (q, s, d) = of_h[:, :, None], of_w[:, None]
+    (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
     step = layout.step[p, q]
-    place = (r * rows_at[1][q] + s) * N * step
-    place += layout.start[p, q] + (c * columns_at[1][q] + d) * C
+    place = (r * np.array(rows_at[1])[q] + s) * N * step
+    place += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
     return SparseAxes.of(h, w, place, step, layout.stacks, layout.size, C, dtype)
 
 
@@ -297,8 +300,9 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
     """The estimate of the top: the largest error of y, dx and dw, of their largest number, in units
     of the dtype's rounding. Infinite beyond what is worth planning."""
     cuts = _cuts(grid, kernel_size, stride, tile)
-    if any(how.count > MOST for how in cuts):
-        return math.inf
+    slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
+    if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
+        return inf
     every = [np.prod([_largest(how, kind) for how in cuts], axis=0) for kind in range(2)]
     terms = np.sqrt([min(C, MANY), min(O, MANY), ROWS])
     return max(
@@ -308,7 +312,7 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
 
 def _largest(how, kind):
     """Of `amplification`, over the kinds of tiles and phases of an axis."""
-    shapes = product(sorted(set(how.tiles)), sorted(set(how.phases)))
+    shapes = product(np.unique(how.tiles).tolist(), np.unique(how.phases).tolist())
     return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
 
 
