@@ -32,8 +32,23 @@ channels, that is, for each pair of points (p, q), a matrix product over all til
 A conv_transpose2d has the roles of x and y exchanged, nothing else; so the functions here speak of
 the large image x and the small image y of either layer, in NHWC memory.
 
-The gain is paid with passes over V and M, and with rounding: A and B hold larger numbers the more
-points there are (see `points`). A NaN spreads over its tile. Sources: Lavin & Gray, "Fast
+The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
+more points there are, and what large numbers leave when they cancel is rounding. Barabasz,
+Anderson, Soodhalter and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms.
+That is the worst case, which hardly any data come near. Here is an estimate instead. It takes the
+rounding of each product of a tile for an independent random number, as large as the product. In y,
+relative to y, it is then amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+
+    for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
+    for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
+
+`amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
+that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
+whose two factors are fitted to measured errors. correlation.py takes a plan only if they are
+small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+
+What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
+and over all of dw; one of dy over the pixels its tile reads, and dw. Sources: Lavin & Gray, "Fast
 algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
 complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
 """
@@ -110,7 +125,7 @@ def matrices(m, r, count=None):
 
 @lru_cache
 def amplification(m, r, count):
-    """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See the top."""
+    """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
     A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
     found = []
     for size, power in ((_squares, 1), (_square_of_sum, 2)):
@@ -297,8 +312,8 @@ def _cuts(grid, kernel_size, stride, tile):
 
 @lru_cache(maxsize=1024)
 def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
-    """The estimate of the top: the largest error of y, dx and dw, of their largest number, in units
-    of the dtype's rounding. Infinite beyond what is worth planning."""
+    """An estimate: the largest error of y, dx and dw, relative to their largest number, in units of
+    eps / 2 of the dtype. Infinite for what is not worth planning, before any matrix is made."""
     cuts = _cuts(grid, kernel_size, stride, tile)
     slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
     if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
@@ -311,7 +326,7 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
 
 
 def _largest(how, kind):
-    """Of `amplification`, over the kinds of tiles and phases of an axis."""
+    """`amplification` of an axis: the largest, of all its tiles and phases."""
     shapes = product(np.unique(how.tiles).tolist(), np.unique(how.phases).tolist())
     return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
 

@@ -1,6 +1,6 @@
 """The ways to compute a correlation and its gradients, on one core: see correlation.py.
 
-Both have the same methods. `correlate`, `correlate_back` and `gradients` take images of a batch,
+All have the same methods. `correlate`, `correlate_back` and `gradients` take images of a batch,
 channels last, and write their results into arrays they are given.
 """
 
@@ -28,7 +28,7 @@ class Geometry(NamedTuple):
 
 
 class _Way:
-    """What both have in common. w (O, C, KH, KW); cost: nanoseconds on one core, for all images."""
+    """What all have in common. w (O, C, KH, KW); cost: nanoseconds on one core, for all images."""
 
     def __init__(self, N, w, geometry, cost):
         self.O, self.C = w.shape[:2]
@@ -75,8 +75,9 @@ class _Direct(_Way):
 
 
 class _Unpadded(_Direct):
-    """The same for weights that are not finite: on the way back, tap by tap, they meet no zeros of a
-    margin, for 0 x infinity is NaN. (`correlate` multiplies these zeros in the reference, too.)"""
+    """The same for weights that are not finite. On the way back `_Direct` multiplies them by the
+    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels that there are, as in
+    the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
 
     def prepare_back(self):
         pass
