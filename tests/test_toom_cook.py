@@ -176,9 +176,7 @@ def test_what_is_not_finite_spreads_over_tiles_and_no_farther(tile, stride):
         changed = x.copy()
         changed[0, i, j, 0] = np.inf
         y, _, _ = toom_cook(changed, w, dy, *how, tile)
-        assert not np.isfinite(y[0, rows[i]][:, columns[j]]).all() or not (
-            rows[i].any() and columns[j].any()
-        )
+        assert not np.isfinite(y[0, rows[i]][:, columns[j]]).all()
         assert np.isfinite(y[0, ~rows[i]]).all() and np.isfinite(y[0][:, ~columns[j]]).all()
     for i, j in [(0, 0), (3, 4), (dy.shape[1] - 1, dy.shape[2] - 1)]:
         changed = dy.copy()

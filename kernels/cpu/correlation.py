@@ -22,7 +22,6 @@ from .rows import through_activation
 from .threads import cores, share
 from .ways import WAYS, finite
 
-
 LIMITS = {"float32": 5e-6, "float64": 1e-12}  # of the error of Toom and Cook, see toom_cook.py
 
 

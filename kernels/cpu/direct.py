@@ -14,7 +14,7 @@ from .memory import scratch
 from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
 from .tables import SUM_OF_LANES, tile_width
 
-# A long sum in float32 loses digits, most where all terms are alike. So dw is a sum of sums of sums:
+# A long sum in float32 loses digits, most where all terms are alike. So dw is summed
 CHUNK = 128  # places, in registers;
 CHUNKS = 32  # in memory; and then in float64
 

@@ -74,10 +74,10 @@ def triplets(shape, pieces):
 def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
-    A row without that many gets factors 0, for a column of its own or of the row before: what is
-    not finite goes no farther. One with more has further groups. `by_row` they follow the row's
-    first, and `rows` is where each row's groups start; else they follow the first groups of all
-    rows, and `rows` is each group's row.
+    A row without that many gets factors 0, for a column of its own: what is not finite goes no
+    farther. (One without any reads column 0; `spread` and `collect` make it zero.) One with more
+    has further groups. `by_row` they follow the row's first, and `rows` is where each row's groups
+    start; else they follow the first groups of all rows, and `rows` is each group's row.
     """
     height = matrix.shape[0]
     first = np.searchsorted(matrix.row, np.arange(height + 1))  # of each row
@@ -87,10 +87,7 @@ def terms(matrix, dtype, by_row):
     at = starts[matrix.row] + k // FOUR, k % FOUR
 
     rows = np.repeat(np.arange(height), np.diff(starts))
-    near = np.maximum.accumulate(np.where(length > 0, np.arange(height), 0))  # row with columns
-    fill = np.append(matrix.column, 0)[first[near]]
-    columns = np.repeat(fill[rows, None], FOUR, axis=1)
-    factors = np.zeros(columns.shape, dtype)
+    columns, factors = np.zeros((starts[-1], FOUR), int), np.zeros((starts[-1], FOUR), dtype)
     group, lane = at
     columns[group[lane == 0]] = matrix.column[lane == 0, None]
     columns[at], factors[at] = matrix.column, matrix.value

@@ -94,9 +94,7 @@ def back_table(geometry, C, O, N, itemsize):
             order = np.arange(rows[-1].size).reshape(rows[-1].shape)[::-1, ::-1]
             orders.append(order.reshape(-1))
     margin = margin[0], margin[1] * O
-    return _table(
-        room, margin, images, places, targets, offsets, rows, orders, taps, C, itemsize
-    )
+    return _table(room, margin, images, places, targets, offsets, rows, orders, taps, C, itemsize)
 
 
 def tile_width(channels, itemsize):

@@ -76,7 +76,7 @@ class _Direct(_Way):
 
 class _Unpadded(_Direct):
     """The same for weights that are not finite. On the way back `_Direct` multiplies them by the
-    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels that there are, as in
+    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as in
     the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
 
     def prepare_back(self):
@@ -86,7 +86,9 @@ class _Unpadded(_Direct):
         x.fill(0)
         kernel_size = self.geometry.kernel_size
         for tap in product(*map(range, kernel_size)):
-            pixels, places = zip(*map(_met, tap, *self.geometry[:2], *self.geometry[3:]), strict=True)
+            pixels, places = zip(
+                *map(_met, tap, *self.geometry[:2], *self.geometry[3:]), strict=True
+            )
             x[:, *pixels] += y[:, *places] @ self.w[:, :, *tap]
         finish_rows(x.reshape(-1, self.C), b, slope)
 
