@@ -187,10 +187,10 @@ def test_what_is_not_finite_spreads_over_tiles_and_no_farther(tile, stride):
         assert np.isfinite(dx[0, ~seen[0]]).all() and np.isfinite(dx[0][:, ~seen[1]]).all()
 
 
-def test_a_nan_beside_pixels_that_nothing_reads():
-    """The last row and column are in no window; those before are in a window of NaN."""
+def test_rows_and_columns_that_nothing_reads():
+    """The last row and column are in no window: they are zero all along, also beside a NaN."""
     x, w, dy = random_case(0, 1, (12, 12), 2, 3, (3, 3), (2, 2), (0, 0), float)
-    dy[0, -1, -1] = np.nan
+    dy[0, 0, 0] = dy[0, -1, -1] = np.nan
     _, dx, _ = toom_cook(x, w, dy, (2, 2), (0, 0), tile=2)
     assert np.isnan(dx[0, 10, 10]).all() and (dx[0, 11] == 0).all() and (dx[0, :, 11] == 0).all()
 

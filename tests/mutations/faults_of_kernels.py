@@ -487,10 +487,10 @@ FAULTS = [
         "tests/ops/test_conv_accuracy.py::test_kernels_of_any_size[5-float32]",
     ),
     Fault(
-        "toom-cook-plans-before-it-counts",
+        "toom-cook-plans-any-image",
         "scratchvae.kernels.cpu.toom_cook",
-        [("if any(how.count > MOST for how in cuts) or max(slots)", "if max(slots)")],
-        "exact matrices are made for any number of points, and only then refused",
+        [(" or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:", ":")],
+        "large images get tables as large as they are: seconds before the first multiplication",
         "tests/test_toom_cook.py::test_planning_makes_few_and_small_matrices[float32]",
     ),
     Fault(
@@ -505,7 +505,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.sparse_axes",
         [("        x[:, rows] = 0\n", "        pass\n")],
         "a pixel that is in no window gets 0 times another's gradient, which may be NaN",
-        "tests/test_toom_cook.py::test_a_nan_beside_pixels_that_nothing_reads",
+        "tests/test_toom_cook.py::test_rows_and_columns_that_nothing_reads",
     ),
     Fault(
         "infinite-weights-take-the-fast-way",
@@ -514,13 +514,6 @@ FAULTS = [
         "zeros of a margin meet an infinite weight, and 0 x infinity is NaN",
         "tests/ops/test_conv_not_finite.py::test_as_the_reference"
         "[numba-conv_transpose2d-geometry0-float32]",
-    ),
-    Fault(
-        "finite-asks-the-first-weight",
-        "scratchvae.kernels.cpu.ways",
-        [("total += zero * a[i]", "total += zero * a[0]")],
-        "whether all weights are finite is asked of one",
-        "tests/ops/test_conv_not_finite.py::test_as_the_reference[numba-conv2d-geometry0-float32]",
     ),
     Fault(
         "unpadded-rounds-down",
