@@ -151,7 +151,7 @@ def test_few_channels_are_those_with_long_sums():
         _, w, _, _, geometry = arrays(shape, 1)
         way = ways.WAYS["direct"](1, w.astype("float32"), geometry, 1.0)
         way.prepare_back()
-        few[name] = way.forward.few, way.back.few
+        few[name] = way.forward.table.few, way.back.table.few
     assert few["few outputs"][0] and few["two chunks, few outputs"][0]
     assert few["few inputs"][1] and few["few inputs, rows apart"][1]
     assert not any(few["tiles of channels"] + few["two chunks"] + few["one vector"])
@@ -179,4 +179,5 @@ def test_a_long_sum_of_terms_keeps_its_digits():
 
 def test_a_room_holds_as_many_images_as_its_bytes():
     with patch.object(tables, "ROOM_BYTES", 1000):
-        assert [tables._images(*each) for each in [(300, 8), (300, 2), (1001, 8)]] == [3, 2, 1]
+        sizes = [(300, 1, 8), (300, 1, 2), (1001, 1, 8), (1, tables.PLACES // 2, 8)]
+        assert [tables._images(*each) for each in sizes] == [3, 2, 1, 2]

@@ -7,7 +7,8 @@
     ..._gradients     x, y -> dw      of both, with the dx of one of them on the way
 
 There are two ways to compute it: every product of the definition, or the way of Toom and Cook, with
-fewer products, which pays where there are many channels. They stand in ways.py; `prepare` chooses.
+fewer products, which pays where there are many channels, and is taken where its rounding is small
+enough. They stand in ways.py; `prepare` chooses. A third one is for weights that are not finite.
 Here the images have their channels last, in shape and memory: (N, H, W, C).
 """
 
@@ -19,16 +20,19 @@ from . import direct, toom_cook
 from .memory import empty
 from .rows import through_activation
 from .threads import cores, share
-from .ways import WAYS
+from .ways import WAYS, finite
+
+LIMITS = {"float32": 5e-6, "float64": 1e-12}  # of the error of Toom and Cook, see toom_cook.py
 
 
 def prepare(N, w, geometry):
     """The way that should be the fastest one for N images, with the weights as it wants them."""
-    name, cost = fastest(N, w.shape, geometry)
-    return WAYS[name](N, np.ascontiguousarray(w), geometry, cost)
+    w = np.ascontiguousarray(w)
+    name, cost = fastest(N, w.shape, geometry, w.dtype)
+    return WAYS[name if finite(w) else "unpadded"](N, w, geometry, cost)
 
 
-def fastest(N, shape, geometry):
+def fastest(N, shape, geometry, dtype):
     """The name of a way, and its cost: about how many nanoseconds it takes on one core.
 
     From timings of single layers: 0.02 for a product, 0.024 in the small matrices of Toom and Cook;
@@ -40,7 +44,10 @@ def fastest(N, shape, geometry):
     images = 0.02 * direct.products(*geometry, C, O)
     images += 0.3 * (prod(geometry.image) * C + prod(geometry.grid) * O)
     costs = {"direct": N * images + weights * prod(kernel_size)}
+    roundings = 2 * LIMITS[dtype.name] / np.finfo(dtype).eps
     for tile in (2, 4):
+        if toom_cook.roundings(*geometry, C, O, tile) > roundings:
+            continue
         V, M, U = toom_cook.sizes(*geometry, tile)
         images = 0.024 * V * C * O + V * max(C, 16) + M * max(O, 16)
         costs[f"toom_cook_{tile}"] = N * images + weights * U

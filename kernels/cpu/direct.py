@@ -12,10 +12,11 @@ import numpy as np
 from . import jit
 from .memory import scratch
 from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
-from .tables import tile_width
+from .tables import SUM_OF_LANES, tile_width
 
-CHUNK = 1024  # places: their products are summed before they are added to dw, for float32's sake
-SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplications of vectors, about
+# A long sum in float32 loses digits, most where all terms are alike. So dw is summed
+CHUNK = 128  # places, in registers;
+CHUNKS = 32  # in memory; and then in float64
 
 
 def products(image, grid, kernel_size, stride, padding, C, O):
@@ -33,18 +34,12 @@ def _lanes(terms, channels):
     return min(terms * -(-channels // wide) * wide, channels * (terms + SUM_OF_LANES * lanes))
 
 
-def few(table, channels):
-    """Whether to take the channels one by one, a run of terms in the lanes."""
-    phases = len(table.run_starts) - 1
-    return channels * (len(table.runs) + SUM_OF_LANES * phases) < len(table.offsets)
-
-
 class Sums:
     """y of x, or x of y, whichever the table is for. w (rows, channels of a tile)."""
 
     def __init__(self, table, channels, w):
-        self.table, self.w, self.few = table, w, few(table, channels)
-        if self.few:
+        self.table, self.w = table, w
+        if table.few:
             rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
             self.w = np.ascontiguousarray(rows[table.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
 
@@ -52,7 +47,7 @@ class Sums:
         """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b, through
         leaky ReLU."""
         b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
-        write = _write_runs if self.few else _write
+        write = _write_runs if self.table.few else _write
         slope, y = x.dtype.type(slope), y.reshape(len(y), -1)
         write(self.table, *_rows_and_room(self.table, x), self.w, b, slope, y)
 
@@ -63,18 +58,23 @@ def weight_gradient(table, x, y):
     O = y.shape[-1]
     x, room = _rows_and_room(table, x)
     y = y.reshape(-1, O)
-    if few(table, O):
+    if table.few:
         runs = np.append(table.runs, np.zeros(-len(table.runs) % RUN_ROWS, np.int64))
         dw = np.zeros((O, len(runs), BYTES // x.itemsize), x.dtype)
-        _add_run_gradient(table, x, room, runs, y, dw)
+        _add_run_gradient(table, x, room, runs, y, dw, _total(dw, y))
         real = table.lanes >= 0
         in_rows = np.empty((1, len(table.rows), O), x.dtype)
         in_rows[0, table.lanes[real]] = dw[:, : len(real)][:, real].T
         return in_rows
     width = tile_width(O, x.itemsize)
     dw = np.zeros((O // width, len(table.rows), width), x.dtype)
-    _add_gradient(table, x, room, y, dw)
+    _add_gradient(table, x, room, y, dw, _total(dw, y))
     return dw
+
+
+def _total(dw, y):
+    """Room for a sum in float64, unless there are few places."""
+    return np.zeros(dw.size if len(y) > CHUNK * CHUNKS else 0)
 
 
 def _rows_and_room(table, x):
@@ -152,8 +152,23 @@ def _write_runs(table, x, room, w, b, slope, y):
 
 
 @jit
-def _add_gradient(table, x, room, y, dw):
+def _move(dw, total):
+    """dw into the total."""
+    for i in range(len(total)):
+        total[i] += dw[i]
+        dw[i] = 0
+
+
+@jit
+def _move_back(total, dw):
+    for i in range(len(total)):
+        dw[i] += total[i]
+
+
+@jit
+def _add_gradient(table, x, room, y, dw, total):
     """y (places, channels), dw (tiles, rows, channels of a tile)."""
+    chunks = 0
     wide, places = 2 * BYTES // x.itemsize, len(table.places) // table.images
     for n in range(0, len(x), table.images):
         images, results = x[n : n + table.images], y[n * places :]
@@ -175,11 +190,16 @@ def _add_gradient(table, x, room, y, dw):
                             room, table.places, table.offsets, results, tile, table.rows,
                             p, last, t, c, column, 2,
                         )  # fmt: skip
+            chunks += 1
+            if chunks % CHUNKS == 0:
+                _move(dw.reshape(-1), total)
+    _move_back(total, dw.reshape(-1))
 
 
 @jit
-def _add_run_gradient(table, x, room, runs, y, dw):
+def _add_run_gradient(table, x, room, runs, y, dw, total):
     """dw (channels, runs, lanes)."""
+    chunks = 0
     places = len(table.places) // table.images
     for n in range(0, len(x), table.images):
         images, results = x[n : n + table.images], y[n * places :]
@@ -190,3 +210,7 @@ def _add_run_gradient(table, x, room, runs, y, dw):
             for k in range(0, len(runs), RUN_ROWS):
                 for c in range(len(dw)):
                     add_run_places(room, table.places, runs, results, dw[c], p, last, k, c, len(dw))
+            chunks += 1
+            if chunks % CHUNKS == 0:
+                _move(dw.reshape(-1), total)
+    _move_back(total, dw.reshape(-1))

@@ -120,11 +120,13 @@ def add_runs(_, x, places, runs, inside, w, b, slope, y, targets, at, count, c):
 
         ps = tile.below(at, count)
         sources = [builder.gep(x, [tile.item(places, p)]) for p in ps]
-        with for_range(builder, length) as loop:
-            k = loop.index
-            weights = tile.load(builder.gep(w, [builder.mul(k, lanes)]))
-            tile.add_runs(sources, tile.item(runs, k), weights, tile.item(inside, k))
-        for p, [total] in zip(ps, tile.sums, strict=True):
+        with for_range_slice(builder, INT(0), length, INT(TERMS), INT) as (first, _):
+            end = tile.smaller(builder.add(first, INT(TERMS)), length)
+            with for_range_slice(builder, first, end, INT(1), INT) as (k, _):
+                weights = tile.load(builder.gep(w, [builder.mul(k, lanes)]))
+                tile.add_runs(sources, tile.item(runs, k), weights, tile.item(inside, k))
+            tile.move_sums()
+        for p, [total] in zip(ps, tile.totals, strict=True):
             h = builder.fadd(tile.sum_of_lanes(builder.load(total)), b)
             y_number = builder.gep(y, [builder.add(tile.item(targets, p), c)])
             positive = builder.fcmp_ordered(">", h, h.type(0))

@@ -30,12 +30,16 @@ class SparseAxes(NamedTuple):
     layout: tuple  # (start, planes, rows, columns, distance of planes) of each stack
     size: int
     C: int
+    none: tuple  # slots of H, slots of W, height, width without a term: they are zero
 
     @classmethod
     def of(cls, h, w, place, step, layout, size, C, dtype):
         there = terms(h, dtype, by_row=True), terms(w, dtype, by_row=False)
         back = terms(h.T, dtype, by_row=True), terms(w.T, dtype, by_row=False)
-        return cls(*there, *back, place.astype(_u), step.astype(_u), layout, size, C)
+        none = tuple(
+            np.setdiff1d(np.arange(matrix.shape[0]), matrix.row) for matrix in (h, w, h.T, w.T)
+        )
+        return cls(*there, *back, place.view(_u), step.view(_u), layout, size, C, none)
 
     def stacks(self, planes):
         """Views (planes, rows, columns) of the planes that are alike."""
@@ -44,28 +48,55 @@ class SparseAxes(NamedTuple):
             yield stack[:, : rows * columns].reshape(count, rows, columns)
 
 
+class Triplets(NamedTuple):
+    """A sparse matrix: value[k] stands at (row[k], column[k]), by rows and then columns."""
+
+    shape: tuple
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+
+    @property
+    def T(self):
+        return triplets(self.shape[::-1], [(self.column, self.row, self.value)])
+
+
+def triplets(shape, pieces):
+    """Of pieces (rows, columns, values) that broadcast; what is outside the columns, or 0, is left
+    out."""
+    pieces = [[a.ravel() for a in np.broadcast_arrays(*piece)] for piece in pieces]
+    row, column, value = (np.concatenate(same) for same in zip(*pieces, strict=True))
+    there = np.flatnonzero((column >= 0) & (column < shape[1]) & (value != 0))
+    order = there[np.lexsort((column[there], row[there]))]
+    return Triplets(shape, row[order], column[order], value[order])
+
+
 def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
-    A row without that many gets factors 0, for a column of its own or of the row before: what is
-    not finite goes no farther. One with more has further groups. `by_row` they follow the row's
-    first, and `rows` is where each row's groups start; else they follow the first groups of all
-    rows, and `rows` is each group's row.
+    A row without that many gets factors 0, for a column of its own: what is not finite goes no
+    farther. (One without any reads column 0; `spread` and `collect` make it zero.) One with more
+    has further groups. `by_row` they follow the row's first, and `rows` is where each row's groups
+    start; else they follow the first groups of all rows, and `rows` is each group's row.
     """
-    groups, near = [], [0]
-    for i, row in enumerate(matrix):
-        columns = np.flatnonzero(row)
-        near = list(columns[:1]) or near
-        for k in range(0, max(1, len(columns)), FOUR):
-            four = list(columns[k : k + FOUR])
-            fill = FOUR - len(four)
-            groups.append((i, k, four + fill * (four[:1] or near), [*row[four], *fill * [0]]))
-    if not by_row:
-        groups.sort(key=lambda group: (group[1] > 0, group[0]))
-    rows, _, columns, factors = zip(*groups, strict=True)
+    height = matrix.shape[0]
+    first = np.searchsorted(matrix.row, np.arange(height + 1))  # of each row
+    length = np.diff(first)
+    starts = np.append(0, np.cumsum(np.maximum(1, -(-length // FOUR))))
+    k = np.arange(len(matrix.row)) - first[matrix.row]  # of its row
+    at = starts[matrix.row] + k // FOUR, k % FOUR
+
+    rows = np.repeat(np.arange(height), np.diff(starts))
+    columns, factors = np.zeros((starts[-1], FOUR), int), np.zeros((starts[-1], FOUR), dtype)
+    group, lane = at
+    columns[group[lane == 0]] = matrix.column[lane == 0, None]
+    columns[at], factors[at] = matrix.column, matrix.value
     if by_row:
-        rows = np.searchsorted(rows, np.arange(len(matrix) + 1))
-    return np.array(rows, np.uint64), np.array(columns, np.uint64), np.array(factors, dtype)
+        rows = starts
+    else:
+        order = np.argsort(np.arange(len(rows)) > starts[rows], kind="stable")
+        rows, columns, factors = rows[order], columns[order], factors[order]
+    return rows.astype(np.uint64), columns.astype(np.uint64), factors
 
 
 def spread(axes, x, planes):
@@ -73,12 +104,22 @@ def spread(axes, x, planes):
     line = scratch("line", (row,), x.dtype)
     args = axes.place, axes.step, *axes.h, *axes.w
     _spread(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
+    rows, columns = axes.none[:2]
+    for without in (np.s_[rows, :], np.s_[:, columns]):
+        place, step = axes.place[without][..., None], axes.step[without][..., None]
+        for n in range(len(x) if place.size else 0):
+            planes[place + _u(n) * step + np.arange(axes.C, dtype=_u)] = 0
 
 
 def collect(axes, planes, x):
     line = scratch("line", (axes.place.shape[1] * axes.C,), x.dtype)
     args = axes.place, axes.step, *axes.h_back, *axes.w_back
     _collect(planes, x.reshape(-1), _u(len(x)), _u(x.shape[2]), *args, line, _u(axes.C))
+    rows, columns = axes.none[2:]
+    if len(rows):
+        x[:, rows] = 0
+    if len(columns):
+        x[:, :, columns] = 0
 
 
 # The runs below are short, C numbers. What makes them fast: four terms in every run, in a loop that

@@ -13,7 +13,6 @@ their y lie at the same offsets. So dx is SH*SW sums over places and offsets, in
 """
 
 from functools import lru_cache
-from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -22,6 +21,8 @@ import numpy as np
 from .registers import BYTES
 
 ROOM_BYTES = 1 << 20  # of padded images
+PLACES = 1 << 17  # of several images
+SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplications of vectors, about
 
 
 class Table(NamedTuple):
@@ -41,6 +42,7 @@ class Table(NamedTuple):
     run_starts: np.ndarray
     lanes: np.ndarray  # (runs, lanes): the row of each; -1: none
     rows_of_a_tile: int  # from one tile of weights to the next
+    few: bool  # whether to take the channels one by one, a run of terms in the lanes; else no runs
 
 
 @lru_cache(maxsize=32)
@@ -48,17 +50,19 @@ def forward_table(geometry, C, O, N, itemsize):
     """x -> y. Weights (tiles, C, KH, KW, channels of a tile)."""
     (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
     room = height, width = (OH - 1) * SH + KH, (OW - 1) * SW + KW
-    images = _images(height * width * C * itemsize, N)
+    images = _images(height * width * C * itemsize, OH * OW, N)
     n, i, j = np.ogrid[:images, :OH, :OW]
-    places = ((n * height + i * SH) * width + j * SW) * C
+    places = (n * height + i * SH) * width * C + j * SW * C
     u, v, c = np.ogrid[:KH, :KW, :C]
     offsets = (u * width + v) * C + c
-    targets = np.arange(places.size) * O
+    targets = np.arange(0, places.size * O, O)
     rows = (c * KH + u) * KW + v
     margin = geometry.padding[0], geometry.padding[1] * C
+    order = np.arange(offsets.size)
     return _table(
-        room, margin, images, [places], [targets], [offsets], [rows], C * KH * KW, itemsize
-    )
+        room, margin, images, [places], [targets], [offsets], [rows], [order], C * KH * KW, O,
+        itemsize,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)
@@ -71,23 +75,26 @@ def back_table(geometry, C, O, N, itemsize):
         before + max(OH, (H - 1 + P) // S + 1)
         for before, (H, OH, _, S, P) in zip(margin, sizes, strict=True)
     )
-    images = _images(height * width * O * itemsize, N)
+    images = _images(height * width * O * itemsize, H * W, N)
     n, o = np.arange(images)[:, None, None], np.arange(O)
     taps, tiles = prod(kernel_size), C // tile_width(C, itemsize)
-    places, targets, offsets, rows = [], [], [], []
+    places, targets, offsets, rows, orders = [], [], [], [], []
     for a in range(stride[0]):
         for b in range(stride[1]):
             (h, i, u, du), (w, j, v, dv) = (
                 _phase(phase, before, *size)
                 for phase, before, size in zip((a, b), margin, sizes, strict=True)
             )
-            places.append(((n * height + i[:, None]) * width + j) * O)
-            targets.append(((n * H + h[:, None]) * W + w) * C)
+            places.append((n * height + i[:, None]) * width * O + j * O)
+            targets.append((n * H + h[:, None]) * W * C + w * C)
             u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
             offsets.append(-(du * width + dv) * O + o)
             rows.append(o * tiles * taps + u * kernel_size[1] + v)
+            # A tap further down is a pixel further up.
+            order = np.arange(rows[-1].size).reshape(rows[-1].shape)[::-1, ::-1]
+            orders.append(order.reshape(-1))
     margin = margin[0], margin[1] * O
-    return _table(room, margin, images, places, targets, offsets, rows, taps, itemsize)
+    return _table(room, margin, images, places, targets, offsets, rows, orders, taps, C, itemsize)
 
 
 def tile_width(channels, itemsize):
@@ -97,8 +104,8 @@ def tile_width(channels, itemsize):
     return wide if channels % wide == 0 else channels
 
 
-def _images(size, N):
-    return max(1, min(N, ROOM_BYTES // size))
+def _images(size, places, N):
+    return max(1, min(N, ROOM_BYTES // size, PLACES // places))
 
 
 def _phase(phase, before, H, _, K, S, P):
@@ -109,39 +116,47 @@ def _phase(phase, before, H, _, K, S, P):
     return pixels, (pixels + P) // S + before, taps, taps // S
 
 
-def _table(room, margin, images, places, targets, offsets, rows, rows_of_a_tile, itemsize):
-    runs, inside, lanes = [], [], []
-    lane = np.arange(BYTES // itemsize)
-    for of_phase, its_rows in zip(offsets, rows, strict=True):
-        order = np.argsort(of_phase, axis=None)
-        neighbours = of_phase.ravel()[order]
-        firsts, counts = _runs(neighbours, len(lane))
-        runs.append(neighbours[firsts])
+def _table(
+    room, margin, images, places, targets, offsets, rows, orders, rows_of_a_tile, channels, itemsize
+):
+    """orders: of each phase's terms, by their offsets."""
+    width = BYTES // itemsize
+    none = np.zeros(0, int)
+    firsts, few = [none] * len(offsets), False
+    if channels < width:
+        every = [
+            _firsts(terms.reshape(-1)[order], width)
+            for terms, order in zip(offsets, orders, strict=True)
+        ]
+        count = sum(map(len, every)) + SUM_OF_LANES * len(every)
+        few = channels * count < sum(terms.size for terms in offsets)
+        firsts = every if few else firsts
+    runs, inside, lanes, lane = [], [], [], np.arange(width)
+    for terms, its_rows, order, first in zip(offsets, rows, orders, firsts, strict=True):
+        order = order if few else none
+        counts = np.diff(first, append=terms.size) if few else none
+        runs.append(terms.reshape(-1)[order[first]])
         inside.append(counts)
-        terms = np.where(lane < counts[:, None], firsts[:, None] + lane, -1)
-        lanes.append(np.append(its_rows.ravel()[order], -1)[terms])
+        at = np.where(lane < counts[:, None], first[:, None] + lane, -1)
+        lanes.append(np.append(its_rows.reshape(-1)[order], -1)[at])
     places, place_starts = _joined(places)
     offsets, term_starts = _joined(offsets)
     runs, run_starts = _joined(runs)
     return Table(
         room, margin, images, places, _joined(targets)[0], place_starts, offsets,
         _joined(rows)[0], term_starts, runs, np.concatenate(inside), run_starts,
-        np.concatenate(lanes), rows_of_a_tile,
+        np.concatenate(lanes), rows_of_a_tile, few,
     )  # fmt: skip
 
 
-def _runs(offsets, lanes):
-    """Neighbours side by side, at most `lanes` each: the index of the first one, and how many."""
-    breaks = np.flatnonzero(np.diff(offsets) != 1) + 1
-    firsts = [
-        first
-        for start, stop in pairwise([0, *breaks.tolist(), len(offsets)])
-        for first in range(start, stop, lanes)
-    ]
-    firsts = np.array(firsts, np.int64)
-    return firsts, np.diff(firsts, append=len(offsets))
+def _firsts(offsets, width):
+    """Where runs begin: neighbours side by side, at most `width` each."""
+    at = np.arange(len(offsets))
+    begins = np.diff(offsets, prepend=offsets[:1] - 2) != 1
+    since = at - np.maximum.accumulate(np.where(begins, at, 0))
+    return np.flatnonzero(since % width == 0)
 
 
 def _joined(pieces):
     starts = np.cumsum([0, *(piece.size for piece in pieces)])
-    return np.concatenate([piece.ravel() for piece in pieces]).astype(np.int64), starts
+    return np.concatenate([piece.reshape(-1) for piece in pieces]), starts

@@ -32,8 +32,23 @@ channels, that is, for each pair of points (p, q), a matrix product over all til
 A conv_transpose2d has the roles of x and y exchanged, nothing else; so the functions here speak of
 the large image x and the small image y of either layer, in NHWC memory.
 
-The gain is paid with passes over V and M, and with rounding: A and B hold larger numbers the more
-points there are (see `points`). A NaN spreads over its tile. Sources: Lavin & Gray, "Fast
+The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
+more points there are, and what large numbers leave when they cancel is rounding. Barabasz,
+Anderson, Soodhalter and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms.
+That is the worst case, which hardly any data come near. Here is an estimate instead. It takes the
+rounding of each product of a tile for an independent random number, as large as the product. In y,
+relative to y, it is then amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+
+    for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
+    for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
+
+`amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
+that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
+whose two factors are fitted to measured errors. correlation.py takes a plan only if they are
+small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+
+What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
+and over all of dw; one of dy over the pixels its tile reads, and dw. Sources: Lavin & Gray, "Fast
 algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
 complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
 """
@@ -41,16 +56,20 @@ complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
+from math import inf, prod
 from typing import NamedTuple
 
 import numpy as np
 
 from .memory import scratch
 from .rows import finish_rows
-from .sparse_axes import SparseAxes, collect, spread
+from .sparse_axes import SparseAxes, Triplets, collect, spread, triplets
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
+SLOTS = 1 << 13  # of V along an axis; more are not worth a table
+MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
+ROUNDINGS = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
@@ -58,18 +77,21 @@ ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
 def points(count):
-    """0, infinity, and numbers near 1 in size, so that their powers are, too. Of the sets that were
-    tried, these round least."""
+    """0, infinity, and fractions near 1 in size, so that their powers are, too: of many sets that
+    were tried, these have the smallest `amplification`, with the shorter tiles and phases, which
+    leave out the last points."""
     if count <= 4:
-        numbers = [0, INFINITY, 1, -1]
+        fractions = "1 -1"
     elif count == 5:
-        numbers = [0, INFINITY, 1, Fraction(-2, 3), Fraction(-3, 2)]
+        fractions = "1 -2/3 -3/2"
+    elif count == 6:
+        fractions = "3/5 -3/2 -2/3 5/3"
     else:
-        numbers = [0, INFINITY]
-        for k in range(3, count):
-            x = Fraction(k, k + 1)
-            numbers += [x, -x, 1 / x, -1 / x]
-    return [x if x is INFINITY else Fraction(x) for x in numbers[:count]]
+        fractions = "-1 -1/2 2/3 -2 3/2 1 -3/4 3"
+    return [Fraction(0), INFINITY, *map(Fraction, fractions.split())][:count]
+
+
+MOST = len(points(1 << 30))  # points of a tile
 
 
 def evaluate(at, size):
@@ -78,69 +100,129 @@ def evaluate(at, size):
     return np.array([last if x is INFINITY else [x**k for k in range(size)] for x in at])
 
 
-def inverse(matrix):
-    """Gauss and Jordan, exact."""
-    n = len(matrix)
-    a = np.concatenate([matrix, np.eye(n, dtype=int) * Fraction(1)], axis=1)
-    for k in range(n):
-        pivot = k + next(i for i, value in enumerate(a[k:, k]) if value)
-        a[[k, pivot]] = a[[pivot, k]]
-        a[k] /= a[k, k]
-        for i in set(range(n)) - {k}:
-            a[i] -= a[i, k] * a[k]
-    return a[:, n:]
+def interpolate(at):
+    """Its inverse for as many coefficients. Column p: those of the polynomial that is 1 at point p
+    and 0 at all others."""
+    columns = []
+    for point in at:
+        zeros = [x for x in at if x is not INFINITY and x != point]
+        column = [Fraction(1)]
+        for x in zeros:  # times (t - x)
+            column = [low - x * high for low, high in zip([0, *column], [*column, 0], strict=True)]
+        value = 1 if point is INFINITY else prod(point - x for x in zeros)
+        rest = [Fraction(0)] * (len(at) - len(column))
+        columns.append([c / value for c in column] + rest)
+    return np.array(columns).T
+
+
+@lru_cache
+def matrices(m, r, count=None):
+    """A, G, B of m outputs and r taps, exact, for the first of `count` points."""
+    n = m + r - 1
+    at = points(count or n)[:n]
+    return evaluate(at, m), evaluate(at, r), interpolate(at)
+
+
+@lru_cache
+def amplification(m, r, count):
+    """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
+    A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
+    found = []
+    for size, power in ((_squares, 1), (_square_of_sum, 2)):
+        a, g, b = size(A, 1), size(G, 1), size(B, 0)
+        y = (A**2).T @ (g * b) / r**power
+        dw = (G**2).T @ (a * b) / m**power
+        dx = B**2 @ (a * g) / r**power
+        dx = [dx[i::m].sum() for i in range(m)]  # tiles overlap: m pixels apart
+        found.append(np.sqrt([max(y), max(dx), max(dw)]))
+    return found
+
+
+def _squares(matrix, axis):
+    return (matrix**2).sum(axis)
+
+
+def _square_of_sum(matrix, axis):
+    return matrix.sum(axis) ** 2
+
+
+class Cut(NamedTuple):
+    """How an axis is cut up. Every tile and phase uses the first points of the list."""
+
+    tiles: np.ndarray  # number of outputs of each
+    phases: np.ndarray  # number of taps of each
+
+    @property
+    def count(self):
+        """Of the points."""
+        return int(self.tiles[0] + self.phases[0] - 1)
+
+    def tiles_at(self):
+        """Number of tiles that use the point, for each point."""
+        return [int((self.tiles + self.phases[0] - 1 > p).sum()) for p in range(self.count)]
+
+    def phases_at(self):
+        """Number of phases that use it."""
+        return [int((self.tiles[0] + self.phases - 1 > p).sum()) for p in range(self.count)]
+
+
+def cut(outputs, taps, stride, tile):
+    """tile: the largest number of outputs of a tile. Phases of one tap gain nothing from tiles."""
+    count = -(-outputs // tile) if taps > stride else outputs
+    return Cut(_shares(outputs, count), _shares(taps, min(stride, taps)))
+
+
+def _shares(total, count):
+    """As equal as can be, larger ones first."""
+    return (total + np.arange(count)[::-1]) // count
 
 
 class Axis(NamedTuple):
-    """How one axis is cut up, and its three matrices. Every tile and phase uses the first points of
-    the list; only the last point is not used by all of them."""
+    """An axis and its three matrices, as triplets for sparse_axes.py."""
 
-    tiles_at: list  # number of tiles that use the point, for each point
-    phases_at: list  # number of phases that use it
-    Bt: np.ndarray  # (slots of V, input size): B^T; a slot is a (point, tile, phase)
-    A: np.ndarray  # (slots of M, output size): slots (point, tile)
-    G: np.ndarray  # (slots of U, taps): slots (point, phase)
+    tiles_at: list
+    phases_at: list
+    Bt: Triplets  # (slots of V, input size): B^T; a slot is a (point, tile, phase)
+    A: Triplets  # (slots of M, output size): slots (point, tile)
+    G: Triplets  # (slots of U, taps): slots (point, phase)
 
 
 @lru_cache
 def axis(size, outputs, taps, stride, padding, tile):
-    """tile: the largest number of outputs of a tile."""
-    count = -(-outputs // tile)
-    large = -(-outputs // count)  # outputs of a tile: this, or one less
-    tiles = [large - (t >= outputs - count * (large - 1)) for t in range(count)]
-    phases = [len(range(a, taps, stride)) for a in range(min(stride, taps))]  # number of taps
-    at = points(large + phases[0] - 1)
-    tiles_at = [sum(m + phases[0] - 1 > p for m in tiles) for p in range(len(at))]
-    phases_at = [sum(large + r - 1 > p for r in phases) for p in range(len(at))]
-
-    V, M, U = slots(tiles_at, phases_at), slots(tiles_at), slots(phases_at)
-    Bt = np.zeros((len(V), size), object)
-    A = np.zeros((len(M), outputs), object)
-    G = np.zeros((len(U), taps), object)
-    for t, m in enumerate(tiles):
-        start = sum(tiles[:t])
-        for p in range(m + phases[0] - 1):
-            A[M.index((p, t, 0)), start : start + m] = evaluate(at[p : p + 1], m)
-        for a, r in enumerate(phases):
-            n = m + r - 1
-            B_tile = inverse(evaluate(at[:n], n))
-            for i, p in product(range(n), range(n)):
-                position = (start + i) * stride + a - padding
-                if 0 <= position < size:
-                    Bt[V.index((p, t, a)), position] = B_tile[i, p]
-    for u, (p, a, _) in enumerate(U):
-        G[u, a::stride] = evaluate(at[p : p + 1], phases[a])
-    return Axis(tiles_at, phases_at, Bt, A, G)
+    how = cut(outputs, taps, stride, tile)
+    tiles_at, phases_at = np.array(how.tiles_at()), np.array(how.phases_at())
+    first_V, first_M, first_U = (starts(n) for n in (tiles_at * phases_at, tiles_at, phases_at))
+    start = np.cumsum(how.tiles) - how.tiles
+    Bt, A, G = [], [], []
+    for m in np.unique(how.tiles).tolist():
+        t = np.flatnonzero(how.tiles == m)[:, None, None]
+        for a, r in enumerate(how.phases.tolist()):
+            B_tile = matrices(m, r, how.count)[2].astype(float)
+            i, p = np.ogrid[: m + r - 1, : m + r - 1]
+            slot = first_V[p] + t * phases_at[p] + a
+            Bt.append((slot, (start[t] + i) * stride + a - padding, B_tile[i, p]))
+        values = evaluate(points(how.count)[: m + how.phases[0] - 1], m).astype(float)
+        p, i = np.ogrid[: len(values), :m]
+        A.append((first_M[p] + t, start[t] + i, values[p, i]))
+    for a, r in enumerate(how.phases.tolist()):
+        values = evaluate(points(how.count)[: how.tiles[0] + r - 1], r).astype(float)
+        p, u = np.ogrid[: len(values), :r]
+        G.append((first_U[p] + a, a + u * stride, values[p, u]))
+    shapes = (first_V[-1], size), (first_M[-1], outputs), (first_U[-1], taps)
+    sparse = (triplets(*both) for both in zip(shapes, (Bt, A, G), strict=True))
+    return Axis(tiles_at, phases_at, *sparse)
 
 
-def slots(rows_at, columns_at=None):
-    """All (point, row, column), given the number of rows and columns of each point."""
-    columns_at = columns_at or [1] * len(rows_at)
-    return [
-        (p, i, j)
-        for p, (rows, columns) in enumerate(zip(rows_at, columns_at, strict=True))
-        for i, j in product(range(rows), range(columns))
-    ]
+def starts(counts):
+    return np.append(0, np.cumsum(counts))
+
+
+def slots(rows_at, columns_at):
+    """The point, row, column of each slot, given the number of rows and columns of each point."""
+    rows_at, columns_at = np.array(rows_at), np.array(columns_at)
+    point = np.repeat(np.arange(len(rows_at)), rows_at * columns_at)
+    k = np.arange(len(point)) - starts(rows_at * columns_at)[point]  # of its point
+    return point, *divmod(k, columns_at[point])
 
 
 # --- two axes -----------------------------------------------------------------------------------
@@ -161,58 +243,92 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
     """For N images at most: x (N, *image, C), y (N, *grid, O). Arguments in pairs but for tile."""
     h, w = (axis(*how, tile) for how in zip(image, grid, kernel_size, stride, padding, strict=True))
     tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
-    ones = [1] * len(h.tiles_at), [1] * len(w.tiles_at)
-
-    def transforms(images):
-        V = sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
-        M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
-        return V, M
-
-    rows = h.tiles_at[0] * w.tiles_at[0]  # of one image
-    bytes_each = sum(axes.size for axes in transforms(1)) * dtype.itemsize
-    images = max(PLANE_BYTES // bytes_each, -(-ROWS // rows))
+    ones = [np.ones_like(n) for n in tiles]
+    rows = tiles[0][0] * tiles[1][0]  # of one image
+    of_one = Layout.of(tiles, phases, 1, C, dtype), Layout.of(tiles, ones, 1, O, dtype)
+    images = max(PLANE_BYTES // (sum(a.size for a in of_one) * dtype.itemsize), -(-ROWS // rows))
     images = -(-N // -(-N // images))  # the same in each slice, nearly
-    V, M = transforms(images)
+    V = sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
+    M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
     U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
     return Plan(V, M, U, images, N * rows)
 
 
+class Layout(NamedTuple):
+    """Of planes: of point (p, q), rows (row of p, row of q, image), columns (column of p, column of
+    q, channel). Planes alike form a stack: products of one call."""
+
+    start: np.ndarray  # of plane (p, q)
+    step: np.ndarray  # from row to row of it
+    stacks: tuple
+    size: int
+
+    @classmethod
+    def of(cls, rows_at, columns_at, N, C, dtype):
+        line = 64 // dtype.itemsize
+        P, Q = (len(r) for r in rows_at)
+        start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
+        stacks, size = [], 0
+        for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
+            if not len(ps) or not len(qs):
+                continue
+            p, q = ps[0], qs[0]
+            rows = int(rows_at[0][p] * rows_at[1][q]) * N
+            columns = int(columns_at[0][p] * columns_at[1][q]) * C
+            # An odd number of cache lines from plane to plane: powers of 2 compete for one cache
+            # set.
+            stride = (-(-rows * columns // line) | 1) * line
+            stacks.append((size, len(ps) * len(qs), rows, columns, stride))
+            for k, (p, q) in enumerate(product(ps, qs)):
+                start[p, q], step[p, q] = size + k * stride, columns
+            size += len(ps) * len(qs) * stride
+        return cls(start, step, tuple(stacks), size)
+
+
 def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
-    """Lay out planes: of point (p, q), rows (row of p, row of q, image), columns (column of p,
-    column of q, channel). Planes alike form a stack: products of one call."""
-    line = 64 // dtype.itemsize
-    slots_h, slots_w = (slots(r, c) for r, c in zip(rows_at, columns_at, strict=True))
-    P, Q = (len(r) for r in rows_at)
-    start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
-    stacks, size = [], 0
-    for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
-        if not len(ps) or not len(qs):
-            continue
-        p, q = ps[0], qs[0]
-        rows = rows_at[0][p] * rows_at[1][q] * N
-        columns = columns_at[0][p] * columns_at[1][q] * C
-        # An odd number of cache lines from plane to plane: powers of 2 compete for one cache set.
-        stride = (-(-rows * columns // line) | 1) * line
-        stacks.append((size, len(ps) * len(qs), rows, columns, stride))
-        for k, (p, q) in enumerate(product(ps, qs)):
-            start[p, q], step[p, q] = size + k * stride, columns
-        size += len(ps) * len(qs) * stride
-    place = np.zeros((len(slots_h), len(slots_w)), int)
-    for (i, (p, r, c)), (j, (q, s, d)) in product(enumerate(slots_h), enumerate(slots_w)):
-        row = (r * rows_at[1][q] + s) * N
-        place[i, j] = start[p, q] + row * step[p, q] + (c * columns_at[1][q] + d) * C
-    p, q = ([slot[0] for slot in s] for s in (slots_h, slots_w))
-    return SparseAxes.of(h, w, place, step[np.ix_(p, q)], tuple(stacks), size, C, dtype)
+    layout = Layout.of(rows_at, columns_at, N, C, dtype)
+    of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
+    (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
+    step = layout.step[p, q]
+    place = (r * np.array(rows_at[1])[q] + s) * N * step
+    place += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
+    return SparseAxes.of(h, w, place, step, layout.stacks, layout.size, C, dtype)
 
 
-@lru_cache
+@lru_cache(maxsize=1024)
 def sizes(image, grid, kernel_size, stride, padding, tile=4):
     """Numbers in V (an image and channel), M (the same), U (a pair of channels). V counts products,
     too: one for each number and channel of y."""
-    axes = zip(image, grid, kernel_size, stride, padding, strict=True)
-    h, w = (axis(*how, tile) for how in axes)
-    both = [(np.dot(a.tiles_at, a.phases_at), sum(a.tiles_at), sum(a.phases_at)) for a in (h, w)]
+    both = [
+        (np.dot(a.tiles_at(), a.phases_at()), sum(a.tiles_at()), sum(a.phases_at()))
+        for a in _cuts(grid, kernel_size, stride, tile)
+    ]
     return tuple(int(a * b) for a, b in zip(*both, strict=True))
+
+
+def _cuts(grid, kernel_size, stride, tile):
+    return [cut(*how, tile) for how in zip(grid, kernel_size, stride, strict=True)]
+
+
+@lru_cache(maxsize=1024)
+def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
+    """An estimate: the largest error of y, dx and dw, relative to their largest number, in units of
+    eps / 2 of the dtype. Infinite for what is not worth planning, before any matrix is made."""
+    cuts = _cuts(grid, kernel_size, stride, tile)
+    slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
+    if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
+        return inf
+    every = [np.prod([_largest(how, kind) for how in cuts], axis=0) for kind in range(2)]
+    terms = np.sqrt([min(C, MANY), min(O, MANY), ROWS])
+    return max(
+        ((a + b * terms) * kind).max() for (a, b), kind in zip(ROUNDINGS, every, strict=True)
+    )
+
+
+def _largest(how, kind):
+    """`amplification` of an axis: the largest, of all its tiles and phases."""
+    shapes = product(np.unique(how.tiles).tolist(), np.unique(how.phases).tolist())
+    return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
 
 
 # --- the layers' functions ------------------------------------------------------------------------
@@ -267,7 +383,8 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
         spread(plan.M, y[tile], M)
         part = dU if tile.start == 0 else scratch("dU", dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
-        _multiply(V_back, plan.M.stacks(M), plan.U.stacks(part))
+        for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
+            np.matmul(v, m, out=u)
         if part is not dU:
             for total, more in zip(plan.U.stacks(dU), plan.U.stacks(part), strict=True):
                 total += more
@@ -292,4 +409,8 @@ def _tiles(plan, x, y):
 def _multiply(a, b, out):
     """A product for each pair of points."""
     for left, right, result in zip(a, b, out, strict=True):
-        np.matmul(left, right, out=result)
+        np.matmul(left[..., :MANY], right[:, :MANY], out=result)
+        for k in range(MANY, left.shape[2], MANY):
+            part = scratch("part", result.shape, result.dtype)
+            np.matmul(left[..., k : k + MANY], right[:, k : k + MANY], out=part)
+            result += part

@@ -1,17 +1,19 @@
 """The ways to compute a correlation and its gradients, on one core: see correlation.py.
 
-Both have the same methods. `correlate`, `correlate_back` and `gradients` take images of a batch,
+All have the same methods. `correlate`, `correlate_back` and `gradients` take images of a batch,
 channels last, and write their results into arrays they are given.
 """
 
 from functools import partial
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
-from . import direct, tables, toom_cook
+from . import direct, jit, tables, toom_cook
 from .layout import turned
+from .rows import finish_rows
 from .threads import cores
 
 
@@ -26,7 +28,7 @@ class Geometry(NamedTuple):
 
 
 class _Way:
-    """What both have in common. w (O, C, KH, KW); cost: nanoseconds on one core, for all images."""
+    """What all have in common. w (O, C, KH, KW); cost: nanoseconds on one core, for all images."""
 
     def __init__(self, N, w, geometry, cost):
         self.O, self.C = w.shape[:2]
@@ -72,6 +74,47 @@ class _Direct(_Way):
         return direct.weight_gradient(self.forward.table, x, y)
 
 
+class _Unpadded(_Direct):
+    """The same for weights that are not finite. On the way back `_Direct` multiplies them by the
+    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as in
+    the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
+
+    def prepare_back(self):
+        pass
+
+    def correlate_back(self, y, x, b, slope):
+        x.fill(0)
+        kernel_size = self.geometry.kernel_size
+        for tap in product(*map(range, kernel_size)):
+            pixels, places = zip(
+                *map(_met, tap, *self.geometry[:2], *self.geometry[3:]), strict=True
+            )
+            x[:, *pixels] += y[:, *places] @ self.w[:, :, *tap]
+        finish_rows(x.reshape(-1, self.C), b, slope)
+
+    def gradients(self, x, y, x_out=None, y_out=None):
+        if x_out is not None:
+            self.correlate_back(y, x_out, None, 1)
+        return super().gradients(x, y, None, y_out)
+
+
+def _met(tap, H, OH, S, P):
+    """Slices of x and y: the pixels that the tap meets in y's windows."""
+    first, last = max(0, -((tap - P) // S)), min(OH - 1, (H - 1 + P - tap) // S)
+    start = first * S + tap - P
+    return slice(start, start + max(0, last - first + 1) * S, S), slice(first, max(first, last + 1))
+
+
+@jit
+def finite(a):
+    """Whether all its numbers are."""
+    a, zero = a.reshape(-1), a.dtype.type(0)
+    total = zero
+    for i in range(len(a)):
+        total += zero * a[i]
+    return total == 0
+
+
 class _ToomCook(_Way):
     """Fewer products, more sums. See toom_cook.py."""
 
@@ -102,6 +145,7 @@ class _ToomCook(_Way):
 
 WAYS = {
     "direct": _Direct,
+    "unpadded": _Unpadded,
     "toom_cook_2": partial(_ToomCook, tile=2),
     "toom_cook_4": partial(_ToomCook, tile=4),
 }

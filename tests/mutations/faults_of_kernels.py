@@ -190,7 +190,7 @@ FAULTS = [
     Fault(
         "direct-stride-forgotten",
         "scratchvae.kernels.cpu.tables",
-        [("* width + j * SW) * C", "* width + j) * C")],
+        [("+ j * SW * C", "+ j * C")],
         "the windows of a row begin at neighbours, not at every SW-th pixel: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
         "conv2d",
@@ -263,7 +263,7 @@ FAULTS = [
     Fault(
         "direct-runs-of-the-first-phase",
         "scratchvae.kernels.cpu.tables",
-        [("np.append(its_rows.ravel()[order], -1)", "np.append(rows[0].ravel()[order], -1)")],
+        [("append(its_rows.reshape(-1)[order]", "append(rows[0].reshape(-1)[order]")],
         "the same for few channels with long sums",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
         "conv_transpose2d",
@@ -271,7 +271,7 @@ FAULTS = [
     Fault(
         "direct-runs-begin-one-early",
         "scratchvae.kernels.cpu.tables",
-        [("np.flatnonzero(np.diff(offsets) != 1) + 1", "np.flatnonzero(np.diff(offsets) != 1)")],
+        [("prepend=offsets[:1] - 2", "append=offsets[-1:] + 2")],
         "where a run of neighbours ends, its last number is given to the next one",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few outputs]",
         "conv2d",
@@ -421,7 +421,7 @@ FAULTS = [
     Fault(
         "toom-cook-leaves-out-the-wrong-point",
         "scratchvae.kernels.cpu.toom_cook",
-        [("inverse(evaluate(at[:n], n))", "inverse(evaluate(at[-n:], n))")],
+        [("points(count or n)[:n]", "points(count or n)[-n:]")],
         "a short tile or phase leaves out the first point, its outputs and weights the last",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
         "conv2d",
@@ -437,7 +437,7 @@ FAULTS = [
     Fault(
         "toom-cook-short-tile-as-a-long-one",
         "scratchvae.kernels.cpu.toom_cook",
-        [("inverse(evaluate(at[:n], n))", "inverse(evaluate(at[: large + r - 1], large + r - 1))")],
+        [("matrices(m, r, how.count)[2]", "matrices(int(how.tiles[0]), r, how.count)[2]")],
         "tiles of m - 1 outputs get the matrix of those of m",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
         "conv2d",
@@ -467,9 +467,74 @@ FAULTS = [
     Fault(
         "transform-fills-up-with-strangers",
         "scratchvae.kernels.cpu.sparse_axes",
-        [("four + fill * (four[:1] or near)", "four + fill * [0]")],
+        [("    columns[group[lane == 0]] = matrix.column[lane == 0, None]\n", "")],
         "unused terms, of factor 0, read the first pixel: if it is NaN, all is",
         "tests/test_toom_cook.py::test_a_nan_stays_in_its_tile",
+    ),
+    # what shortcuts may not spoil: digits, and what is not finite
+    Fault(
+        "toom-cook-limit-in-roundings-of-float64",
+        "scratchvae.kernels.cpu.correlation",
+        [("np.finfo(dtype).eps", 'np.finfo("float64").eps')],
+        "float32, too, takes any plan whose error would be small in float64",
+        "tests/ops/test_conv_accuracy.py::test_kernels_of_any_size[7-float32]",
+    ),
+    Fault(
+        "toom-cook-error-of-one-axis",
+        "scratchvae.kernels.cpu.toom_cook",
+        [("every = [np.prod(", "every = [np.max(")],
+        "the error of both axes is taken for that of the worse one: right for 1 x K",
+        "tests/ops/test_conv_accuracy.py::test_kernels_of_any_size[5-float32]",
+    ),
+    Fault(
+        "toom-cook-plans-any-image",
+        "scratchvae.kernels.cpu.toom_cook",
+        [(" or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:", ":")],
+        "large images get tables as large as they are: seconds before the first multiplication",
+        "tests/test_toom_cook.py::test_planning_makes_few_and_small_matrices[float32]",
+    ),
+    Fault(
+        "toom-cook-leaves-out-channels",
+        "scratchvae.kernels.cpu.toom_cook",
+        [("            result += part\n", "")],
+        "channels are summed 128 at a time, and only the first 128 arrive",
+        "tests/test_toom_cook.py::test_more_channels_than_are_summed_in_one_go",
+    ),
+    Fault(
+        "transform-writes-what-nothing-reads",
+        "scratchvae.kernels.cpu.sparse_axes",
+        [("        x[:, rows] = 0\n", "        pass\n")],
+        "a pixel that is in no window gets 0 times another's gradient, which may be NaN",
+        "tests/test_toom_cook.py::test_rows_and_columns_that_nothing_reads",
+    ),
+    Fault(
+        "infinite-weights-take-the-fast-way",
+        "scratchvae.kernels.cpu.correlation",
+        [('WAYS[name if finite(w) else "unpadded"]', "WAYS[name]")],
+        "zeros of a margin meet an infinite weight, and 0 x infinity is NaN",
+        "tests/ops/test_conv_not_finite.py::test_as_the_reference"
+        "[numba-conv_transpose2d-geometry0-float32]",
+    ),
+    Fault(
+        "unpadded-rounds-down",
+        "scratchvae.kernels.cpu.ways",
+        [("-((tap - P) // S)", "(P - tap) // S")],
+        "the first pixel that a tap meets is rounded down: right for stride 1",
+        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-unpadded-5]",
+    ),
+    Fault(
+        "direct-dw-without-its-total",
+        "scratchvae.kernels.cpu.direct",
+        [("        dw[i] += total[i]\n", "        dw[i] += 0 * total[i]\n")],
+        "dw is that of the last places: right while there are no more than 4096",
+        f"{DIRECT}::test_a_long_sum_keeps_its_digits",
+    ),
+    Fault(
+        "direct-tables-for-all-images",
+        "scratchvae.kernels.cpu.tables",
+        [("ROOM_BYTES // size, PLACES // places", "ROOM_BYTES // size")],
+        "as many images as memory holds of the small ones: with stride 8 millions of places",
+        f"{DIRECT}::test_a_room_holds_as_many_images_as_its_bytes",
     ),
     # one op each
     Fault(
