@@ -54,6 +54,8 @@ def places(op, value):
 @pytest.mark.parametrize("op", OPS)
 def test_it_goes_where_the_reference_takes_it(engine, op, value):
     """Toom and Cook's way spreads it over a tile: the convolutions take the direct one here."""
+    if engine == "cuda_on_host" and op.startswith("conv"):
+        pytest.skip("its kernels multiply zeros beside an image: see test_conv_not_finite.py")
     direct = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: ("direct", 1.0))
     with direct:
         for case, name, seed in places(op, value):
