@@ -45,7 +45,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .memory import scratch
+from .memory import empty
 from .rows import finish_rows
 from .sparse_axes import SparseAxes, collect, spread
 
@@ -265,7 +265,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         spread(plan.M, y[tile], M)
-        part = dU if tile.start == 0 else scratch("dU", dU.shape, dU.dtype)
+        part = dU if tile.start == 0 else empty(dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
         _multiply(V_back, plan.M.stacks(M), plan.U.stacks(part))
         if part is not dU:
@@ -282,7 +282,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
 
 def _tiles(plan, x, y):
     """Slices of the batch, with memory for V and M."""
-    V, M = (scratch(name, (getattr(plan, name).size,), x.dtype) for name in "VM")
+    V, M = (empty((planes.size,), x.dtype) for planes in (plan.V, plan.M))
     for start in range(0, len(x), plan.images):
         if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
             V[...] = M[...] = 0
