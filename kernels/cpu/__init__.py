@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
+from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -35,6 +38,7 @@ def jit(function: Callable[..., Any]) -> Any:
     """Compile loops at the first call with each dtype. nogil: other Python threads run on."""
     compiled = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
     compiled._cache = _Cache(function)
+    compiled._compile_for_args = partial(_uninterrupted, compiled._compile_for_args)
     return compiled
 
 
@@ -48,7 +52,7 @@ def c_function(signature: Any, lets_others_run: bool = False) -> Any:
     def compiled(function: Callable[..., Any]) -> Any:
         code = CFunc(function, (signature.args, signature.return_type), {}, {})
         code._cache = _Cache(function)
-        code.compile()
+        code.compile()  # not on another thread: that would wait for the import to end
         prototype = ctypes.CFUNCTYPE if lets_others_run else ctypes.PYFUNCTYPE
         call: Any = prototype(*map(C_TYPES.get, (signature.return_type, *signature.args)))
         call = call(code.address)
@@ -56,6 +60,32 @@ def c_function(signature: Any, lets_others_run: bool = False) -> Any:
         return call
 
     return compiled
+
+
+def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call it on another thread, which no Ctrl-C reaches: one in the midst of Numba leaves its lock
+    taken, and one in the midst of LLVM's memory management ends the process. An interrupt of this
+    thread is raised at once, and the other one ends by itself."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args, **kwargs)
+    results: list[Any] = []
+    errors: list[BaseException] = []
+    end = threading.Lock()
+    end.acquire()
+
+    def work() -> None:
+        try:
+            results.append(function(*args, **kwargs))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            end.release()
+
+    start_new_thread(work, ())
+    end.acquire()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class _Cache:

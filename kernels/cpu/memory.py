@@ -26,7 +26,6 @@ if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, where nobody forks
     PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 
 
-
 class _Free(list):
     """Leases that have ended, with their blocks; most recently used last.
 
