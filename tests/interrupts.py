@@ -1,4 +1,4 @@
-"""Interrupt ops at random instants: `python tests/interrupts.py raising|computing COUNT SEED LIMIT`.
+"""Interrupt ops at random instants: `python interrupts.py raising|computing COUNT SEED LIMIT`.
 
 The main thread computes one op after another, and another thread computes, too. Meanwhile signals
 come, COUNT in all. Their handler raises KeyboardInterrupt, or it computes, with ops of its own.

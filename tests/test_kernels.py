@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import convolutions
 from numba.core.caching import NullCache
 from numpy.testing import assert_allclose, assert_array_equal
 

@@ -1,6 +1,6 @@
 """Steps that no exception can come between, and no other thread: machine code, called by ctypes.
 
-A Ctrl-C, and any other exception of a signal handler, reaches the main thread between two bytecodes.
+A Ctrl-C, as any exception of a signal handler, reaches the main thread between two bytecodes.
 CPython 3.11 to 3.13 looks for signals at the start of a function, at a jump backwards and after a
 call, nowhere else (github.com/python/cpython: pull request 18334, issue 148874). So
 
@@ -11,7 +11,8 @@ call, nowhere else (github.com/python/cpython: pull request 18334, issue 148874)
         end(x)       # one function of C, which undoes what is noted in x
 
 cannot lose its `end`: an interrupt after the call of `begin` is raised inside of the `try`, and
-between the last call in there and the call of `end` Python does not look.
+between the last call in there and the call of `end` Python does not look. The first thing that is
+called after `finally` must be `end`: even a len() before it would be a gap.
 
 The functions below are parts of such ones: Numba compiles them, Python cannot call them.
 """

@@ -30,6 +30,7 @@ import os
 import threading
 from _thread import allocate_lock, start_new_thread
 from collections import deque
+from contextlib import suppress
 from ctypes import c_int64
 
 from numba import config
@@ -70,11 +71,11 @@ def blas_threads():
 
 
 def _share(work, parts):
-    run = _Run(work, parts)
+    run, count = _Run(work, parts), len(parts)
     try:
         return run.results_of_all()
     finally:
-        _end(run.states, len(parts))
+        _end(run.states, count)
 
 
 # A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
@@ -186,10 +187,8 @@ class _Signal:
 
     def give(self):
         self.count[0] += 1
-        try:
+        with suppress(RuntimeError):  # it has been given already
             self.lock.release()
-        except RuntimeError:  # it has been given already
-            pass
 
     def take(self):
         _await_change(self.count, 0, self.taken, self.patience)
@@ -223,7 +222,7 @@ def _end(states, count):
             yield_core()
 
 
-# --- Cores: sets of them, a bit for each -----------------------------------------------------------
+# --- Cores: sets of them, a bit for each ----------------------------------------------------------
 
 WORDS = 16  # as in the C library: 1024 cores
 _Cores = c_int64 * WORDS
