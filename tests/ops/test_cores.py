@@ -1,7 +1,6 @@
 """Each kernel with the batch on three cores, in memory full of NaN: the reference's numbers."""
 
 import pkgutil
-import threading
 from dataclasses import replace
 from importlib import import_module
 
@@ -46,7 +45,6 @@ def three_cores_and_memory_full_of_nan(monkeypatch):
         if hasattr(module, "empty"):
             monkeypatch.setattr(module, "empty", full)
     monkeypatch.setattr(threads, "SMALL", 0)
-    monkeypatch.setattr(memory, "_scratch", threading.local())
 
 
 def check_on_cores(op, case, N):
