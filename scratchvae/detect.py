@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 
 
 def gpu_problem() -> str | None:
@@ -30,9 +31,23 @@ def gpu_problem() -> str | None:
 
 @functools.cache
 def numba_problem() -> str | None:
-    """Why Numba cannot be used, in one sentence; None when it imports."""
+    """Why Numba cannot be used, in one sentence; None when it has just compiled a function."""
     try:
-        importlib.import_module("numba")
+        numba = importlib.import_module("numba")
     except ImportError as error:  # not there, or not made for this NumPy
         return f"Numba does not import ({error}): pip install -U numba"
+    except Exception as error:
+        return f"Numba does not import ({type(error).__name__}: {error}){_settings()}"
+    if numba.config.DISABLE_JIT:
+        return "the kernels are compiled, and NUMBA_DISABLE_JIT forbids that: unset it"
+    try:
+        importlib.import_module("scratchvae.kernels.cpu.threads").cores()
+    except Exception as error:
+        return f"Numba does not compile ({type(error).__name__}: {error}){_settings()}"
     return None
+
+
+def _settings() -> str:
+    """What the environment tells Numba, of which something may be the reason."""
+    found = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_")]
+    return f"; the environment says {', '.join(found)}: change or unset that" if found else ""

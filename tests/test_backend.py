@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 import types
 
@@ -106,6 +108,36 @@ def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
     from scratchvae.commands.kernels import kernels
 
     assert "numba cannot run here: Numba does not import" in kernels()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NUMBA_DISABLE_JIT", "1", "the kernels are compiled, and NUMBA_DISABLE_JIT forbids that"),
+        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0: change or unset that"),
+        ("NUMBA_NUM_THREADS", "-2", "NUMBA_NUM_THREADS=-2: change or unset that"),
+    ],
+)
+def test_settings_with_which_numba_cannot_work(variable, value, said):
+    """One sentence, and auto takes numpy."""
+    code = """
+import numpy as np, scratchvae as sv
+try:
+    sv.use("numba")
+except RuntimeError as error:
+    print(error)
+print(sv.use("auto"), sv.ops.linear_forward(np.ones((2, 3)), np.ones((4, 3)))[0].sum())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {variable: value, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    first, last = run.stdout.splitlines()
+    assert first.startswith("use('numba'): ") and said in first
+    assert last == "numpy 24.0"
+    assert said in run.stderr and run.stderr.count("\n") == 1
 
 
 def test_using_lasts_for_a_block():

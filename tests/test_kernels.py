@@ -1,4 +1,4 @@
-"""What the CPU kernels share: how they are compiled, and their scratch memory."""
+"""What the CPU kernels share: how they are compiled, and memory of their own."""
 
 import os
 import subprocess
@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import convolutions
 from numba.core.caching import NullCache
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import layout, memory, threads
+from scratchvae.kernels.cpu import layout, threads
 
 DOUBLE = """
 import sys
@@ -102,7 +101,7 @@ def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message
     assert capsys.readouterr().err == ""
 
 
-def test_threads_do_not_share_scratch_memory():
+def test_threads_do_not_share_memory():
     """Four threads run convolutions of their own at once; alone, each gives the same numbers."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((16, 8, 14, 14)) * 10**k for k in range(4)]
@@ -122,17 +121,6 @@ def test_threads_do_not_share_scratch_memory():
             thread.join()
     for a, b in zip(alone, together, strict=True):  # BLAS may cut its sums differently, no more
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
-
-
-def test_a_large_image_leaves_no_large_buffer_behind(monkeypatch):
-    monkeypatch.setattr(memory, "_scratch", threading.local())
-    x, w = np.zeros((1, 16, 300, 300), "float32"), np.zeros((1, 16, 3, 3), "float32")
-    with sv.using("numba"), convolutions("direct"):
-        sv.ops.conv2d_forward(x[:, :, :50, :50], w)
-        room = memory._scratch.room.nbytes
-        assert 50 * 50 * 16 * 4 < room <= memory.KEPT  # of a smaller image: kept
-        sv.ops.conv2d_forward(x, w)
-    assert memory._scratch.room.nbytes == room < memory.KEPT < x.nbytes
 
 
 @pytest.mark.parametrize("cores", [1, 3])

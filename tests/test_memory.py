@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -77,11 +78,27 @@ def test_memory_order_is_kept():
 def test_release_gives_back_at_once_what_is_free_and_later_what_is_not():
     a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
     del a
-    assert len(memory._free) == 1
+    before = memory._free
+    assert len(before) == 1
     memory.release()
-    assert len(memory._free) == 0
+    assert len(before) == len(memory._free) == 0
     del b
-    assert len(memory._free) == 0
+    assert len(before) == len(memory._free) == 0
+
+
+def test_the_end_of_an_array_runs_no_python():
+    """In a finalizer, a Ctrl-C would be printed and dropped. Before and after `release`."""
+    a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
+    calls = []
+    sys.setprofile(lambda frame, event, what: calls.append((frame.f_code.co_name, event)))
+    a = None
+    sys.setprofile(None)
+    memory.release()
+    sys.setprofile(lambda frame, event, what: calls.append((frame.f_code.co_name, event)))
+    b = None
+    sys.setprofile(None)
+    assert a is b is None
+    assert [call for call in calls if call[1] == "call"] == []
 
 
 def test_a_second_forward_leaves_the_first_result_intact():

@@ -1,18 +1,28 @@
 """Sharing work between cores: all of it done, once, whatever happens meanwhile."""
 
+import ctypes
+import dis
+import inspect
+import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import convolutions
 from numpy.testing import assert_array_equal
 
-from scratchvae.kernels.cpu import threads
+import scratchvae as sv
+from scratchvae import ops
+from scratchvae.kernels.cpu import blas, memory, threads
 from scratchvae.kernels.cpu.threads import share
+from scratchvae.kernels.cpu.ways import WAYS
 
 LONG = 1e9  # nanoseconds: worth sharing
 
@@ -46,11 +56,13 @@ def test_small_work_stays_on_this_thread(monkeypatch):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_an_error_in_any_part_arrives_after_all_are_done(monkeypatch, which):
+def test_an_error_in_any_part_arrives_when_none_is_running(monkeypatch, which):
     monkeypatch.setattr(threads, "cores", lambda: 2)
-    done = []
+    begun, done, together = [], [], threading.Barrier(2, timeout=10)
 
     def work(part):
+        begun.append(part)
+        together.wait()
         if part.start == which:
             raise ValueError(f"part {which}")
         time.sleep(0.05)
@@ -58,9 +70,63 @@ def test_an_error_in_any_part_arrives_after_all_are_done(monkeypatch, which):
 
     with pytest.raises(ValueError, match=f"part {which}"):
         share(work, 2, LONG)
-    assert len(done) == 1
+    assert len(begun) == 2 and len(done) == 1
     share(done.append, 2, LONG)  # and the threads are still good
     assert len(done) == 3
+
+
+def test_a_part_that_no_worker_has_begun_is_left_undone_after_an_error(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "_workers", [])
+    monkeypatch.setattr(threads, "start_new_thread", lambda *_: None)
+    begun = []
+
+    def work(part):
+        begun.append(part)
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        share(work, 2, LONG)
+    run, i, _ = threads._workers[0].offers.pop()
+    run.do_there(i)  # too late
+    assert begun == [slice(0, 1)]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_without_any_worker_this_thread_does_all(monkeypatch, refused):
+    """Where the system gives no more threads, or the worker never wakes up."""
+
+    def start_new_thread(*_):
+        if refused:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(threads, "_workers", [])
+    monkeypatch.setattr(threads, "start_new_thread", start_new_thread)
+    assert share(lambda part: part.start, 3, LONG) == [0, 1, 2]
+
+
+def test_a_worker_that_is_started_twice_is_one_thread(monkeypatch):
+    """An interrupt between the start of a thread and its first line makes `share` start another."""
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "_workers", [])
+    share(lambda part: None, 2, LONG)
+    worker = threads._workers[0]
+    while not worker.serving.locked():
+        time.sleep(0.001)
+    second = threading.Thread(target=worker._loop, daemon=True)
+    second.start()
+    second.join(timeout=5)
+    assert not second.is_alive()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_how_parts_are_cut_does_not_depend_on_who_is_busy(cores, count):
+    """Sums over the parts have the same bits, whatever other threads do."""
+    alone = share(lambda part: part, count, LONG)
+    inner = []
+    share(lambda _: inner.append(share(lambda part: part, count, LONG)), 4, LONG)
+    assert all(parts == alone for parts in inner)
 
 
 def test_work_may_share_work(cores):
@@ -88,15 +154,19 @@ def test_python_threads_may_share_at_once(monkeypatch):
     assert_array_equal(totals, 200)
 
 
+@pytest.mark.skipif(blas.threads() is None, reason="this BLAS cannot be limited")
 def test_blas_has_one_thread_inside_and_what_it_had_outside():
-    blas = threads._single_threaded_blas
-    if blas._get is None:
-        pytest.skip("this BLAS cannot be limited")
-    before = blas._get()
-    seen = []
+    before, seen = blas._get(), []
     share(lambda part: seen.append(blas._get()), 2, LONG)
-    with blas, blas:
+    entries = blas.Entry(), blas.Entry()
+    for entry in (*entries, entries[0]):  # the third is none
+        blas.enter(entry)
         seen.append(blas._get())
+        assert blas.threads() == before
+    blas.leave(entries[1])
+    blas.leave(entries[1])  # nor does this leave
+    seen.append(blas._get())
+    blas.leave(entries[0])
     assert set(seen) == {1}
     assert blas._get() == before
 
@@ -120,12 +190,92 @@ def _unlimited():
     return {name: value for name, value in os.environ.items() if name not in limits}
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPENBLAS_NUM_THREADS", "0"),
+        ("OPENBLAS_NUM_THREADS", "all"),
+        ("OMP_NUM_THREADS", "four"),
+        ("OMP_NUM_THREADS", "2,1"),
+        ("NUMBA_NUM_THREADS", "many"),
+        ("NUMBA_NUM_THREADS", "1000"),
+        ("NUMBA_CACHE_DIR", "/dev/null/nowhere"),
+    ],
+)
+def test_a_limit_that_is_none_does_no_harm(variable, value):
+    code = """
+import numpy as np, scratchvae as sv
+from scratchvae.runs import environment
+sv.use("numba")
+print(sv.ops.linear_forward(np.ones((2, 3)), np.ones((4, 3)))[0].sum())
+assert environment.threads()["threads"] >= 1
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**_unlimited(), variable: value},
+    )
+    assert run.stdout == "24.0\n", run.stderr
+
+
+@pytest.mark.skipif(blas.threads() is None, reason="this BLAS cannot be limited")
+def test_a_limit_of_blas_set_later_holds():
+    before = blas._get()
+    set_threads = ctypes.PYFUNCTYPE(None, ctypes.c_int)(blas._state[blas.SET])
+    try:
+        set_threads(1)
+        assert threads.cores() == 1 == blas.threads()
+        assert len(share(lambda part: part, 2, LONG)) == 1
+        assert blas._get() == 1
+    finally:
+        set_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's sets of cores")
+def test_cores_taken_away_later_are_not_used(monkeypatch):
+    """Nor by a worker that has run on them before."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("one core")
+    monkeypatch.setattr(threads, "_workers", [])
+    one = {min(allowed)}
+
+    def where(part):
+        together.wait()
+        return os.sched_getaffinity(0)
+
+    together = threading.Barrier(2, timeout=10)
+    cores_now = threads.cores
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    assert share(where, 2, LONG) == [allowed, allowed]
+    try:
+        os.sched_setaffinity(0, one)
+        assert cores_now() == 1
+        assert share(where, 2, LONG) == [one, one]
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert share(where, 2, LONG) == [allowed, allowed]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's sets of cores")
+def test_a_thread_that_steps_aside_may_come_back():
+    allowed = os.sched_getaffinity(0)
+    own, cores_ = threads._Cores(), threads._Cores()
+    assert threads._note_cores(cores_) == len(allowed)
+    for _ in range(3):
+        threads._settle(own, cores_, threads._core())
+        assert os.sched_getaffinity(0) == allowed and list(own) == list(cores_)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_has_threads_of_its_own():
     """In a process that has threads already; the child's are gone, and it makes new ones."""
     code = """
 import os
-from scratchvae.kernels.cpu import threads
+import scratchvae as sv
+from scratchvae import ops
+from scratchvae.kernels.cpu import blas, memory, threads
 threads.cores = lambda: 2
 parts = []
 threads.share(parts.append, 2, 1e9)
@@ -141,22 +291,204 @@ print(len(parts), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run.stdout == "4 4\n", run.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_waits_for_the_other_cores(monkeypatch):
+@pytest.fixture
+def ctrl_c():
+    """Whoever starts the tests in the background may have told them to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+signals = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+@signals
+def test_ctrl_c_waits_for_the_other_cores(monkeypatch, ctrl_c):
     monkeypatch.setattr(threads, "cores", lambda: 2)
-    done = []
+    done, together = [], threading.Barrier(2, timeout=10)
 
     def work(part):
+        together.wait()
         if part.start == 0:
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.2)
         done.append(part)
 
-    # Whoever starts the tests in the background may have told them to ignore Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):
+        share(work, 2, LONG)
+    assert done == [slice(1, 2)]
+
+
+@signals
+def test_ctrl_c_while_this_thread_waits_for_another(monkeypatch, ctrl_c):
+    """It asleep, the other one at work: the interrupt comes when that is done, and is not lost."""
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    done, together = [], threading.Barrier(2, timeout=10)
+
+    def work(part):
+        together.wait()
+        if part.start == 1:
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            done.append(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        share(work, 2, LONG)
+    assert done == [slice(1, 2)]
+
+
+def _looks_for_signals(code):
+    """Offsets of bytecodes before which CPython 3.11 to 3.13 looks for signals. It takes what they
+    raise as raised by the bytecode before; where that makes another handler catch it, a trace
+    function cannot play the interrupt."""
+
+    def handler(offset):
+        return [e.target for e in dis._parse_exception_table(code) if e.start <= offset < e.end]
+
+    for before, after in itertools.pairwise(dis.get_instructions(code)):
+        looks = before.opname.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))
+        if looks and handler(before.offset) == handler(after.offset):
+            yield after.offset
+
+
+@pytest.fixture(scope="module")
+def places():
+    """Code of `share` and `empty` -> where an interrupt may come."""
+    functions = [f for m in (threads, memory) for f in vars(m).values() if inspect.isfunction(f)]
+    for kind in (threads._Run, threads._Worker, threads._Signal, memory._Block, memory._Lease):
+        functions += [f for f in vars(kind).values() if inspect.isfunction(f)]
+    codes = [f.__code__ for f in functions]
+    codes += [c for code in codes for c in code.co_consts if inspect.iscode(c)]
+    return {code: set(_looks_for_signals(code)) for code in codes}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="shows a trace function few bytecodes")
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_at_any_bytecode_leaves_nothing_behind(monkeypatch, places, fails):
+    """At every place where Python looks for signals while work is shared, one after the other; also
+    while an error is on its way out, such as the interrupt before."""
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "_workers", [])
+    begun, running, failing = threading.Event(), [], False
+
+    def work(part):
+        y = memory.empty((1 << 15,), np.float32)
+        y[:] = part.start
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(timeout=0.1)
+            if failing:
+                raise ValueError
+        else:
+            running.append(part)
+            begun.set()
+            time.sleep(0.002)
+            running.remove(part)
+        return y.sum()
+
+    share(work, 2, LONG)
+    before = blas.threads(), _affinity(), _number_of_threads()
+    for n in itertools.count():
+        passed = 0
+
+        def trace(frame, event, _, n=n):
+            nonlocal passed
+            if frame.f_code not in places:
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            if event == "opcode" and frame.f_lasti in places[frame.f_code]:
+                passed += 1
+                if passed == n + 1:
+                    raise KeyboardInterrupt
+            return trace
+
+        caught, failing = False, fails
+        begun.clear()
+        sys.settrace(trace)
+        try:
             share(work, 2, LONG)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert slice(1, 2) in done
+        except ValueError:
+            assert fails
+        except KeyboardInterrupt:
+            caught = True
+        finally:
+            sys.settrace(None)
+        failing = False
+        assert not running and blas._state[blas.INSIDE] == 0
+        assert (blas.threads(), _affinity(), _number_of_threads()) == before
+        assert share(work, 2, LONG) == [0, 1 << 15]
+        assert caught == (passed > n), "swallowed"
+        if not caught:
+            break
+    assert n > 30
+
+
+def _number_of_threads():
+    return len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 0
+
+
+def _affinity():
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("algorithm", WAYS)
+def test_an_op_may_be_computed_amid_another(op, algorithm):
+    """At every call of a function of the kernels, as a signal handler or a finalizer may."""
+    rng = np.random.default_rng(0)
+    x, w, other = rng.standard_normal((3, 6, 8, 16, 16)).astype("float32")
+    w = np.ascontiguousarray(w[:, :, :3, :3])[[0, 1, 2, 3, 4, 5, 0, 1]]
+    forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
+
+    def bits(x):
+        y, cache = forward(x, w, None, 1, 1)
+        return [a.tobytes() for a in (y, *backward(y, cache)[:2])]
+
+    folder, calls, n = str(Path(threads.__file__).parent), 0, -1
+
+    def trace(frame, event, _):
+        nonlocal calls
+        if frame.f_code.co_filename.startswith(folder):
+            calls += 1
+            if calls == n:
+                assert bits(other) == expected_other
+
+    with sv.using("numba"), convolutions(algorithm):
+        expected, expected_other = bits(x), bits(other)
+        for n in itertools.count(1):
+            calls = 0
+            sys.settrace(trace)
+            try:
+                assert bits(x) == expected
+            finally:
+                sys.settrace(None)
+            if calls < n:
+                break
+    assert n > 20
+
+
+@signals
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("raising", 200),
+        ("computing", 150),
+        pytest.param("raising", 5000, marks=pytest.mark.slow),
+        pytest.param("computing", 2000, marks=pytest.mark.slow),
+    ],
+)
+def test_interrupts_at_random_instants(kind, count):
+    """Two threads compute ops; a Ctrl-C, or a handler that computes, interrupts."""
+    limit = 60 + count / 10
+    script = Path(__file__).with_name("interrupts.py")
+    run = subprocess.run(
+        [sys.executable, str(script), kind, str(count), "0", str(limit)],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["wrong"] == [] and report["written after the interrupt"] == 0
+    assert report["after"] == report["before"]
+    assert report["handled"] == count
+    assert report["caught"] == (count if kind == "raising" else 0)

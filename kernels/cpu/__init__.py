@@ -8,19 +8,27 @@ file alone, and would miss a change of what the function uses from another.
 
 from __future__ import annotations
 
+import ctypes
 import sys
+import threading
+from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
 
 # Reassociation and contraction let LLVM use SIMD for sums; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+INT, POINTER, VOID = types.int64, types.CPointer(types.int64), types.void
+C_TYPES = {INT: ctypes.c_int64, POINTER: ctypes.c_void_p, VOID: None}
 
 # Numba takes float32 and an int together as float64, at a quarter of the speed: write these.
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -30,7 +38,54 @@ def jit(function: Callable[..., Any]) -> Any:
     """Compile loops at the first call with each dtype. nogil: other Python threads run on."""
     compiled = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
     compiled._cache = _Cache(function)
+    compiled._compile_for_args = partial(_uninterrupted, compiled._compile_for_args)
     return compiled
+
+
+def c_function(signature: Any, lets_others_run: bool = False) -> Any:
+    """Compile a function of int64 and pointers to int64 at once, for ctypes to call: see atomic.py.
+
+    The other Python threads wait while it runs, and so it is atomic for them, too, unless it
+    `lets_others_run`.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        code = CFunc(function, (signature.args, signature.return_type), {}, {})
+        code._cache = _Cache(function)
+        code.compile()  # not on another thread: that would wait for the import to end
+        prototype = ctypes.CFUNCTYPE if lets_others_run else ctypes.PYFUNCTYPE
+        call: Any = prototype(*map(C_TYPES.get, (signature.return_type, *signature.args)))
+        call = call(code.address)
+        call.code = code  # which would take the machine code with it
+        return call
+
+    return compiled
+
+
+def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call it on another thread, which no Ctrl-C reaches: one in the midst of Numba leaves its lock
+    taken, and one in the midst of LLVM's memory management ends the process. An interrupt of this
+    thread is raised at once, and the other one ends by itself."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args, **kwargs)
+    results: list[Any] = []
+    errors: list[BaseException] = []
+    end = threading.Lock()
+    end.acquire()
+
+    def work() -> None:
+        try:
+            results.append(function(*args, **kwargs))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            end.release()
+
+    start_new_thread(work, ())
+    end.acquire()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class _Cache:

@@ -5,30 +5,44 @@
 A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
 its content. `empty` takes a block that an earlier array has left, and the block comes back when the
 last view of the new array dies; so two live arrays never share memory. Content is undefined.
+Kernels take memory for their own use in the same way: no name, no thread stands for a buffer, so a
+signal handler or a finalizer that computes gets other memory than what it interrupts.
 
-Blocks that nobody uses go back to the system with `release`, which every model's end calls.
+Free blocks go back to the system with `release`, which every model's end calls.
 """
 
-import itertools
 import mmap
-import threading
+import weakref
 from math import prod
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
-KEPT = 1 << 22  # of scratch memory, for each name and thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
 if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, where nobody forks
     PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 
-_free = []  # blocks without a tenant, most recently used last
-_generation = itertools.count()
-_now = next(_generation)
-_scratch = threading.local()
+
+class _Free(list):
+    """Leases that have ended, with their blocks; most recently used last.
+
+    It is what a lease calls at its end. That must not run a line of Python: in a finalizer Python
+    prints and drops exceptions, and with them a Ctrl-C.
+    """
+
+    __call__ = list.append
+
+
+class _Closed(list):
+    """What `release` makes of it: a lease that ends is not kept, and its block goes."""
+
+    __call__ = list.count
+
+
+_free = _Free()
 
 
 def empty(shape, dtype):
@@ -37,7 +51,8 @@ def empty(shape, dtype):
     size = dtype.itemsize * prod(shape)
     if size < SMALL:
         return np.empty(shape, dtype)
-    return np.asarray(_Lease(_find(size), shape, dtype))
+    free = _free
+    return np.asarray(_Lease(_find(size, free), free, shape, dtype))
 
 
 def zeros(shape, dtype):
@@ -69,35 +84,24 @@ def images_as_rows(a):
     return a.transpose(memory_order(a)).reshape(len(a), -1)
 
 
-def scratch(name, shape, dtype):
-    """An array for a kernel's own use, until this thread asks for the name again. Undefined."""
-    size = np.dtype(dtype).itemsize * prod(shape)
-    kept = _scratch.__dict__
-    if name not in kept or kept[name].size < size:
-        buffer = empty((size,), np.uint8)
-        if size > KEPT:
-            return buffer.view(dtype).reshape(shape)
-        kept[name] = buffer
-    return kept[name][:size].view(dtype).reshape(shape)
-
-
 def release():
-    """Give unused blocks back to the system; those in use now follow when their arrays die."""
-    global _now
-    _now = next(_generation)
-    _free.clear()
+    """Give free blocks back to the system; those in use now follow when their arrays die."""
+    global _free
+    before, _free = _free, _Free()
+    before.__class__ = _Closed
+    before.clear()
 
 
-def _find(size):
+def _find(size, free):
     """The smallest free block that holds `size` bytes and is not more than twice too large."""
     while True:
-        fitting = [block for block in list(_free) if size <= block.size <= 2 * size]
+        fitting = [ended for ended in list(free) if size <= ended.block.size <= 2 * size]
         if not fitting:
             return _Block(size)
-        block = min(fitting, key=lambda block: block.size)
+        ended = min(fitting, key=lambda ended: ended.block.size)
         try:
-            _free.remove(block)
-            return block
+            free.remove(ended)
+            return ended.block
         except ValueError:  # another thread was faster
             continue
 
@@ -111,7 +115,7 @@ class _Block:
         pages = mmap.mmap(-1, size, **PRIVATE)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
             pages.madvise(mmap.MADV_HUGEPAGE)
-        self.size, self.generation = size, _now
+        self.size = size
         self.bytes = np.frombuffer(pages, np.uint8)
         self.address = self.bytes.ctypes.data
 
@@ -119,8 +123,9 @@ class _Block:
 class _Lease:
     """What an array from `empty` is a view of. It dies with the last such view."""
 
-    def __init__(self, block, shape, dtype):
-        self.block = block
+    def __init__(self, block, free, shape, dtype):
+        self.end = _End(self, free)
+        self.end.block = block
         self.__array_interface__ = {
             "data": (block.address, False),
             "shape": tuple(shape),
@@ -128,6 +133,8 @@ class _Lease:
             "version": 3,
         }
 
-    def __del__(self, free=_free):
-        if self.block.generation == _now:
-            free.append(self.block)
+
+class _End(weakref.ref):
+    """A lease's end: its block outlives it here."""
+
+    __slots__ = ("block",)

@@ -12,24 +12,31 @@ system wants. So there is one: every core takes its own images through loops and
 BLAS works with a single thread inside `share`. Kernels call BLAS nowhere else.
 
 The threads are Python's. NumPy, BLAS and the compiled loops let go of the interpreter lock, so they
-run side by side. There are as many as cores, unless NUMBA_NUM_THREADS or BLAS's own limit
-(OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) says fewer. A BLAS whose threads cannot be
-limited from here (no OpenBLAS) keeps its own, and the loops run on one.
+run side by side. There are as many as cores, unless NUMBA_NUM_THREADS, BLAS's own limit
+(OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) or the cores that this thread may run on say
+fewer. A BLAS whose threads cannot be limited from here (no OpenBLAS) keeps its own, and the loops
+run on one.
+
+A part belongs to the thread that claims it. This thread offers all but the first to workers, and
+takes itself what none of them has begun. So nothing waits for a worker that is busy or asleep, and
+`share` may be called from anywhere: from inside of work, from several threads, from a signal
+handler. How the parts are cut depends on none of that, and so neither do sums over them.
+
+A Ctrl-C may come at any time. When it leaves `share`, no part is running, and none will be begun;
+atomic.py says how.
 """
 
-import ctypes
 import os
-import sys
 import threading
+from _thread import allocate_lock, start_new_thread
+from collections import deque
+from contextlib import suppress
+from ctypes import c_int64
 
-import numpy as np
-from llvmlite import ir
-from numba import config, types
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
-from numpy._core import _multiarray_umath
+from numba import config
 
-from . import jit
+from . import INT, POINTER, VOID, blas, c_function
+from .atomic import LINUX, exchange, get_cores, load, set_cores, this_core, yield_core
 
 SMALL = 80_000  # nanoseconds: below, a second core comes too late
 # Looks at a signal, about a microsecond each, before a thread falls asleep: for new work a whole
@@ -39,52 +46,89 @@ FOR_WORK, FOR_AN_END = 5000, 1000
 
 def share(work, count, cost):
     """Call work(part) for slices that make up range(count), one on each core; wait for all, and
-    return what they returned, in order.
-
-    Small work stays on this thread, and so does what is to be shared while another Python thread
-    has the cores, or from inside of such work.
-    """
-    parts = min(count, cores())
-    with _single_threaded_blas:
-        if parts < 2 or cost < SMALL or not _busy.acquire(blocking=False):
+    return what they returned, in order. Small work stays on this thread."""
+    entry = blas.Entry()
+    try:
+        blas.enter(entry)
+        parts = 1 if cost < SMALL else min(count, cores())
+        if parts < 2:
             return [work(slice(0, count))]
-        try:
-            return _run(
-                work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-            )
-        finally:
-            _busy.release()
+        return _share(
+            work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        )
+    finally:
+        blas.leave(entry)
 
 
 def cores():
     """How many threads the user allows."""
-    return min(_available, config.NUMBA_NUM_THREADS, _single_threaded_blas.limit())
+    return min(_cores_allowed(), config.NUMBA_NUM_THREADS, blas_threads())
 
 
 def blas_threads():
     """How many threads BLAS takes outside of `share`."""
-    return _single_threaded_blas.limit()
+    return blas.threads() or 1
 
 
-def _run(work, parts):
-    """The first part on this thread, the others on workers, which are made when first needed."""
-    while len(_workers) < len(parts) - 1:
-        _workers.append(_Worker())
-    mine, *others = parts
-    busy = []
+def _share(work, parts):
+    run, count = _Run(work, parts), len(parts)
     try:
-        for worker, part in zip(_workers, others, strict=False):
-            worker.start_on(work, part)
-            busy.append(worker)
-        results = [work(mine)]
-    except KeyboardInterrupt:
-        _workers.clear()  # one of them may have been started without being noted
-        raise
-    finally:  # also after Ctrl-C: nobody may write into arrays that their owner thinks are done
-        errors = [error for worker in busy if (error := worker.wait())]
-    if errors:
-        raise errors[0]
-    return results + [worker.take_result() for worker in busy]
+        return run.results_of_all()
+    finally:
+        _end(run.states, count)
+
+
+# A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
+OPEN, HERE, THERE, DONE = range(4)
+
+
+class _Run:
+    """One call of `share`: its parts, which thread has each, and what came of them."""
+
+    def __init__(self, work, parts):
+        self.work, self.parts = work, parts
+        self.states = (c_int64 * len(parts))(HERE)  # the first; the others are open
+        self.ends = [allocate_lock() for _ in parts]  # held until a worker has done the part
+        for end in self.ends:
+            end.acquire()
+        self.results, self.errors = [None] * len(parts), []
+        self.cores, self.own_cores = _Cores(), _Cores()
+        if LINUX:
+            _note_cores(self.cores)
+            _note_cores(self.own_cores)
+
+    def results_of_all(self):
+        for i, worker in enumerate(_workers_for(len(self.parts) - 1), 1):
+            worker.offer(self, i)
+        self.results[0] = self.work(self.parts[0])
+        for i in range(1, len(self.parts)):
+            if _claim(self.states, i, HERE):
+                self.results[i] = self.work(self.parts[i])
+        for i, end in enumerate(self.ends):
+            _await_change(self.states, i, THERE, FOR_AN_END)
+            if self.states[i] == THERE:
+                end.acquire()
+        if self.errors:
+            raise self.errors[0]
+        return self.results
+
+    def do_there(self, i):
+        """The part, on a worker, unless another thread has claimed it."""
+        if not _claim(self.states, i, THERE):
+            return
+        try:
+            self.results[i] = self.work(self.parts[i])
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self.states[i] = DONE
+            self.ends[i].release()
+
+
+def _workers_for(count):
+    while len(_workers) < count:
+        _workers.append(_Worker())
+    return _workers[:count]
 
 
 class _Worker:
@@ -98,159 +142,137 @@ class _Worker:
     """
 
     def __init__(self):
-        self.go, self.done = _Signal(FOR_WORK), _Signal(FOR_AN_END)
-        self.core = self.waker = None  # where this thread was last, and the one that gives it work
-        threading.Thread(target=self._loop, name="scratchvae", daemon=True).start()
+        self.go = _Signal(FOR_WORK)
+        self.offers = deque(maxlen=1)  # a part that nobody takes is done by the thread it is from
+        self.serving = allocate_lock()  # held by the thread of this worker
+        self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
 
-    def start_on(self, work, part):
-        self.work, self.part, self.error, self.result = work, part, None, None
-        _leave(self.core)
-        self.waker = _core()
+    def offer(self, run, i):
+        self.offers.append((run, i, _core()))
+        if LINUX:
+            _settle(run.own_cores, run.cores, self.core)
+        if not self.serving.locked():
+            try:
+                start_new_thread(self._loop, ())
+            except RuntimeError:  # no more threads, or at the end of the program
+                return
         self.go.give()
 
-    def wait(self):
-        """The error that the work ended with, or None."""
-        interrupt = None
-        while True:
-            try:
-                self.done.take()
-                return interrupt or self.error
-            except KeyboardInterrupt as error:
-                interrupt = error
-
-    def take_result(self):
-        result, self.result = self.result, None  # or it would keep the arrays alive
-        return result
-
     def _loop(self):
+        if not self.serving.acquire(blocking=False):
+            return  # started twice: an interrupt came before the first one could take the lock
+        threading.current_thread().name = "scratchvae"
         while True:
             self.go.take()
-            _leave(self.waker)
-            try:
-                self.result = self.work(self.part)
-            except BaseException as error:
-                self.error = error
-            self.work = None  # or it would keep the arrays alive
-            self.core = _core()
-            self.done.give()
+            if self.offers:
+                run, i, core = self.offers.pop()
+                if LINUX:
+                    _settle(self.cores, run.cores, core)
+                run.do_there(i)
+                run = None  # or it would keep the arrays alive
+                self.core = _core()
 
 
 class _Signal:
-    """A lock that one thread gives and another takes, with a count to watch for the impatient."""
+    """A lock that one thread gives and another takes, with a count to watch for the impatient.
+
+    To give it twice is to give it once. The count comes first: without the lock it costs the other
+    thread a look, and the lock without it would cost that thread its patience every time.
+    """
 
     def __init__(self, patience):
         self.patience = patience
-        self.lock, self.count = threading.Lock(), np.zeros(1, np.int64)
+        self.lock, self.count, self.taken = allocate_lock(), (c_int64 * 1)(), 0
         self.lock.acquire()
-        self.address, self.taken = self.count.ctypes.data, 0
 
     def give(self):
-        self.lock.release()
         self.count[0] += 1
+        with suppress(RuntimeError):  # it has been given already
+            self.lock.release()
 
     def take(self):
-        _await_change(self.address, self.taken, self.patience)
+        _await_change(self.count, 0, self.taken, self.patience)
         self.lock.acquire()
-        self.taken += 1
+        self.taken = self.count[0]
 
 
-def _core():
-    """The core that this thread runs on; None where the system does not tell."""
-    return _sched_getcpu() if _sched_getcpu else None
-
-
-def _leave(core):
-    """If this thread is on this core, move it to another one. It may come back later."""
-    if core is not None and core == _core():
-        allowed = os.sched_getaffinity(0)
-        if others := allowed - {core}:
-            os.sched_setaffinity(0, others)
-            os.sched_setaffinity(0, allowed)
-
-
-_sched_getcpu = None
-if sys.platform == "linux":
-    _sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-
-
-@intrinsic
-def _load(_, address):
-    """The integer at this address, read anew each time: another thread may have changed it."""
-
-    def generate(context, builder, signature, arguments):
-        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.load_atomic(pointer, "acquire", 8)
-
-    return types.int64(types.intp), generate
-
-
-@intrinsic
-def _yield(_):
-    """Let another thread have this core, if one wants it. Windows has no such function."""
-
-    def generate(context, builder, signature, arguments):
-        if sys.platform != "win32":
-            sched_yield = ir.FunctionType(ir.IntType(32), [])
-            builder.call(get_or_insert_function(builder.module, sched_yield, "sched_yield"), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@jit
-def _await_change(address, value, looks):
+@c_function(VOID(POINTER, INT, INT, INT), lets_others_run=True)
+def _await_change(integers, i, value, looks):
     """Watch an integer until it has another value, or for so many looks."""
     for _ in range(looks):
         for _ in range(1000):
-            if _load(address) != value:
+            if load(integers, i) != value:
                 return
-        _yield()
+        yield_core()
 
 
-class _SingleThreadedBlas:
-    """A `with` block in which BLAS uses one thread. Threads may be in it together: the first sets
-    the limit, the last takes it back."""
-
-    def __init__(self):
-        library = ctypes.CDLL(_multiarray_umath.__file__)  # and all that it is linked with
-        self._set = self._get = None
-        for name in ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}"):
-            if hasattr(library, name.format("set_num_threads")):
-                self._set = getattr(library, name.format("set_num_threads"))
-                self._get = getattr(library, name.format("get_num_threads"))
-        self._lock, self._inside, self._before = threading.Lock(), 0, 1
-
-    def limit(self):
-        """BLAS's number of threads outside of all blocks."""
-        if self._set is None:
-            return 1
-        return self._before if self._inside else self._get()
-
-    def __enter__(self):
-        with self._lock:
-            if self._set and self._inside == 0:
-                self._before = self._get()
-                self._set(1)
-            self._inside += 1
-
-    def __exit__(self, *error):
-        with self._lock:
-            self._inside -= 1
-            if self._set and self._inside == 0:
-                self._set(self._before)
+@c_function(INT(POINTER, INT, INT))
+def _claim(states, i, thread):
+    """Whether the part was open; it is the thread's now."""
+    return exchange(states, i, OPEN, thread) == OPEN
 
 
-def _start():
-    """In a process of its own: a fork has the locks of its parent, but none of its threads."""
-    global _busy, _workers, _single_threaded_blas, _available
-    _busy, _workers = threading.Lock(), []
-    _single_threaded_blas = _SingleThreadedBlas()
-    try:
-        _available = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        _available = os.cpu_count() or 1
+@c_function(VOID(POINTER, INT), lets_others_run=True)
+def _end(states, count):
+    """Claim what is open, to be left undone, and wait for what is not."""
+    for i in range(count):
+        exchange(states, i, OPEN, HERE)
+    for i in range(count):
+        while load(states, i) == THERE:
+            yield_core()
 
 
-_start()
+# --- Cores: sets of them, a bit for each ----------------------------------------------------------
+
+WORDS = 16  # as in the C library: 1024 cores
+_Cores = c_int64 * WORDS
+
+
+def _cores_allowed():
+    """How many cores this thread may run on."""
+    return (LINUX and _note_cores(_Cores())) or os.cpu_count() or 1
+
+
+if LINUX:
+
+    @c_function(INT(POINTER))
+    def _note_cores(cores):
+        """Write which cores this thread may run on; return how many, 0 where it cannot be known."""
+        count = 0
+        if get_cores(cores, WORDS) == 0:
+            for k in range(WORDS):
+                for bit in range(64):
+                    count += cores[k] >> bit & 1
+        return count
+
+    @c_function(VOID(POINTER, POINTER, INT))
+    def _settle(own, allowed, core):
+        """Let this thread run on the allowed cores; its own are those it may run on now. If it is
+        on this core, move it to another one. It may come back later."""
+        changed = some = False
+        for k in range(WORDS):
+            some |= allowed[k] != 0
+            changed |= own[k] != allowed[k]
+            own[k] = allowed[k]
+        if some and 0 <= core < 64 * WORDS and this_core() == core:
+            own[core // 64] &= ~(1 << core % 64)
+            set_cores(own, WORDS)  # fails if there is no other
+            own[core // 64] = allowed[core // 64]
+            changed = True
+        if some and changed:
+            set_cores(own, WORDS)
+
+    @c_function(INT())
+    def _core():
+        """The core that this thread runs on."""
+        return this_core()
+
+else:
+
+    def _core():
+        return -1
+
+
+_workers = []  # those of another process have no threads here
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start)
+    os.register_at_fork(after_in_child=_workers.clear)

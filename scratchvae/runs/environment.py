@@ -32,7 +32,8 @@ def threads() -> dict[str, int]:
     if numba_problem() is None:
         kernels = importlib.import_module("scratchvae.kernels.cpu.threads")
         return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
-    return {"blas threads": int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)}
+    asked = os.environ.get("OPENBLAS_NUM_THREADS", "")  # OpenBLAS ignores 0 and what is no number
+    return {"blas threads": int(asked if asked.isdecimal() else 0) or os.cpu_count() or 1}
 
 
 def cpu_name() -> str:

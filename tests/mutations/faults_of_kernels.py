@@ -8,25 +8,6 @@ DIRECT = "tests/test_direct.py"
 FAULTS = [
     # what all kernels share: threads, memory, memory order, compilation
     Fault(
-        "share-leaves-out-the-last-image",
-        "scratchvae.kernels.cpu.threads",
-        [
-            (
-                "slice(count * i // parts, count * (i + 1) // parts)",
-                "slice(count // parts * i, count // parts * (i + 1))",
-            )
-        ],
-        "each core takes N // cores images: those that are left over nobody does",
-        "tests/test_threads.py::test_parts_make_up_the_whole[2-7]",
-    ),
-    Fault(
-        "share-swallows-errors",
-        "scratchvae.kernels.cpu.threads",
-        [("    if errors:\n        raise errors[0]", "    pass")],
-        "an error on another core is lost, and a part of the result is what memory held",
-        "tests/test_threads.py::test_an_error_in_any_part_arrives_after_all_are_done[1]",
-    ),
-    Fault(
         "dw-and-db-of-one-core",
         "scratchvae.kernels.cpu.correlation",
         [("        dw += more_dw\n        db += more_db\n", "        pass\n")],
@@ -49,32 +30,6 @@ FAULTS = [
         "every core adds the first numbers of the bias to its columns",
         "tests/ops/test_cores.py::test_three_cores[linear-5]",
         "linear",
-    ),
-    Fault(
-        "memory-lease-forgotten",
-        "scratchvae.kernels.cpu.memory",
-        [
-            (
-                "return np.asarray(_Lease(_find(size), shape, dtype))",
-                "return np.ndarray(shape, dtype, _Lease(_find(size), shape, dtype).block.bytes)",
-            )
-        ],
-        "the array does not hold its block's lease: the next one gets it while this one lives",
-        "tests/test_memory.py::test_a_block_comes_back_when_its_last_view_dies",
-    ),
-    Fault(
-        "memory-block-stays-free",
-        "scratchvae.kernels.cpu.memory",
-        [("            _free.remove(block)\n", "")],
-        "a block is handed out, and stays in the list of free ones",
-        "tests/test_memory.py::test_two_arrays_never_get_the_same_block",
-    ),
-    Fault(
-        "memory-released-blocks-come-back",
-        "scratchvae.kernels.cpu.memory",
-        [("if self.block.generation == _now:", "if True:")],
-        "blocks that were in use when memory was given back are kept all the same, for ever",
-        "tests/test_memory.py::test_release_gives_back_at_once_what_is_free_and_later_what_is_not",
     ),
     Fault(
         "empty-like-in-the-wrong-order",
@@ -445,7 +400,7 @@ FAULTS = [
     Fault(
         "toom-cook-dw-of-the-last-slice",
         "scratchvae.kernels.cpu.toom_cook",
-        [('part = dU if tile.start == 0 else scratch("dU", dU.shape, dU.dtype)', "part = dU")],
+        [("part = dU if tile.start == 0 else empty(dU.shape, dU.dtype)", "part = dU")],
         "the second slice's dw overwrites the first's: right while one slice holds the batch",
         "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
     ),

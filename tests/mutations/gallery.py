@@ -10,12 +10,14 @@ import faults_of_losses
 import faults_of_models
 import faults_of_ops
 import faults_of_peers
+import faults_of_threads
 import faults_of_training
 
 ROOMS = {
     "traps that peers fell into": faults_of_peers.FAULTS,
     "ops": faults_of_ops.FAULTS,
     "losses": faults_of_losses.FAULTS,
+    "threads and memory": faults_of_threads.FAULTS,
     "CPU kernels": faults_of_kernels.FAULTS,
     "CUDA kernels": faults_of_cuda.FAULTS,
     "layers and models": faults_of_models.FAULTS,

@@ -1,7 +1,6 @@
 """Fixtures for tests of the CPU kernels: how many cores there are, and what memory holds."""
 
 import pkgutil
-import threading
 from importlib import import_module
 
 import pytest
@@ -36,4 +35,3 @@ def memory_full_of_nan(monkeypatch):
         return a
 
     _replace(monkeypatch, "empty", full)
-    monkeypatch.setattr(memory, "_scratch", threading.local())
