@@ -10,6 +10,7 @@ import numpy as np
 from .differences import Line, require_analytic, require_linear, size
 from .judge import judge, located
 from .report import METHODS, Report
+from .rounding import own_rounding, rounding_of_zeros
 from .subject import Subject
 
 STEP = {"central": 1e-6, "direction": 1e-6, "complex": 1e-100, "adjoint": 1.0}
@@ -57,13 +58,41 @@ def compare(
         if method == "adjoint":
             require_linear(subject, name, rng)
         lines = _lines(subject, name, method, samples, rng)
-        result, directions[name] = judge(subject, name, method, lines, h, tolerance, largest)
+        coarse = 0.0
+        if method in ("central", "direction") and not subject.known:
+            coarse = _coarse(subject, name, lines, h, tolerance, rng)
+        result, directions[name] = judge(
+            subject, name, method, lines, h, tolerance, largest, coarse
+        )
         results.append(result)
     blurred = [r for r in results if r.verdict == "FAIL" and r.where is None]
     for result in sorted(blurred, key=lambda r: -r.error)[:BISECTED]:
         where = results.index(result)
         results[where] = located(subject, result, method, directions[result.tensor])
     return Report(subject.name, method, results)
+
+
+def _direction(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """At random, but no element moves by less than half of its size: what is wrong at one of them
+    is not hidden by the others."""
+    signs = rng.choice([-1.0, 1.0], x.shape)
+    return np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x))
+
+
+def _coarse(
+    subject: Subject,
+    name: str,
+    lines: Sequence[Line],
+    h: float,
+    tolerance: float,
+    rng: np.random.Generator,
+) -> float:
+    """The function's own rounding, if it matters: 0 for most."""
+    x, gradient = subject.tensors[name], subject.gradients[name]
+    v = next((line for line in lines if isinstance(line, np.ndarray)), _direction(x, rng))
+    scale = float(np.max(np.abs(gradient * size(x))))
+    along_v = own_rounding(subject, name, v, h, scale, tolerance)
+    return max(along_v, rounding_of_zeros(subject, name, rng))
 
 
 def _lines(
@@ -73,7 +102,7 @@ def _lines(
     x, gradient = subject.tensors[name], subject.gradients[name]
 
     def direction() -> np.ndarray:
-        return np.asarray(rng.standard_normal(x.shape) * size(x))
+        return _direction(x, rng)
 
     if method in ("direction", "adjoint"):
         return [direction() for _ in range(DIRECTIONS)]

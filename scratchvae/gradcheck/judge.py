@@ -13,9 +13,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .differences import Line, Numeric, adjoint, along, central, complex_step, norm, rounding, size
+from .differences import (
+    Line,
+    Numeric,
+    adjoint,
+    along,
+    central,
+    complex_step,
+    length,
+    norm,
+    rounding,
+    size,
+)
 from .doubts import Measured, bend, bisect, hint_at, reconsidered
 from .report import Result
+from .rounding import LONG, is_constant, own_rounding, rounding_of_still
 from .subject import Subject
 
 NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
@@ -25,7 +37,7 @@ NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
     "adjoint": adjoint,
 }
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
-LONG = 1e-2  # a step to show with that something is zero: truncation adds nothing to that
+BESIDE = 1e-10  # a gradient is shown to be zero to this part of the largest, by differences
 
 
 class Scales(NamedTuple):
@@ -55,12 +67,15 @@ def judge(
     h: float,
     tolerance: float,
     largest_of_all: float,
+    coarse: float = 0.0,
 ) -> tuple[Result, Line]:
-    """The result for one tensor, and the line where the sides are furthest apart."""
+    """The result for one tensor, and the line where the sides are furthest apart. `coarse` is the
+    function's own rounding, where that is more than y's."""
     gradient = subject.gradients[name]
 
     def measure(line: Line, step: float = h) -> Measured:
         numeric, rounding = NUMERIC[method](subject, name, line, step)
+        rounding = max(rounding, coarse / (step * length(subject.tensors[name], line)))
         return Measured(line, along(gradient, line), numeric, rounding, step)
 
     measured = [measure(line) for line in lines]
@@ -73,6 +88,11 @@ def judge(
         doubted = (_doubted(m, subject, name, method, measure, scales, tolerance) for m in measured)
         found = _sorted(doubted, scales, tolerance)
         verdict = _verdict(found, lines)
+        by_differences = method in ("central", "direction") and not subject.known
+        if verdict == "FAIL" and by_differences and not coarse:
+            m = max(found["wrong"], key=scales.rank)
+            if coarse := rounding_of_still(subject, name, m.line):  # so coarse that it stands still
+                return judge(subject, name, method, lines, h, tolerance, largest_of_all, coarse)
     worst = max(next(of for of in found.values() if of), key=scales.rank)
     hint = ""
     if verdict == "FAIL":
@@ -118,7 +138,15 @@ def _doubted(
         return m._replace(kinked=m.off <= 1.01 * slopes)
     if method == "adjoint":  # a large constant part costs digits
         return m._replace(uncertain=10 * m.rounding)
-    return reconsidered(m, measure, tolerance * scales.of(m), subject, name)
+
+    def jumps(at: Measured, only_if_it_matters: bool) -> float:
+        if subject.known:
+            return 0.0
+        if only_if_it_matters:
+            return own_rounding(subject, name, at.line, at.step, scales.of(at), tolerance)
+        return rounding_of_still(subject, name, at.line)
+
+    return reconsidered(m, measure, jumps, tolerance * scales.of(m), subject, name)
 
 
 def _sorted(
@@ -175,10 +203,12 @@ def _is_zero(
         return False  # small as they are, the two sides agree
     if method in ("complex", "adjoint"):
         return _largest(measured) <= subject.negligible * largest_of_all
-    # differences are never zero, for rounding: a long step has little of that
     far = [measure(line, LONG) for line in lines]
+    if not gradient.any() and not any(m.numeric for m in measured):
+        return all(m.numeric == 0 or is_constant(subject, name, m.line) for m in far)
+    # differences are seldom zero, for rounding: a long step has little of that
     hidden = 10 * max(m.rounding for m in far)
-    return _largest(far) <= hidden and (hidden <= tolerance * largest_of_all or hidden == 0)
+    return _largest(far) <= hidden and (hidden <= BESIDE * largest_of_all or hidden == 0)
 
 
 def located(subject: Subject, result: Result, method: str, line: Line) -> Result:
