@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from .differences import (
     Line,
@@ -37,6 +38,7 @@ NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
     "adjoint": adjoint,
 }
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
+FLOAT_MAX = float(np.finfo("float64").max)
 BESIDE = 1e-10  # a gradient is shown to be zero to this part of the largest, by differences
 
 
@@ -45,9 +47,15 @@ class Scales(NamedTuple):
 
     element: float
     direction: float
+    atol: float = 0.0  # what any element may be off by
 
     def of(self, m: Measured) -> float:
         return self.element if isinstance(m.line, tuple) else self.direction
+
+    def allowed(self, m: Measured, tolerance: float) -> float:
+        """How far the sides may be apart."""
+        extent = 1.0 if isinstance(m.line, tuple) else norm(m.line)
+        return min(max(tolerance * self.of(m), self.atol * extent), FLOAT_MAX)  # infinity is more
 
     def error(self, m: Measured) -> float:
         if m.off in (0, math.inf):
@@ -66,6 +74,7 @@ def judge(
     lines: Sequence[Line],
     h: float,
     tolerance: float,
+    atol: float,
     largest_of_all: float,
     coarse: float = 0.0,
 ) -> tuple[Result, Line]:
@@ -78,12 +87,15 @@ def judge(
         rounding = max(rounding, coarse / (step * length(subject.tensors[name], line)))
         return Measured(line, along(gradient, line), numeric, rounding, step)
 
-    measured = [measure(line) for line in lines]
-    scales = Scales(float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])))
+    bar = tqdm(lines, name, leave=False, disable=None, delay=2)
+    measured = [measure(line) for line in bar]
+    scales = Scales(
+        float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])), atol
+    )
     if scales.element == 0:  # a gradient of zero is wrong by 1, however small the true one is
-        scales = Scales(*[_largest(measured)] * 2)
+        scales = Scales(_largest(measured), _largest(measured), atol)
     if _is_zero(subject, name, method, lines, measure, measured, largest_of_all, tolerance):
-        found, verdict = _sorted(measured, scales, math.inf), "zero"
+        found, verdict = {"seen": measured, "wrong": [], "unsure": [], "kink": []}, "zero"
     else:
         doubted = (_doubted(m, subject, name, method, measure, scales, tolerance) for m in measured)
         found = _sorted(doubted, scales, tolerance)
@@ -92,7 +104,9 @@ def judge(
         if verdict == "FAIL" and by_differences and not coarse:
             m = max(found["wrong"], key=scales.rank)
             if coarse := rounding_of_still(subject, name, m.line):  # so coarse that it stands still
-                return judge(subject, name, method, lines, h, tolerance, largest_of_all, coarse)
+                return judge(
+                    subject, name, method, lines, h, tolerance, atol, largest_of_all, coarse
+                )
     worst = max(next(of for of in found.values() if of), key=scales.rank)
     hint = ""
     if verdict == "FAIL":
@@ -131,7 +145,7 @@ def _doubted(
     tolerance: float,
 ) -> Measured:
     """Where the sides disagree: what can be said for it."""
-    if scales.error(m) <= tolerance:
+    if m.off <= scales.allowed(m, tolerance):
         return m
     if method == "complex":  # at a kink itself it takes the slope of one side
         slopes = bend(m._replace(step=1e-6, rounding=rounding(subject, 1e-6)), subject, name)
@@ -146,7 +160,7 @@ def _doubted(
             return own_rounding(subject, name, at.line, at.step, scales.of(at), tolerance)
         return rounding_of_still(subject, name, at.line)
 
-    return reconsidered(m, measure, jumps, tolerance * scales.of(m), subject, name)
+    return reconsidered(m, measure, jumps, scales.allowed(m, tolerance), subject, name)
 
 
 def _sorted(
@@ -158,10 +172,10 @@ def _sorted(
     for m in measured:
         if m.kinked:
             found["kink"].append(m)
-        elif not scales.error(m) <= tolerance:
+        elif not m.off <= scales.allowed(m, tolerance):
             found["wrong" if m.off > m.uncertain else "unsure"].append(m)
         else:
-            found["seen" if m.rounding <= tolerance * scales.of(m) else "blind"].append(m)
+            found["seen" if m.rounding <= scales.allowed(m, tolerance) else "blind"].append(m)
     return found
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .differences import EPS, Line, moved, norm, rounding, size
+from .differences import EPS, Line, NotAnalytic, complex_step, moved, norm, rounding, size
 from .subject import Subject
 
 LONG = 1e-2  # a step that must tell the same as a short one
@@ -79,11 +79,23 @@ def own_rounding(
     return OF_A_JUMP * _jumps(g, REACH)
 
 
-def slope_of(subject: Subject, name: str, v: np.ndarray) -> float:
-    """The slope along v that long steps tell."""
-    g = _Along(subject, name, v)
-    steps = (LONG, LONG / 2, LONG / 4)
-    return _extrapolated(steps, [g.slope(t) for t in steps], 0.0)
+def require_precise(subject: Subject, name: str, v: np.ndarray) -> None:
+    """The imaginary part of a complex step is lost where something computes in complex64, or rounds:
+    a gradient of zero would agree with that. Long steps must tell the same."""
+    scale = float(np.max(np.abs(subject.gradients[name])))
+    if subject.analytic_to is None or not (
+        coarse := own_rounding(subject, name, v, 1e-6, scale, subject.analytic_to)
+    ):
+        return
+    g, steps = _Along(subject, name, v), (LONG, LONG / 2, LONG / 4)
+    slope = _extrapolated(steps, [g.slope(t) for t in steps], 0.0)
+    imaginary = complex_step(subject, name, v, 1e-100).value
+    if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / LONG:
+        raise NotAnalytic(
+            f"check: {subject.name} is too coarse in {name} for the complex step: along a random "
+            f"direction that says {imaginary:.6g}, differences over a long step say {slope:.6g}. "
+            "Something computes in complex64, or rounds; use 'central' with h=1e-3, tolerance=1e-3"
+        )
 
 
 def _extrapolated(steps: tuple[float, ...], slopes: list[float], to: float) -> float:
