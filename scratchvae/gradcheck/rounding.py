@@ -80,17 +80,17 @@ def own_rounding(
 
 
 def require_precise(subject: Subject, name: str, v: np.ndarray) -> None:
-    """The imaginary part of a complex step is lost where something computes in complex64, or rounds:
-    a gradient of zero would agree with that. Long steps must tell the same."""
+    """The imaginary part of a complex step is lost where something computes in complex64: a
+    gradient of zero would agree with that. Long steps must tell the same."""
     scale = float(np.max(np.abs(subject.gradients[name])))
     if subject.analytic_to is None or not (
         coarse := own_rounding(subject, name, v, 1e-6, scale, subject.analytic_to)
     ):
         return
-    g, steps = _Along(subject, name, v), (LONG, LONG / 2, LONG / 4)
+    g, steps = _Along(subject, name, v), (REACH, REACH / 2, REACH / 4)
     slope = _extrapolated(steps, [g.slope(t) for t in steps], 0.0)
     imaginary = complex_step(subject, name, v, 1e-100).value
-    if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / LONG:
+    if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / REACH:
         raise NotAnalytic(
             f"check: {subject.name} is too coarse in {name} for the complex step: along a random "
             f"direction that says {imaginary:.6g}, differences over a long step say {slope:.6g}. "
