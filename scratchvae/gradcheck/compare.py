@@ -159,7 +159,7 @@ def _coarse(
     v = next((line for line in lines if isinstance(line, np.ndarray)), _direction(x, rng))
     scale = float(np.max(np.abs(gradient * size(x))))
     along_v = own_rounding(subject, name, v, h, scale, tolerance)
-    return max(along_v, rounding_of_zeros(subject, name, rng))
+    return along_v or rounding_of_zeros(subject, name, rng)
 
 
 def _lines(

@@ -159,10 +159,12 @@ def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> 
     one_by_one = [tuple(map(int, at)) for at in rng.permutation(np.argwhere(zero))[:ONE_BY_ONE]]
     if len(one_by_one) == 1:
         return jumps
-    return max(rounding_of_still(subject, name, at) for at in one_by_one)
+    each = (rounding_of_still(subject, name, at) for at in one_by_one)
+    return next((jump for jump in each if jump), 0.0)
 
 
 def rounding_of_still(subject: Subject, name: str, line: Line) -> float:
+    """Along a line on which outputs may stand still: 0 if they are constant there, or smooth."""
     if is_constant(subject, name, line):
         return 0.0
     return OF_A_JUMP * _jumps(_Along(subject, name, line), PLATEAU)
