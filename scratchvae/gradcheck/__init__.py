@@ -12,6 +12,7 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
     differences.py   the numeric sides above, and when they do not apply
     compare.py       which lines to follow;  judge.py: backward against differences, and a verdict
     doubts.py        before that: is it a kink, a step too long, or a mistake; and which one
+    rounding.py      the function's own rounding;  trials.py: other dy, a second call, strides
     report.py        the table, and the error that names tensor and element
     curves.py        the error against the step, and other numbers to draw
     cases.py         a case for every op

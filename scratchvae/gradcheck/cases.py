@@ -58,6 +58,7 @@ class Case:
     constants: tuple[str, ...] = ()  # the arrays that get no gradient
     draw: dict[str, Draw] = field(default_factory=dict)
     variant: str = ""
+    mixes: bool = False  # images depend on each other, by design
 
     def arrays(self, seed: int) -> dict[str, np.ndarray]:
         """The arrays of this case, float64."""
@@ -130,6 +131,7 @@ CASES: dict[str, list[Case]] = {
             constants=RUNNING,
             draw={"running_var": positive},
             variant="training",
+            mixes=True,
         ),
     ],
     "batch_norm": [
@@ -140,6 +142,7 @@ CASES: dict[str, list[Case]] = {
             constants=RUNNING,
             draw={"running_var": positive},
             variant="training",
+            mixes=True,
         ),
         Case(
             NORM,
@@ -162,7 +165,7 @@ CASES: dict[str, list[Case]] = {
     "leaky_relu": [Case({"x": (3, 4)}, {"negative_slope": 0.2}, draw={"x": away_from_zero})],
     "sigmoid": [Case({"x": (3, 4)})],
     "tanh": [Case({"x": (3, 4)})],
-    "mean_logvar": [Case({"x": (3, 2, 4)})],
+    "mean_logvar": [Case({"x": (3, 2, 4)}, mixes=True)],  # y has its images along another axis
     "reparameterize": [
         Case(
             {"mu": (3, 4), "logvar": (3, 4), "eps": (3, 4)}, linear=("mu",), constants=("eps",)
@@ -190,9 +193,15 @@ CASES: dict[str, list[Case]] = {
             {"mu": (3, 4), "logvar": (3, 4)},
             {"free_bits": 0.3},
             draw={"mu": far_and_near, "logvar": far_and_near},
+            mixes=True,
         )
     ],
     "elbo": [
-        Case({"reconstruction": (5,), "kl": (5,)}, {"beta": 2.0}, linear=("reconstruction", "kl"))
+        Case(
+            {"reconstruction": (5,), "kl": (5,)},
+            {"beta": 2.0},
+            linear=("reconstruction", "kl"),
+            mixes=True,
+        )
     ],
 }  # fmt: skip

@@ -24,8 +24,12 @@ def check(
     method: str = "central",
     h: float | None = None,
     tolerance: float | None = None,
-    samples: int | None = None,
+    atol: float = 0.0,
+    samples: int | str | None = None,
     only: list[str] | None = None,
+    without_gradient: Sequence[str] = (),
+    without_dy: Sequence[int] = (),
+    batch: Sequence[str] = (),
     dtype: str = "float64",
     seed: int = 0,
     raises: bool = True,
@@ -36,13 +40,13 @@ def check(
     ----------
     forward : callable
         `forward(*inputs)` returns `y, cache` (and maybe more). A lambda binds other arguments. The
-        report calls the inputs by the names of its parameters.
+        report calls the inputs by the names of its parameters. y may be a tuple of outputs.
     backward : callable
         `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
-        among them is not checked. dy is an array of y's shape, drawn at random.
+        among them is a row "not checked", and fails. dy is an array of y's shape, drawn at random;
+        for a tuple of outputs a tuple of arrays.
     *inputs : float64 arrays
-        Away from kinks, where there are any. With `samples=None` every element of each is moved:
-        keep them small.
+        Away from kinks, where there are any.
     method : {"central", "direction", "complex", "adjoint"}
         See the top of this package. "complex" calls forward with complex128, "adjoint" asks for a
         linear function.
@@ -51,12 +55,26 @@ def check(
         complex step.
     tolerance : float
         On the error per tensor, max|analytic - numeric| / max|analytic|. By default 1e-7 for
-        differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32.
-    samples : int
+        differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32. A function that rounds
+        more than float64 does needs more, and a longer step: `h=1e-3, tolerance=1e-3`.
+    atol : float
+        What an element may be off by in any case, beside the tolerance.
+    samples : int or "all"
         Instead of every element: the one with the largest gradient, so many at random, and a
-        random direction.
+        random direction. By default every element is moved, unless that would take more than a
+        minute for one input: then three directions and five elements, and the report says so.
+        "all" moves every element, however long it takes.
     only : list of str
-        The inputs to check; by default all that have a gradient.
+        The inputs to check; by default all.
+    without_gradient : list of str
+        The inputs that get no gradient: backward gives None for them, or leaves them out.
+    without_dy : list of int
+        Of a tuple of outputs those, by position, for which backward is given None instead of a dy.
+        Outputs that are None, or arrays of integers or booleans, are treated so without being
+        named.
+    batch : list of str
+        The inputs whose first axis counts images, if no image may depend on another: this is
+        tried then.
     dtype : {"float64", "float32"}
         What backward computes in. The numeric side is always float64, at the rounded inputs.
     seed : int
@@ -73,14 +91,18 @@ def check(
     ------
     GradientError
         (an AssertionError) if a gradient is wrong, or could not be shown to be right. It names the
-        input and the element.
+        input and the element. Also if backward gives something else when it is called again, is
+        not linear in dy, minds how arrays lie in memory, or changes the dtype (see trials.py).
     NotAnalytic, NotLinear
         (ValueErrors) if the method does not apply to this forward.
     TypeError, ValueError
         If an argument, y or a gradient is not of the kind or shape described above.
     """
-    subject = of_pair(forward, backward, inputs, dtype, seed)
-    return _report(subject, method, h, tolerance, samples, only, seed, raises)
+    subject = of_pair(
+        forward, backward, inputs, dtype, seed,
+        without_gradient=without_gradient, without_dy=without_dy, batch=batch,
+    )  # fmt: skip
+    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
 
 
 def check_op(
@@ -104,7 +126,7 @@ def check_op(
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)
-            reports.append(_report(subject, method, h, tolerance, None, only, seed, raises))
+            reports.append(_report(subject, method, h, tolerance, 0.0, None, only, seed, raises))
     return reports
 
 
@@ -126,18 +148,25 @@ def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> 
 
     title = f"{name} ({case.variant})" if case.variant else name
     values = [*arrays.values()]
-    return of_pair(of_moving, gradients, values, dtype, seed, title, [*arrays], analytic_to=None)
+    mixes = case.mixes or any(a.ndim == 0 for a in values)
+    batch = [] if mixes else [n for n in arrays if n not in ("w", "b")]
+    return of_pair(
+        of_moving, gradients, values, dtype, seed, title, [*arrays], analytic_to=None, batch=batch
+    )  # fmt: skip
 
 
 def check_layer(
     layer: Module,
     *inputs: np.ndarray,
+    without_gradient: Sequence[str] = (),
     constants: Sequence[str] = (),
     method: str = "central",
     h: float | None = None,
     tolerance: float | None = None,
-    samples: int | None = None,
+    atol: float = 0.0,
+    samples: int | str | None = None,
     only: list[str] | None = None,
+    batch: Sequence[str] = (),
     seed: int = 0,
     raises: bool = True,
 ) -> Report:
@@ -150,14 +179,15 @@ def check_layer(
         are run: its parameters, gradients, statistics and cache stay as they are.
     *inputs : float64 arrays
         What its forward takes.
-    constants : sequence of str
-        The inputs that get no gradient, such as the noise: `["eps"]`.
+    without_gradient : sequence of str
+        The inputs that get no gradient, such as the noise: `["eps"]`. `constants` is an older name
+        of this.
 
     The other arguments, the report and the errors are those of `check`; parameters have their
     names, inputs those of forward's parameters.
     """
-    subject = of_layer(layer, inputs, seed, constants)
-    return _report(subject, method, h, tolerance, samples, only, seed, raises)
+    subject = of_layer(layer, inputs, seed, [*without_gradient, *constants], batch)
+    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
 
 
 def check_model(
@@ -166,9 +196,10 @@ def check_model(
     eps: Any,
     method: str = "complex",
     *,
-    samples: int = 4,
+    samples: int | str | None = 4,
     h: float | None = None,
     tolerance: float | None = None,
+    atol: float = 0.0,
     only: list[str] | None = None,
     seed: int = 0,
     raises: bool = True,
@@ -204,7 +235,8 @@ def check_model(
         raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")
     if tolerance is None:
         tolerance = {"complex": 1e-10}.get(method, 1e-5) if model.dtype == np.float64 else 1e-2
-    return _report(of_model(model, x, eps), method, h, tolerance, samples, only, seed, raises)
+    subject = of_model(model, x, eps)
+    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
 
 
 def _report(
@@ -212,13 +244,14 @@ def _report(
     method: str,
     h: float | None,
     tolerance: float | None,
-    samples: int | None,
+    atol: float,
+    samples: int | str | None,
     only: list[str] | None,
     seed: int,
     raises: bool,
 ) -> Report:
     report = compare(
-        subject, method, h=h, tolerance=tolerance, samples=samples, only=only, seed=seed
+        subject, method, h=h, tolerance=tolerance, atol=atol, samples=samples, only=only, seed=seed
     )
     if raises and not report.passed:
         raise GradientError(report)

@@ -76,7 +76,7 @@ def central(subject: Subject, name: str, line: Line, h: float) -> Numeric:
     up, down = moved(x, line, h), moved(x, line, -h)
     # x + h is rounded: an element has moved by this much in truth
     step = float(up[line] - down[line]) if isinstance(line, tuple) else 2 * h
-    if step == 0 or np.array_equal(up, down):
+    if step == 0 or h < EPS / 10 or np.array_equal(up, down):
         raise ValueError(f"check: h = {h:g} is lost beside the values of {name}: choose a larger h")
     with np.errstate(all="ignore"):  # what overflows ends as infinity or NaN, and fails
         difference = subject.output(name, up) - subject.output(name, down)

@@ -33,6 +33,7 @@ class Measured(NamedTuple):
 def reconsidered(
     first: Measured,
     measure: Callable[[Line, float], Measured],
+    jumps: Callable[[Measured, bool], float],
     tolerated: float,
     subject: Subject,
     name: str,
@@ -44,26 +45,30 @@ def reconsidered(
     agrees, there may still be a kink at this very place: with slopes s on one side and t on the
     other, central differences are off by |s - t| / 2. A line along which that is enough to explain
     the disagreement is left out. Otherwise the numeric side is certain up to what the step, kinks
-    and noise change about it.
+    and noise change about it. `jumps` tells the function's own rounding along a line, or, asked
+    whether it matters to a step, 0 where it does not.
     """
+    far = first.step * length(subject.tensors[name], first.line)
     tried = [first]
     for by in (10, 100):
         if 10 * first.rounding * by <= first.off:
             tried.append(measure(first.line, first.step / by))
     for m in tried:
         if m.off <= tolerated:
-            return m
+            # a function that is too coarse for such a step stands still, which is no agreement
+            coarse = 0.0 if m is first else jumps(m, True)
+            return first._replace(uncertain=10 * coarse / far) if coarse else m
     if first.off <= 10 * first.rounding:
         return first._replace(uncertain=10 * first.rounding)
     shortest = tried[-1]
     kink, nearby = (bend(m, subject, name) for m in (shortest, first))
-    far = first.step * length(subject.tensors[name], first.line)
     rough = noise(subject, name, first.line, first.step) / far
     if rough > 0.1 * nearby:  # noise bends everywhere; a kink is 0.02 times as rough as it bends
         kink = nearby = 0.0
     at_this_place = 0 < shortest.off <= 0.51 * kink
     if at_this_place or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
-        return first._replace(kinked=True)
+        coarse = jumps(first, False)
+        return first._replace(kinked=not coarse, uncertain=10 * coarse / far)
     # Within a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
     by_kinks = kink * (10 if np.ndim(subject.y) == 0 else 1)
     other = tried[-2] if len(tried) > 1 else measure(first.line, 2 * first.step)

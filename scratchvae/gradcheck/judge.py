@@ -12,10 +12,23 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from .differences import Line, Numeric, adjoint, along, central, complex_step, norm, rounding, size
+from .differences import (
+    Line,
+    Numeric,
+    adjoint,
+    along,
+    central,
+    complex_step,
+    length,
+    norm,
+    rounding,
+    size,
+)
 from .doubts import Measured, bend, bisect, hint_at, reconsidered
 from .report import Result
+from .rounding import LONG, is_constant, own_rounding, rounding_of_still
 from .subject import Subject
 
 NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
@@ -25,7 +38,8 @@ NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
     "adjoint": adjoint,
 }
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
-LONG = 1e-2  # a step to show with that something is zero: truncation adds nothing to that
+FLOAT_MAX = float(np.finfo("float64").max)
+BESIDE = 1e-10  # a gradient is shown to be zero to this part of the largest, by differences
 
 
 class Scales(NamedTuple):
@@ -33,9 +47,15 @@ class Scales(NamedTuple):
 
     element: float
     direction: float
+    atol: float = 0.0  # what any element may be off by
 
     def of(self, m: Measured) -> float:
         return self.element if isinstance(m.line, tuple) else self.direction
+
+    def allowed(self, m: Measured, tolerance: float) -> float:
+        """How far the sides may be apart."""
+        extent = 1.0 if isinstance(m.line, tuple) else norm(m.line)
+        return min(max(tolerance * self.of(m), self.atol * extent), FLOAT_MAX)  # infinity is more
 
     def error(self, m: Measured) -> float:
         if m.off in (0, math.inf):
@@ -54,25 +74,39 @@ def judge(
     lines: Sequence[Line],
     h: float,
     tolerance: float,
+    atol: float,
     largest_of_all: float,
+    coarse: float = 0.0,
 ) -> tuple[Result, Line]:
-    """The result for one tensor, and the line where the sides are furthest apart."""
+    """The result for one tensor, and the line where the sides are furthest apart. `coarse` is the
+    function's own rounding, where that is more than y's."""
     gradient = subject.gradients[name]
 
     def measure(line: Line, step: float = h) -> Measured:
         numeric, rounding = NUMERIC[method](subject, name, line, step)
+        rounding = max(rounding, coarse / (step * length(subject.tensors[name], line)))
         return Measured(line, along(gradient, line), numeric, rounding, step)
 
-    measured = [measure(line) for line in lines]
-    scales = Scales(float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])))
+    bar = tqdm(lines, name, leave=False, disable=None, delay=2)
+    measured = [measure(line) for line in bar]
+    scales = Scales(
+        float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])), atol
+    )
     if scales.element == 0:  # a gradient of zero is wrong by 1, however small the true one is
-        scales = Scales(*[_largest(measured)] * 2)
+        scales = Scales(_largest(measured), _largest(measured), atol)
     if _is_zero(subject, name, method, lines, measure, measured, largest_of_all, tolerance):
-        found, verdict = _sorted(measured, scales, math.inf), "zero"
+        found, verdict = {"seen": measured, "wrong": [], "unsure": [], "kink": []}, "zero"
     else:
         doubted = (_doubted(m, subject, name, method, measure, scales, tolerance) for m in measured)
         found = _sorted(doubted, scales, tolerance)
         verdict = _verdict(found, lines)
+        by_differences = method in ("central", "direction") and not subject.known
+        if verdict == "FAIL" and by_differences and not coarse:
+            m = max(found["wrong"], key=scales.rank)
+            if coarse := rounding_of_still(subject, name, m.line):  # so coarse that it stands still
+                return judge(
+                    subject, name, method, lines, h, tolerance, atol, largest_of_all, coarse
+                )
     worst = max(next(of for of in found.values() if of), key=scales.rank)
     hint = ""
     if verdict == "FAIL":
@@ -111,14 +145,22 @@ def _doubted(
     tolerance: float,
 ) -> Measured:
     """Where the sides disagree: what can be said for it."""
-    if scales.error(m) <= tolerance:
+    if m.off <= scales.allowed(m, tolerance):
         return m
     if method == "complex":  # at a kink itself it takes the slope of one side
         slopes = bend(m._replace(step=1e-6, rounding=rounding(subject, 1e-6)), subject, name)
         return m._replace(kinked=m.off <= 1.01 * slopes)
     if method == "adjoint":  # a large constant part costs digits
         return m._replace(uncertain=10 * m.rounding)
-    return reconsidered(m, measure, tolerance * scales.of(m), subject, name)
+
+    def jumps(at: Measured, only_if_it_matters: bool) -> float:
+        if subject.known:
+            return 0.0
+        if only_if_it_matters:
+            return own_rounding(subject, name, at.line, at.step, scales.of(at), tolerance)
+        return rounding_of_still(subject, name, at.line)
+
+    return reconsidered(m, measure, jumps, scales.allowed(m, tolerance), subject, name)
 
 
 def _sorted(
@@ -130,10 +172,10 @@ def _sorted(
     for m in measured:
         if m.kinked:
             found["kink"].append(m)
-        elif not scales.error(m) <= tolerance:
+        elif not m.off <= scales.allowed(m, tolerance):
             found["wrong" if m.off > m.uncertain else "unsure"].append(m)
         else:
-            found["seen" if m.rounding <= tolerance * scales.of(m) else "blind"].append(m)
+            found["seen" if m.rounding <= scales.allowed(m, tolerance) else "blind"].append(m)
     return found
 
 
@@ -175,10 +217,12 @@ def _is_zero(
         return False  # small as they are, the two sides agree
     if method in ("complex", "adjoint"):
         return _largest(measured) <= subject.negligible * largest_of_all
-    # differences are never zero, for rounding: a long step has little of that
     far = [measure(line, LONG) for line in lines]
+    if not gradient.any() and not any(m.numeric for m in measured):
+        return all(m.numeric == 0 or is_constant(subject, name, m.line) for m in far)
+    # differences are seldom zero, for rounding: a long step has little of that
     hidden = 10 * max(m.rounding for m in far)
-    return _largest(far) <= hidden and (hidden <= tolerance * largest_of_all or hidden == 0)
+    return _largest(far) <= hidden and (hidden <= BESIDE * largest_of_all or hidden == 0)
 
 
 def located(subject: Subject, result: Result, method: str, line: Line) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class Result(NamedTuple):
                 than the limit: nothing is shown
         kinks   all elements lie within a step of a kink, or the direction does that stands for
                 those not sampled: nothing is shown
+        not checked  backward gave None, and the caller did not say that it would
         FAIL    the gradient is wrong
     """
 
@@ -56,6 +58,12 @@ class Result(NamedTuple):
         return self.verdict in ("ok", "zero")
 
 
+def not_checked(tensor: str, shape: tuple[int, ...], limit: float) -> Result:
+    """The row of a tensor for which backward gave None."""
+    nan = math.nan
+    return Result(tensor, shape, 0, 0, 0, 0.0, limit, None, nan, nan, nan, nan, "not checked")
+
+
 class GradientError(AssertionError):
     """A gradient is wrong, or could not be shown to be right. `report` has the numbers."""
 
@@ -71,8 +79,17 @@ class GradientError(AssertionError):
 class Report(Sequence[Result]):
     """The results of one check, tensor by tensor. Printed, it is a table."""
 
-    def __init__(self, subject: str, method: str, results: Sequence[Result]) -> None:
+    def __init__(
+        self,
+        subject: str,
+        method: str,
+        results: Sequence[Result],
+        faults: Sequence[str] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
         self.subject, self.method, self.results = subject, method, list(results)
+        self.faults = list(faults)  # of backward itself, see trials.py
+        self.notes = list(notes)  # what was left out to save time
 
     def __len__(self) -> int:
         return len(self.results)
@@ -88,8 +105,8 @@ class Report(Sequence[Result]):
 
     @property
     def passed(self) -> bool:
-        """Whether every gradient was shown to be right."""
-        return bool(self.results) and all(result.passed for result in self.results)
+        """Whether every gradient was shown to be right, and backward has no other fault."""
+        return bool(self.results) and not self.faults and all(r.passed for r in self.results)
 
     @property
     def worst(self) -> Result:
@@ -108,6 +125,9 @@ class Report(Sequence[Result]):
              "worst at", "backward", METHODS[self.method].partition(" along")[0], "verdict"]
         ]  # fmt: skip
         for r in self.results:
+            if r.verdict == "not checked":
+                rows.append([r.tensor, str(r.shape), "0", *"--------", r.verdict])
+                continue
             place = "a direction" if r.where is None else str(r.where)
             rows.append(
                 [r.tensor, str(r.shape), str(r.compared), str(r.skipped), f"{r.error:.1e}",
@@ -116,26 +136,36 @@ class Report(Sequence[Result]):
             )  # fmt: skip
         if not differences:  # no step to choose, hence no kinks within it and no rounding
             rows = [row[:3] + row[4:6] + row[8:] for row in rows]
-        return f"{self.subject}: {METHODS[self.method]}\n{table(rows)}"
+        lines = [f"{self.subject}: {METHODS[self.method]}", table(rows), *self.notes]
+        return "\n".join(lines + [f"FAIL: {fault}" for fault in self.faults])
 
     def failure(self) -> str:
-        """The worst result in words: which element of which tensor, and by how much."""
+        """The worst result in words: which element of which tensor, and by how much; and what
+        else is wrong with backward."""
+        if all(r.passed for r in self.results):
+            return "\n    ".join([f"{self.subject}: {fault}" for fault in self.faults])
         r, says = self.worst, SAYS[self.method]
         place = f"{r.tensor}{list(r.where)}" if r.where else r.tensor
         place = f"along a direction of {r.tensor}" if r.where is None else f"at {place}"
         analytic, numeric = _both_sides(r)
         sides = f"{place} backward says {analytic}, {says} {numeric}"
-        if r.verdict == "kinks":
+        if r.verdict == "not checked":
+            lines = [
+                f"{self.subject}: the gradient of {r.tensor} is not checked: backward gave None",
+                "return one, or say that there is none: without_gradient=[...]",
+            ]
+        elif r.verdict == "kinks":
             lines = [
                 f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
                 f"what would show it ({r.skipped} compared) lies within a step of a kink: move the "
                 "inputs away from it",
             ]
         elif r.verdict == "unseen":
+            hidden = "rounding or kinks hide the rest: try another h, or method='complex'"
             lines = [
                 f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
                 f"{sides}, but the latter is not certain enough to judge that",
-                "rounding or kinks hide the rest: try another h, or method='complex'",
+                r.hint or hidden,
             ]
         else:
             lines = [
@@ -149,7 +179,7 @@ class Report(Sequence[Result]):
         if others:
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             lines.append(f"not shown to be right either: {', '.join(others[:8])}{more}")
-        return "\n    ".join(lines)
+        return "\n    ".join([*lines, *self.faults])
 
 
 def _both_sides(r: Result) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,14 +21,18 @@ from ..backend import array_module, asarray, asnumpy
 from ..models import MODELS, Model
 from ..module import Module, Param
 from .arguments import (
+    Outputs,
     check_inputs,
+    check_names,
     check_unchanged,
+    checked_gradient,
     counted,
     kind_of,
     names_of,
     output_of,
     title_of,
 )
+from .trials import FLOOR, Pair, faults_of
 
 
 class Subject(NamedTuple):
@@ -42,6 +47,10 @@ class Subject(NamedTuple):
     dtype: str  # backward ran in this one
     analytic_to: float | None = 1e-6  # how far the complex step is tested; None: known to be right
     negligible: float = 1e-13  # what counts as zero, relative to the largest gradient
+    known: bool = False  # one of our models: computed in float64 throughout
+    missing: tuple[str, ...] = ()  # the tensors for which backward gave None
+    trials: Callable[[float, float], list[str]] = lambda tolerance, atol: []  # see trials.py
+    seconds: float = 0.0  # an evaluation of the output takes about so long
 
 
 def _subject(
@@ -59,7 +68,10 @@ def _subject(
         raise TypeError(f"check: {name} must give float64 for float64, got y of {y.dtype}")
     if not np.isfinite(y).all():
         raise ValueError(f"check: {name} gives y with NaN or infinity: choose other inputs")
-    if not np.array_equal(y, raw_output(None, None)):
+    began = perf_counter()
+    again = raw_output(None, None)
+    seconds = perf_counter() - began
+    if not np.array_equal(y, again):
         raise ValueError(
             f"check: {name} gives another y each time: draw its noise before, and hand it in"
         )
@@ -70,20 +82,13 @@ def _subject(
             raise ValueError(f"check: the shape of y changes with {moving}: {moved_y.shape}")
         return moved_y
 
-    for tensor, g in gradients.items():
-        gradients[tensor] = g = np.array(asnumpy(g))
-        expected = tensors[tensor].shape
-        if g.shape != expected or g.dtype.kind not in "fiu":
-            fits = " (its transpose would fit)" if g.shape[::-1] == expected != g.shape else ""
-            raise ValueError(
-                f"check: the gradient of {tensor} must have its shape {expected} and real numbers, "
-                f"got {g.shape} of {g.dtype}{fits}"
-            )
-    real = {tensor: g.astype("float64") for tensor, g in gradients.items()}
+    real = {
+        tensor: checked_gradient(tensor, g, tensors[tensor].shape).astype("float64")
+        for tensor, g in gradients.items()
+    }
     dtype = str(np.dtype(dtype))
-    return Subject(
-        name, tensors, real, output, y, asnumpy(dy).astype("float64"), dtype, analytic_to
-    )
+    dy = asnumpy(dy).astype("float64")
+    return Subject(name, tensors, real, output, y, dy, dtype, analytic_to, seconds=seconds)
 
 
 def of_pair(
@@ -95,44 +100,76 @@ def of_pair(
     name: str | None = None,
     names: Sequence[str] | None = None,
     analytic_to: float | None = 1e-6,
+    without_gradient: Sequence[str] = (),
+    without_dy: Sequence[int] = (),
+    batch: Sequence[str] = (),
+    spread: Sequence[str] | None = None,
 ) -> Subject:
     """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
-    check_inputs("check", inputs, dtype)
+    inputs = check_inputs("check", inputs, dtype)
     names = names or names_of(forward, len(inputs))
+    check_names("check", names, without_gradient=without_gradient, batch=batch)
     name = name or title_of(forward)
     # rounded to the dtype that backward sees
     tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
-    given = [x.astype(dtype) for x in tensors.values()]
-    arrays = [asarray(x.copy()) for x in given]
-    result = forward(*arrays)
-    for n, before, after in zip(names, given, arrays, strict=True):
-        check_unchanged(f"{name} changes its input {n}", before, after)
+    given = {n: x.astype(dtype) for n, x in tensors.items()}
+    arrays = {n: asarray(x.copy()) for n, x in given.items()}
+    result = forward(*arrays.values())
+    for n, before in given.items():
+        check_unchanged(f"{name} changes its input {n}", before, arrays[n])
     if not isinstance(result, tuple) or len(result) < 2:
         raise TypeError(f"check: forward must return (y, cache), got {kind_of(result)}")
-    y, cache = np.asarray(asnumpy(output_of(result))), result[1]
-    if y.dtype.kind != "f" or y.size == 0:
-        raise TypeError(f"check: {name} must give y of floats, got {y.dtype} of shape {y.shape}")
+    outputs = Outputs(name, output_of(result), without_dy)
+    y, cache = outputs.joined(output_of(result)), result[1]
     dy = random_dy(y, dtype, seed)
-    given_dy = asarray(dy.copy())
-    gradients = backward(given_dy, cache)
-    check_unchanged("backward changes dy", dy, given_dy)
-    for n, before, after in zip(names, given, arrays, strict=True):
-        check_unchanged(f"backward changes the input {n}", before, after)
-    gradients = counted("check", gradients, names)
+
+    def run_backward(
+        dy: np.ndarray, cache: Any, lay_out: Callable[[np.ndarray], np.ndarray] = np.copy
+    ) -> dict[str, np.ndarray]:
+        """Copies of the gradients; dy stays as it is, or this is refused."""
+        parts = outputs.parts(dy)
+        given_parts = [p if p is None else asarray(lay_out(p)) for p in parts]
+        came = backward(tuple(given_parts) if outputs.several else given_parts[0], cache)
+        for before, after in zip(parts, given_parts, strict=True):
+            if before is not None:
+                check_unchanged("backward changes dy", before, after)
+        gradients = counted("check", came, names, without_gradient)
+        return {n: checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
+
+    gradients = run_backward(dy, cache)
+    for n, before in given.items():
+        check_unchanged(f"backward changes the input {n}", before, arrays[n])
+
+    def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
+        y, cache, *_ = forward(*(asarray(v) for v in values.values()))
+        return outputs.joined(output_of((y,))), cache
 
     def raw_output(moving: str | None, value: Any) -> Any:
         values = [asarray((value if n == moving else x).copy()) for n, x in tensors.items()]
-        return asnumpy(output_of(forward(*values)))
+        return outputs.joined(output_of(forward(*values)))
 
-    return _subject(name, tensors, gradients, raw_output, dy, dtype, analytic_to)
+    def copied(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
+        return run_forward({n: v.copy() if v.flags.c_contiguous else v for n, v in values.items()})
+
+    subject = _subject(name, tensors, dict(gradients), raw_output, dy, dtype, analytic_to)
+    spread = tuple(names if spread is None else spread)
+    pair = Pair(given, y, dy, cache, gradients, copied, run_backward, spread, tuple(batch))
+    return subject._replace(
+        missing=tuple(n for n in names if n not in {*gradients, *without_gradient}),
+        trials=lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
+    )
 
 
 def of_layer(
-    layer: Module, inputs: Sequence[np.ndarray], seed: int = 0, constants: Sequence[str] = ()
+    layer: Module,
+    inputs: Sequence[np.ndarray],
+    seed: int = 0,
+    without_gradient: Sequence[str] = (),
+    batch: Sequence[str] = (),
 ) -> Subject:
     """Inputs and parameters of a layer, in the mode and dtype it has. Only copies are run.
 
-    Its backward gives a gradient for each input but the `constants`.
+    Its backward gives a gradient for each input but those `without_gradient`.
     """
     if not isinstance(layer, Module):
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
@@ -140,18 +177,16 @@ def of_layer(
         raise TypeError("check_layer: a model has a loss of its own; use check_model")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
-    check_inputs("check_layer", inputs, dtype)
+    inputs = check_inputs("check_layer", inputs, dtype)
     accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
     if len(accepted) != len(inputs):
         raise TypeError(
             f"check_layer: {name}.forward takes {', '.join(accepted)}; got {len(inputs)} inputs"
         )
     names = [f"{n} (input)" if n in parameters else n for n in accepted]
-    if unknown := [n for n in constants if n not in names]:
-        raise ValueError(f"check_layer: no input is called {', '.join(unknown)}; they are {names}")
-    differentiated = [n for n in names if n not in constants]
+    check_names("check_layer", names, without_gradient=without_gradient, batch=batch)
 
-    def forward(*values: Any) -> tuple[Any, Module]:
+    def forward(*values: Any) -> tuple[Any, tuple[Any, ...]]:
         """A copy of the layer at these inputs and parameters; the copy is its own cache."""
         given, weights = values[: len(names)], values[len(names) :]
         run = deepcopy(layer)
@@ -165,23 +200,51 @@ def of_layer(
                 if (buffer := getattr(module, n)).dtype.kind == "f":
                     setattr(module, n, buffer.astype(common))
         run.zero_grad()
-        return _forward(run)(*given), run
+        return _forward(run)(*given), (run, given, [])
 
-    def backward(dy: Any, run: Any) -> tuple[Any, ...]:
-        dx = counted("check_layer", run.backward(dy), differentiated)
-        return *map(dx.get, names), *(p.grad for p in _distinct(run).values())
+    def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
+        """What it hands on, and what it adds to the gradients of its parameters. A layer's cache
+        serves one backward: before the next it needs another forward."""
+        run, given, calls = cache
+        if calls:
+            _forward(run)(*given)
+        calls.append(dy)
+        before = [p.grad.copy() for p in _distinct(run).values()]
+        dx = counted("check_layer", run.backward(dy), names, without_gradient)
+        added = (p.grad - b for p, b in zip(_distinct(run).values(), before, strict=True))
+        return *map(dx.get, names), *added
 
     values = [*inputs, *(asnumpy(p.value).astype("float64") for p in parameters.values())]
-    return of_pair(forward, backward, values, dtype, seed, name, [*names, *parameters])
+    return of_pair(
+        forward, backward, values, dtype, seed, name, [*names, *parameters],
+        without_gradient=without_gradient, batch=batch, spread=names,
+    )  # fmt: skip
 
 
 def of_model(model: Model, x: Any, eps: Any) -> Subject:
     """All parameters of a model; y is its loss at x with the noise eps. Only copies are run."""
     real = deepcopy(model)
     real.zero_grad()
-    real.loss(asarray(x).copy(), asarray(eps).copy())
-    real.backward()
-    gradients = {name: p.grad for name, p in real.parameters().items()}
+
+    def step() -> dict[str, np.ndarray]:
+        real.loss(asarray(x_given).copy(), asarray(eps_given).copy())
+        real.backward()
+        return {name: np.array(asnumpy(p.grad)) for name, p in real.parameters().items()}
+
+    x_given, eps_given = x, eps
+    gradients = step()
+
+    def trials(tolerance: float, atol: float) -> list[str]:
+        """Backward adds: after another loss the gradients are twice what they were."""
+        limit = max(tolerance, FLOOR[str(real.dtype)])
+        twice = step()
+        return [
+            f"after a second loss and backward, the gradient of {n} is not twice what it was after "
+            "the first: backward must add to it"
+            for n, g in gradients.items()
+            if not np.max(np.abs(twice[n] - 2 * g)) <= limit * np.max(np.abs(g)) + atol
+        ][:1]
+
     x, eps = (asnumpy(a).astype("float64") for a in (x, eps))
     copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
     tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
@@ -201,7 +264,8 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
     ours = type(model) in MODELS.values()  # their bodies are analytic, tests/ops/test_dtypes.py
     analytic_to = None if ours else 0.01
     subject = _subject(name, tensors, gradients, raw_output, dy, model.dtype, analytic_to)
-    return subject._replace(negligible=1e-12)  # sums over many pixels leave more rounding
+    # sums over many pixels leave more rounding
+    return subject._replace(negligible=1e-12, known=ours, trials=trials)
 
 
 def random_dy(y: Any, dtype: Any, seed: int) -> np.ndarray:

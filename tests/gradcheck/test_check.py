@@ -192,7 +192,7 @@ def test_float32_is_held_against_float64():
 
     report = check(forward, linear_backward, *matrices(), dtype="float32")
     assert 1e-9 < report.worst.error < 1e-6 and report.worst.limit == 2e-5
-    assert seen[0] == "float32" and set(seen[1:]) == {"float64"}
+    assert seen[0] == "float32" and seen.count("float64") > 40 > seen.count("float32")
     wrong = with_one_changed(0, lambda dx: dx * np.float32(1.001))
     assert not check(linear, wrong, *matrices(), dtype="float32", raises=False).passed
 
@@ -219,7 +219,25 @@ def test_scalars_and_losses():
 
 
 def test_none_is_not_checked():
-    assert len(check(cube, lambda dy, cache: (None, cube_backward(dy, cache)[1]), *inputs())) == 1
+    """pytorch#4355: it is left out of the table where nobody looks for it."""
+
+    def forgetful(dy, cache):
+        return None, cube_backward(dy, cache)[1]
+
+    report = check(cube, forgetful, *inputs(), raises=False)
+    assert [r.verdict for r in report] == ["not checked", "ok"] and not report.passed
+    assert "x" in str(report) and "not checked" in str(report)
+    with pytest.raises(
+        GradientError, match=r"the gradient of x is not checked: backward gave None"
+    ) as caught:
+        check(cube, forgetful, *inputs())
+    assert "without_gradient=[...]" in str(caught.value)
+    report = check(cube, forgetful, *inputs(), without_gradient=("x",))
+    assert [r.tensor for r in report] == ["w"] and report.passed
+    check(cube, lambda dy, cache: cube_backward(dy, cache)[1], *inputs(), without_gradient=["x"])
+    assert check(cube, forgetful, *inputs(), only=["w"]).passed
+    with pytest.raises(ValueError, match="check: no input is called alpha; they are .'x', 'w'"):
+        check(cube, forgetful, *inputs(), without_gradient=["alpha"])
 
 
 def test_names_come_from_the_forward():

@@ -1,0 +1,147 @@
+"""What a backward must do for any dy, whatever its forward is: tried on small cases.
+
+A backward is linear in dy, gives the same when it is called again, does not ask how an array lies
+in memory, and keeps its dtype. Each of these has gone wrong in a library; differences for one dy,
+called once, see none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SMALL = 100_000  # elements of inputs and outputs together: above, only the dtypes are looked at
+FLOOR = {"float64": 1e-9, "float32": 1e-3}  # for sums in another order, and cancellation in them
+
+Gradients = dict[str, np.ndarray]
+
+
+class Pair(NamedTuple):
+    """A forward and its backward, on NumPy arrays."""
+
+    inputs: dict[str, np.ndarray]  # in the dtype that backward runs in
+    y: np.ndarray  # several outputs in a row
+    dy: np.ndarray
+    cache: Any  # used once
+    gradients: Gradients  # what backward said then
+    forward: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, Any]]
+    backward: Callable[[np.ndarray, Any, Callable[[np.ndarray], np.ndarray]], Gradients]
+    spread: tuple[str, ...]  # the inputs that may lie in memory in any way
+    batch: tuple[str, ...]  # the inputs with a row for each image, if images must not mix
+
+
+def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]:
+    """What is wrong, in sentences: a dtype, and the first of the trials that fails."""
+    faults = [
+        f"the gradient of {n} is {g.dtype}, {n} itself is {pair.inputs[n].dtype}"
+        for n, g in pair.gradients.items()
+        if g.dtype != pair.inputs[n].dtype
+    ]
+    if pair.y.size + sum(x.size for x in pair.inputs.values()) > SMALL:
+        return faults
+    limit = max(tolerance, FLOOR[str(next(iter(pair.inputs.values())).dtype)])
+    with np.errstate(all="ignore"):
+        for trial in (_again, _of_zeros, _linear, _not_contiguous, _apart):
+            if fault := next(trial(pair, limit, atol, seed), None):
+                return [*faults, fault]  # the others would say so again
+    return faults
+
+
+def _run(pair: Pair, dy: np.ndarray) -> Gradients:
+    """For another dy, after a forward of its own."""
+    return pair.backward(dy, pair.forward(pair.inputs)[1], np.copy)
+
+
+def _off(expected: Any, got: Any, allowed: float) -> bool:
+    return not np.max(np.abs(got - expected)) <= allowed
+
+
+def _largest(a: np.ndarray) -> float:
+    return float(np.max(np.abs(a)))
+
+
+def _again(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
+    try:
+        again = pair.backward(pair.dy, pair.cache, np.copy)
+    except Exception:  # a cache may serve once; it must say so, as here
+        again = _run(pair, pair.dy)
+    for n, g in pair.gradients.items():
+        if _off(g, again[n], limit * _largest(g) + atol):
+            yield (
+                f"backward called again with the same dy and cache gives another gradient of {n}: "
+                "is something kept or added up from call to call?"
+            )
+
+
+def _of_zeros(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
+    for n, g in _run(pair, np.zeros_like(pair.dy)).items():
+        if not (zero := np.abs(g) <= atol).all():
+            yield (
+                f"for a dy of zeros the gradient of {n} must be zero, backward gives "
+                f"{g[~zero].flat[0]:.3g}: it is not linear in dy"
+            )
+
+
+def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
+    """Large, small, and added to another."""
+    large = np.random.default_rng([seed, 6]).standard_normal(pair.dy.shape)
+    large = np.asarray(100 * large).astype(pair.dy.dtype)
+    of_large = _run(pair, large)
+    for a, b in ((0.5, -2.0), (1e-5, 0.0)):
+        got = _run(pair, np.asarray(a * pair.dy + b * large).astype(pair.dy.dtype))
+        for n, g in pair.gradients.items():
+            scale = abs(a) * _largest(g) + abs(b) * _largest(of_large[n])
+            if _off(a * g + b * of_large[n], got[n], limit * scale + 4 * atol):
+                what = f"{a:g} dy1 - 2 dy2, dy2 a hundred times larger," if b else f"{a:g} dy"
+                yield (
+                    f"backward is not linear in dy: for {what} the gradient of {n} is not what "
+                    "those for the parts add up to; is dy clipped, compared or divided by?"
+                )
+
+
+def _not_contiguous(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
+    given = {n: spread_out(x) if n in pair.spread else x for n, x in pair.inputs.items()}
+    try:
+        y, cache = pair.forward(given)
+        gradients = pair.backward(pair.dy, cache, spread_out)
+    except Exception as problem:
+        yield f"inputs or dy that are not contiguous end in {type(problem).__name__}: {problem}"
+        return
+    if y.shape != pair.y.shape or _off(pair.y, y, limit * _largest(pair.y)):
+        yield "for inputs that are not contiguous forward gives another y"
+    for n, g in pair.gradients.items():
+        if _off(g, gradients[n], limit * _largest(g) + atol):
+            yield f"for inputs and dy that are not contiguous the gradient of {n} is another one"
+
+
+def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
+    """The first image is exchanged for the second: the others must not notice."""
+    if not pair.batch:
+        return
+    given = {n: x.copy() for n, x in pair.inputs.items()}
+    for n in pair.batch:
+        given[n][0] = given[n][1]
+    y, cache = pair.forward(given)
+    rows = len(given[pair.batch[0]])
+    if pair.y.size % rows:
+        yield f"images mix: {rows} images cannot share {pair.y.size} outputs"
+        return
+    others, before = (a.reshape(rows, -1)[1:] for a in (y, pair.y))
+    if _off(before, others, limit * _largest(pair.y)):
+        yield "images mix: y of one image changes with another image"
+    gradients = pair.backward(pair.dy, cache, np.copy)
+    for n, g in pair.gradients.items():
+        if n in pair.batch and _off(g[1:], gradients[n][1:], limit * _largest(g) + atol):
+            yield f"images mix: the gradient of {n} at one image changes with another image"
+
+
+def spread_out(a: np.ndarray) -> np.ndarray:
+    """The same numbers, every other one in memory and the axes in reverse order."""
+    if a.ndim == 0:
+        return a.copy()
+    buffer = np.zeros([2 * n for n in reversed(a.shape)], a.dtype)
+    view = buffer[tuple(slice(None, None, 2) for _ in a.shape)].T
+    view[...] = a
+    return view

@@ -1,0 +1,253 @@
+"""What a backward must do whatever its forward is: each of these passed, with differences for one
+dy and one call."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import scratchvae as sv
+from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op
+from scratchvae.gradcheck.cases import CASES
+
+rng = np.random.default_rng(0)
+X, W = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
+
+
+def square(x):
+    return x**2, x
+
+
+def square_backward(dy, x):
+    return 2 * x * dy
+
+
+def from_the_second_call_on():
+    calls = []
+
+    def backward(dy, x):
+        calls.append(1)
+        return square_backward(dy, x) * min(len(calls), 2)
+
+    return square, backward, X
+
+
+def never_reset():
+    """pytorch#13818: dw is added to what it was."""
+    dw = np.zeros_like(W)
+
+    def backward(dy, cache):
+        nonlocal dw
+        dw = dw + cache[0].T @ dy
+        return dy @ cache[1].T, dw
+
+    return lambda x, w: (x @ w, (x, w)), backward, X, W
+
+
+def in_its_cache():
+    return lambda x: (x**2, x.copy()), lambda dy, x: np.multiply(x, 2 * dy, out=x), X
+
+
+def of_dy(change):
+    return lambda: (square, lambda dy, x: 2 * x * change(dy), X)
+
+
+FAULTS = {
+    "second call": (from_the_second_call_on, "called again with the same dy and cache"),
+    "never reset": (never_reset, "another gradient of w: is something kept or added up"),
+    "cache": (in_its_cache, "called again with the same dy and cache"),
+    "dy over dy": (of_dy(lambda dy: dy * (dy / dy)), "for a dy of zeros .* gives nan"),
+    "plus": (of_dy(lambda dy: dy + 1e-12), "for a dy of zeros .* must be zero"),
+    "clipped at 4": (of_dy(lambda dy: np.clip(dy, -4, 4)), "is not linear in dy: for 0.5 dy1"),
+    "clipped at 40": (of_dy(lambda dy: np.clip(dy, -40, 40)), "is not linear in dy"),
+    "norm": (of_dy(lambda dy: dy / max(1, np.linalg.norm(dy) / 10)), "is not linear in dy"),
+    "small": (of_dy(lambda dy: dy * (abs(dy) > 1e-4)), "not linear in dy: for 1e-05 dy"),
+    "dtype": (
+        lambda: (lambda x: (x, None), lambda dy, _: dy.astype("f4"), X),
+        "the gradient of x is float32, x itself is float64",
+    ),
+    "memory of dy": (
+        of_dy(lambda dy: dy.ravel(order="K").reshape(dy.shape)),
+        "not contiguous the gradient of x is another one",
+    ),
+    "memory of x": (
+        lambda: (lambda x: (x.ravel(order="K").reshape(x.shape) ** 2, x), square_backward, X),
+        "for inputs that are not contiguous forward gives another y",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("options", [{}, {"samples": 3}, {"method": "direction"}])
+def test_faults_of_a_backward(fault, options):
+    make, says = FAULTS[fault]
+    tolerance = 1e-5 if fault == "dtype" else 1e-7
+    with pytest.raises(GradientError, match=says):
+        check(*make(), tolerance=tolerance, **options)
+    report = check(*make(), tolerance=tolerance, raises=False, **options)
+    assert not report.passed and all(r.passed for r in report) and "FAIL: " in str(report)
+
+
+def test_a_cache_may_serve_once():
+    """If it says so, as the layers' does."""
+    assert check(lambda x: (x**2, [x]), lambda dy, cache: square_backward(dy, cache.pop()), X)
+
+
+def test_images_that_mix():
+    def centred(x):
+        return x - x.mean(axis=0), None
+
+    def backward(dy, _):
+        return dy - dy.mean(axis=0)
+
+    assert check(centred, backward, X).passed
+    with pytest.raises(GradientError, match="images mix: y of one image changes"):
+        check(centred, backward, X, batch=["x"])
+    assert check(square, square_backward, X, batch=["x"]).passed
+
+
+def test_ours_do_not_mix_images_unless_they_say_so():
+    mixing = {op for op, cases in CASES.items() if any(case.mixes for case in cases)}
+    assert mixing == {
+        "batch_norm", "batch_norm_leaky_relu", "mean_logvar", "kl_free_bits", "elbo",
+    }  # fmt: skip
+    assert all(report.passed for report in check_op("linear", "direction"))
+
+
+class Sets(sv.layers.Linear):
+    """Its gradients are set, not added to."""
+
+    def _add(self, dx, dw, db):
+        self.weight.grad[...], self.bias.grad[...] = 0, 0
+        return super()._add(dx, dw, db)
+
+
+class Frozen(sv.layers.Linear):
+    """No gradient for its input."""
+
+    def backward(self, dy, need_dx=True):
+        super().backward(dy)
+        return (None,)
+
+
+def layer(kind):
+    return kind(4, 3, rng=np.random.default_rng(0), dtype="float64")
+
+
+def test_layers_add_to_their_gradients():
+    with pytest.raises(GradientError, match="Sets: backward called again .* gradient of weight"):
+        check_layer(layer(Sets), X)
+    assert check_layer(layer(sv.layers.Linear), X, batch=["x"]).passed
+
+
+def test_constants_are_inputs_without_a_gradient():
+    report = check_layer(layer(Frozen), X, without_gradient=["x"])
+    assert [r.tensor for r in report] == ["weight", "bias"] and report.passed
+    assert check_layer(layer(Frozen), X, constants=["x"]).results == report.results
+
+
+@pytest.mark.parametrize("method", ["complex", "direction"])
+def test_models_add_to_their_gradients(method):
+    class Broken(sv.models.MLP):
+        def backward(self):
+            self.zero_grad()
+            super().backward()
+
+    model = Broken(image_shape=(1, 3, 3), latent_dim=2, rng=rng, dtype="float64")
+    with pytest.raises(GradientError, match="Broken: after a second loss and backward"):
+        check_model(model, rng.random((2, 1, 3, 3)), model.noise(2, rng), method, samples=0)
+
+
+def two(x, w):
+    return (x @ w, (x**2).sum(axis=1)), (x, w)
+
+
+def two_backward(dy, cache):
+    (of_product, of_sum), (x, w) = dy, cache
+    dx = of_product @ w.T
+    return dx if of_sum is None else dx + 2 * x * of_sum[:, None], x.T @ of_product
+
+
+@pytest.mark.parametrize("method", ["central", "direction", "complex"])
+def test_several_outputs(method):
+    assert check(two, two_backward, X, W, method=method).passed
+    assert check(two, two_backward, X, W, method=method, without_dy=[1]).passed
+    with pytest.raises(GradientError, match="the gradient of x, .* is wrong"):
+        check(two, lambda dy, c: two_backward((dy[0], None), c), X, W, method=method)
+
+
+def test_outputs_that_are_no_floats_get_no_dy():
+    def largest(x):
+        return (x.max(axis=1), x.argmax(axis=1), None), x
+
+    def backward(dy, x):
+        assert dy[1] is None and dy[2] is None
+        return dy[0][:, None] * (x == x.max(axis=1, keepdims=True))
+
+    assert check(largest, backward, X).passed
+    with pytest.raises(ValueError, match="without_dy names output 3; largest has 3"):
+        check(largest, backward, X, without_dy=[3])
+    with pytest.raises(ValueError, match="no output of largest gets a dy"):
+        check(largest, backward, X, without_dy=[0])
+
+
+def test_an_absolute_tolerance():
+    def nearly(dy, x):
+        return 2 * x * dy * (1 + 1e-6)
+
+    for method in ("central", "direction"):
+        assert check(square, nearly, X, atol=1e-4, method=method).passed
+        assert not check(square, nearly, X, atol=1e-9, method=method, raises=False).passed
+    with pytest.raises(ValueError, match="atol must be a number of at least 0, got -1"):
+        check(square, nearly, X, atol=-1)
+
+
+def test_large_inputs_are_sampled(monkeypatch):
+    """And the report says so, and how to have every element."""
+    calls = []
+
+    def forward(x):
+        calls.append(1)
+        return square(x)
+
+    x = np.random.default_rng(0).standard_normal(500)
+    monkeypatch.setattr(sys.modules["scratchvae.gradcheck.compare"], "PATIENCE", 0)
+    report = check(forward, square_backward, x)
+    assert report.passed and report["x"].compared == 8 and len(calls) < 100
+    assert "x: its 500 elements would take about" in str(report) and "samples='all'" in str(report)
+    assert check(forward, square_backward, x, samples="all")["x"].compared == 500
+
+    def wrong(dy, x):
+        dx = square_backward(dy, x)
+        dx[321] += 1
+        return dx
+
+    assert check(forward, wrong, x, raises=False)["x"].where == (321,)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.ma.masked_array(X, X > 0), "got a masked array; masked elements have no gradient"),
+        (X.view(np.matrix), "got an np.matrix; its . is a matrix product: pass np.asarray"),
+        ([1.0], r'got list; np.asarray\(x, "float64"\) makes one'),
+        (np.zeros((0, 3)), "got an empty array of float64; there is nothing to check in it"),
+    ],
+)
+def test_words_for_other_inputs(given, said):
+    with pytest.raises(TypeError, match=f"check: input 0 must be a float64 array, {said}"):
+        check(square, square_backward, given)
+
+
+def test_a_number_is_an_array_without_axes():
+    assert check(square, square_backward, np.float64(3)).passed
+
+
+def test_masked_results_are_refused():
+    def masked(a):
+        return np.ma.masked_array(a, a > 0)
+
+    with pytest.raises(TypeError, match="gives a masked array as y"):
+        check(lambda x: (masked(x), x), square_backward, X)
+    with pytest.raises(TypeError, match="the gradient of x is a masked array"):
+        check(square, lambda dy, x: masked(2 * x * dy), X)
