@@ -160,7 +160,7 @@ FAULTS = [
     Fault(
         "cuda-dx-without-the-variance",
         f"{KERNELS}/batch_norm.cu",
-        [("(dh - level - x_hat * slant)", "(dh - level)")],
+        [("dh -= level + x_hat * slant;", "dh -= level;")],
         "dx knows that the mean depends on x, but not that the variance does",
         f"{OPS}/test_batch_norm.py::test_large_images[cuda_on_host-True]",
     ),
@@ -169,8 +169,8 @@ FAULTS = [
         f"{KERNELS}/batch_norm.cu",
         [
             (
-                "T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);\n    dx[i]",
-                "T dh = dy[i];\n    dx[i]",
+                "T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);\n    if (training)",
+                "T dh = dy[i];\n    if (training)",
             )
         ],
         "the sums go through the activation, dx does not",
@@ -179,10 +179,7 @@ FAULTS = [
     Fault(
         "cuda-evaluation-as-training",
         f"{KERNELS}/batch_norm.cu",
-        [
-            ("level = training ? T(sum / share.end) : T(0)", "level = T(sum / share.end)"),
-            ("training ? T(products / share.end) : T(0)", "T(products / share.end)"),
-        ],
+        [("if (training) dh -=", "dh -=")],
         "dx in evaluation is that of training, as if the statistics moved with x",
         f"{OPS}/test_batch_norm.py::test_evaluation_treats_the_statistics_as_constants{HERE}",
     ),

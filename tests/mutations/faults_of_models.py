@@ -54,7 +54,7 @@ FAULTS = [
         "batch-norm-layer-always-trains",
         "scratchvae.layers",
         [
-            ("self.training, self.momentum, self.eps,", "True, self.momentum, self.eps,"),
+            ("            self.training, self.weight_of", "            True, self.weight_of"),
             ("        if self.training:\n", "        if True:\n"),
         ],
         "the layer normalises by its batch and moves its statistics in evaluation, too",
@@ -72,7 +72,7 @@ FAULTS = [
     Fault(
         "deconv-fan-in-of-the-input",
         "scratchvae.layers",
-        [("fan_in = out_channels * KH * KW", "fan_in = in_channels * KH * KW")],
+        [("fan_in = O * KH * KW", "fan_in = C * KH * KW")],
         "initial weights of a transposed convolution are scaled by the wrong side's channels",
         "tests/test_layers.py::test_initial_values_are_pytorchs[<lambda>-0.25_1]",
     ),
