@@ -274,12 +274,9 @@ def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
     """Whatever tiles the six models take for their speed, they take with the limit of error."""
     layers = layers_of_models()
     assert len(layers) > 40
-    one = np.dtype("float32")
-    chosen = [correlation.fastest(N, *rest, one)[0] for _, *rest in layers for N in (32, 128)]
-    monkeypatch.setitem(correlation.LIMITS, "float32", np.inf)
-    assert chosen == [
-        correlation.fastest(N, *rest, one)[0] for _, *rest in layers for N in (32, 128)
-    ]
+    chosen = [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
+    monkeypatch.setattr(correlation, "ROUNDINGS", np.inf)
+    assert chosen == [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
     assert "toom_cook_4" in chosen and "direct" in chosen
 
 
@@ -312,7 +309,7 @@ def test_planning_makes_few_and_small_matrices(monkeypatch, dtype):
         grid = windows.grid_size(image, kernel_size, (stride, stride), padding)
         geometry = ways.Geometry(image, grid, kernel_size, (stride, stride), padding)
         shape = 64, 64, *kernel_size
-        name, _ = correlation.fastest(64, shape, geometry, np.dtype(dtype))
+        name, _ = correlation.fastest(64, shape, geometry)
         if name != "direct":
             plan = tc.plan(64, *geometry, 64, 64, np.dtype(dtype), int(name[-1]))
             assert plan.V.place.size <= tc.SLOTS**1.5 and max(plan.V.place.shape) <= tc.SLOTS
