@@ -151,7 +151,7 @@ def test_any_geometry(**drawn):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(**geometries)
 def test_many_geometries(**drawn):
     check_drawn(**drawn)
