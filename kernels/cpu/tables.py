@@ -79,12 +79,9 @@ def back_table(geometry, C, O, N, itemsize):
     n, o = np.arange(images)[:, None, None], np.arange(O)
     taps, tiles = prod(kernel_size), C // tile_width(C, itemsize)
     places, targets, offsets, rows, orders = [], [], [], [], []
-    for a in range(stride[0]):
-        for b in range(stride[1]):
-            (h, i, u, du), (w, j, v, dv) = (
-                _phase(phase, before, *size)
-                for phase, before, size in zip((a, b), margin, sizes, strict=True)
-            )
+    of_rows, of_columns = (_phases(*both) for both in zip(margin, sizes, strict=True))
+    for h, i, u, du in of_rows:
+        for w, j, v, dv in of_columns:
             places.append((n * height + i[:, None]) * width * O + j * O)
             targets.append((n * H + h[:, None]) * W * C + w * C)
             u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
@@ -93,6 +90,12 @@ def back_table(geometry, C, O, N, itemsize):
             # A tap further down is a pixel further up.
             order = np.arange(rows[-1].size).reshape(rows[-1].shape)[::-1, ::-1]
             orders.append(order.reshape(-1))
+    beside = _beside(*sizes)
+    if len(beside):  # pixels that no window reads: a phase without terms
+        targets.append((n.reshape(-1, 1) * H * W + beside) * C)
+        places.append(np.zeros_like(targets[-1]))
+        for none in (offsets, rows, orders):
+            none.append(np.zeros(0, int))
     margin = margin[0], margin[1] * O
     return _table(room, margin, images, places, targets, offsets, rows, orders, taps, C, itemsize)
 
@@ -108,12 +111,22 @@ def _images(size, places, N):
     return max(1, min(N, ROOM_BYTES // size, PLACES // places))
 
 
-def _phase(phase, before, H, _, K, S, P):
-    """Along one axis: the pixels of a phase, and their first y in the padded image; the taps, and
-    how many y each goes back."""
-    pixels = np.arange((phase - P) % S, H, S)
-    taps = np.arange(phase, K, S)
-    return pixels, (pixels + P) // S + before, taps, taps // S
+def _phases(before, size):
+    """Along one axis, of each phase that has pixels and taps: the pixels, and their first y in the
+    padded image; the taps, and how many y each goes back."""
+    H, _, K, S, P = size
+    found = []
+    for phase in range(min(S, K)):
+        pixels, taps = np.arange((phase - P) % S, H, S), np.arange(phase, K, S)
+        if len(pixels):
+            found.append((pixels, (pixels + P) // S + before, taps, taps // S))
+    return found
+
+
+def _beside(rows, columns):
+    """The pixels of an image whose phases have no taps."""
+    met = [(np.arange(H) + P) % S < K for H, _, K, S, P in (rows, columns)]
+    return np.flatnonzero(~np.outer(*met))
 
 
 def _table(

@@ -67,7 +67,7 @@ from .sparse_axes import SparseAxes, Triplets, collect, spread, triplets
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
-SLOTS = 1 << 13  # of V along an axis; more are not worth a table
+SLOTS = 1 << 12  # of V along an axis; more are not worth a table
 MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
 ROUNDINGS = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
@@ -314,6 +314,9 @@ def _cuts(grid, kernel_size, stride, tile):
 def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
     """An estimate: the largest error of y, dx and dw, relative to their largest number, in units of
     eps / 2 of the dtype. Infinite for what is not worth planning, before any matrix is made."""
+    axes = zip(image, grid, kernel_size, stride, padding, strict=True)
+    if not all(_every_tap_is_met(*of_axis) for of_axis in axes):
+        return inf  # its weight, however large, is in no result, and its rounding would be
     cuts = _cuts(grid, kernel_size, stride, tile)
     slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
     if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
@@ -323,6 +326,12 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
     return max(
         ((a + b * terms) * kind).max() for (a, b), kind in zip(ROUNDINGS, every, strict=True)
     )
+
+
+def _every_tap_is_met(size, outputs, taps, stride, padding):
+    """Each by a pixel, and not by the padding alone."""
+    at = np.arange(outputs)[:, None] * stride + np.arange(taps) - padding
+    return ((at >= 0) & (at < size)).any(axis=0).all()
 
 
 def _largest(how, kind):

@@ -21,7 +21,8 @@ from .subject import Subject
 
 LONG = 1e-2  # a step that must tell the same as a short one
 PLATEAU = 0.1  # an output that is constant so far, on one side at least, is constant
-REACH = 0.03  # how far to look for jumps
+REACH = 0.03  # how far to look for jumps, of one element
+LEAST_REACH = 1e-4  # along many: each of them may have a step of its own nearby
 SHORTEST = 1e-12
 STAYS = 8  # halvings: a kink falls to 1/256
 ONE_BY_ONE = 200  # elements at most
@@ -34,6 +35,7 @@ class _Along:
     def __init__(self, subject: Subject, name: str, line: Line) -> None:
         self.subject, self.name, self.line = subject, name, line
         self.known = {0.0: 0.0}
+        self.moves = 1.0 if isinstance(line, tuple) else line
 
     def __call__(self, t: float) -> float:
         if t not in self.known:
@@ -76,7 +78,8 @@ def own_rounding(
     unit = max(scale, max(map(abs, slopes)) / (1.0 if isinstance(line, tuple) else norm(line)))
     if not apart > max(tolerance * unit, 10 * rounding(subject, h)):
         return 0.0
-    return OF_A_JUMP * _jumps(g, REACH)
+    reach = REACH if g.still(h) and g.still(-h) else REACH / np.count_nonzero(g.moves)
+    return OF_A_JUMP * _jumps(g, max(reach, LEAST_REACH))
 
 
 def require_precise(subject: Subject, name: str, v: np.ndarray) -> None:

@@ -107,6 +107,7 @@ def of_pair(
 ) -> Subject:
     """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
     inputs = check_inputs("check", inputs, dtype)
+    without_dy = [without_dy] if isinstance(without_dy, int) else without_dy
     names = names or names_of(forward, len(inputs))
     check_names("check", names, without_gradient=without_gradient, batch=batch)
     name = name or title_of(forward)

@@ -228,7 +228,7 @@ class Model(Module):
             raise ValueError(f"{who}: {name} must have shape {expected}{least}, got {a.shape}")
         real = str(self.dtype).replace("complex128", "float64")  # may stand beside complex weights
         if a.dtype != real and a.dtype != self.dtype:
-            hint = ": data.batches makes floats of bytes" if a.dtype.kind in "iub" else ""
+            hint = ": data.batches makes floats of bytes" if a.dtype == "uint8" else ""
             raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
         if device_of(a) != self.device:
             raise TypeError(

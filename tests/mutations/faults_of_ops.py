@@ -214,8 +214,8 @@ FAULTS = [
     Fault(
         "sigmoid-overflows",
         "scratchvae.ops.sigmoid",
-        [("return xp.where(positive, 1, e) / (1 + e)", "return 1 / (1 + xp.exp(-x))")],
-        "the formula as it stands in books: e to the power of 1000 is no number",
+        [("return xp.where(positive, 1, e) / (1 + e)", "return xp.exp(x) / (1 + xp.exp(x))")],
+        "a formula as it stands in books: infinity divided by infinity is no number",
         "tests/ops/test_activations.py::test_formulas_far_out[numpy-float64]",
         "sigmoid",
     ),
