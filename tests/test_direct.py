@@ -181,3 +181,12 @@ def test_a_room_holds_as_many_images_as_its_bytes():
     with patch.object(tables, "ROOM_BYTES", 1000):
         sizes = [(300, 1, 8), (300, 1, 2), (1001, 1, 8), (1, tables.PLACES // 2, 8)]
         assert [tables._images(*each) for each in sizes] == [3, 2, 1, 2]
+
+
+def test_large_strides_need_few_phases():
+    """Phases without taps are one: their number does not grow with the square of the stride."""
+    for K, S in ((3, 64), (1, 512), (31, 40)):
+        geometry = ways.Geometry((600, 27), ((600 - K) // S + 1, 1), (K, 1), (S, S), (0, 0))
+        table = tables.back_table(geometry, 1, 1, 2, 4)
+        assert len(table.place_starts) <= min(S, K) + 2
+        assert_array_equal(np.sort(table.targets), np.arange(2 * 600 * 27))

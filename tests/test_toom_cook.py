@@ -16,7 +16,7 @@ from scratchvae.kernels.cpu import conv_transpose2d as kernel_conv_transpose2d
 from scratchvae.kernels.cpu import correlation, ways
 from scratchvae.kernels.cpu import toom_cook as tc
 from scratchvae.models import MODELS, build
-from scratchvae.ops import conv2d, windows
+from scratchvae.ops import conv2d, conv2d_forward, windows
 
 
 @pytest.mark.parametrize("m", range(1, 7))
@@ -278,6 +278,18 @@ def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
     monkeypatch.setattr(correlation, "ROUNDINGS", np.inf)
     assert chosen == [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
     assert "toom_cook_4" in chosen and "direct" in chosen
+
+
+def test_taps_that_meet_no_pixel_do_no_harm():
+    """However large they are: in exact arithmetic they are in no result."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 128, 32, 1)).astype("float32")
+    w = (rng.standard_normal((128, 128, 3, 3)) / 30).astype("float32")
+    w[..., [0, 2]] *= 1e6
+    expected = conv2d_forward.reference(x, w, None, 1, 1)[0]
+    with sv.using("numba"):
+        y, _ = conv2d_forward(x, w, None, 1, 1)
+    assert abs(y - expected).max() < 5e-6 * abs(expected).max()
 
 
 HUGE = [  # image, kernel: minutes of exact fractions, once

@@ -87,9 +87,7 @@ def back_table(geometry, C, O, N, itemsize):
             u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
             offsets.append(-(du * width + dv) * O + o)
             rows.append(o * tiles * taps + u * kernel_size[1] + v)
-            # A tap further down is a pixel further up.
-            order = np.arange(rows[-1].size).reshape(rows[-1].shape)[::-1, ::-1]
-            orders.append(order.reshape(-1))
+            orders.append(_taps_backwards(*rows[-1].shape))
     beside = _beside(*sizes)
     if len(beside):  # pixels that no window reads: a phase without terms
         targets.append((n.reshape(-1, 1) * H * W + beside) * C)
@@ -123,6 +121,13 @@ def _phases(before, size):
     return found
 
 
+@lru_cache(maxsize=8)
+def _taps_backwards(height, width, channels):
+    """The order of terms by their offsets: a tap further down is a pixel further up."""
+    order = np.arange(height * width * channels).reshape(height, width, channels)
+    return order[::-1, ::-1].reshape(-1)
+
+
 def _beside(rows, columns):
     """The pixels of an image whose phases have no taps."""
     met = [(np.arange(H) + P) % S < K for H, _, K, S, P in (rows, columns)]
@@ -133,39 +138,33 @@ def _table(
     room, margin, images, places, targets, offsets, rows, orders, rows_of_a_tile, channels, itemsize
 ):
     """orders: of each phase's terms, by their offsets."""
-    width = BYTES // itemsize
-    none = np.zeros(0, int)
-    firsts, few = [none] * len(offsets), False
-    if channels < width:
-        every = [
-            _firsts(terms.reshape(-1)[order], width)
-            for terms, order in zip(offsets, orders, strict=True)
-        ]
-        count = sum(map(len, every)) + SUM_OF_LANES * len(every)
-        few = channels * count < sum(terms.size for terms in offsets)
-        firsts = every if few else firsts
-    runs, inside, lanes, lane = [], [], [], np.arange(width)
-    for terms, its_rows, order, first in zip(offsets, rows, orders, firsts, strict=True):
-        order = order if few else none
-        counts = np.diff(first, append=terms.size) if few else none
-        runs.append(terms.reshape(-1)[order[first]])
-        inside.append(counts)
-        at = np.where(lane < counts[:, None], first[:, None] + lane, -1)
-        lanes.append(np.append(its_rows.reshape(-1)[order], -1)[at])
+    width, phases = BYTES // itemsize, len(offsets)
     places, place_starts = _joined(places)
     offsets, term_starts = _joined(offsets)
-    runs, run_starts = _joined(runs)
+    rows, _ = _joined(rows)
+    few = False
+    runs, inside, run_starts = np.zeros(0, int), np.zeros(0, int), np.zeros(phases + 1, int)
+    lanes = np.zeros((0, width), int)
+    if channels < width:
+        order = np.repeat(term_starts[:-1], np.diff(term_starts)) + _joined(orders)[0]
+        firsts = _firsts(offsets[order], term_starts, width)
+        few = channels * (len(firsts) + SUM_OF_LANES * phases) < len(offsets)
+    if few:
+        runs, inside = offsets[order[firsts]], np.diff(firsts, append=len(order))
+        run_starts, lane = np.searchsorted(firsts, term_starts), np.arange(width)
+        terms = np.where(lane < inside[:, None], firsts[:, None] + lane, -1)
+        lanes = np.append(rows[order], -1)[terms]
     return Table(
-        room, margin, images, places, _joined(targets)[0], place_starts, offsets,
-        _joined(rows)[0], term_starts, runs, np.concatenate(inside), run_starts,
-        np.concatenate(lanes), rows_of_a_tile, few,
+        room, margin, images, places, _joined(targets)[0], place_starts, offsets, rows, term_starts,
+        runs, inside, run_starts, lanes, rows_of_a_tile, few,
     )  # fmt: skip
 
 
-def _firsts(offsets, width):
-    """Where runs begin: neighbours side by side, at most `width` each."""
+def _firsts(offsets, phase_starts, width):
+    """Where runs begin: neighbours side by side, at most `width` each, all of one phase."""
     at = np.arange(len(offsets))
     begins = np.diff(offsets, prepend=offsets[:1] - 2) != 1
+    begins[phase_starts[phase_starts < len(offsets)]] = True
     since = at - np.maximum.accumulate(np.where(begins, at, 0))
     return np.flatnonzero(since % width == 0)
 

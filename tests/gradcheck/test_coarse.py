@@ -195,6 +195,26 @@ def test_a_smooth_function_costs_little_more():
     assert len(calls) < 160
 
 
+STEPS = {  # name: forward, backward, number of elements, options
+    "floor": (lambda x: (np.floor(3 * x) + x, x), lambda dy, x: dy * 1.0, 12, {}),
+    "remainder": (lambda x: ((4 * x) % 1, x), lambda dy, x: 4 * dy, 12, {}),
+    "step": (lambda x: (np.where(x > 0, 1, 0) + x**2, x), lambda dy, x: 2 * x * dy, 100, {}),
+    "hard shrink": (lambda x: (x * (abs(x) > 0.5), x), lambda dy, x: dy * (abs(x) > 0.5), 30, {}),
+    "a large hard shrink": (
+        lambda x: (x * (abs(x) > 0.5), x), lambda dy, x: dy * (abs(x) > 0.5), 300, {"samples": 3},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_many_elements_are_no_rounding(name):
+    """Along a direction some element has one nearby, on either side."""
+    forward, backward, count, options = STEPS[name]
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal(count)
+        assert check(forward, backward, x, seed=seed, **options).passed
+
+
 def test_jumps_and_kinks_nearby_are_no_rounding():
     """A right gradient passes beside them: only a function that jumps on both sides is coarse."""
     for seed in range(40):

@@ -251,3 +251,52 @@ def test_masked_results_are_refused():
         check(lambda x: (masked(x), x), square_backward, X)
     with pytest.raises(TypeError, match="the gradient of x is a masked array"):
         check(square, lambda dy, x: masked(2 * x * dy), X)
+
+
+@pytest.mark.parametrize("limit", [10, 1e4])
+def test_a_dy_that_is_clipped_shows_where_y_is_a_number(limit):
+    for seed in range(20):
+        x = np.random.default_rng(seed).standard_normal(4)
+        for shaped in (
+            lambda dy: np.clip(dy, -limit, limit),
+            lambda dy: np.minimum(dy, limit),
+            lambda dy: dy * (abs(dy) > 1 / limit**2),
+        ):
+
+            def backward(dy, x, shaped=shaped):
+                return 2 * x * shaped(dy)
+
+            assert not check(
+                lambda x: ((x * x).sum(), x), backward, x, seed=seed, raises=False
+            ).passed
+
+
+def test_trials_of_large_arrays():
+    total = [0.0]
+
+    def backward(dy, _):
+        total[0] = total[0] + 2 * dy
+        return total[0]
+
+    x = np.random.default_rng(0).standard_normal(60_000)
+    assert not check(lambda x: (2 * x, x), backward, x, samples=3, raises=False).passed
+
+
+def test_what_overflows_is_not_called_wrong():
+    for seed in range(10):
+        x = np.random.default_rng(seed).uniform(690, 709, 6)
+        with np.errstate(all="ignore"):
+            assert check(
+                lambda x: (np.exp(x), x), lambda dy, x: dy * np.exp(x), x, seed=seed
+            ).passed
+
+
+def test_none_from_the_second_call_on():
+    calls = []
+
+    def backward(dy, x):
+        calls.append(1)
+        return 2 * dy if len(calls) == 1 else None
+
+    with pytest.raises((GradientError, ValueError)):
+        check(lambda x: (2 * x, x), backward, np.ones(3))
