@@ -84,9 +84,9 @@ def back_table(geometry, C, O, N, itemsize):
         for w, j, v, dv in of_columns:
             places.append((n * height + i[:, None]) * width * O + j * O)
             targets.append((n * H + h[:, None]) * W * C + w * C)
-            u, v, du, dv = u[:, None, None], v[:, None], du[:, None, None], dv[:, None]
-            offsets.append(-(du * width + dv) * O + o)
-            rows.append(o * tiles * taps + u * kernel_size[1] + v)
+            back, tap = du[:, None] * width + dv, u[:, None] * kernel_size[1] + v  # (u, v)
+            offsets.append(o - back[..., None] * O)
+            rows.append(o * tiles * taps + tap[..., None])
             orders.append(_taps_backwards(*rows[-1].shape))
     beside = _beside(*sizes)
     if len(beside):  # pixels that no window reads: a phase without terms
