@@ -18,7 +18,7 @@ ROUND = {  # x -> x, but coarse
     "1e12 that cancels": lambda a: (a + 1e12) - 1e12,
 }
 OPTIONS = {"all": {}, "samples": {"samples": 3}, "direction": {"method": "direction"}}
-SEEDS = [*range(2), *(pytest.param(k, marks=pytest.mark.slow) for k in range(2, 30))]
+SEEDS = [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 30))]
 
 
 def zero(dy, x):

@@ -98,7 +98,7 @@ def run(functions, arrays, options, dy):
 
 
 @pytest.mark.slow_on_host
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("op", OPS)
 def test_any_layout(engine, op, dtype):
     functions = REGISTRY[op][f"{op}_forward"], REGISTRY[op][f"{op}_backward"]
