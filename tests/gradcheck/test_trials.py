@@ -61,7 +61,7 @@ FAULTS = {
     "clipped at 4": (of_dy(lambda dy: np.clip(dy, -4, 4)), "is not linear in dy: for 0.5 dy1"),
     "clipped at 40": (of_dy(lambda dy: np.clip(dy, -40, 40)), "is not linear in dy"),
     "norm": (of_dy(lambda dy: dy / max(1, np.linalg.norm(dy) / 10)), "is not linear in dy"),
-    "small": (of_dy(lambda dy: dy * (abs(dy) > 1e-4)), "not linear in dy: for 1e-05 dy"),
+    "small": (of_dy(lambda dy: dy * (abs(dy) > 1e-4)), "not linear in dy: for 1e-09 dy"),
     "dtype": (
         lambda: (lambda x: (x, None), lambda dy, _: dy.astype("f4"), X),
         "the gradient of x is float32, x itself is float64",
