@@ -148,9 +148,9 @@ class _Worker:
         self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
 
     def offer(self, run, i):
-        self.offers.append((run, i, _core()))
         if LINUX:
             _settle(run.own_cores, run.cores, self.core)
+        self.offers.append((run, i, _core()))  # where this thread is now: the worker keeps away
         if not self.serving.locked():
             try:
                 start_new_thread(self._loop, ())
