@@ -236,18 +236,23 @@ class BatchNormLeakyReLU(Module):
         return self.layers[0]._add(*ops.batch_norm_leaky_relu_backward(dy, self._kept()))
 
 
-class MaxPool2d(Module):
-    """Max pooling. See ops/max_pool2d.py."""
+class _Pool(Module):
+    """A pooling layer with windows of one size; stride None: windows touch."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        name = type(self).__name__
         self.sizes = (
-            pair("MaxPool2d: kernel_size", kernel_size, 1),
-            stride if stride is None else pair("MaxPool2d: stride", stride, 1),
-            pair("MaxPool2d: padding", padding, 0),
+            pair(f"{name}: kernel_size", kernel_size, 1),
+            stride if stride is None else pair(f"{name}: stride", stride, 1),
+            pair(f"{name}: padding", padding, 0),
         )
 
     def extra_repr(self) -> str:
         return "kernel_size={}, stride={}, padding={}".format(*self.sizes)
+
+
+class MaxPool2d(_Pool):
+    """Max pooling. See ops/max_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.max_pool2d_forward(x, *self.sizes), keep)
@@ -256,18 +261,8 @@ class MaxPool2d(Module):
         return ops.max_pool2d_backward(dy, self._kept())
 
 
-class AvgPool2d(Module):
+class AvgPool2d(_Pool):
     """Average pooling, padding counted. See ops/avg_pool2d.py."""
-
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        self.sizes = (
-            pair("AvgPool2d: kernel_size", kernel_size, 1),
-            stride if stride is None else pair("AvgPool2d: stride", stride, 1),
-            pair("AvgPool2d: padding", padding, 0),
-        )
-
-    def extra_repr(self) -> str:
-        return "kernel_size={}, stride={}, padding={}".format(*self.sizes)
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(ops.avg_pool2d_forward(x, *self.sizes), keep)

@@ -71,8 +71,7 @@ def clip_to_norm(grad, max_norm):
     largest number is divided out before: the norm of float32 [3e20, 4e20] is 5e20.
     """
     xp = array_module(grad)
-    with np.errstate(over="ignore", under="ignore"):
-        norm = float(xp.linalg.norm(grad))
+    norm = float(xp.linalg.norm(grad))
     if not 1e-12 < norm < math.inf and 0 < (largest := float(abs(grad).max())) < math.inf:
         norm = largest * float(xp.linalg.norm(grad / largest))
     if max_norm < norm < math.inf:

@@ -73,7 +73,7 @@ def _check(model: Model, optimizer: Optimizer, name: str) -> None:
 
 
 def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
-    """Refuse, before the first step, an epoch that would end in its last one.
+    """Refuse, before the first step, an epoch whose last step would fail.
 
     A batch norm over maps of 1 x 1 has one value per channel where a batch has one image, and no
     variance to train with.

@@ -294,7 +294,7 @@ print(len(parts), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.fixture
 def ctrl_c():
-    """Whoever starts the tests in the background may have told them to ignore Ctrl-C."""
+    """Tests that run in the background of a shell ignore Ctrl-C unless they say otherwise."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

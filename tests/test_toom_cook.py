@@ -275,7 +275,7 @@ def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
     layers = layers_of_models()
     assert len(layers) > 40
     chosen = [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
-    monkeypatch.setattr(correlation, "ROUNDINGS", np.inf)
+    monkeypatch.setattr(correlation, "MOST_ROUNDINGS", np.inf)
     assert chosen == [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
     assert "toom_cook_4" in chosen and "direct" in chosen
 

@@ -24,7 +24,7 @@ from .ways import WAYS, finite
 
 # What Toom and Cook may lose, see toom_cook.py: 5e-6 of the largest result in float32, 1e-14 in
 # float64, where a gradient check with steps of 1e-6 has to see seven digits.
-ROUNDINGS = 84
+MOST_ROUNDINGS = 84
 
 
 def prepare(N, w, geometry):
@@ -47,7 +47,7 @@ def fastest(N, shape, geometry):
     images += 0.3 * (prod(geometry.image) * C + prod(geometry.grid) * O)
     costs = {"direct": N * images + weights * prod(kernel_size)}
     for tile in (2, 4):
-        if toom_cook.roundings(*geometry, C, O, tile) > ROUNDINGS:
+        if toom_cook.roundings(*geometry, C, O, tile) > MOST_ROUNDINGS:
             continue
         V, M, U = toom_cook.sizes(*geometry, tile)
         images = 0.024 * V * C * O + V * max(C, 16) + M * max(O, 16)

@@ -143,7 +143,7 @@ class _Worker:
 
     def __init__(self):
         self.go = _Signal(FOR_WORK)
-        self.offers = deque(maxlen=1)  # a part that nobody takes is done by the thread it is from
+        self.offers = deque(maxlen=1)  # the thread that offers a part does it if no worker does
         self.serving = allocate_lock()  # held by the thread of this worker
         self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
 

@@ -48,7 +48,8 @@ whose two factors are fitted to measured errors. correlation.py takes a plan onl
 small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
 
 What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
-and over all of dw; one of dy over the pixels its tile reads, and dw. Sources: Lavin & Gray, "Fast
+and over all of dw; one of dy over the pixels its tile reads, and dw. The rounding of a pixel that
+is much larger than all others spreads in the same way. Sources: Lavin & Gray, "Fast
 algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
 complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
 """
@@ -69,7 +70,7 @@ INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
 SLOTS = 1 << 12  # of V along an axis; more are not worth a table
 MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
-ROUNDINGS = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
+FITTED = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
@@ -323,9 +324,7 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
         return inf
     every = [np.prod([_largest(how, kind) for how in cuts], axis=0) for kind in range(2)]
     terms = np.sqrt([min(C, MANY), min(O, MANY), ROWS])
-    return max(
-        ((a + b * terms) * kind).max() for (a, b), kind in zip(ROUNDINGS, every, strict=True)
-    )
+    return max(((a + b * terms) * kind).max() for (a, b), kind in zip(FITTED, every, strict=True))
 
 
 def _every_tap_is_met(size, outputs, taps, stride, padding):

@@ -107,7 +107,7 @@ def _met(tap, H, OH, S, P):
 
 @jit
 def finite(a):
-    """Whether all its numbers are."""
+    """Whether all its numbers are: 0 times one that is not is NaN."""
     a, zero = a.reshape(-1), a.dtype.type(0)
     total = zero
     for i in range(len(a)):

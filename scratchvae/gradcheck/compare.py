@@ -62,7 +62,7 @@ def compare(
     each = (float(np.max(np.abs(g))) for g in subject.gradients.values())
     largest = max(filter(math.isfinite, each), default=0.0)
     rng = np.random.default_rng([seed, 3])
-    results, directions, notes = [], {}, []
+    results, directions, notes = [], {}, [*subject.notes]
     for name in names:
         if name in subject.missing:
             results.append(not_checked(name, subject.tensors[name].shape, tolerance))

@@ -1,8 +1,8 @@
 """The judge: a gradient against its numeric counterpart, line by line, and a verdict.
 
 Errors are measured per tensor, max|analytic - numeric| / max|analytic|: relative to the largest
-element, because the smallest are all rounding. (Along a direction v of normal numbers <g, v> is
-about as large as the norm of g, so that is what its error is relative to.)
+element, because the smallest are all rounding. (Along a random direction v <g, v> is about as large
+as the norm of g, so its error is relative to that.)
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from .arguments import (
     output_of,
     title_of,
 )
-from .trials import FLOOR, Pair, faults_of
+from .trials import FLOOR, TOO_LARGE, Pair, faults_of, is_large
 
 
 class Subject(NamedTuple):
@@ -51,6 +51,7 @@ class Subject(NamedTuple):
     missing: tuple[str, ...] = ()  # the tensors for which backward gave None
     trials: Callable[[float, float], list[str]] = lambda tolerance, atol: []  # see trials.py
     seconds: float = 0.0  # an evaluation of the output takes about so long
+    notes: tuple[str, ...] = ()  # what is left out to save time
 
 
 def _subject(
@@ -158,6 +159,7 @@ def of_pair(
     return subject._replace(
         missing=tuple(n for n in names if n not in {*gradients, *without_gradient}),
         trials=lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
+        notes=(TOO_LARGE,) if is_large(pair) else (),
     )
 
 

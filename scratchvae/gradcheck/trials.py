@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LARGE = 1e6  # a dy beyond all clipping
-SMALL = 5_000_000  # elements of inputs and outputs together: above, only the dtypes are looked at
+MOST = 5_000_000  # elements of inputs and outputs together: above, only the dtypes are looked at
+TOO_LARGE = f"above {MOST:,} elements backward is called once: neither with another dy, nor again"
 FLOOR = {"float64": 1e-9, "float32": 1e-3}  # for sums in another order, and cancellation in them
 
 Gradients = dict[str, np.ndarray]
@@ -40,7 +41,7 @@ def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]
         for n, g in pair.gradients.items()
         if g.dtype != pair.inputs[n].dtype
     ]
-    if pair.y.size + sum(x.size for x in pair.inputs.values()) > SMALL:
+    if is_large(pair):
         return faults
     limit = max(tolerance, FLOOR[str(next(iter(pair.inputs.values())).dtype)])
     with np.errstate(all="ignore"):
@@ -48,6 +49,11 @@ def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]
             if fault := next(trial(pair, limit, atol, seed), None):
                 return [*faults, fault]  # the others would say so again
     return faults
+
+
+def is_large(pair: Pair) -> bool:
+    """Whether the trials would take too long."""
+    return pair.y.size + sum(x.size for x in pair.inputs.values()) > MOST
 
 
 def _run(pair: Pair, dy: np.ndarray) -> Gradients:

@@ -232,8 +232,8 @@ class Model(Module):
             raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
         if device_of(a) != self.device:
             raise TypeError(
-                f"{who}: {name} lives on the {device_of(a)}, the model on the {self.device}: "
-                "move one of them, with sv.asarray or model.to"
+                f"{who}: {name} is on {device_of(a)}, the model on {self.device}: move one "
+                "of them, with sv.asarray or model.to"
             )
 
 

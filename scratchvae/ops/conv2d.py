@@ -11,10 +11,11 @@
 
 In words: cut x into windows, multiply each by w. Backwards: multiply dy by w, add the windows back.
 
-The zeros of the padding are multiplied, too, and 0 x infinity is NaN: beside padding, a w that is
-not finite makes y NaN, and such a dy dw. So it is in PyTorch's own kernels; its oneDNN kernels, for
-more channels, and `conv2d_naive` leave these products out. dx has no such products. (On a GPU it
-has; and a kernel with Winograd's tiles spreads what is not finite over a tile of y and dx.)
+The zeros of the padding are multiplied, too, and 0 x infinity is NaN. So beside padding a w that is
+not finite makes y NaN, and a dy that is not finite makes dw NaN. PyTorch's own kernels do the same.
+Its oneDNN kernels, which it takes for more channels, and `conv2d_naive` leave these products out.
+dx has no such products here; on a GPU it has. A kernel with Winograd's tiles spreads what is not
+finite over a tile of y and dx.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
 """
 

@@ -14,7 +14,7 @@ add. The painted canvas loses PH rows and PW columns on each side; OPH and OPW m
     OH = (H - 1) SH - 2 PH + KH + OPH, OW likewise; dy is 0 outside the image
 
 The output padding OP < S settles what conv2d forgets: several input sizes give one output size.
-0 x infinity, which is NaN, comes up where dx and dw read dy outside the image: see conv2d.py.
+dx and dw read zeros outside of dy, and 0 x infinity is NaN: conv2d.py says what follows from that.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), section 4.
 """
 

@@ -219,7 +219,7 @@ def test_scalars_and_losses():
 
 
 def test_none_is_not_checked():
-    """pytorch#4355: it is left out of the table where nobody looks for it."""
+    """pytorch#4355: the table leaves it out, and the check passes."""
 
     def forgetful(dy, cache):
         return None, cube_backward(dy, cache)[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scratchvae as sv
-from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op
+from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op, trials
 from scratchvae.gradcheck.cases import CASES
 
 rng = np.random.default_rng(0)
@@ -300,3 +300,10 @@ def test_none_from_the_second_call_on():
 
     with pytest.raises((GradientError, ValueError)):
         check(lambda x: (2 * x, x), backward, np.ones(3))
+
+
+def test_what_is_not_tried_is_said(monkeypatch):
+    monkeypatch.setattr(trials, "MOST", 20)
+    report = check(lambda x: (2 * x, x), lambda dy, x: 2 * dy, np.ones(20))
+    assert report.passed and "backward is called once" in str(report)
+    assert not check(lambda x: (2 * x, x), lambda dy, x: 2 * dy, np.ones(10)).notes

@@ -425,7 +425,7 @@ FAULTS = [
     Fault(
         "toom-cook-limit-of-another-dtype",
         "scratchvae.kernels.cpu.correlation",
-        [("> ROUNDINGS:", "> 100 * ROUNDINGS:")],
+        [("> MOST_ROUNDINGS:", "> 100 * MOST_ROUNDINGS:")],
         "a hundred times the rounding is let through: what float64 could bear ruins float32",
         "tests/ops/test_conv_accuracy.py::"
         "test_a_layer_with_a_large_kernel_passes_the_gradient_check",
