@@ -95,7 +95,8 @@ def release():
 def _find(size, free):
     """The smallest free block that holds `size` bytes and is not more than twice too large."""
     while True:
-        fitting = [ended for ended in list(free) if size <= ended.block.size <= 2 * size]
+        latest_first = list(free)[::-1]  # whose numbers may still be in the cache
+        fitting = [ended for ended in latest_first if size <= ended.block.size <= 2 * size]
         if not fitting:
             return _Block(size)
         ended = min(fitting, key=lambda ended: ended.block.size)

@@ -105,10 +105,16 @@ def spread(axes, x, planes):
     args = axes.place, axes.step, *axes.h, *axes.w
     _spread(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
     rows, columns = axes.none[:2]
-    for without in (np.s_[rows, :], np.s_[:, columns]):
-        place, step = axes.place[without][..., None], axes.step[without][..., None]
-        for n in range(len(x) if place.size else 0):
-            planes[place + _u(n) * step + np.arange(axes.C, dtype=_u)] = 0
+    if len(rows):
+        _clear(planes, axes.place[rows], axes.step[rows], len(x), axes.C)
+    if len(columns):
+        _clear(planes, axes.place[:, columns], axes.step[:, columns], len(x), axes.C)
+
+
+def _clear(planes, place, step, N, C):
+    """Write zeros into these slots of all images."""
+    for n in range(N):
+        planes[(place + _u(n) * step)[..., None] + np.arange(C, dtype=_u)] = 0
 
 
 def collect(axes, planes, x):
