@@ -46,8 +46,11 @@ COMMANDS = {
 @cache
 def seeds():
     lines = [
+        ["train", "mlp", "--data", "images:nowhere"],
         ["train", "mlp", "--data", "images:nowhere", "--lr", "0.1"],
         ["train", "--resume", "nowhere"],
+        ["kernels"],
+        ["summary", "tiny"],
         ["summary", "tiny", "--latent-dim", "3"],
         ["data", "verify", "images:nowhere"],
     ]

@@ -31,8 +31,9 @@ def main(name, seed, start, stop, *files):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "input"
         read = PARSERS[name].parser(Path(folder))
-        path.write_bytes(PARSERS[name].seeds()[0])
-        read(path)  # what is imported late is imported now
+        for content in PARSERS[name].seeds():  # what is imported or compiled late is there now
+            path.write_bytes(content)
+            read(path)
         before = _megabytes("VmRSS")
         limit = int((_megabytes("VmSize") + PARSERS[name].MEGABYTES) * 2**20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
