@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -138,3 +139,33 @@ def test_a_fork_has_arrays_of_its_own():
         os._exit(0)
     os.waitpid(child, 0)
     assert_array_equal(a, 1)
+
+
+def test_scratch_memory_stays_with_its_thread():
+    """Its numbers are in the cache of one core; and while it is in use, no other array has it."""
+    memory.release()
+    first = memory.scratch((memory.SMALL,), "uint8")
+    second = memory.scratch((memory.SMALL,), "uint8")
+    assert not np.shares_memory(first, second)
+    address = second.ctypes.data
+    del second
+    assert memory.empty((memory.SMALL,), "uint8").ctypes.data != address
+    found = []
+
+    def elsewhere():
+        found.append(memory.scratch((memory.SMALL,), "uint8").ctypes.data)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found != [address]
+    assert memory.scratch((memory.SMALL,), "uint8").ctypes.data == address
+    large = memory.scratch((memory.KEPT + 1,), "uint8")
+    address = large.ctypes.data
+    del large
+    assert memory.empty((memory.KEPT + 1,), "uint8").ctypes.data == address
+    kept = memory._free.of_threads[threading.get_ident()]
+    memory.release()
+    assert not kept and not memory._free.of_threads
+    del first
+    assert not kept

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from . import jit
-from .memory import empty
+from .memory import scratch
 from .registers import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
 from .tables import SUM_OF_LANES, tile_width
 
@@ -82,7 +82,7 @@ def _rows_and_room(table, x):
     N, H, W, C = x.shape
     height, width = table.room
     shape = table.images, height, width * C
-    room = empty((prod(shape) + BYTES,), x.dtype)  # a run's end may stick out
+    room = scratch((prod(shape) + BYTES,), x.dtype)  # a run's end may stick out
     room.fill(0)
     return x.reshape(N, H, W * C), room[: prod(shape)].reshape(shape)
 

@@ -5,8 +5,8 @@
 A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
 its content. `empty` takes a block that an earlier array has left, and the block comes back when the
 last view of the new array dies; so two live arrays never share memory. Content is undefined.
-Kernels take memory for their own use in the same way: no name, no thread stands for a buffer, so a
-signal handler or a finalizer that computes gets other memory than what it interrupts.
+Kernels take memory for their own use in the same way, with `scratch`: a signal handler or a
+finalizer that computes gets other memory than what it interrupts.
 
 Free blocks go back to the system with `release`, which every model's end calls.
 """
@@ -14,11 +14,13 @@ Free blocks go back to the system with `release`, which every model's end calls.
 import mmap
 import weakref
 from math import prod
+from threading import get_ident
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
+KEPT = 1 << 22  # of scratch memory, for its thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
@@ -34,6 +36,10 @@ class _Free(list):
     """
 
     __call__ = list.append
+
+    def __init__(self):
+        super().__init__()
+        self.of_threads = {}  # such a list for the scratch memory of each
 
 
 class _Closed(list):
@@ -51,8 +57,17 @@ def empty(shape, dtype):
     size = dtype.itemsize * prod(shape)
     if size < SMALL:
         return np.empty(shape, dtype)
-    free = _free
-    return np.asarray(_Lease(_find(size, free), free, shape, dtype))
+    return _leased(size, _free, shape, dtype)
+
+
+def scratch(shape, dtype):
+    """The same, for the use of a kernel on this thread: of the blocks that it had before, as their
+    numbers are in the cache of its core."""
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize * prod(shape)
+    if not SMALL <= size <= KEPT:
+        return empty(shape, dtype)
+    return _leased(size, _free.of_threads.setdefault(get_ident(), _Free()), shape, dtype)
 
 
 def zeros(shape, dtype):
@@ -88,8 +103,13 @@ def release():
     """Give free blocks back to the system; those in use now follow when their arrays die."""
     global _free
     before, _free = _free, _Free()
-    before.__class__ = _Closed
-    before.clear()
+    for free in (before, *before.of_threads.values()):
+        free.__class__ = _Closed
+        free.clear()
+
+
+def _leased(size, free, shape, dtype):
+    return np.asarray(_Lease(_find(size, free), free, shape, dtype))
 
 
 def _find(size, free):

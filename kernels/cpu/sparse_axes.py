@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from . import jit
-from .memory import empty
+from .memory import scratch
 
 FOUR = 4  # terms of a sum that are added at a time
 _u = np.uint64
@@ -101,7 +101,7 @@ def terms(matrix, dtype, by_row):
 
 def spread(axes, x, planes):
     row = x.shape[2] * axes.C
-    line = empty((row,), x.dtype)
+    line = scratch((row,), x.dtype)
     args = axes.place, axes.step, *axes.h, *axes.w
     _spread(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
     rows, columns = axes.none[:2]
@@ -118,7 +118,7 @@ def _clear(planes, place, step, N, C):
 
 
 def collect(axes, planes, x):
-    line = empty((axes.place.shape[1] * axes.C,), x.dtype)
+    line = scratch((axes.place.shape[1] * axes.C,), x.dtype)
     args = axes.place, axes.step, *axes.h_back, *axes.w_back
     _collect(planes, x.reshape(-1), _u(len(x)), _u(x.shape[2]), *args, line, _u(axes.C))
     rows, columns = axes.none[2:]

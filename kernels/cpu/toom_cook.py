@@ -62,7 +62,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .memory import empty
+from .memory import scratch
 from .rows import finish_rows
 from .sparse_axes import SparseAxes, Triplets, collect, spread, triplets
 
@@ -389,7 +389,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         spread(plan.M, y[tile], M)
-        part = dU if tile.start == 0 else empty(dU.shape, dU.dtype)
+        part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
         for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
             np.matmul(v, m, out=u)
@@ -407,7 +407,7 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
 
 def _tiles(plan, x, y):
     """Slices of the batch, with memory for V and M."""
-    V, M = (empty((planes.size,), x.dtype) for planes in (plan.V, plan.M))
+    V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))
     for start in range(0, len(x), plan.images):
         if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
             V[...] = M[...] = 0
@@ -419,6 +419,6 @@ def _multiply(a, b, out):
     for left, right, result in zip(a, b, out, strict=True):
         np.matmul(left[..., :MANY], right[:, :MANY], out=result)
         for k in range(MANY, left.shape[2], MANY):
-            part = empty(result.shape, result.dtype)
+            part = scratch(result.shape, result.dtype)
             np.matmul(left[..., k : k + MANY], right[:, k : k + MANY], out=part)
             result += part

@@ -395,7 +395,7 @@ FAULTS = [
     Fault(
         "toom-cook-dw-of-the-last-slice",
         "scratchvae.kernels.cpu.toom_cook",
-        [("part = dU if tile.start == 0 else empty(dU.shape, dU.dtype)", "part = dU")],
+        [("part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)", "part = dU")],
         "the second slice's dw overwrites the first's: right while one slice holds the batch",
         "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
     ),

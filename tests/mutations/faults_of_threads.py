@@ -109,9 +109,9 @@ FAULTS = [
         "scratchvae.kernels.cpu.toom_cook",
         [
             (
-                "V, M = (empty((planes.size,), x.dtype) for planes in (plan.V, plan.M))",
+                "V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))",
                 "V, M = sizes.__dict__.setdefault((plan.V.size, x.dtype), "
-                "[empty((planes.size,), x.dtype) for planes in (plan.V, plan.M)])",
+                "[scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M)])",
             )
         ],
         "a signal handler that computes overwrites the buffer of what it interrupts",
@@ -140,7 +140,7 @@ FAULTS = [
     Fault(
         "memory-released-blocks-come-back",
         "scratchvae.kernels.cpu.memory",
-        [("    before.__class__ = _Closed\n", "")],
+        [("        free.__class__ = _Closed\n", "")],
         "blocks that were in use when memory was given back are kept all the same",
         f"{MEMORY}::test_release_gives_back_at_once_what_is_free_and_later_what_is_not",
     ),

@@ -27,11 +27,14 @@ def three_cores(monkeypatch):
 @pytest.fixture
 def memory_full_of_nan(monkeypatch):
     """What a kernel has not written shows."""
-    empty = memory.empty
 
-    def full(shape, dtype):
-        a = empty(shape, dtype)
-        a.reshape(-1).view("uint8").fill(255)  # every float of such bytes is NaN
-        return a
+    def filling(function):
+        def full(shape, dtype):
+            a = function(shape, dtype)
+            a.reshape(-1).view("uint8").fill(255)  # every float of such bytes is NaN
+            return a
 
-    _replace(monkeypatch, "empty", full)
+        return full
+
+    for name in ("empty", "scratch"):
+        _replace(monkeypatch, name, filling(getattr(memory, name)))
