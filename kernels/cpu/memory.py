@@ -20,7 +20,7 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
-KEPT = 1 << 22  # of scratch memory, for its thread
+KEPT = 1 << 22  # larger scratch memory is not kept for its thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
@@ -37,10 +37,6 @@ class _Free(list):
 
     __call__ = list.append
 
-    def __init__(self):
-        super().__init__()
-        self.of_threads = {}  # such a list for the scratch memory of each
-
 
 class _Closed(list):
     """What `release` makes of it: a lease that ends is not kept, and its block goes."""
@@ -48,26 +44,18 @@ class _Closed(list):
     __call__ = list.count
 
 
-_free = _Free()
+_free = {}  # a list for each size of blocks, and for each thread that has scratch memory
 
 
 def empty(shape, dtype):
     """An array like np.empty's; large ones start at a multiple of 64 bytes."""
-    dtype = np.dtype(dtype)
-    size = dtype.itemsize * prod(shape)
-    if size < SMALL:
-        return np.empty(shape, dtype)
-    return _leased(size, _free, shape, dtype)
+    return _lease(None, shape, dtype)
 
 
 def scratch(shape, dtype):
     """The same, for the use of a kernel on this thread: of the blocks that it had before, as their
     numbers are in the cache of its core."""
-    dtype = np.dtype(dtype)
-    size = dtype.itemsize * prod(shape)
-    if not SMALL <= size <= KEPT:
-        return empty(shape, dtype)
-    return _leased(size, _free.of_threads.setdefault(get_ident(), _Free()), shape, dtype)
+    return _lease(get_ident(), shape, dtype)
 
 
 def zeros(shape, dtype):
@@ -102,41 +90,36 @@ def images_as_rows(a):
 def release():
     """Give free blocks back to the system; those in use now follow when their arrays die."""
     global _free
-    before, _free = _free, _Free()
-    for free in (before, *before.of_threads.values()):
+    before, _free = _free, {}
+    for free in before.values():
         free.__class__ = _Closed
         free.clear()
 
 
-def _leased(size, free, shape, dtype):
-    return np.asarray(_Lease(_find(size, free), free, shape, dtype))
-
-
-def _find(size, free):
-    """The smallest free block that holds `size` bytes and is not more than twice too large."""
-    while True:
-        latest_first = list(free)[::-1]  # whose numbers may still be in the cache
-        fitting = [ended for ended in latest_first if size <= ended.block.size <= 2 * size]
-        if not fitting:
-            return _Block(size)
-        ended = min(fitting, key=lambda ended: ended.block.size)
-        try:
-            free.remove(ended)
-            return ended.block
-        except ValueError:  # another thread was faster
-            continue
+def _lease(thread, shape, dtype):
+    dtype = np.dtype(dtype)
+    size = int(dtype.itemsize * prod(shape))
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    bits = (size - 1).bit_length()  # a block has a power of two: arrays of like sizes take turns
+    key = bits, thread if size <= KEPT else None
+    free = _free.get(key)
+    if free is None:
+        free = _free.setdefault(key, _Free())
+    try:
+        block = free.pop().block
+    except IndexError:
+        block = _Block(1 << bits)
+    return np.asarray(_Lease(block, free, shape, dtype))
 
 
 class _Block:
     """Pages from the system, that go back to it when the block dies."""
 
     def __init__(self, size):
-        if 2 * size > HUGE_PAGE:  # one large page is found faster than 512 small ones
-            size = -(-size // HUGE_PAGE) * HUGE_PAGE
         pages = mmap.mmap(-1, size, **PRIVATE)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        self.size = size
+            pages.madvise(mmap.MADV_HUGEPAGE)  # found faster than 512 small ones
         self.bytes = np.frombuffer(pages, np.uint8)
         self.address = self.bytes.ctypes.data
 

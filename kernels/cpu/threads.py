@@ -80,6 +80,7 @@ def _share(work, parts):
 
 # A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
 OPEN, HERE, THERE, DONE = range(4)
+NOTHING = (c_int64 * 1)(OPEN), 0  # that a worker has done
 
 
 class _Run:
@@ -92,10 +93,9 @@ class _Run:
         for end in self.ends:
             end.acquire()
         self.results, self.errors = [None] * len(parts), []
-        self.cores, self.own_cores = _Cores(), _Cores()
+        self.cores = _Cores()
         if LINUX:
             _note_cores(self.cores)
-            _note_cores(self.own_cores)
 
     def results_of_all(self):
         for i, worker in enumerate(_workers_for(len(self.parts) - 1), 1):
@@ -105,7 +105,8 @@ class _Run:
             if _claim(self.states, i, HERE):
                 self.results[i] = self.work(self.parts[i])
         for i, end in enumerate(self.ends):
-            _await_change(self.states, i, THERE, FOR_AN_END)
+            if self.states[i] == THERE:
+                _await_change(self.states, i, THERE, FOR_AN_END, *NOTHING)
             if self.states[i] == THERE:
                 end.acquire()
         if self.errors:
@@ -113,16 +114,16 @@ class _Run:
         return self.results
 
     def do_there(self, i):
-        """The part, on a worker, unless another thread has claimed it."""
+        """The part, on a worker, unless another thread has claimed it. The worker says when it is
+        done: where that is to be noted, or NOTHING."""
         if not _claim(self.states, i, THERE):
-            return
+            return NOTHING
         try:
             self.results[i] = self.work(self.parts[i])
         except BaseException as error:
             self.errors.append(error)
-        finally:
-            self.states[i] = DONE
-            self.ends[i].release()
+        self.ends[i].release()
+        return self.states, i
 
 
 def _workers_for(count):
@@ -149,7 +150,7 @@ class _Worker:
 
     def offer(self, run, i):
         if LINUX:
-            _settle(run.own_cores, run.cores, self.core)
+            _settle(run.cores, run.cores, self.core)
         self.offers.append((run, i, _core()))  # where this thread is now: the worker keeps away
         if not self.serving.locked():
             try:
@@ -162,13 +163,15 @@ class _Worker:
         if not self.serving.acquire(blocking=False):
             return  # started twice: an interrupt came before the first one could take the lock
         threading.current_thread().name = "scratchvae"
+        done = NOTHING
         while True:
-            self.go.take()
+            self.go.take(*done)
+            done = NOTHING
             if self.offers:
                 run, i, core = self.offers.pop()
                 if LINUX:
                     _settle(self.cores, run.cores, core)
-                run.do_there(i)
+                done = run.do_there(i)
                 run = None  # or it would keep the arrays alive
                 self.core = _core()
 
@@ -190,15 +193,17 @@ class _Signal:
         with suppress(RuntimeError):  # it has been given already
             self.lock.release()
 
-    def take(self):
-        _await_change(self.count, 0, self.taken, self.patience)
+    def take(self, done, i):
+        _await_change(self.count, 0, self.taken, self.patience, done, i)
         self.lock.acquire()
         self.taken = self.count[0]
 
 
-@c_function(VOID(POINTER, INT, INT, INT), lets_others_run=True)
-def _await_change(integers, i, value, looks):
-    """Watch an integer until it has another value, or for so many looks."""
+@c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
+def _await_change(integers, i, value, looks, done, part):
+    """Watch an integer until it has another value, or for so many looks. What this thread has done
+    is noted now: the other thread, which waits for that, finds the interpreter lock free."""
+    exchange(done, part, THERE, DONE)
     for _ in range(looks):
         for _ in range(1000):
             if load(integers, i) != value:
@@ -241,8 +246,10 @@ if LINUX:
         count = 0
         if get_cores(cores, WORDS) == 0:
             for k in range(WORDS):
-                for bit in range(64):
-                    count += cores[k] >> bit & 1
+                word = cores[k]
+                while word != 0:
+                    word &= word - 1  # without its last bit
+                    count += 1
         return count
 
     @c_function(VOID(POINTER, POINTER, INT))
@@ -255,9 +262,10 @@ if LINUX:
             changed |= own[k] != allowed[k]
             own[k] = allowed[k]
         if some and 0 <= core < 64 * WORDS and this_core() == core:
-            own[core // 64] &= ~(1 << core % 64)
+            word = own[core // 64]
+            own[core // 64] = word & ~(1 << core % 64)
             set_cores(own, WORDS)  # fails if there is no other
-            own[core // 64] = allowed[core // 64]
+            own[core // 64] = word
             changed = True
         if some and changed:
             set_cores(own, WORDS)

@@ -122,9 +122,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.memory",
         [
             (
-                "return np.asarray(_Lease(_find(size, free), free, shape, dtype))",
-                "return np.ndarray("
-                "shape, dtype, _Lease(_find(size, free), free, shape, dtype).end.block.bytes)",
+                "return np.asarray(_Lease(block, free, shape, dtype))",
+                "return np.ndarray(shape, dtype, _Lease(block, free, shape, dtype).end.block.bytes)",
             )
         ],
         "the array does not hold its block's lease: the next one gets it while this one lives",
@@ -133,7 +132,7 @@ FAULTS = [
     Fault(
         "memory-block-stays-free",
         "scratchvae.kernels.cpu.memory",
-        [("            free.remove(ended)\n", "")],
+        [("block = free.pop().block", "block = free[-1].block")],
         "a block is handed out, and stays in the list of free ones",
         f"{MEMORY}::test_two_arrays_never_get_the_same_block",
     ),
