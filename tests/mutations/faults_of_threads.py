@@ -123,7 +123,8 @@ FAULTS = [
         [
             (
                 "return np.asarray(_Lease(block, free, shape, dtype))",
-                "return np.ndarray(shape, dtype, _Lease(block, free, shape, dtype).end.block.bytes)",
+                "return np.ndarray("
+                "shape, dtype, _Lease(block, free, shape, dtype).end.block.bytes)",
             )
         ],
         "the array does not hold its block's lease: the next one gets it while this one lives",
