@@ -153,11 +153,19 @@ def test_the_norm_does_not_overflow(engine, dtype, size):
         exact = size / 3 * math.hypot(*[3, 4, small] * 3)
         grad = sv.asarray(g.copy())
         norm = float(optim.clip_to_norm(grad, exact * 2))
-        assert norm == pytest.approx(exact, rel=1e-6 if size > 1e-38 else 1e-3)
+        assert norm == pytest.approx(exact, rel=1e-6 if size > 1e-38 else 1e-3, abs=0)
         assert_array_equal(sv.asnumpy(grad), g)
         if size > 1e-5:
             optim.clip_to_norm(grad, 2.0)
             assert_allclose(math.hypot(*sv.asnumpy(grad).tolist()), 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [2.0**500, 2.0**-500], ids=["large", "small"])
+def test_the_norm_of_numbers_on_both_sides_of_a_limit(engine, limit):
+    """The CUDA kernel sums small, medium and large squares apart."""
+    g = limit * np.array([1.5, *[0.9] * 8])
+    norm = float(optim.clip_to_norm(sv.asarray(g), math.inf))
+    assert norm == pytest.approx(math.hypot(*g), rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

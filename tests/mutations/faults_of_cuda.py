@@ -341,4 +341,11 @@ FAULTS = [
         "the squares of large gradients are infinite, and so is their norm",
         "tests/test_optim.py::test_the_norm_does_not_overflow[cuda_on_host-float64-3e+200]",
     ),
+    Fault(
+        "cuda-norm-of-the-largest-alone",
+        f"{KERNELS}/optim.cu",
+        [("large + medium * 0x1p-600 * 0x1p-600", "large")],
+        "beside one large gradient, any number of smaller ones count for nothing",
+        "tests/test_optim.py::test_the_norm_of_numbers_on_both_sides_of_a_limit[cuda_on_host-large]",
+    ),
 ]

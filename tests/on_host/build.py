@@ -21,7 +21,14 @@ from scratchvae.kernels import cuda
 
 HERE = Path(__file__).parent
 KERNEL = re.compile(r"^KERNEL\s+(\w+)\s*\(", re.MULTILINE)
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-strict-aliasing", "-fno-threadsafe-statics", "-w")
+FLAGS = (
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-fno-strict-aliasing",
+    "-fno-threadsafe-statics",
+    "-Werror=overflow",  # of a constant: nvcc refuses it, and g++ would make it 0 or infinite
+)
 WATCHED = ("-DRACES", "-g1", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0")
 LETTERS = {np.dtype(name): letter for name, letter in zip(
     ("float32", "float64", "int32", "uint32", "int64", "uint64", "bool", "uint8"), "fdiuqQbB",
