@@ -56,6 +56,13 @@ def test_a_little_smaller_takes_the_same_block_and_a_lot_smaller_does_not():
     assert address(memory.empty((400, 128), np.float32)) != here
 
 
+def test_a_block_has_a_power_of_two_of_bytes():
+    """And so, from half a large page on, it is made of whole ones."""
+    half = memory.HUGE_PAGE // 2
+    arrays = [memory.empty((size,), np.uint8) for size in (half, half + 1, 2 * half + 1)]
+    assert [a.base.end.block.bytes.size for a in arrays] == [half, 2 * half, 4 * half]
+
+
 def test_sizes_that_numpy_computed_are_sizes():
     assert memory.empty((np.int64(1000), np.int32(128)), np.float32).shape == (1000, 128)
 
@@ -87,6 +94,31 @@ def test_release_gives_back_at_once_what_is_free_and_later_what_is_not():
     assert len(before) == kept() == 0
     del b
     assert len(before) == kept() == 0
+
+
+def test_release_while_another_thread_takes_memory_of_new_sizes():
+    errors, over = [], threading.Event()
+
+    def take():
+        try:
+            while not over.is_set():
+                memory.release()
+                for bits in range(17, 22):
+                    memory.empty((1 << bits,), np.uint8)
+        except RuntimeError as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    over.wait(0.5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+    assert errors == []
 
 
 def test_the_end_of_an_array_runs_no_python():
@@ -154,7 +186,8 @@ def test_scratch_memory_stays_with_its_thread():
     thread = threading.Thread(target=lambda: found.append(address(memory.scratch(SHAPE, "f"))))
     thread.start()
     thread.join()
-    assert found != [here]
+    (elsewhere,) = found
+    assert elsewhere != here
     assert address(memory.scratch(SHAPE, np.float32)) == here
     large = memory.KEPT + 1
     here = address(memory.scratch((large,), np.uint8))

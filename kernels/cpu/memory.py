@@ -20,7 +20,7 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
-KEPT = 1 << 22  # larger scratch memory is not kept for its thread
+KEPT = 1 << 22  # bytes: larger scratch memory is not kept for its thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
@@ -44,7 +44,7 @@ class _Closed(list):
     __call__ = list.count
 
 
-_free = {}  # a list for each size of blocks, and for each thread that has scratch memory
+_free = {}  # (bits of the size, thread that has it as scratch memory or None): a _Free
 
 
 def empty(shape, dtype):
@@ -53,8 +53,8 @@ def empty(shape, dtype):
 
 
 def scratch(shape, dtype):
-    """The same, for the use of a kernel on this thread: of the blocks that it had before, as their
-    numbers are in the cache of its core."""
+    """The same, for a kernel's own use: a block that this thread had before, if it can be, as its
+    numbers may still be in the cache of this core."""
     return _lease(get_ident(), shape, dtype)
 
 
@@ -91,7 +91,7 @@ def release():
     """Give free blocks back to the system; those in use now follow when their arrays die."""
     global _free
     before, _free = _free, {}
-    for free in before.values():
+    for free in [*before.values()]:  # another thread may be adding one
         free.__class__ = _Closed
         free.clear()
 
@@ -101,7 +101,7 @@ def _lease(thread, shape, dtype):
     size = int(dtype.itemsize * prod(shape))
     if size < SMALL:
         return np.empty(shape, dtype)
-    bits = (size - 1).bit_length()  # a block has a power of two: arrays of like sizes take turns
+    bits = (size - 1).bit_length()  # a block has 2^bits bytes: arrays of like sizes take turns
     key = bits, thread if size <= KEPT else None
     free = _free.get(key)
     if free is None:
@@ -119,7 +119,7 @@ class _Block:
     def __init__(self, size):
         pages = mmap.mmap(-1, size, **PRIVATE)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)  # found faster than 512 small ones
+            pages.madvise(mmap.MADV_HUGEPAGE)  # one is found faster than 512 small ones
         self.bytes = np.frombuffer(pages, np.uint8)
         self.address = self.bytes.ctypes.data
 

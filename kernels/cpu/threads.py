@@ -80,7 +80,7 @@ def _share(work, parts):
 
 # A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
 OPEN, HERE, THERE, DONE = range(4)
-NOTHING = (c_int64 * 1)(OPEN), 0  # that a worker has done
+NOTHING = (c_int64 * 1)(OPEN), 0  # in the place of (states, i), where no part has been done
 
 
 class _Run:
@@ -105,17 +105,17 @@ class _Run:
             if _claim(self.states, i, HERE):
                 self.results[i] = self.work(self.parts[i])
         for i, end in enumerate(self.ends):
-            if self.states[i] == THERE:
+            if self.states[i] == THERE:  # wait for it awake
                 _await_change(self.states, i, THERE, FOR_AN_END, *NOTHING)
-            if self.states[i] == THERE:
+            if self.states[i] == THERE:  # and then asleep
                 end.acquire()
         if self.errors:
             raise self.errors[0]
         return self.results
 
     def do_there(self, i):
-        """The part, on a worker, unless another thread has claimed it. The worker says when it is
-        done: where that is to be noted, or NOTHING."""
+        """The part, on a worker, unless another thread has claimed it. Returns what the worker is
+        to note as done when it waits again: (states, i), or NOTHING."""
         if not _claim(self.states, i, THERE):
             return NOTHING
         try:
@@ -201,8 +201,9 @@ class _Signal:
 
 @c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
 def _await_change(integers, i, value, looks, done, part):
-    """Watch an integer until it has another value, or for so many looks. What this thread has done
-    is noted now: the other thread, which waits for that, finds the interpreter lock free."""
+    """Note that a part is done, or NOTHING; then watch an integer until it has another value, or
+    for so many looks. This thread does not have the interpreter lock any more: the one that waits
+    for the part would fall asleep if it saw the end and could not have the lock."""
     exchange(done, part, THERE, DONE)
     for _ in range(looks):
         for _ in range(1000):
@@ -248,7 +249,7 @@ if LINUX:
             for k in range(WORDS):
                 word = cores[k]
                 while word != 0:
-                    word &= word - 1  # without its last bit
+                    word &= word - 1  # clears its lowest bit
                     count += 1
         return count
 

@@ -60,7 +60,7 @@ KERNEL clip(T* grad, const double* parts, double* norm_of, T max_norm, int part_
     for (int k = 0; k < 3; k++) sums[k] += parts[3 * part + k];
   double small = block_sum(sums[0], room[0]), medium = block_sum(sums[1], room[1]);
   double large = block_sum(sums[2], room[2]);
-  double norm = sqrt(medium + small * 0x1p-600 * 0x1p-600);  // no double is as small as 2^-1200
+  double norm = sqrt(medium + small * 0x1p-600 * 0x1p-600);  // twice: 2^-1200 is no double
   if (large > 0) norm = sqrt(large + medium * 0x1p-600 * 0x1p-600) * 0x1p600;
   else if (medium == 0) norm = sqrt(small) * 0x1p-600;
   int i = thread_number();
