@@ -20,8 +20,8 @@ from jobs import FirstGradient, Job, Subject
 from measure import in_turn
 
 import scratchvae as sv
-from scratchvae.noise import fill_normal
-from scratchvae.steps import Steps
+from scratchvae.gpu.graph import Steps
+from scratchvae.gpu.philox import fill_normal
 
 blas: Any = importlib.import_module("scratchvae.kernels.cuda.blas")
 RUNS = {"ours eager": False, "ours graph": True}  # name -> as a graph?

@@ -18,7 +18,7 @@ from jobs import MODELS
 from measure import Problem, parser, problems_in_one_line
 
 import scratchvae as sv
-from scratchvae.steps import Steps
+from scratchvae.gpu.graph import Steps
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 

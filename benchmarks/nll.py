@@ -21,7 +21,7 @@ import torch
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from scratchvae.importance import importance_curve, powers_of_ten
+from scratchvae.evaluation.importance import importance_curve, powers_of_ten
 from scratchvae.runs import open_run
 
 TOLERANCE = 1e-3  # nats

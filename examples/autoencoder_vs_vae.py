@@ -11,9 +11,9 @@ gets a second chance, with z drawn from a Gaussian that has the mean and the dev
 from common import fit, options, prepare
 
 import scratchvae as sv
-from scratchvae.checkpoint import save_weights
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_or_glyphs
+from scratchvae.models.weights import save_weights
 from scratchvae.plots import labelled_rows
 from scratchvae.train import streams
 

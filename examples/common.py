@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import scratchvae as sv
 from scratchvae import plots
-from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.commands.options import at_least_zero, engine_options, positive
 from scratchvae.data import Dataset, batches
+from scratchvae.models.weights import save_weights, write_atomically
 from scratchvae.optim import Optimizer
 from scratchvae.train import (
     evaluate_deterministic,

@@ -18,9 +18,9 @@ import numpy as np
 from common import fit, options, prepare
 
 import scratchvae as sv
-from scratchvae.checkpoint import save_weights, write_atomically
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
+from scratchvae.models.weights import save_weights, write_atomically
 from scratchvae.plots import labelled_rows
 from scratchvae.train import streams
 

@@ -11,7 +11,7 @@ from common import fit, leave, options, prepare
 import scratchvae as sv
 from scratchvae.commands.options import positive
 from scratchvae.data import load_or_glyphs
-from scratchvae.summary import summary
+from scratchvae.models.inspect import summary
 
 
 def main() -> None:

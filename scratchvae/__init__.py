@@ -17,26 +17,15 @@ if not (_here / "kernels").is_dir():
 
 __version__ = "0.1.0"
 
-from . import (
-    checkpoint,
-    data,
-    gradcheck,
-    importance,
-    layers,
-    likelihood,
-    metrics,
-    models,
-    ops,
-    optim,
-    train,
-)
+from . import data, gradcheck, layers, models, ops, optim, train
 from .backend import asarray, asnumpy, use, using
-from .scales import loss_scales
+from .evaluation import importance, likelihood, metrics
+from .evaluation.scales import loss_scales
+from .models import weights
 
 __all__ = [
     "asarray",
     "asnumpy",
-    "checkpoint",
     "data",
     "gradcheck",
     "importance",
@@ -50,4 +39,5 @@ __all__ = [
     "train",
     "use",
     "using",
+    "weights",
 ]

@@ -216,7 +216,7 @@ def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | Non
 
 def release_memory() -> None:
     """Give back to the system what the kernels keep for the next results. Dying models call it."""
-    if memory := sys.modules.get("scratchvae.kernels.cpu.memory"):
+    if memory := sys.modules.get("scratchvae.kernels.cpu.runtime.memory"):
         memory.release()
 
 

@@ -41,7 +41,7 @@ def numba_problem() -> str | None:
     if numba.config.DISABLE_JIT:
         return "the kernels are compiled, and NUMBA_DISABLE_JIT forbids that: unset it"
     try:
-        importlib.import_module("scratchvae.kernels.cpu.threads").cores()
+        importlib.import_module("scratchvae.kernels.cpu.runtime.threads").cores()
     except Exception as error:
         return f"Numba does not compile ({type(error).__name__}: {error}){_settings()}"
     return None

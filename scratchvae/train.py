@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from .backend import to_device
 from .data import WeightedMean, batches
-from .diagnose import first_not_finite
-from .feed import to_gpu
+from .gpu.graph import Steps
+from .gpu.memory import in_memory
+from .gpu.prefetch import to_gpu
 from .layers import BatchNorm2d
 from .models import Model
+from .models.diagnose import first_not_finite
 from .ops import Losses
 from .optim import Optimizer, clip_grad_norm
-from .room import in_memory
-from .steps import Steps
 
 
 def train_step(

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, Phase, settings
 from on_host import build, cublas, stand_in
 
 import scratchvae as sv
-from scratchvae import backend, steps
+from scratchvae import backend
+from scratchvae.gpu import graph
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import blas
 
@@ -74,7 +75,7 @@ def _forget_compiled():
     cuda._function.cache_clear()
     cuda._module.cache_clear()
     blas._handle.cache_clear()
-    steps._stream.cache_clear()
+    graph._stream.cache_clear()
 
 
 @pytest.fixture(autouse=True)

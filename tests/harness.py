@@ -13,7 +13,7 @@ from scratchvae import ops
 from scratchvae.backend import current_engine
 from scratchvae.gradcheck import GradientError, check
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu import correlation, tables
+from scratchvae.kernels.cpu.convolution import correlate, indirection
 from scratchvae.ops import Losses
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -25,10 +25,10 @@ def convolutions(way, room_bytes=1 << 19):
     """The kernels' convolutions all go one way; the direct one with so many bytes of padded images
     in a tile, but at least one image."""
     with (
-        patch.object(correlation, "fastest", lambda *_: (way, 1.0)),
-        patch.object(tables, "ROOM_BYTES", room_bytes),
-        patch.object(tables, "forward_table", tables.forward_table.__wrapped__),
-        patch.object(tables, "back_table", tables.back_table.__wrapped__),
+        patch.object(correlate, "fastest", lambda *_: (way, 1.0)),
+        patch.object(indirection, "ROOM_BYTES", room_bytes),
+        patch.object(indirection, "forward_table", indirection.forward_table.__wrapped__),
+        patch.object(indirection, "back_table", indirection.back_table.__wrapped__),
     ):
         yield
 

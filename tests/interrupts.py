@@ -19,8 +19,8 @@ import numpy as np
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu import threads
-from scratchvae.kernels.cpu.threads import blas_threads
+from scratchvae.kernels.cpu.runtime import threads
+from scratchvae.kernels.cpu.runtime.threads import blas_threads
 from scratchvae.optim import adam_step
 
 

@@ -6,9 +6,9 @@ z|x ~ N(V W^T (x - b) / sigma^2, V),  V = (I + W^T W / sigma^2)^-1,  diagonal if
 
 import numpy as np
 
+from scratchvae.evaluation.scales import loss_scales
 from scratchvae.models import SquaredErrorVAE
 from scratchvae.module import Param
-from scratchvae.scales import loss_scales
 
 SIGMA = 0.3
 

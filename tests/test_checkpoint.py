@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from safetensors import safe_open
 
 import scratchvae as sv
-from scratchvae.checkpoint import (
+from scratchvae.models.weights import (
     MAX_BYTES,
     MAX_HEADER,
     load_weights,

@@ -1,4 +1,4 @@
-"""kernels/cpu/direct.py and registers.py: the reference's numbers in every shape of a tile, and
+"""convolution/direct.py and microkernel.py: the reference's numbers in every shape of a tile, and
 nothing read or written beyond."""
 
 from unittest.mock import patch
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import correlation, direct, tables, ways
+from scratchvae.kernels.cpu.convolution import algorithms, correlate, direct, indirection
 from scratchvae.ops import conv2d_backward, conv2d_forward
 
 BEHIND = 3  # images behind the results, which must stay what they are
@@ -31,7 +31,7 @@ every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 @pytest.fixture(autouse=True)
 def one_core(monkeypatch):
-    monkeypatch.setattr(ways, "cores", lambda: 1)
+    monkeypatch.setattr(algorithms, "cores", lambda: 1)
 
 
 def arrays(shape, N, seed=0):
@@ -41,7 +41,7 @@ def arrays(shape, N, seed=0):
     grid = tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
     rng = np.random.default_rng(seed)
     given = [(N, C, *image), (O, C, *kernel_size), (O,), (N, O, *grid)]
-    geometry = ways.Geometry(image, grid, kernel_size, stride, padding)
+    geometry = algorithms.Geometry(image, grid, kernel_size, stride, padding)
     return *map(rng.standard_normal, given), geometry
 
 
@@ -68,7 +68,7 @@ def reference(x, w, b, dy, geometry):
 
 def direct_way(images, x, w, b, dy, geometry, dtype="float64"):
     """The same, in tiles of at most so many images."""
-    way = ways.WAYS["direct"](images, w.astype(dtype), geometry, 1.0)
+    way = algorithms.WAYS["direct"](images, w.astype(dtype), geometry, 1.0)
     way.prepare_back()
     x_last, dy_last, b = last(x, dtype), last(dy, dtype), b.astype(dtype)
     y = written_like(dy, lambda out: way.correlate(x_last, out, b, 1.0), dtype)
@@ -115,7 +115,7 @@ def test_the_bias_comes_before_the_activation(shape, slope):
     x, w, b, dy, geometry = arrays(SHAPES[shape], 2)
     h, *_ = reference(x, w, b, dy, geometry)
     y = np.where(h > 0, h, slope * h)
-    way, x = ways.WAYS["direct"](2, w, geometry, 1.0), last(x)
+    way, x = algorithms.WAYS["direct"](2, w, geometry, 1.0), last(x)
     found = written_like(y, lambda out: way.correlate(x, out, b, slope), "float64")
     assert_allclose(found, y, rtol=1e-12, atol=1e-12)
 
@@ -123,7 +123,7 @@ def test_the_bias_comes_before_the_activation(shape, slope):
 def test_a_bias_with_gaps():
     x, w, b, _, geometry = arrays(SHAPES["one vector"], 2)
     with_gaps = np.repeat(b, 2)[::2]
-    with sv.using("numba"), patch.object(correlation, "fastest", lambda *_: ("direct", 1.0)):
+    with sv.using("numba"), patch.object(correlate, "fastest", lambda *_: ("direct", 1.0)):
         sizes = geometry.stride, geometry.padding
         y, _ = conv2d_forward(x, w, with_gaps, *sizes)
     assert_allclose(y, conv2d_forward.reference(x, w, b, *sizes)[0], rtol=1e-12, atol=1e-12)
@@ -149,7 +149,7 @@ def test_few_channels_are_those_with_long_sums():
     few = {}
     for name, shape in SHAPES.items():
         _, w, _, _, geometry = arrays(shape, 1)
-        way = ways.WAYS["direct"](1, w.astype("float32"), geometry, 1.0)
+        way = algorithms.WAYS["direct"](1, w.astype("float32"), geometry, 1.0)
         way.prepare_back()
         few[name] = way.forward.table.few, way.back.table.few
     assert few["few outputs"][0] and few["two chunks, few outputs"][0]
@@ -178,15 +178,15 @@ def test_a_long_sum_of_terms_keeps_its_digits():
 
 
 def test_a_room_holds_as_many_images_as_its_bytes():
-    with patch.object(tables, "ROOM_BYTES", 1000):
-        sizes = [(300, 1, 8), (300, 1, 2), (1001, 1, 8), (1, tables.PLACES // 2, 8)]
-        assert [tables._images(*each) for each in sizes] == [3, 2, 1, 2]
+    with patch.object(indirection, "ROOM_BYTES", 1000):
+        sizes = [(300, 1, 8), (300, 1, 2), (1001, 1, 8), (1, indirection.PLACES // 2, 8)]
+        assert [indirection._images(*each) for each in sizes] == [3, 2, 1, 2]
 
 
 def test_large_strides_need_few_phases():
     """Phases without taps are one: their number does not grow with the square of the stride."""
     for K, S in ((3, 64), (1, 512), (31, 40)):
-        geometry = ways.Geometry((600, 27), ((600 - K) // S + 1, 1), (K, 1), (S, S), (0, 0))
-        table = tables.back_table(geometry, 1, 1, 2, 4)
+        geometry = algorithms.Geometry((600, 27), ((600 - K) // S + 1, 1), (K, 1), (S, S), (0, 0))
+        table = indirection.back_table(geometry, 1, 1, 2, 4)
         assert len(table.place_starts) <= min(S, K) + 2
         assert_array_equal(np.sort(table.targets), np.arange(2 * 600 * 27))

@@ -11,7 +11,7 @@ from small_runs import trained
 import scratchvae as sv
 from scratchvae.__main__ import main
 from scratchvae.commands import evaluate
-from scratchvae.metrics import report
+from scratchvae.evaluation.metrics import report
 from scratchvae.runs import open_run
 
 

@@ -8,12 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from on_host import cublas
 
 import scratchvae as sv
-from scratchvae.checkpoint import load_weights, save_weights
-from scratchvae.feed import to_gpu
+from scratchvae.gpu.graph import Steps
+from scratchvae.gpu.prefetch import to_gpu
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import LIMIT, contiguous, source
+from scratchvae.models.weights import load_weights, save_weights
 from scratchvae.optim import SGD, Adam
-from scratchvae.steps import Steps
 from scratchvae.train import (
     evaluate_deterministic,
     evaluate_sampled,

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import layout, threads
+from scratchvae.kernels.cpu.convolution import layout
+from scratchvae.kernels.cpu.runtime import threads
 
 DOUBLE = """
 import sys

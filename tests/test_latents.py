@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scratchvae as sv
-from scratchvae import latents
+from scratchvae.evaluation import latents
 
 
 @pytest.fixture(scope="module")

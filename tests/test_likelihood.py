@@ -10,9 +10,9 @@ from linear_gaussian import SIGMA, LinearGaussian, images
 
 import scratchvae as sv
 from scratchvae.data import batches, binarize
-from scratchvae.importance import importance_curve, importance_nll
-from scratchvae.likelihood import gaussian_decoder, neg_elbo, no_likelihood
-from scratchvae.scales import loss_scales
+from scratchvae.evaluation.importance import importance_curve, importance_nll
+from scratchvae.evaluation.likelihood import gaussian_decoder, neg_elbo, no_likelihood
+from scratchvae.evaluation.scales import loss_scales
 from scratchvae.train import evaluate_sampled
 
 WRONG = (0.2, 1.5)  # q(z|x) beside the posterior, and too wide

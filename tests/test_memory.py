@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import memory
+from scratchvae.kernels.cpu.runtime import memory
 from scratchvae.train import train_step
 
 SHAPE = (64, 1024)  # 256 kB: large enough to be kept

@@ -8,11 +8,11 @@ import pytest
 from linear_gaussian import LinearGaussian, images
 
 import scratchvae as sv
-from scratchvae.collapse import Effect, collapse_warning, effect_of_z
 from scratchvae.data import batches, binarize
-from scratchvae.importance import importance_curve
-from scratchvae.likelihood import gaussian_decoder, neg_elbo
-from scratchvae.metrics import (
+from scratchvae.evaluation.collapse import Effect, collapse_warning, effect_of_z
+from scratchvae.evaluation.importance import importance_curve
+from scratchvae.evaluation.likelihood import gaussian_decoder, neg_elbo
+from scratchvae.evaluation.metrics import (
     active_units,
     codes,
     kl_per_dimension,

@@ -5,7 +5,7 @@ import pytest
 from harness import on_device
 
 import scratchvae as sv
-from scratchvae.noise import fill_normal, fill_words, philox4x32
+from scratchvae.gpu.philox import fill_normal, fill_words, philox4x32
 
 # From the known answers of Random123 1.14: counter, key, words.
 KNOWN = [

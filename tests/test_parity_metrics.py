@@ -9,8 +9,8 @@ import pytest
 
 import scratchvae as sv
 from scratchvae.data import binarize
-from scratchvae.importance import importance_curve
-from scratchvae.likelihood import neg_elbo
+from scratchvae.evaluation.importance import importance_curve
+from scratchvae.evaluation.likelihood import neg_elbo
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")

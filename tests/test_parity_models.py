@@ -15,8 +15,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
-from scratchvae.checkpoint import load_weights, save_weights
 from scratchvae.gradcheck import tensor_error
+from scratchvae.models.weights import load_weights, save_weights
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scratchvae.schedules import lr_factor
+from scratchvae.runs.schedules import lr_factor
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scratchvae as sv
-from scratchvae.scales import loss_scales
+from scratchvae.evaluation.scales import loss_scales
 
 positive = st.floats(1e-3, 1e3)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchvae.schedules import KL_SCHEDULES, LR_SCHEDULES, kl_factor, lr_factor
+from scratchvae.runs.schedules import KL_SCHEDULES, LR_SCHEDULES, kl_factor, lr_factor
 
 runs = st.tuples(st.integers(1, 50), st.integers(1, 20))  # steps per epoch, epochs
 # a warm-up is shorter or longer than the run, or hardly there

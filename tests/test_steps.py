@@ -9,10 +9,10 @@ from harness import on_device
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
+from scratchvae.gpu.graph import Steps, record
+from scratchvae.gpu.philox import fill_normal
 from scratchvae.layers import BatchNorm2d
-from scratchvae.noise import fill_normal
 from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
-from scratchvae.steps import Steps, record
 from scratchvae.train import train_step
 
 SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 4)}

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae.__main__ import main
-from scratchvae.summary import rows, summary
+from scratchvae.models.inspect import rows, summary
 
 CELEBA = """\
             Conv2d-1           [-1, 32, 32, 32]             896

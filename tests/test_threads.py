@@ -21,9 +21,9 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu import blas, memory, threads
-from scratchvae.kernels.cpu.threads import share
-from scratchvae.kernels.cpu.ways import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.runtime import blas, memory, threads
+from scratchvae.kernels.cpu.runtime.threads import share
 
 LONG = 1e9  # nanoseconds: worth sharing
 
@@ -176,7 +176,7 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
     "variable", ["NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"]
 )
 def test_a_limit_set_by_the_user_holds(variable):
-    code = "from scratchvae.kernels.cpu.threads import cores; print(cores())"
+    code = "from scratchvae.kernels.cpu.runtime.threads import cores; print(cores())"
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -277,7 +277,7 @@ def test_a_fork_has_threads_of_its_own():
 import os
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu import blas, memory, threads
+from scratchvae.kernels.cpu.runtime import blas, memory, threads
 threads.cores = lambda: 2
 parts = []
 threads.share(parts.append, 2, 1e9)

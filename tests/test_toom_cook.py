@@ -1,4 +1,4 @@
-"""kernels/cpu/toom_cook.py: exact matrices, the same numbers as windows times weights."""
+"""convolution/winograd.py: exact matrices, the same numbers as windows times weights."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import scratchvae as sv
 from scratchvae.kernels.cpu import conv2d as kernel_conv2d
 from scratchvae.kernels.cpu import conv_transpose2d as kernel_conv_transpose2d
-from scratchvae.kernels.cpu import correlation, ways
-from scratchvae.kernels.cpu import toom_cook as tc
+from scratchvae.kernels.cpu.convolution import algorithms, correlate
+from scratchvae.kernels.cpu.convolution import winograd as tc
 from scratchvae.models import MODELS, build
 from scratchvae.ops import conv2d, conv2d_forward, windows
 
@@ -259,7 +259,7 @@ def layers_of_models():
         seen.append((N, w.shape, geometry))
         return prepare_as_ever(N, w, geometry)
 
-    prepare_as_ever = correlation.prepare
+    prepare_as_ever = correlate.prepare
     with sv.using("numba"), ExitStack() as stack:
         for module in (kernel_conv2d, kernel_conv_transpose2d):
             stack.enter_context(patch.object(module, "prepare", prepare))
@@ -274,9 +274,9 @@ def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
     """Whatever tiles the six models take for their speed, they take with the limit of error."""
     layers = layers_of_models()
     assert len(layers) > 40
-    chosen = [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
-    monkeypatch.setattr(correlation, "MOST_ROUNDINGS", np.inf)
-    assert chosen == [correlation.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
+    chosen = [correlate.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
+    monkeypatch.setattr(correlate, "MOST_ROUNDINGS", np.inf)
+    assert chosen == [correlate.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
     assert "toom_cook_4" in chosen and "direct" in chosen
 
 
@@ -319,9 +319,9 @@ def test_planning_makes_few_and_small_matrices(monkeypatch, dtype):
     for (image, kernel_size), stride in product(HUGE, (1, 2, 3, 8)):
         padding = tuple(k // 2 for k in kernel_size)
         grid = windows.grid_size(image, kernel_size, (stride, stride), padding)
-        geometry = ways.Geometry(image, grid, kernel_size, (stride, stride), padding)
+        geometry = algorithms.Geometry(image, grid, kernel_size, (stride, stride), padding)
         shape = 64, 64, *kernel_size
-        name, _ = correlation.fastest(64, shape, geometry)
+        name, _ = correlate.fastest(64, shape, geometry)
         if name != "direct":
             plan = tc.plan(64, *geometry, 64, 64, np.dtype(dtype), int(name[-1]))
             assert plan.V.place.size <= tc.SLOTS**1.5 and max(plan.V.place.shape) <= tc.SLOTS

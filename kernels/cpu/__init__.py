@@ -123,7 +123,7 @@ def _sources() -> str:
     """A fingerprint of all files in this folder."""
     global _stamp
     if not _stamp:
-        files = sorted(Path(__file__).parent.glob("*.py"))
+        files = sorted(Path(__file__).parent.rglob("*.py"))
         _stamp = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     return _stamp
 

@@ -1,6 +1,6 @@
 """Adaptive average pooling, window by window."""
 
-from .averages import collect, spread
+from .window_sums import collect, spread
 
 
 def adaptive_avg_pool2d_forward(x, output_size):

@@ -1,6 +1,6 @@
 """Average pooling without padding anything: what lies outside the image adds nothing to the sum."""
 
-from .averages import collect, spread
+from .window_sums import collect, spread
 
 
 def avg_pool2d_forward(x, kernel_size, stride, padding):

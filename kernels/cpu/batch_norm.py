@@ -9,10 +9,10 @@ Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean b
 import numpy as np
 
 from . import jit
-from .layout import to_nhwc
-from .memory import empty
-from .rows import CHUNK, wide
-from .threads import share
+from .convolution.layout import to_nhwc
+from .runtime.memory import empty
+from .runtime.reductions import CHUNK, wide
+from .runtime.threads import share
 
 
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from . import jit
-from .memory import empty
-from .threads import share
+from .runtime.memory import empty
+from .runtime.threads import share
 
 
 def look_up(images, chosen, levels):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from . import ONE, ZERO, jit
-from .memory import empty
-from .threads import share
+from .runtime.memory import empty
+from .runtime.threads import share
 
 
 def bce_forward(logits, target):

@@ -1,9 +1,9 @@
 """conv2d as a correlation, in one of two ways: see correlation.py. With a leaky ReLU after it, if
 it is asked for; a slope of 1 is none."""
 
-from .correlation import correlate, correlate_gradients, prepare
-from .layout import to_nchw, to_nhwc
-from .ways import Geometry
+from .convolution.algorithms import Geometry
+from .convolution.correlate import correlate, correlate_gradients, prepare
+from .convolution.layout import to_nchw, to_nhwc
 
 
 def conv2d_forward(x, w, b, stride, padding):

@@ -1,9 +1,9 @@
 """conv_transpose2d as a correlation backwards: its y is the large image, its x the small one. See
 correlation.py. With a leaky ReLU after it, if it is asked for; a slope of 1 is none."""
 
-from .correlation import correlate_back, correlate_back_gradients, prepare
-from .layout import to_nchw, to_nhwc
-from .ways import Geometry
+from .convolution.algorithms import Geometry
+from .convolution.correlate import correlate_back, correlate_back_gradients, prepare
+from .convolution.layout import to_nchw, to_nhwc
 
 
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):

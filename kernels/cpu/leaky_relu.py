@@ -2,7 +2,7 @@
 of x."""
 
 from . import jit
-from .elements import elements
+from .runtime.elementwise import elements
 
 
 def leaky_relu_forward(x, negative_slope):

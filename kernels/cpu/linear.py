@@ -7,9 +7,9 @@ cores add to the same number of dw.
 
 import numpy as np
 
-from .memory import empty
-from .rows import finish_rows, through_activation
-from .threads import share
+from .runtime.memory import empty
+from .runtime.reductions import finish_rows, through_activation
+from .runtime.threads import share
 
 PRODUCTS = 40  # multiplications in a nanosecond, about
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from . import ZERO, jit
-from .layout import to_nchw, to_nhwc
-from .memory import empty, zeros
-from .threads import share
+from .convolution.layout import to_nchw, to_nhwc
+from .runtime.memory import empty, zeros
+from .runtime.threads import share
 
 
 def max_pool2d_forward(x, kernel_size, stride, padding):

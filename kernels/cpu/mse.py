@@ -3,9 +3,9 @@
 import numpy as np
 
 from . import jit
-from .elements import elements
-from .memory import empty, empty_like, images_as_rows
-from .threads import share
+from .runtime.elementwise import elements
+from .runtime.memory import empty, empty_like, images_as_rows
+from .runtime.threads import share
 
 
 def mse_forward(prediction, target, divisor):

@@ -3,7 +3,7 @@
 import math
 
 from . import jit
-from .threads import share
+from .runtime.threads import share
 
 
 def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):

@@ -1,7 +1,7 @@
 """ReLU in one pass each way. NumPy's `where` makes a mask first, and then goes without SIMD."""
 
 from . import ZERO, jit
-from .elements import elements
+from .runtime.elementwise import elements
 
 
 def relu_forward(x):

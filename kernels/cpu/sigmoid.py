@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import ONE, jit
-from .elements import elements
+from .runtime.elementwise import elements
 
 
 def sigmoid_forward(x):

@@ -1,6 +1,6 @@
 """Nearest-neighbour upsampling: pixels are spread over blocks; backwards, blocks are summed."""
 
-from .averages import collect, spread
+from .window_sums import collect, spread
 
 
 def upsample_nearest_forward(x, scale_factor):

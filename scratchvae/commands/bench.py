@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
+from ..gpu.graph import Steps
 from ..gradcheck.report import table
 from ..models import MODELS, Model, build
 from ..optim import Adam
-from ..steps import Steps
 from ..train import train_step
 from .machine import machine_facts
 from .options import json_option, positive, print_json, say

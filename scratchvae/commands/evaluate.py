@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import current_engine
-from ..checkpoint import write_atomically
 from ..data import is_binary
+from ..evaluation.metrics import FEW_IMAGES, report
 from ..gradcheck.report import table
-from ..metrics import FEW_IMAGES, report
 from ..models import BernoulliVAE
+from ..models.weights import write_atomically
 from ..runs import Run
 from ..runs.json_text import to_json
 from ..train import streams

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..latents import decoded, great_circle, line, posterior_codes
+from ..evaluation.latents import decoded, great_circle, line, posterior_codes
 from .options import numbers, positive
 from .pictures import (
     add_command,

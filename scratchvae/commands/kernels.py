@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import data, noise, ops, optim, steps  # noqa: F401  (they fill the registry)
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
+from ..gpu import graph, philox  # noqa: F401  (they fill the registry)
 from .options import json_option, print_json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..latents import decoded, plane, posterior_codes
+from ..evaluation.latents import decoded, plane, posterior_codes
 from ..runs import Run
 from .options import positive
 from .pictures import add_command, as_floats, deliver, open_to_draw

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint import whole_file
 from ..data import batches
-from ..latents import has_skips
+from ..evaluation.latents import has_skips
+from ..models.weights import whole_file
 from ..runs import Run, RunFolder
 from .options import json_option, print_json, say
 from .run_options import check_place, open_for, run_options

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.decode import decode_or_reason
-from ..latents import decoded, has_skips, posterior_codes
+from ..evaluation.latents import decoded, has_skips, posterior_codes
 from ..runs import Run
 from .options import at_least_zero, numbers, positive
 from .pictures import add_command, as_floats, deliver, images_at, open_to_draw

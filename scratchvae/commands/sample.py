@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..latents import decoded, prior_codes
+from ..evaluation.latents import decoded, prior_codes
 from ..models import VAE
 from .options import at_least_zero, positive, say
 from .pictures import add_command, deliver, open_to_draw, skips_for, skips_option

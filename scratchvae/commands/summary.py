@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..models import MODELS, build
-from ..summary import megabytes, rows, summary
+from ..models.inspect import megabytes, rows, summary
 from .options import json_option, print_json
 
 

@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; print how it goes and where it is."""
     from ..runs.session import MAY_CHANGE, resume, train
-    from ..runs.stopping import Stopped
+    from ..runs.signals import Stopped
 
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..latents import decoded, most_active, posterior_codes, traversal
+from ..evaluation.latents import decoded, most_active, posterior_codes, traversal
 from ..runs import Run
 from .options import numbers, positive
 from .pictures import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
         raise ValueError(f"build: unknown model {name!r}; there are {', '.join(MODELS)}")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"build: dtype must be 'float32' or 'float64', got {dtype!r}")
-    known = [p for p in inspect.signature(MODELS[name]).parameters if p not in ("rng", "dtype")]
+    known = [p for p in signature(MODELS[name]).parameters if p not in ("rng", "dtype")]
     if unknown := [option for option in options if option not in known]:
         raise ValueError(
             f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"

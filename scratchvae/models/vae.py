@@ -4,7 +4,7 @@
 
 `BernoulliVAE`      reconstruction is the cross-entropy, summed over the pixels: nats per image
 `SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: not in nats;
-                    scratchvae/scales.py says what its kl_weight amounts to on other scales
+                    evaluation/scales.py says what its kl_weight amounts to on other scales
 
 The KL term is in nats per image, summed over the latent dimensions, in both. With `free_bits` above
 0, that of the total has a floor of so many nats under each dimension (ops/kl_free_bits.py). The one

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import asnumpy
-from ..latents import decoded, line, plane, posterior_codes
+from ..evaluation.latents import decoded, line, plane, posterior_codes
 from .images import image_grid
 
 

@@ -8,9 +8,9 @@ and goes on (`preparing` comes before, `stopping` hears the signals, `sentences`
 """
 
 from .config import Config
-from .folder import RunFolder
 from .opening import Run, open_run
+from .run import RunFolder
 from .session import resume, train
-from .stopping import Stopped
+from .signals import Stopped
 
 __all__ = ["Config", "Run", "RunFolder", "Stopped", "open_run", "resume", "train"]

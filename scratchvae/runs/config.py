@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..backend import ENGINES
+from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
-from ..scales import loss_scales
-from ..schedules import KL_SCHEDULES, LR_SCHEDULES
 from .option import checked, option
+from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
 MOST_BYTES = 1 << 20  # of a config.json

@@ -30,7 +30,7 @@ def threads() -> dict[str, int]:
     """How many threads compute, in the kernels and in BLAS beside them: on another number of them
     sums are cut up differently."""
     if numba_problem() is None:
-        kernels = importlib.import_module("scratchvae.kernels.cpu.threads")
+        kernels = importlib.import_module("scratchvae.kernels.cpu.runtime.threads")
         return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
     asked = os.environ.get("OPENBLAS_NUM_THREADS", "")  # OpenBLAS ignores 0 and what is no number
     return {"blas threads": int(asked if asked.isdecimal() else 0) or os.cpu_count() or 1}

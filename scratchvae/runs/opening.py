@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..backend import use
-from ..checkpoint import load_weights
 from ..data import Dataset, load
 from ..models import Model, build
+from ..models.weights import load_weights
+from .checkpoint import below, read_checkpoint
 from .config import Config
-from .folder import RunFolder
 from .images import images_of
-from .snapshot import below, read_checkpoint
+from .run import RunFolder
 
 
 @dataclass(frozen=True)

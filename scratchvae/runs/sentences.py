@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 
 from ..data import Dataset
-from ..diagnose import finite
+from ..models.diagnose import finite
 from ..ops import Losses
 from ..train import in_words
-from .folder import RunFolder
+from .run import RunFolder
 from .trainer import Trainer
 
 

@@ -18,14 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data import Dataset
+from .checkpoint import read_checkpoint, to_bytes
 from .config import Config
-from .ending import leave_pictures, leave_results
 from .environment import differences, environment
-from .folder import RunFolder
 from .preparing import about_data, data_in_words, prepared_for, same_data, table
+from .results import leave_pictures, leave_results
+from .run import RunFolder
 from .sentences import diverged, farewell, go_on, introduction, kept, line
-from .snapshot import read_checkpoint, to_bytes
-from .stopping import Asked, StopNow, Stopped, asked_to_stop
+from .signals import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
 Say = Callable[[str], None]

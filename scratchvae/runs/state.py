@@ -12,8 +12,8 @@ from ..backend import asnumpy, is_gpu_array, to_device
 from ..models import Model
 from ..ops import Losses
 from ..optim import Optimizer
+from .checkpoint import Arrays, below, generator, need
 from .config import Config
-from .snapshot import Arrays, below, generator, need
 from .stepping import OnCPU, OnGPU
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..feed import to_gpu
+from ..gpu.graph import Steps
+from ..gpu.memory import in_memory
+from ..gpu.prefetch import to_gpu
 from ..models import Model
 from ..optim import Optimizer
-from ..room import in_memory
-from ..steps import Steps
 from ..train import LOOK_EVERY, train_step
 
 

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..checkpoint import MAX_BYTES
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
-from ..schedules import kl_factor, lr_factor
+from ..models.weights import MAX_BYTES
 from ..train import check_last_batch, evaluate_sampled, streams
 from .config import Config
 from .images import images_of
+from .schedules import kl_factor, lr_factor
 from .state import Resumable
 from .stepping import OnCPU, OnGPU
 

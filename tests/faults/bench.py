@@ -19,7 +19,7 @@ from safetensors.numpy import load
 
 from scratchvae.__main__ import main
 from scratchvae.runs import RunFolder, open_run
-from scratchvae.runs.snapshot import read_checkpoint
+from scratchvae.runs.checkpoint import read_checkpoint
 
 EVERY = 4  # steps between checkpoints
 OPTIONS = (

@@ -6,7 +6,7 @@ from functools import partial
 from bench import contents, leftovers
 
 from scratchvae.runs import RunFolder, open_run
-from scratchvae.runs.snapshot import read_checkpoint, to_bytes
+from scratchvae.runs.checkpoint import read_checkpoint, to_bytes
 
 WAYS = {
     "cut in half": lambda content: content[: len(content) // 2],

@@ -9,7 +9,7 @@ import numpy as np
 from fuzz_weights import TwoLayers
 from mutating import LONGER_INTEGERS, mutated
 
-from scratchvae.runs.snapshot import read_checkpoint, to_bytes
+from scratchvae.runs.checkpoint import read_checkpoint, to_bytes
 from scratchvae.runs.trainer import Trainer
 
 MEGABYTES = 200

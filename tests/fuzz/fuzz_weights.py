@@ -7,8 +7,8 @@ import numpy as np
 from mutating import LONGER_INTEGERS, mutated
 from safetensors.numpy import save
 
-from scratchvae.checkpoint import load_weights
 from scratchvae.layers import BatchNorm2d, Linear
+from scratchvae.models.weights import load_weights
 from scratchvae.module import Module
 
 MEGABYTES = 200

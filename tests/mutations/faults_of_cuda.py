@@ -293,21 +293,21 @@ FAULTS = [
     ),
     Fault(
         "cuda-nine-rounds",
-        f"{KERNELS}/noise.cu",
+        f"{KERNELS}/philox.cu",
         [("round < 10", "round < 9")],
         "Philox with nine rounds: as good to look at",
         f"tests/test_noise.py::test_words_are_the_same_on_every_engine{HERE}",
     ),
     Fault(
         "cuda-steps-repeat",
-        f"{KERNELS}/noise.cu",
+        f"{KERNELS}/philox.cu",
         [("step_high = unsigned(*step_at >> 32)", "step_high = 0")],
         "a graph's noise repeats after 2^32 steps",
         f"tests/test_noise.py::test_a_step_on_the_device_counts_as_one_of_the_host{HERE}",
     ),
     Fault(
         "cuda-sine-is-cosine",
-        f"{KERNELS}/noise.cu",
+        f"{KERNELS}/philox.cu",
         [("T(radius * sine)", "T(radius * cosine)")],
         "of two normal numbers the second is the first once more",
         "tests/test_noise.py::test_normal_numbers_are_the_same_on_every_engine"
@@ -315,7 +315,7 @@ FAULTS = [
     ),
     Fault(
         "cuda-the-last-bad-step",
-        f"{KERNELS}/steps.cu",
+        f"{KERNELS}/graph.cu",
         [("*bad_step == 0 && !isfinite", "!isfinite")],
         "the step remembered is the last whose loss was not finite, not the first",
         f"tests/test_steps.py::test_record{HERE}",

@@ -9,7 +9,7 @@ FAULTS = [
     # what all kernels share: threads, memory, memory order, compilation
     Fault(
         "dw-and-db-of-one-core",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.convolution.correlate",
         [("        dw += more_dw\n        db += more_db\n", "        pass\n")],
         "dw and db are those of one core's images: right on a machine with one",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -17,7 +17,7 @@ FAULTS = [
     ),
     Fault(
         "db-of-one-core",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.convolution.correlate",
         [("        db += more_db\n", "")],
         "dw is summed over the cores, db is not",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -33,21 +33,21 @@ FAULTS = [
     ),
     Fault(
         "empty-like-in-the-wrong-order",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [(".transpose(np.argsort(order))", ".transpose(order)")],
         "axes are put back by the order, not its inverse: the same for two axes, not for four",
         "tests/test_memory.py::test_memory_order_is_kept",
     ),
     Fault(
         "images-as-rows-of-a-copy",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("a.transpose(memory_order(a)).reshape(len(a), -1)", "a.reshape(len(a), -1)")],
         "with channels last the rows are a copy, and what is written to them is lost",
         "tests/test_memory.py::test_memory_order_is_kept",
     ),
     Fault(
         "elements-in-two-memory-orders",
-        "scratchvae.kernels.cpu.elements",
+        "scratchvae.kernels.cpu.runtime.elementwise",
         [("[_flat(a, order) if", "[_flat(a, memory_order(a)) if")],
         "each array is flattened in its own memory order: dy and y meet at different pixels",
         "tests/ops/test_activations.py::test_dy_may_have_another_memory_order[numba-relu]",
@@ -55,14 +55,14 @@ FAULTS = [
     ),
     Fault(
         "turned-with-its-edges-exchanged",
-        "scratchvae.kernels.cpu.layout",
+        "scratchvae.kernels.cpu.convolution.layout",
         [("min(r0 + BLOCK, R)", "min(r0 + BLOCK, stop)")],
         "the last blocks end with the wrong side: right for squares, and for multiples of 32",
         "tests/test_kernels.py::test_turned_is_the_transpose[shape1-1]",
     ),
     Fault(
         "sum-of-rows-takes-one-lane",
-        "scratchvae.kernels.cpu.rows",
+        "scratchvae.kernels.cpu.runtime.reductions",
         [("total.reshape(-1, rows.shape[1]).sum(axis=0)", "total[: rows.shape[1]]")],
         "several rows are added side by side, and the first of these sums is returned",
         "tests/test_rows.py::test_a_long_sum_keeps_its_digits",
@@ -70,7 +70,7 @@ FAULTS = [
     ),
     Fault(
         "sum-of-rows-of-the-last-chunk",
-        "scratchvae.kernels.cpu.rows",
+        "scratchvae.kernels.cpu.runtime.reductions",
         [
             (
                 "                local[c] += row[c]\n"
@@ -85,7 +85,7 @@ FAULTS = [
     ),
     Fault(
         "activation-kernel-asks-dy-for-the-sign",
-        "scratchvae.kernels.cpu.rows",
+        "scratchvae.kernels.cpu.runtime.reductions",
         [("dy_row[c] if y_row[c] > 0 else", "dy_row[c] if dy_row[c] > 0 else")],
         "the mask of the activation is that of dy, not of y",
         "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
@@ -93,7 +93,7 @@ FAULTS = [
     ),
     Fault(
         "activation-kernel-sums-db-before-it",
-        "scratchvae.kernels.cpu.rows",
+        "scratchvae.kernels.cpu.runtime.reductions",
         [("local[c] += dh_row[c]", "local[c] += dy_row[c]")],
         "db is the sum of dy, as if there were no activation",
         "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
@@ -101,7 +101,7 @@ FAULTS = [
     ),
     Fault(
         "activation-kernel-leaks-without-the-bias",
-        "scratchvae.kernels.cpu.rows",
+        "scratchvae.kernels.cpu.runtime.reductions",
         [("row[c] = h if h > 0 else slope * h", "row[c] = h if h > 0 else slope * row[c]")],
         "where the activation is off, the bias is left out",
         "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
@@ -109,7 +109,7 @@ FAULTS = [
     ),
     Fault(
         "activation-kernel-in-one-half-of-the-convolutions",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.convolution.correlate",
         [
             (
                 "dh, db = _through_activation(dx[part], x[part], slope)",
@@ -131,7 +131,7 @@ FAULTS = [
     # memory held.
     Fault(
         "direct-margin-in-pixels",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("margin = geometry.padding[0], geometry.padding[1] * C", "margin = geometry.padding")],
         "the left margin is so many numbers, not pixels: right for one channel",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -139,7 +139,7 @@ FAULTS = [
     ),
     Fault(
         "direct-stride-forgotten",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("+ j * SW * C", "+ j * C")],
         "the windows of a row begin at neighbours, not at every SW-th pixel: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -147,14 +147,14 @@ FAULTS = [
     ),
     Fault(
         "direct-room-not-cleared",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("    room.fill(0)\n", "    pass\n")],
         "in the margins stands what the last layer left: right in memory fresh from the system",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
     ),
     Fault(
         "direct-phase-without-padding",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("np.arange((phase - P) % S, H, S)", "np.arange(phase, H, S)")],
         "the padding is left out of a pixel's phase: right where the stride divides it",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -162,7 +162,7 @@ FAULTS = [
     ),
     Fault(
         "direct-places-without-padding",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("(pixels + P) // S + before", "pixels // S + before")],
         "the padding is left out of a pixel's place in y",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -170,7 +170,7 @@ FAULTS = [
     ),
     Fault(
         "direct-taps-not-turned",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("before, taps, taps // S", "before, taps[::-1], taps // S")],
         "the taps run one way and the pixels they meet the other: a convolution for a correlation",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
@@ -178,7 +178,7 @@ FAULTS = [
     ),
     Fault(
         "direct-weights-of-the-first-phase",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [
             (
                 "rows = table.offsets[first:last], table.rows[first:last]",
@@ -191,28 +191,28 @@ FAULTS = [
     ),
     Fault(
         "direct-weights-of-the-first-tile",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("w[tile * table.rows_of_a_tile :]", "w[0 * tile :]")],
         "all channels take the weights of the first ones: right while one tile holds them all",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
     ),
     Fault(
         "direct-rows-of-another-tile",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("rows.append(o * tiles * taps", "rows.append(o * taps")],
         "on the way back the rows of all tiles are taken for those of one",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
     ),
     Fault(
         "direct-bias-with-gaps",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("np.ascontiguousarray(b)", "b")],
         "the bias is read as neighbours in memory, whatever its strides are",
         f"{DIRECT}::test_a_bias_with_gaps",
     ),
     Fault(
         "direct-runs-of-the-first-phase",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("np.append(rows[order], -1)[terms]", "np.append(rows, -1)[terms]")],
         "for few channels the weights keep their order where the offsets have another",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
@@ -220,7 +220,7 @@ FAULTS = [
     ),
     Fault(
         "direct-runs-begin-one-early",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("prepend=offsets[:1] - 2", "append=offsets[-1:] + 2")],
         "where a run of neighbours ends, its last number is given to the next one",
         f"{DIRECT}::test_tiles_of_images[3-3-float32-few outputs]",
@@ -228,14 +228,14 @@ FAULTS = [
     ),
     Fault(
         "direct-last-tile-counted-whole",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("start + (end - start) // table.images * images", "end")],
         "a last tile with fewer images is computed to its end, and written behind the result",
         f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
     ),
     Fault(
         "direct-every-chunk-from-the-first-place",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [
             (
                 "p, last, t, c, column, 1,",
@@ -248,7 +248,7 @@ FAULTS = [
     ),
     Fault(
         "direct-one-chunk",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [
             (
                 "last = min(p + CHUNK, end)\n            for c in",
@@ -261,7 +261,7 @@ FAULTS = [
     ),
     Fault(
         "registers-dw-of-the-last-chunk",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
                 "[builder.fadd(old, builder.load(a)) for old, a in zip(olds",
@@ -274,7 +274,7 @@ FAULTS = [
     ),
     Fault(
         "registers-dw-of-the-last-chunk-of-runs",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
                 "tile.store([builder.fadd(tile.load(target)[0], builder.load(total))], target)",
@@ -287,7 +287,7 @@ FAULTS = [
     ),
     Fault(
         "registers-rows-beyond-the-last-place",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
                 "self.smaller(self.builder.add(start, INT(r)), last)",
@@ -299,14 +299,14 @@ FAULTS = [
     ),
     Fault(
         "registers-store-without-a-mask",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [("for v in h], y_row, inside)", "for v in h], y_row)")],
         "whole vectors are written: the last pixel's stick out of the result",
         f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
     ),
     Fault(
         "registers-first-vector-twice",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [("[INT(v * self.lanes) for v in range(vectors)]", "[INT(0) for v in range(vectors)]")],
         "the second vector of a row is the first one again: right while one holds all channels",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-two vectors]",
@@ -314,7 +314,7 @@ FAULTS = [
     ),
     Fault(
         "registers-bias-of-the-first-tile",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [("tile.load(builder.gep(b, [channel]), inside)", "tile.load(b, inside)")],
         "each tile of channels adds the first one's bias",
         f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of channels]",
@@ -322,7 +322,7 @@ FAULTS = [
     ),
     Fault(
         "registers-activation-before-the-bias",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
                 "builder.fadd(builder.load(a), bias) for a, bias",
@@ -336,7 +336,7 @@ FAULTS = [
     ),
     Fault(
         "registers-runs-without-an-end",
-        "scratchvae.kernels.cpu.registers",
+        "scratchvae.kernels.cpu.convolution.microkernel",
         [("weights, tile.item(inside, k))", "weights)")],
         "numbers behind a run's end are multiplied by 0, which NaN and infinity survive",
         f"{DIRECT}::test_nan_and_infinity_stay_in_their_windows[nan-few outputs]",
@@ -344,7 +344,7 @@ FAULTS = [
     ),
     Fault(
         "conv2d-kernel-bias-forgotten",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("x.dtype) if b is None else", "x.dtype) if True else")],
         "one of the ways leaves the bias out",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -353,7 +353,7 @@ FAULTS = [
     # ways.py, conv_transpose2d.py
     Fault(
         "conv2d-kernel-dw-transposed",
-        "scratchvae.kernels.cpu.ways",
+        "scratchvae.kernels.cpu.convolution.algorithms",
         [("return turned(dw).reshape", "return dw.reshape")],
         "dw is reshaped to (O, ...) where O is last",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
@@ -370,7 +370,7 @@ FAULTS = [
     # toom_cook.py, sparse_axes.py
     Fault(
         "toom-cook-leaves-out-the-wrong-point",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("points(count or n)[:n]", "points(count or n)[-n:]")],
         "a short tile or phase leaves out the first point, its outputs and weights the last",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
@@ -378,7 +378,7 @@ FAULTS = [
     ),
     Fault(
         "toom-cook-inverse-transposed",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("B_tile[i, p]", "B_tile[p, i]")],
         "the inputs are transformed by E^-1 instead of its transpose",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
@@ -386,7 +386,7 @@ FAULTS = [
     ),
     Fault(
         "toom-cook-short-tile-as-a-long-one",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("matrices(m, r, how.count)[2]", "matrices(int(how.tiles[0]), r, how.count)[2]")],
         "tiles of m - 1 outputs get the matrix of those of m",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
@@ -394,21 +394,21 @@ FAULTS = [
     ),
     Fault(
         "toom-cook-dw-of-the-last-slice",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)", "part = dU")],
         "the second slice's dw overwrites the first's: right while one slice holds the batch",
         "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
     ),
     Fault(
         "toom-cook-slice-not-filled",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("            V[...] = M[...] = 0\n", "            pass\n")],
         "a slice with fewer images keeps an earlier one's: dw counts those again, and their NaN",
         "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
     ),
     Fault(
         "transform-keeps-its-last-four-terms",
-        "scratchvae.kernels.cpu.sparse_axes",
+        "scratchvae.kernels.cpu.convolution.transforms",
         [("        out[at + c] += first + last", "        out[at + c] = first + last")],
         "rows with more than four terms: the second group of four overwrites the first",
         "tests/test_toom_cook.py::test_tiles_of_two_sizes",
@@ -416,7 +416,7 @@ FAULTS = [
     ),
     Fault(
         "transform-fills-up-with-strangers",
-        "scratchvae.kernels.cpu.sparse_axes",
+        "scratchvae.kernels.cpu.convolution.transforms",
         [("    columns[group[lane == 0]] = matrix.column[lane == 0, None]\n", "")],
         "unused terms, of factor 0, read the first pixel: if it is NaN, all is",
         "tests/test_toom_cook.py::test_a_nan_stays_in_its_tile",
@@ -424,7 +424,7 @@ FAULTS = [
     # what shortcuts may not spoil: digits, and what is not finite
     Fault(
         "toom-cook-limit-of-another-dtype",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.convolution.correlate",
         [("> MOST_ROUNDINGS:", "> 100 * MOST_ROUNDINGS:")],
         "a hundred times the rounding is let through: what float64 could bear ruins float32",
         "tests/ops/test_conv_accuracy.py::"
@@ -433,35 +433,35 @@ FAULTS = [
     ),
     Fault(
         "toom-cook-error-of-one-axis",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("every = [np.prod(", "every = [np.max(")],
         "the error of both axes is taken for that of the worse one: right for 1 x K",
         "tests/ops/test_conv_accuracy.py::test_kernels_of_any_size[5-float32]",
     ),
     Fault(
         "toom-cook-plans-any-image",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [(" or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:", ":")],
         "large images get tables as large as they are: seconds before the first multiplication",
         "tests/test_toom_cook.py::test_planning_makes_few_and_small_matrices[float32]",
     ),
     Fault(
         "toom-cook-leaves-out-channels",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [("            result += part\n", "")],
         "channels are summed 128 at a time, and only the first 128 arrive",
         "tests/test_toom_cook.py::test_more_channels_than_are_summed_in_one_go",
     ),
     Fault(
         "transform-writes-what-nothing-reads",
-        "scratchvae.kernels.cpu.sparse_axes",
+        "scratchvae.kernels.cpu.convolution.transforms",
         [("        x[:, rows] = 0\n", "        pass\n")],
         "a pixel that is in no window gets 0 times another's gradient, which may be NaN",
         "tests/test_toom_cook.py::test_rows_and_columns_that_nothing_reads",
     ),
     Fault(
         "infinite-weights-take-the-fast-way",
-        "scratchvae.kernels.cpu.correlation",
+        "scratchvae.kernels.cpu.convolution.correlate",
         [('WAYS[name if finite(w) else "unpadded"]', "WAYS[name]")],
         "zeros of a margin meet an infinite weight, and 0 x infinity is NaN",
         "tests/ops/test_conv_not_finite.py::test_as_the_reference"
@@ -469,21 +469,21 @@ FAULTS = [
     ),
     Fault(
         "unpadded-rounds-down",
-        "scratchvae.kernels.cpu.ways",
+        "scratchvae.kernels.cpu.convolution.algorithms",
         [("-((tap - P) // S)", "(P - tap) // S")],
         "the first pixel that a tap meets is rounded down: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-unpadded-5]",
     ),
     Fault(
         "direct-dw-without-its-total",
-        "scratchvae.kernels.cpu.direct",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("        dw[i] += total[i]\n", "        dw[i] += 0 * total[i]\n")],
         "dw is that of the last places: right while there are no more than 4096",
         f"{DIRECT}::test_a_long_sum_keeps_its_digits",
     ),
     Fault(
         "direct-tables-for-all-images",
-        "scratchvae.kernels.cpu.tables",
+        "scratchvae.kernels.cpu.convolution.indirection",
         [("ROOM_BYTES // size, PLACES // places", "ROOM_BYTES // size")],
         "as many images as memory holds of the small ones: with stride 8 millions of places",
         f"{DIRECT}::test_a_room_holds_as_many_images_as_its_bytes",
@@ -579,7 +579,7 @@ FAULTS = [
     ),
     Fault(
         "averages-weight-of-rows-only",
-        "scratchvae.kernels.cpu.averages",
+        "scratchvae.kernels.cpu.window_sums",
         [("total, weight = y[n, i, j], p[i] * q[j]", "total, weight = y[n, i, j], p[i]")],
         "a window's sum is divided by its height, not by its area",
         "tests/ops/test_avg_pool2d.py::test_avg_pool2d[numba]",
@@ -587,7 +587,7 @@ FAULTS = [
     ),
     Fault(
         "averages-overwrite-overlaps",
-        "scratchvae.kernels.cpu.averages",
+        "scratchvae.kernels.cpu.window_sums",
         [("pixel[c] += weight * value[c]", "pixel[c] = weight * value[c]")],
         "a pixel in two windows gets the gradient of the last one",
         "tests/ops/test_adaptive_avg_pool2d.py::test_adaptive_avg_pool2d[numba]",
@@ -670,7 +670,7 @@ FAULTS = [
     ),
     Fault(
         "images-inside-others",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("(axis > 0, -abs(a.strides[axis]))", "-abs(a.strides[axis])")],
         "where the batch axis is not the outermost in memory, a result is written to a copy",
         "tests/ops/test_layouts.py::test_any_layout[numba-mse-float64]",

@@ -9,7 +9,7 @@ ANY_BYTECODE = f"{THREADS}::test_an_interrupt_at_any_bytecode_leaves_nothing_beh
 FAULTS = [
     Fault(
         "share-leaves-out-the-last-image",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [
             (
                 "slice(count * i // parts, count * (i + 1) // parts)",
@@ -21,35 +21,35 @@ FAULTS = [
     ),
     Fault(
         "share-swallows-errors",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("        if self.errors:\n            raise self.errors[0]", "        pass")],
         "an error on another core is lost, and a part of the result is what memory held",
         f"{THREADS}::test_an_error_in_any_part_arrives_when_none_is_running[1]",
     ),
     Fault(
         "share-cuts-by-who-is-busy",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("1 if cost < SMALL else", "1 if cost < SMALL or blas._state[0] > 1 else")],
         "work is one part while another thread shares: the bits of its sums depend on the moment",
         f"{THREADS}::test_how_parts_are_cut_does_not_depend_on_who_is_busy[2-7]",
     ),
     Fault(
         "share-waits-for-a-worker-asleep",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("if _claim(self.states, i, HERE):", "if False:")],
         "what no worker has begun stays undone",
         f"{THREADS}::test_without_any_worker_this_thread_does_all[False]",
     ),
     Fault(
         "worker-takes-what-is-taken",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("if not _claim(self.states, i, THERE):", "if False:")],
         "a worker that wakes up late writes into arrays that their owner thinks are done",
         f"{THREADS}::test_a_part_that_no_worker_has_begun_is_left_undone_after_an_error",
     ),
     Fault(
         "worker-of-two-threads",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [
             (
                 "if not self.serving.acquire(blocking=False):",
@@ -61,14 +61,14 @@ FAULTS = [
     ),
     Fault(
         "interrupt-leaves-a-core-at-work",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("        _end(run.states, count)\n", "        pass\n")],
         "a Ctrl-C reaches its handler while another core still writes",
         f"{THREADS}::test_ctrl_c_waits_for_the_other_cores",
     ),
     Fault(
         "interrupt-before-the-try",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [
             (
                 "    try:\n        blas.enter(entry)\n",
@@ -80,21 +80,21 @@ FAULTS = [
     ),
     Fault(
         "interrupt-within-the-finally",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("_end(run.states, count)", "_end(run.states, len(parts))")],
         "a call between an error and the wait for the other cores: a Ctrl-C there skips the wait",
         f"{ANY_BYTECODE}[True]",
     ),
     Fault(
         "cores-that-were-taken-away",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [("(LINUX and _note_cores(_Cores())) or os.cpu_count()", "os.cpu_count()")],
         "as many threads as the machine has cores, whatever taskset allows",
         f"{THREADS}::test_cores_taken_away_later_are_not_used",
     ),
     Fault(
         "worker-on-a-core-that-was-taken-away",
-        "scratchvae.kernels.cpu.threads",
+        "scratchvae.kernels.cpu.runtime.threads",
         [
             (
                 "                    _settle(self.cores, run.cores, core)\n",
@@ -106,7 +106,7 @@ FAULTS = [
     ),
     Fault(
         "buffer-kept-for-the-next-call",
-        "scratchvae.kernels.cpu.toom_cook",
+        "scratchvae.kernels.cpu.convolution.winograd",
         [
             (
                 "V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))",
@@ -119,7 +119,7 @@ FAULTS = [
     ),
     Fault(
         "memory-lease-forgotten",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [
             (
                 "return np.asarray(_Lease(block, free, shape, dtype))",
@@ -132,21 +132,21 @@ FAULTS = [
     ),
     Fault(
         "memory-block-stays-free",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("block = free.pop().block", "block = free[-1].block")],
         "a block is handed out, and stays in the list of free ones",
         f"{MEMORY}::test_two_arrays_never_get_the_same_block",
     ),
     Fault(
         "memory-released-blocks-come-back",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("        free.__class__ = _Closed\n", "")],
         "blocks that were in use when memory was given back are kept all the same",
         f"{MEMORY}::test_release_gives_back_at_once_what_is_free_and_later_what_is_not",
     ),
     Fault(
         "memory-comes-back-in-python",
-        "scratchvae.kernels.cpu.memory",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("self.end = _End(self, free)", "self.end = _End(self, lambda end: free.append(end))")],
         "a lease ends with a line of Python: a Ctrl-C there is printed and dropped",
         f"{MEMORY}::test_the_end_of_an_array_runs_no_python",

@@ -22,7 +22,7 @@ from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck import check_model, check_op, tensor_error
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu.ways import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import WAYS
 
 ENGINES = ("numpy", "numba")
 
@@ -127,7 +127,7 @@ def ask(judge, subject):
 
 
 def _ask_one_way(judge, subject, way):
-    with patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0)):
+    with patch("scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (way, 1.0)):
         return JUDGES[judge](subject)
 
 

@@ -9,7 +9,9 @@ from harness import convolutions
 from planting import Fault, Refused, changed_text, planted
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import direct, max_pool2d, memory, sparse_axes, toom_cook
+from scratchvae.kernels.cpu import max_pool2d
+from scratchvae.kernels.cpu.convolution import direct, transforms, winograd
+from scratchvae.kernels.cpu.runtime import memory
 from scratchvae.ops import linear_backward, linear_forward
 
 LINEAR = "scratchvae.ops.linear"
@@ -85,12 +87,14 @@ def test_numbas_functions_run_as_python_then():
 
 
 def test_and_so_do_those_that_call_them():
-    compiled = sparse_axes._spread, sparse_axes._collect, sparse_axes._add
+    compiled = transforms._spread, transforms._collect, transforms._add
     before = "        out[at + c] += first + last"
-    with planted(fault("scratchvae.kernels.cpu.sparse_axes", (before, before.replace("+=", "-=")))):
-        ours = sparse_axes._spread, sparse_axes._collect, sparse_axes._add
+    with planted(
+        fault("scratchvae.kernels.cpu.convolution.transforms", (before, before.replace("+=", "-=")))
+    ):
+        ours = transforms._spread, transforms._collect, transforms._add
         assert not any(hasattr(function, "py_func") for function in ours)
-    assert (sparse_axes._spread, sparse_axes._collect, sparse_axes._add) == compiled
+    assert (transforms._spread, transforms._collect, transforms._add) == compiled
 
 
 @pytest.mark.slow
@@ -103,9 +107,13 @@ def test_intrinsics_are_compiled_anew():
 
     compiled = direct._write, direct._fill
     assert y() == 1
-    with planted(fault("scratchvae.kernels.cpu.registers", ("fmul(a, b,", "fadd(a, b,"))):
+    with planted(
+        fault("scratchvae.kernels.cpu.convolution.microkernel", ("fmul(a, b,", "fadd(a, b,"))
+    ):
         assert y() == 2
-    with planted(fault("scratchvae.kernels.cpu.direct", ("= source[k]", "= 3 * source[k]"))):
+    with planted(
+        fault("scratchvae.kernels.cpu.convolution.direct", ("= source[k]", "= 3 * source[k]"))
+    ):
         assert y() == 3
     assert y() == 1 and (direct._write, direct._fill) == compiled
 
@@ -117,11 +125,11 @@ def test_nothing_that_was_kept_hides_a_fault_or_outlives_it():
         return memory.empty((1 << 17,), np.uint8).__array_interface__["data"][0]
 
     def value_at_infinity():
-        return toom_cook.matrices(1, 2)[1][-1].tolist()
+        return winograd.matrices(1, 2)[1][-1].tolist()
 
     right, _ = value_at_infinity(), block()
     other = ("last = [Fraction(int(k == size - 1))", "last = [Fraction(2 * int(k == size - 1))")
-    with planted(fault("scratchvae.kernels.cpu.toom_cook", other)):
+    with planted(fault("scratchvae.kernels.cpu.convolution.winograd", other)):
         assert not memory._free
         wrong = value_at_infinity()
         block()
@@ -166,7 +174,11 @@ def test_cuda_kernels_refused(cupy_on_host, change, message):
         (LINEAR, ("dw = dy.T @ x", "dw = dy.T @"), "the changed text does not compile"),
         (LINEAR, ("# (O, I)", "# (I, O)"), "the change changes no code"),
         (LINEAR, ("need_dx=True", "need_dx=False"), "reaches <module> of .*linear itself"),
-        ("scratchvae.kernels.cpu.tables", ("1 << 20", "1 << 10"), "reaches <module>"),
+        (
+            "scratchvae.kernels.cpu.convolution.indirection",
+            ("1 << 20", "1 << 10"),
+            "reaches <module>",
+        ),
         ("scratchvae.optim", ("    decoupled = True", "    decoupled = False"), "reaches AdamW"),
         (LINEAR, ('(x, w, b):\n    """y', '(x, b, w):\n    """y'), "reaches <module>"),
     ],

@@ -6,7 +6,8 @@ import functools
 import numpy as np
 
 import scratchvae as sv
-from scratchvae import noise, ops, optim, steps
+from scratchvae import ops, optim
+from scratchvae.gpu import graph, philox
 from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cuda
 
@@ -84,9 +85,9 @@ def _optimizers(dtype):
 
 def _noise(dtype):
     for step in (5, _on_device(5, "int64")):
-        noise.fill_words(sv.asarray(np.zeros((300, 4), "uint32")), 1, step)
+        philox.fill_words(sv.asarray(np.zeros((300, 4), "uint32")), 1, step)
         for count in (1, 1999):
-            noise.fill_normal(sv.asarray(np.zeros(count, dtype)), 1, step)
+            philox.fill_normal(sv.asarray(np.zeros(count, dtype)), 1, step)
 
 
 def _moving_beta(dtype):
@@ -98,7 +99,7 @@ def _moving_beta(dtype):
 def _bookkeeping(dtype):
     losses = (_on_device(number, dtype)[0] for number in (3.0, 2.0, 1.0))
     sums, bad_step = sv.asarray(np.zeros(4)), _on_device(0, "int64")
-    steps.record(*losses, sums, bad_step, _on_device(5, "int64"), 16)
+    graph.record(*losses, sums, bad_step, _on_device(5, "int64"), 16)
 
 
 OTHERS = {

@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from scratchvae.kernels import cpu
-from scratchvae.kernels.cpu import memory, threads
+from scratchvae.kernels.cpu.runtime import memory, threads
 
 
 def _replace(monkeypatch, name, function):

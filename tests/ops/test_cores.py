@@ -11,7 +11,7 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck.cases import CASES, Case
-from scratchvae.kernels.cpu import ways
+from scratchvae.kernels.cpu.convolution import algorithms
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
 WIDE_STEPS = {  # the convolutions among CASES go from column to column
@@ -52,7 +52,7 @@ def test_three_cores(op, N):
 
 
 @pytest.mark.parametrize("N", [5, 2])
-@pytest.mark.parametrize("way", ways.WAYS)
+@pytest.mark.parametrize("way", algorithms.WAYS)
 @pytest.mark.parametrize("op", CONVOLUTIONS)
 def test_three_cores_every_way(op, way, N):
     """In tiles of one image each."""

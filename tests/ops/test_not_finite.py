@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 import scratchvae as sv
 from scratchvae import ops, using
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu.ways import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import WAYS
 
 OPS = sorted(set(CASES) - {"elbo"})
 VALUES = [np.nan, np.inf, -np.inf]
@@ -56,7 +56,9 @@ def test_it_goes_where_the_reference_takes_it(engine, op, value):
     """Toom and Cook's way spreads it over a tile: the convolutions take the direct one here."""
     if engine == "cuda_on_host" and op.startswith("conv"):
         pytest.skip("its kernels multiply zeros beside an image: see test_conv_not_finite.py")
-    direct = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: ("direct", 1.0))
+    direct = patch(
+        "scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: ("direct", 1.0)
+    )
     with direct:
         for case, name, seed in places(op, value):
             for ours, theirs in zip(*with_one(op, case, name, value, seed), strict=True):
@@ -68,7 +70,7 @@ def test_it_goes_where_the_reference_takes_it(engine, op, value):
 @pytest.mark.parametrize("way", sorted(WAYS))
 @pytest.mark.parametrize("op", [op for op in OPS if op.startswith("conv")])
 def test_no_way_of_a_convolution_swallows(op, way, value):
-    fastest = patch("scratchvae.kernels.cpu.correlation.fastest", lambda *_: (way, 1.0))
+    fastest = patch("scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (way, 1.0))
     with fastest, using("numba"):
         for case, name, seed in places(op, value):
             for ours, theirs in zip(*with_one(op, case, name, value, seed), strict=True):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import scratchvae as sv
 from scratchvae.commands import train as command
+from scratchvae.evaluation.scales import loss_scales
 from scratchvae.runs.config import FORMAT, MOST_BYTES, RECIPES, Config, read_config
-from scratchvae.scales import loss_scales
 
 SPECS = {spec.name: spec for spec in fields(Config)}
 # What an option needs beside it to be looked at alone.

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from small_runs import trained, write_photographs
 
 from scratchvae.runs import open_run, resume, session, trainer
+from scratchvae.runs.checkpoint import read_checkpoint
 from scratchvae.runs.preparing import same_data
-from scratchvae.runs.snapshot import read_checkpoint
 
 
 @pytest.fixture

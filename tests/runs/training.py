@@ -6,8 +6,8 @@ import numpy as np
 
 import scratchvae as sv
 from scratchvae.data import Dataset
+from scratchvae.runs.checkpoint import read_checkpoint, to_bytes
 from scratchvae.runs.config import Config
-from scratchvae.runs.snapshot import read_checkpoint, to_bytes
 from scratchvae.runs.trainer import Trainer
 
 

@@ -1,0 +1,1 @@
+"""Convolutions and transposed convolutions; correlate.py is the door."""

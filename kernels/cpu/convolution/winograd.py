@@ -1,0 +1,424 @@
+"""Convolution with fewer multiplications, after Toom, Cook and Winograd.
+
+Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its
+values at P points fix it, and each value is one multiplication: P of them instead of m*r.
+
+    evaluate, multiply, interpolate       s = E^-1 [(A y) * (G g)]
+
+A and G (P rows) evaluate, E evaluates polynomials of P coefficients; at the point infinity a
+polynomial's value is its leading coefficient. For a fixed g this is a linear map from y to s. Its
+transpose is the correlation every convolution layer is made of, m outputs from P inputs d:
+
+    y_i = sum over u of g_u d_(i+u)       y = A^T [(G g) * (B^T d)],  B = E^-1
+
+With m = 2, r = 2 and the points 0, infinity, 1: A = G = (1 0, 0 1, 1 1), three products, not four:
+
+    y_0 = g_0 d_0 + g_1 d_1 = g_0 (d_0 - d_1) + (g_0 + g_1) d_1
+    y_1 = g_0 d_1 + g_1 d_2 = g_1 (d_2 - d_1) + (g_0 + g_1) d_1
+
+Stride S: the inputs S*i + a and the taps S*u + a are a stride-1 correlation for each phase
+a = 0..S-1, and the S results are summed. All of them use the same A, so they are summed before it.
+
+A whole axis of an image is cut into tiles of m outputs (some of m - 1 where m does not divide), and
+becomes one sparse matrix B^T: image positions -> (point, tile, phase). Padding is a position left
+out. In two dimensions each axis has its matrices (h and w below), and a product becomes a sum over
+channels, that is, for each pair of points (p, q), a matrix product over all tiles of all images:
+
+    V = Bh^T x Bw     M = Ah y Aw^T     U = Gh w Gw^T       planes: one matrix for each (p, q)
+    correlate            M_pq  = V_pq U_pq       y  = Ah^T M Aw
+    its transposes       dV_pq = dM_pq U_pq^T    dx = Bh dV Bw^T
+                         dU_pq = V_pq^T dM_pq    dw = Gh^T dU Gw
+
+A conv_transpose2d has the roles of x and y exchanged, nothing else; so the functions here speak of
+the large image x and the small image y of either layer, in NHWC memory.
+
+The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
+more points there are, and what large numbers leave when they cancel is rounding. Barabasz,
+Anderson, Soodhalter and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms.
+That is the worst case, which hardly any data come near. Here is an estimate instead. It takes the
+rounding of each product of a tile for an independent random number, as large as the product. In y,
+relative to y, it is then amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+
+    for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
+    for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
+
+`amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
+that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
+whose two factors are fitted to measured errors. correlation.py takes a plan only if they are
+small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+
+What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
+and over all of dw; one of dy over the pixels its tile reads, and dw. The rounding of a pixel that
+is much larger than all others spreads in the same way. Sources: Lavin & Gray, "Fast
+algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
+complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+from itertools import product
+from math import inf, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ..runtime.memory import scratch
+from ..runtime.reductions import finish_rows
+from .transforms import SparseAxes, Triplets, collect, spread, triplets
+
+INFINITY = None
+PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
+SLOTS = 1 << 12  # of V along an axis; more are not worth a table
+MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
+FITTED = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
+ROWS = 64  # but a product of fewer rows runs at half the speed
+
+
+# --- one axis -----------------------------------------------------------------------------------
+
+
+def points(count):
+    """0, infinity, and fractions near 1 in size, so that their powers are, too: of many sets that
+    were tried, these have the smallest `amplification`, with the shorter tiles and phases, which
+    leave out the last points."""
+    if count <= 4:
+        fractions = "1 -1"
+    elif count == 5:
+        fractions = "1 -2/3 -3/2"
+    elif count == 6:
+        fractions = "3/5 -3/2 -2/3 5/3"
+    else:
+        fractions = "-1 -1/2 2/3 -2 3/2 1 -3/4 3"
+    return [Fraction(0), INFINITY, *map(Fraction, fractions.split())][:count]
+
+
+MOST = len(points(1 << 30))  # points of a tile
+
+
+def evaluate(at, size):
+    """Matrix (points, size): coefficients of a polynomial -> its values. Fractions, as objects."""
+    last = [Fraction(int(k == size - 1)) for k in range(size)]
+    return np.array([last if x is INFINITY else [x**k for k in range(size)] for x in at])
+
+
+def interpolate(at):
+    """Its inverse for as many coefficients. Column p: those of the polynomial that is 1 at point p
+    and 0 at all others."""
+    columns = []
+    for point in at:
+        zeros = [x for x in at if x is not INFINITY and x != point]
+        column = [Fraction(1)]
+        for x in zeros:  # times (t - x)
+            column = [low - x * high for low, high in zip([0, *column], [*column, 0], strict=True)]
+        value = 1 if point is INFINITY else prod(point - x for x in zeros)
+        rest = [Fraction(0)] * (len(at) - len(column))
+        columns.append([c / value for c in column] + rest)
+    return np.array(columns).T
+
+
+@lru_cache
+def matrices(m, r, count=None):
+    """A, G, B of m outputs and r taps, exact, for the first of `count` points."""
+    n = m + r - 1
+    at = points(count or n)[:n]
+    return evaluate(at, m), evaluate(at, r), interpolate(at)
+
+
+@lru_cache
+def amplification(m, r, count):
+    """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
+    A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
+    found = []
+    for size, power in ((_squares, 1), (_square_of_sum, 2)):
+        a, g, b = size(A, 1), size(G, 1), size(B, 0)
+        y = (A**2).T @ (g * b) / r**power
+        dw = (G**2).T @ (a * b) / m**power
+        dx = B**2 @ (a * g) / r**power
+        dx = [dx[i::m].sum() for i in range(m)]  # tiles overlap: m pixels apart
+        found.append(np.sqrt([max(y), max(dx), max(dw)]))
+    return found
+
+
+def _squares(matrix, axis):
+    return (matrix**2).sum(axis)
+
+
+def _square_of_sum(matrix, axis):
+    return matrix.sum(axis) ** 2
+
+
+class Cut(NamedTuple):
+    """How an axis is cut up. Every tile and phase uses the first points of the list."""
+
+    tiles: np.ndarray  # number of outputs of each
+    phases: np.ndarray  # number of taps of each
+
+    @property
+    def count(self):
+        """Of the points."""
+        return int(self.tiles[0] + self.phases[0] - 1)
+
+    def tiles_at(self):
+        """Number of tiles that use the point, for each point."""
+        return [int((self.tiles + self.phases[0] - 1 > p).sum()) for p in range(self.count)]
+
+    def phases_at(self):
+        """Number of phases that use it."""
+        return [int((self.tiles[0] + self.phases - 1 > p).sum()) for p in range(self.count)]
+
+
+def cut(outputs, taps, stride, tile):
+    """tile: the largest number of outputs of a tile. Phases of one tap gain nothing from tiles."""
+    count = -(-outputs // tile) if taps > stride else outputs
+    return Cut(_shares(outputs, count), _shares(taps, min(stride, taps)))
+
+
+def _shares(total, count):
+    """As equal as can be, larger ones first."""
+    return (total + np.arange(count)[::-1]) // count
+
+
+class Axis(NamedTuple):
+    """An axis and its three matrices, as triplets for sparse_axes.py."""
+
+    tiles_at: list
+    phases_at: list
+    Bt: Triplets  # (slots of V, input size): B^T; a slot is a (point, tile, phase)
+    A: Triplets  # (slots of M, output size): slots (point, tile)
+    G: Triplets  # (slots of U, taps): slots (point, phase)
+
+
+@lru_cache
+def axis(size, outputs, taps, stride, padding, tile):
+    how = cut(outputs, taps, stride, tile)
+    tiles_at, phases_at = np.array(how.tiles_at()), np.array(how.phases_at())
+    first_V, first_M, first_U = (starts(n) for n in (tiles_at * phases_at, tiles_at, phases_at))
+    start = np.cumsum(how.tiles) - how.tiles
+    Bt, A, G = [], [], []
+    for m in np.unique(how.tiles).tolist():
+        t = np.flatnonzero(how.tiles == m)[:, None, None]
+        for a, r in enumerate(how.phases.tolist()):
+            B_tile = matrices(m, r, how.count)[2].astype(float)
+            i, p = np.ogrid[: m + r - 1, : m + r - 1]
+            slot = first_V[p] + t * phases_at[p] + a
+            Bt.append((slot, (start[t] + i) * stride + a - padding, B_tile[i, p]))
+        values = evaluate(points(how.count)[: m + how.phases[0] - 1], m).astype(float)
+        p, i = np.ogrid[: len(values), :m]
+        A.append((first_M[p] + t, start[t] + i, values[p, i]))
+    for a, r in enumerate(how.phases.tolist()):
+        values = evaluate(points(how.count)[: how.tiles[0] + r - 1], r).astype(float)
+        p, u = np.ogrid[: len(values), :r]
+        G.append((first_U[p] + a, a + u * stride, values[p, u]))
+    shapes = (first_V[-1], size), (first_M[-1], outputs), (first_U[-1], taps)
+    sparse = (triplets(*both) for both in zip(shapes, (Bt, A, G), strict=True))
+    return Axis(tiles_at, phases_at, *sparse)
+
+
+def starts(counts):
+    return np.append(0, np.cumsum(counts))
+
+
+def slots(rows_at, columns_at):
+    """The point, row, column of each slot, given the number of rows and columns of each point."""
+    rows_at, columns_at = np.array(rows_at), np.array(columns_at)
+    point = np.repeat(np.arange(len(rows_at)), rows_at * columns_at)
+    k = np.arange(len(point)) - starts(rows_at * columns_at)[point]  # of its point
+    return point, *divmod(k, columns_at[point])
+
+
+# --- two axes -----------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """The transforms of a geometry and dtype, made by `plan`."""
+
+    V: SparseAxes
+    M: SparseAxes
+    U: SparseAxes
+    images: int  # taken at a time
+    rows: int  # of a plane of V, all images together
+
+
+@lru_cache(maxsize=256)
+def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
+    """For N images at most: x (N, *image, C), y (N, *grid, O). Arguments in pairs but for tile."""
+    h, w = (axis(*how, tile) for how in zip(image, grid, kernel_size, stride, padding, strict=True))
+    tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
+    ones = [np.ones_like(n) for n in tiles]
+    rows = tiles[0][0] * tiles[1][0]  # of one image
+    of_one = Layout.of(tiles, phases, 1, C, dtype), Layout.of(tiles, ones, 1, O, dtype)
+    images = max(PLANE_BYTES // (sum(a.size for a in of_one) * dtype.itemsize), -(-ROWS // rows))
+    images = -(-N // -(-N // images))  # the same in each slice, nearly
+    V = sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
+    M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
+    U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
+    return Plan(V, M, U, images, N * rows)
+
+
+class Layout(NamedTuple):
+    """Of planes: of point (p, q), rows (row of p, row of q, image), columns (column of p, column of
+    q, channel). Planes alike form a stack: products of one call."""
+
+    start: np.ndarray  # of plane (p, q)
+    step: np.ndarray  # from row to row of it
+    stacks: tuple
+    size: int
+
+    @classmethod
+    def of(cls, rows_at, columns_at, N, C, dtype):
+        line = 64 // dtype.itemsize
+        P, Q = (len(r) for r in rows_at)
+        start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
+        stacks, size = [], 0
+        for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
+            if not len(ps) or not len(qs):
+                continue
+            p, q = ps[0], qs[0]
+            rows = int(rows_at[0][p] * rows_at[1][q]) * N
+            columns = int(columns_at[0][p] * columns_at[1][q]) * C
+            # An odd number of cache lines from plane to plane: powers of 2 compete for one cache
+            # set.
+            stride = (-(-rows * columns // line) | 1) * line
+            stacks.append((size, len(ps) * len(qs), rows, columns, stride))
+            for k, (p, q) in enumerate(product(ps, qs)):
+                start[p, q], step[p, q] = size + k * stride, columns
+            size += len(ps) * len(qs) * stride
+        return cls(start, step, tuple(stacks), size)
+
+
+def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
+    layout = Layout.of(rows_at, columns_at, N, C, dtype)
+    of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
+    (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
+    step = layout.step[p, q]
+    place = (r * np.array(rows_at[1])[q] + s) * N * step
+    place += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
+    return SparseAxes.of(h, w, place, step, layout.stacks, layout.size, C, dtype)
+
+
+@lru_cache(maxsize=1024)
+def sizes(image, grid, kernel_size, stride, padding, tile=4):
+    """Numbers in V (an image and channel), M (the same), U (a pair of channels). V counts products,
+    too: one for each number and channel of y."""
+    both = [
+        (np.dot(a.tiles_at(), a.phases_at()), sum(a.tiles_at()), sum(a.phases_at()))
+        for a in _cuts(grid, kernel_size, stride, tile)
+    ]
+    return tuple(int(a * b) for a, b in zip(*both, strict=True))
+
+
+def _cuts(grid, kernel_size, stride, tile):
+    return [cut(*how, tile) for how in zip(grid, kernel_size, stride, strict=True)]
+
+
+@lru_cache(maxsize=1024)
+def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
+    """An estimate: the largest error of y, dx and dw, relative to their largest number, in units of
+    eps / 2 of the dtype. Infinite for what is not worth planning, before any matrix is made."""
+    axes = zip(image, grid, kernel_size, stride, padding, strict=True)
+    if not all(_every_tap_is_met(*of_axis) for of_axis in axes):
+        return inf  # its weight, however large, is in no result, and its rounding would be
+    cuts = _cuts(grid, kernel_size, stride, tile)
+    slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
+    if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
+        return inf
+    every = [np.prod([_largest(how, kind) for how in cuts], axis=0) for kind in range(2)]
+    terms = np.sqrt([min(C, MANY), min(O, MANY), ROWS])
+    return max(((a + b * terms) * kind).max() for (a, b), kind in zip(FITTED, every, strict=True))
+
+
+def _every_tap_is_met(size, outputs, taps, stride, padding):
+    """Each by a pixel, and not by the padding alone."""
+    at = np.arange(outputs)[:, None] * stride + np.arange(taps) - padding
+    return ((at >= 0) & (at < size)).any(axis=0).all()
+
+
+def _largest(how, kind):
+    """`amplification` of an axis: the largest, of all its tiles and phases."""
+    shapes = product(np.unique(how.tiles).tolist(), np.unique(how.phases).tolist())
+    return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
+
+
+# --- the layers' functions ------------------------------------------------------------------------
+
+
+def transform_weights(plan, w):
+    """w (C, KH, KW, O), C channels of x, O of y  ->  U."""
+    U = np.empty(plan.U.size, w.dtype)
+    spread(plan.U, w, U)
+    return U
+
+
+def transposed(plan, U):
+    """The stacks of U^T. BLAS is a third slower with a transposed view: with many rows, copies."""
+    stacks = [u.transpose(0, 2, 1) for u in plan.U.stacks(U)]
+    return [np.ascontiguousarray(u) for u in stacks] if plan.rows >= 2 * ROWS else stacks
+
+
+def transform_weights_back(plan, dU, dw):
+    """dU -> dw (C, KH, KW, O)."""
+    collect(plan.U, dU, dw)
+
+
+def correlate(plan, x, U, y, b=None, slope=1):
+    """Write y, the small image; b is added to every pixel, and leaky ReLU follows."""
+    for tile, V, M in _tiles(plan, x, y):
+        spread(plan.V, x[tile], V)
+        _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
+        collect(plan.M, M, y[tile])
+        finish_rows(y[tile].reshape(-1, y.shape[3]), b, slope)
+
+
+def correlate_back(plan, y, U_back, x, b=None, slope=1):
+    """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
+    for tile, V, M in _tiles(plan, x, y):
+        spread(plan.M, y[tile], M)
+        _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
+        collect(plan.V, V, x[tile])
+        finish_rows(x[tile].reshape(-1, x.shape[3]), b, slope)
+
+
+def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
+    """Return dU, of which `transform_weights_back` makes dw. One of x, y is what the layer has
+    read, the other the gradient of what it returned.
+
+    The gradient of what it has read is written, too, if there is memory for it, with one transform
+    less than alone: dx (a conv2d; with U_back), or dy (a conv_transpose2d; with U).
+    """
+    dU = np.zeros(plan.U.size, x.dtype)
+    for tile, V, M in _tiles(plan, x, y):
+        spread(plan.V, x[tile], V)
+        spread(plan.M, y[tile], M)
+        part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
+        V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
+        for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
+            np.matmul(v, m, out=u)
+        if part is not dU:
+            for total, more in zip(plan.U.stacks(dU), plan.U.stacks(part), strict=True):
+                total += more
+        if dx is not None:
+            _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
+            collect(plan.V, V, dx[tile])
+        if dy is not None:
+            _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
+            collect(plan.M, M, dy[tile])
+    return dU
+
+
+def _tiles(plan, x, y):
+    """Slices of the batch, with memory for V and M."""
+    V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))
+    for start in range(0, len(x), plan.images):
+        if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
+            V[...] = M[...] = 0
+        yield slice(start, start + plan.images), V, M
+
+
+def _multiply(a, b, out):
+    """A product for each pair of points."""
+    for left, right, result in zip(a, b, out, strict=True):
+        np.matmul(left[..., :MANY], right[:, :MANY], out=result)
+        for k in range(MANY, left.shape[2], MANY):
+            part = scratch(result.shape, result.dtype)
+            np.matmul(left[..., k : k + MANY], right[:, k : k + MANY], out=part)
+            result += part

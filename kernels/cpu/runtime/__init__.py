@@ -1,0 +1,1 @@
+"""What kernels share: threads, memory, sums over rows, loops over elements."""

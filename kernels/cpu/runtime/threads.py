@@ -1,0 +1,288 @@
+"""Share the images of a batch between the processor's cores.
+
+    def work(part):                 # part: a slice of range(count)
+        np.matmul(x[part], w, out=y[part])
+
+    share(work, count, cost)        # cost: about how many nanoseconds it takes on one core
+    sum(share(work, count, cost))   # if work returns something: a list, in the order of the parts
+
+Two threading systems that take turns, BLAS's and one for the loops, spend their time waiting for
+each other: a thread that has just finished a product spins for a while, on the core that the other
+system wants. So there is one: every core takes its own images through loops and products alike, and
+BLAS works with a single thread inside `share`. Kernels call BLAS nowhere else.
+
+The threads are Python's. NumPy, BLAS and the compiled loops let go of the interpreter lock, so they
+run side by side. There are as many as cores, unless NUMBA_NUM_THREADS, BLAS's own limit
+(OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) or the cores that this thread may run on say
+fewer. A BLAS whose threads cannot be limited from here (no OpenBLAS) keeps its own, and the loops
+run on one.
+
+A part belongs to the thread that claims it. This thread offers all but the first to workers, and
+takes itself what none of them has begun. So nothing waits for a worker that is busy or asleep, and
+`share` may be called from anywhere: from inside of work, from several threads, from a signal
+handler. How the parts are cut depends on none of that, and so neither do sums over them.
+
+A Ctrl-C may come at any time. When it leaves `share`, no part is running, and none will be begun;
+atomic.py says how.
+"""
+
+import os
+import threading
+from _thread import allocate_lock, start_new_thread
+from collections import deque
+from contextlib import suppress
+from ctypes import c_int64
+
+from numba import config
+
+from .. import INT, POINTER, VOID, c_function
+from . import blas
+from .atomic import LINUX, exchange, get_cores, load, set_cores, this_core, yield_core
+
+SMALL = 80_000  # nanoseconds: below, a second core comes too late
+# Looks at a signal, about a microsecond each, before a thread falls asleep: for new work a whole
+# training step long, for the end of a part not so long, in case the other thread wants this core.
+FOR_WORK, FOR_AN_END = 5000, 1000
+
+
+def share(work, count, cost):
+    """Call work(part) for slices that make up range(count), one on each core; wait for all, and
+    return what they returned, in order. Small work stays on this thread."""
+    entry = blas.Entry()
+    try:
+        blas.enter(entry)
+        parts = 1 if cost < SMALL else min(count, cores())
+        if parts < 2:
+            return [work(slice(0, count))]
+        return _share(
+            work, [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        )
+    finally:
+        blas.leave(entry)
+
+
+def cores():
+    """How many threads the user allows."""
+    return min(_cores_allowed(), config.NUMBA_NUM_THREADS, blas_threads())
+
+
+def blas_threads():
+    """How many threads BLAS takes outside of `share`."""
+    return blas.threads() or 1
+
+
+def _share(work, parts):
+    run, count = _Run(work, parts), len(parts)
+    try:
+        return run.results_of_all()
+    finally:
+        _end(run.states, count)
+
+
+# A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
+OPEN, HERE, THERE, DONE = range(4)
+NOTHING = (c_int64 * 1)(OPEN), 0  # in the place of (states, i), where no part has been done
+
+
+class _Run:
+    """One call of `share`: its parts, which thread has each, and what came of them."""
+
+    def __init__(self, work, parts):
+        self.work, self.parts = work, parts
+        self.states = (c_int64 * len(parts))(HERE)  # the first; the others are open
+        self.ends = [allocate_lock() for _ in parts]  # held until a worker has done the part
+        for end in self.ends:
+            end.acquire()
+        self.results, self.errors = [None] * len(parts), []
+        self.cores = _Cores()
+        if LINUX:
+            _note_cores(self.cores)
+
+    def results_of_all(self):
+        for i, worker in enumerate(_workers_for(len(self.parts) - 1), 1):
+            worker.offer(self, i)
+        self.results[0] = self.work(self.parts[0])
+        for i in range(1, len(self.parts)):
+            if _claim(self.states, i, HERE):
+                self.results[i] = self.work(self.parts[i])
+        for i, end in enumerate(self.ends):
+            if self.states[i] == THERE:  # wait for it awake
+                _await_change(self.states, i, THERE, FOR_AN_END, *NOTHING)
+            if self.states[i] == THERE:  # and then asleep
+                end.acquire()
+        if self.errors:
+            raise self.errors[0]
+        return self.results
+
+    def do_there(self, i):
+        """The part, on a worker, unless another thread has claimed it. Returns what the worker is
+        to note as done when it waits again: (states, i), or NOTHING."""
+        if not _claim(self.states, i, THERE):
+            return NOTHING
+        try:
+            self.results[i] = self.work(self.parts[i])
+        except BaseException as error:
+            self.errors.append(error)
+        self.ends[i].release()
+        return self.states, i
+
+
+def _workers_for(count):
+    while len(_workers) < count:
+        _workers.append(_Worker())
+    return _workers[:count]
+
+
+class _Worker:
+    """A thread that waits for work, awake for a while and then asleep.
+
+    To fall asleep and to be woken takes 50 microseconds. So a step's many small pieces of work find
+    it awake. It waits without the interpreter lock, and gives its core away at every look.
+
+    The system likes to wake a thread on the core of the one that woke it, and to leave both there
+    for a while, taking turns: whichever finds itself on the other's core moves to another one.
+    """
+
+    def __init__(self):
+        self.go = _Signal(FOR_WORK)
+        self.offers = deque(maxlen=1)  # the thread that offers a part does it if no worker does
+        self.serving = allocate_lock()  # held by the thread of this worker
+        self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
+
+    def offer(self, run, i):
+        if LINUX:
+            _settle(run.cores, run.cores, self.core)
+        self.offers.append((run, i, _core()))  # where this thread is now: the worker keeps away
+        if not self.serving.locked():
+            try:
+                start_new_thread(self._loop, ())
+            except RuntimeError:  # no more threads, or at the end of the program
+                return
+        self.go.give()
+
+    def _loop(self):
+        if not self.serving.acquire(blocking=False):
+            return  # started twice: an interrupt came before the first one could take the lock
+        threading.current_thread().name = "scratchvae"
+        done = NOTHING
+        while True:
+            self.go.take(*done)
+            done = NOTHING
+            if self.offers:
+                run, i, core = self.offers.pop()
+                if LINUX:
+                    _settle(self.cores, run.cores, core)
+                done = run.do_there(i)
+                run = None  # or it would keep the arrays alive
+                self.core = _core()
+
+
+class _Signal:
+    """A lock that one thread gives and another takes, with a count to watch for the impatient.
+
+    To give it twice is to give it once. The count comes first: without the lock it costs the other
+    thread a look, and the lock without it would cost that thread its patience every time.
+    """
+
+    def __init__(self, patience):
+        self.patience = patience
+        self.lock, self.count, self.taken = allocate_lock(), (c_int64 * 1)(), 0
+        self.lock.acquire()
+
+    def give(self):
+        self.count[0] += 1
+        with suppress(RuntimeError):  # it has been given already
+            self.lock.release()
+
+    def take(self, done, i):
+        _await_change(self.count, 0, self.taken, self.patience, done, i)
+        self.lock.acquire()
+        self.taken = self.count[0]
+
+
+@c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
+def _await_change(integers, i, value, looks, done, part):
+    """Note that a part is done, or NOTHING; then watch an integer until it has another value, or
+    for so many looks. This thread does not have the interpreter lock any more: the one that waits
+    for the part would fall asleep if it saw the end and could not have the lock."""
+    exchange(done, part, THERE, DONE)
+    for _ in range(looks):
+        for _ in range(1000):
+            if load(integers, i) != value:
+                return
+        yield_core()
+
+
+@c_function(INT(POINTER, INT, INT))
+def _claim(states, i, thread):
+    """Whether the part was open; it is the thread's now."""
+    return exchange(states, i, OPEN, thread) == OPEN
+
+
+@c_function(VOID(POINTER, INT), lets_others_run=True)
+def _end(states, count):
+    """Claim what is open, to be left undone, and wait for what is not."""
+    for i in range(count):
+        exchange(states, i, OPEN, HERE)
+    for i in range(count):
+        while load(states, i) == THERE:
+            yield_core()
+
+
+# --- Cores: sets of them, a bit for each ----------------------------------------------------------
+
+WORDS = 16  # as in the C library: 1024 cores
+_Cores = c_int64 * WORDS
+
+
+def _cores_allowed():
+    """How many cores this thread may run on."""
+    return (LINUX and _note_cores(_Cores())) or os.cpu_count() or 1
+
+
+if LINUX:
+
+    @c_function(INT(POINTER))
+    def _note_cores(cores):
+        """Write which cores this thread may run on; return how many, 0 where it cannot be known."""
+        count = 0
+        if get_cores(cores, WORDS) == 0:
+            for k in range(WORDS):
+                word = cores[k]
+                while word != 0:
+                    word &= word - 1  # clears its lowest bit
+                    count += 1
+        return count
+
+    @c_function(VOID(POINTER, POINTER, INT))
+    def _settle(own, allowed, core):
+        """Let this thread run on the allowed cores; its own are those it may run on now. If it is
+        on this core, move it to another one. It may come back later."""
+        changed = some = False
+        for k in range(WORDS):
+            some |= allowed[k] != 0
+            changed |= own[k] != allowed[k]
+            own[k] = allowed[k]
+        if some and 0 <= core < 64 * WORDS and this_core() == core:
+            word = own[core // 64]
+            own[core // 64] = word & ~(1 << core % 64)
+            set_cores(own, WORDS)  # fails if there is no other
+            own[core // 64] = word
+            changed = True
+        if some and changed:
+            set_cores(own, WORDS)
+
+    @c_function(INT())
+    def _core():
+        """The core that this thread runs on."""
+        return this_core()
+
+else:
+
+    def _core():
+        return -1
+
+
+_workers = []  # those of another process have no threads here
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.clear)

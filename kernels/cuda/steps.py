@@ -1,8 +1,0 @@
-"""The bookkeeping of a training step, on one thread: it costs a launch, not time."""
-
-from . import launch
-
-
-def record(total, reconstruction, kl, sums, bad_step, step, N):
-    arguments = total, reconstruction, kl, sums, bad_step, step, N
-    launch("steps", "record", 1, *arguments, threads=32)

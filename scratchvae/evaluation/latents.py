@@ -1,0 +1,212 @@
+"""Walks through the latent space of a trained model: codes, and the images that they decode to.
+
+    posterior_codes     the codes of images: mu of q(z|x), or draws from it
+    prior_codes         draws from N(0, I), where a VAE's codes are meant to lie
+    line, great_circle  codes between two codes
+    traversal           one dimension at a time from end to end, the others fixed
+    plane               two dimensions on a grid, each place with the same share of N(0, I)
+    decoded             the images of any number of codes, a batch at a time
+
+Codes and images are NumPy arrays here, wherever the model computes; nothing is drawn or printed.
+
+Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
+generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from ..backend import asnumpy, to_device
+from ..models import VAE, Model, Skip
+from ..ops import reparameterize_forward
+from .likelihood import posterior
+
+BATCH = 500  # images that pass through the model at once
+NEARLY = 1e-6  # radians: angles that rounding makes of 0 and of a half turn
+
+
+# --- Between codes and images --------------------------------------------------------------------
+
+
+def posterior_codes(
+    model: Model, x: np.ndarray, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """The code of each image, in evaluation mode.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        Images in the model's data_range and dtype.
+    rng : Generator, optional
+        Draws z ~ q(z|x). By default z is mu; of an autoencoder, its one code.
+
+    Returns
+    -------
+    array (N, *latent_shape)
+
+    Raises
+    ------
+    ValueError
+        If z is to be drawn, and the model gives no distribution to draw from.
+    """
+    if rng is not None and not isinstance(model, VAE):
+        raise ValueError(
+            f"posterior_codes: expected a VAE to draw z from, got {type(model).__name__}, which "
+            "gives each image one code and no distribution"
+        )
+    codes = np.empty((len(x), *model.latent_shape), model.dtype)
+    for part in _parts(len(x)):
+        images = to_device(x[part], model.device)
+        codes[part] = asnumpy(model.embed(images) if rng is None else _draw(model, images, rng))
+    return codes
+
+
+def _draw(model: Any, x: Any, rng: np.random.Generator) -> Any:
+    """z ~ q(z|x)."""
+    with model.evaluating():
+        mu, logvar = posterior(model, x)
+    return reparameterize_forward(mu, logvar, model.noise(len(x), rng))[0]
+
+
+def prior_codes(
+    model: Model, count: int, rng: np.random.Generator, temperature: float = 1.0
+) -> np.ndarray:
+    """`count` draws from N(0, temperature^2 I): (count, *latent_shape).
+
+    A temperature below 1 stays near the middle, where training has seen most codes: the pictures
+    are cleaner, and more alike. The first of many codes are those of few.
+    """
+    codes = np.empty((count, *model.latent_shape), model.dtype)
+    for part in _parts(count):
+        codes[part] = asnumpy(model.noise(part.stop - part.start, rng))
+    return codes * codes.dtype.type(temperature)
+
+
+def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -> np.ndarray:
+    """The image of each code, in evaluation mode: (N, *image_shape), in data_range.
+
+    Parameters
+    ----------
+    z : array (N, *latent_shape)
+    skips_from : array (N, C, H, W) or (1, C, H, W), optional
+        For a model with skips: the images that lend theirs; one lends them to all. By default
+        nothing is added, see `Skip.generate`.
+
+    Raises
+    ------
+    ValueError
+        If the model has no skips to lend.
+    """
+    if skips_from is not None:
+        if not has_skips(model):
+            raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
+        skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
+    images = np.empty((len(z), *model.image_shape), model.dtype)
+    for part in _parts(len(z)):
+        lent = {}
+        if skips_from is not None:
+            lent = {"skips_from": to_device(skips_from[part].copy(), model.device)}
+        images[part] = asnumpy(model.generate(to_device(z[part], model.device), **lent))
+    return images
+
+
+def has_skips(model: Model) -> bool:
+    """Whether the decoder sees more of an image than its code."""
+    return isinstance(model, Skip) and model.skips != "none"
+
+
+def _parts(count: int) -> list[slice]:
+    """0 ... count in batches."""
+    return [slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+
+
+# --- Walks ---------------------------------------------------------------------------------------
+
+
+def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """(1 - t) a + t b for each t.
+
+    Parameters
+    ----------
+    a, b : array (N, *latent_shape)
+    t : array (T,)
+        0 gives a, and 1 gives b, exactly.
+
+    Returns
+    -------
+    array (N, T, *latent_shape)
+    """
+    t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
+    return (1 - t) * a[:, None] + t * b[:, None]
+
+
+def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle between a and b.
+
+    Where a and b have one length, so has all that lies between. That is why one takes it in many
+    dimensions: draws from N(0, I) have lengths close to the root of their number, and the middle of
+    a straight line is shorter than almost all of them.
+
+    Parameters and result are those of `line`, which it becomes where a and b have one direction.
+
+    Raises
+    ------
+    ValueError
+        If two codes point in opposite directions, or one is zero: no circle is the shortest then.
+    """
+    flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
+    lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
+    if not lengths.all():
+        raise ValueError("great_circle: expected codes with a direction, got zeros")
+    angle = np.arccos(np.clip((flat_a * flat_b).sum(axis=1) / lengths, -1, 1))[:, None]  # (N, 1)
+    if (angle > np.pi - NEARLY).any():
+        raise ValueError(
+            "great_circle: two codes point in opposite directions, no way between them is the "
+            "shortest: take a straight line"
+        )
+    straight = angle < NEARLY
+    w = np.where(straight, 1.0, angle)
+    share_a = np.where(straight, 1 - t, np.sin((1 - t) * w) / np.sin(w))  # (N, T)
+    share_b = np.where(straight, t, np.sin(t * w) / np.sin(w))
+    codes = share_a[:, :, None] * flat_a[:, None] + share_b[:, :, None] * flat_b[:, None]
+    return codes.astype(a.dtype).reshape(*share_a.shape, *a.shape[1:])
+
+
+def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """The code `base` with one of its numbers replaced: (len(dimensions), len(values),
+    *latent_shape). Dimensions count through `base` as it lies in memory."""
+    codes = np.empty((len(dimensions), len(values), base.size), base.dtype)
+    codes[:] = base.ravel()
+    for row, dimension in zip(codes, dimensions, strict=True):
+        row[:, dimension] = values
+    return codes.reshape(*codes.shape[:2], *base.shape)
+
+
+def most_active(codes: np.ndarray, at_most: int) -> list[int]:
+    """The dimensions whose code varies most over the images, the most active one first.
+
+    The variance of mu over the data is the activity of Burda et al. (arXiv:1509.00519), section 5;
+    a dimension that the decoder has learned to ignore has one of nearly 0.
+
+    Parameters
+    ----------
+    codes : array (N, *latent_shape)
+    """
+    variance = codes.reshape(len(codes), prod(codes.shape[1:])).var(axis=0, dtype="float64")
+    return [int(d) for d in np.argsort(-variance, kind="stable")[:at_most]]
+
+
+def plane(size: int, dtype: Any = "float32") -> np.ndarray:
+    """size^2 codes of two numbers, row by row, the second number upwards: (size * size, 2).
+
+    They are the (i + 1/2) / size quantiles of N(0, 1) along each axis: every code stands for the
+    same share of the prior.
+    """
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
+    return np.array([(a, b) for b in reversed(quantiles) for a in quantiles], dtype)
