@@ -4,7 +4,7 @@ An op's body is written once, against `xp` (NumPy or CuPy). `@accelerated` says:
 engine has a function of the same name in `kernels/<cpu|cuda>/<op>.py`, call that one instead. The
 body stays at hand as `.reference`, and the tests hold every kernel equal to it.
 
-    arguments     checked and normalised once, before any engine sees them
+    arguments     checked once, before any engine sees them
     forward       the array type picks cuda; `use` picks numpy or numba for arrays of the host
     backward      follows the engine that made its cache, whatever `use` has said since
     complex128    always the reference body: complex-step differentiation goes through it
@@ -15,8 +15,10 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,7 +28,10 @@ import numpy as np
 from .detect import gpu_problem, numba_problem
 
 ENGINES = ("numpy", "numba", "cuda")
-KERNEL_ROOM = {"numba": "cpu", "cuda": "cuda"}  # numpy runs the bodies: it needs no kernels
+KERNEL_FOLDER = {"numba": "cpu", "cuda": "cuda"}  # numpy runs the bodies: it needs no kernels
+FLOATS = ("float32", "float64", "complex128")
+_FLOATS = {np.dtype(name) for name in FLOATS}
+_MIXED = {np.dtype("float64"), np.dtype("complex128")}
 
 # op -> its accelerated functions by name, in the order of definition
 REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {}
@@ -34,17 +39,6 @@ REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {}
 _engine = "numpy"  # until use() is called, ops run as they are written
 _host_engine = "numpy"
 _announced = False
-
-
-class Cache(NamedTuple):
-    """What a forward pass leaves for its backward. Opaque: hand it on, unchanged."""
-
-    op: str
-    engine: str
-    y_shape: tuple[int, ...] | None  # None where y is a tuple of scalars (elbo)
-    y_dtype: Any
-    on_gpu: bool
-    content: tuple[Any, ...]
 
 
 # ---------------------------------------------------------------------- choosing an engine
@@ -191,24 +185,82 @@ def to_device(a: Any, device: str) -> Any:
 
 def engine_of(*arrays: Any) -> str:
     """The engine that serves these arrays; TypeError if some are on the GPU and some are not."""
-    on_gpu = {is_gpu_array(a) for a in arrays}
-    if len(on_gpu) > 1:
-        where = ", ".join("GPU" if is_gpu_array(a) else "CPU" for a in arrays)
-        raise TypeError(f"arrays live on different devices ({where}): move them with sv.asarray")
-    if any(a.dtype.kind == "c" for a in arrays):
-        return "numpy"
-    return "cuda" if on_gpu == {True} else _host_engine
+    engine = _host_engine
+    for a in arrays:
+        if is_gpu_array(a) != is_gpu_array(arrays[0]):
+            where = ", ".join("GPU" if is_gpu_array(a) else "CPU" for a in arrays)
+            raise TypeError(
+                f"arrays live on different devices ({where}): move them with sv.asarray"
+            )
+        if a.dtype.kind == "c":
+            return "numpy"
+        if is_gpu_array(a):
+            engine = "cuda"
+    return engine
+
+
+def check_batch(
+    who: str,
+    name: str,
+    a: Any,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: np.dtype,
+    device: str,
+    N: int | None = None,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Refuse what a model cannot take: `a` is a batch of N, or of any number of, arrays of one of
+    these shapes, of the model's dtype, where the model lives, its values within the limits.
+
+    On the GPU the values are not looked at, because that would make the host wait: there a
+    cross-entropy of values outside [0, 1] is NaN.
+    """
+    if not is_array(a):
+        raise TypeError(f"{who}: {name} must be a NumPy or CuPy array, got {type(a).__name__}")
+    if a.shape[1:] not in shapes or (len(a) != N if N else len(a) == 0):
+        batch = N or "N"
+        expected = " or ".join(f"({batch}, {', '.join(map(str, shape))})" for shape in shapes)
+        least = "" if N else " with N > 0"
+        raise ValueError(f"{who}: {name} must have shape {expected}{least}, got {a.shape}")
+    if a.dtype != dtype and (a.dtype, dtype) != ("float64", "complex128"):  # a complex step
+        real = str(dtype).replace("complex128", "float64")
+        hint = ": data.batches makes floats of bytes" if a.dtype == "uint8" else ""
+        raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
+    if device_of(a) != device:
+        raise TypeError(
+            f"{who}: {name} is on {device_of(a)}, the model on {device}: move one of them, with "
+            "sv.asarray or model.to"
+        )
+    if limits and device == "cpu":
+        low, high = float(a.min()), float(a.max())
+        least, most = (float(a.dtype.type(limit)) for limit in limits)  # as `a` rounds them
+        if not (low >= least and high <= most):  # asked this way round, NaN is refused too
+            raise ValueError(
+                f"{who}: {name} must lie in [{least:g}, {most:g}], got values from {low:g} to "
+                f"{high:g}"
+            )
 
 
 # ------------------------------------------------------------------------------ dispatch
 
 
+class Cache(NamedTuple):
+    """What a forward pass leaves for its backward. Opaque: hand it on, unchanged."""
+
+    op: str
+    engine: str
+    y_shape: tuple[int, ...] | None  # None where y is a tuple of scalars (elbo)
+    y_dtype: Any
+    on_gpu: bool
+    content: tuple[Any, ...]
+
+
 @functools.cache
 def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | None:
-    """The function of this name in the engine's kernels/<room>/<op>.py, or None."""
-    if engine not in KERNEL_ROOM or (engine == "numba" and numba_problem()):
+    """The function of this name in the engine's kernels/<folder>/<op>.py, or None."""
+    if engine not in KERNEL_FOLDER or (engine == "numba" and numba_problem()):
         return None
-    module = f"scratchvae.kernels.{KERNEL_ROOM[engine]}.{op}"
+    module = f"scratchvae.kernels.{KERNEL_FOLDER[engine]}.{op}"
     if importlib.util.find_spec(module) is None:
         return None
     return getattr(importlib.import_module(module), function, None)
@@ -221,72 +273,175 @@ def release_memory() -> None:
 
 
 def accelerated(
-    body: Any = None,
+    shapes: Any = "",
     *,
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     result: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Let a kernel stand in for this function where the array's engine has one.
 
+    The function is an op's forward, `<op>_forward(...)` returning `y, cache, ...`; its backward,
+    `<op>_backward(dy, cache, ...)`; or any other function of arrays, such as an optimizer's update.
+    It stays at hand as `.reference`. What overflows is infinite and what vanishes is 0 on every
+    engine: a caller's np.errstate(all="raise") would reach only some of them.
+
     Parameters
     ----------
-    body : callable
-        `<op>_forward(...)` returning `y, cache, ...`; `<op>_backward(dy, cache, ...)`; or any
-        other function of arrays, such as an optimizer's update. It becomes `.reference`.
+    shapes : str
+        Of a forward's arrays, which are its first arguments: "x (N, I), w (O, I), b (O) or None".
+        Axes of one name have one size; "..." stands for any further axes; "x (N, ...) in [0, 1]"
+        limits the values.
     arguments : callable
-        Takes what the caller gives and returns what the body and the kernels receive: defaults
-        filled in, ints made pairs. What it raises is passed on with the function's name in front.
+        Checks and completes what the shapes do not say, such as a stride: takes what the caller
+        gave and returns what the body and the kernels receive.
     result : callable
-        Makes y of what a forward pass returns first, for kernels that know no types of ours.
+        Makes y of what a forward returns first, for kernels that know no types of ours.
     """
-    if body is None:
-        return functools.partial(accelerated, arguments=arguments, result=result)
-    op = body.__module__.rpartition(".")[2]
-    if body.__name__.endswith("_forward"):
-        call, reference = _forward(body, op, arguments, result)
-    elif body.__name__.endswith("_backward"):
-        call, reference = _backward(body, op), body
-    else:
-        call, reference = _plain(body, op), body
-    functools.update_wrapper(call, body)
-    call.reference = reference
-    if arguments is not None:
-        call.__wrapped__ = arguments  # help() shows the signature that callers see
-    REGISTRY.setdefault(op, {})[body.__name__] = call
+    if callable(shapes):
+        return accelerated()(shapes)
+
+    def decorate(body: Any) -> Any:
+        op, name = body.__module__.rpartition(".")[2], body.__name__
+        if name.endswith("_forward"):
+            given = arguments or body
+            signature = inspect.signature(given)
+            call = _forward(body, op, _arrays(shapes), arguments, signature, result, None)
+            reference = _forward(body, op, _arrays(shapes), arguments, signature, result, "numpy")
+            functools.update_wrapper(reference, body)
+        else:
+            given, reference = body, body
+            call = _backward(body, op) if name.endswith("_backward") else _plain(body, op)
+        functools.update_wrapper(call, body)
+        call.reference = reference
+        call.__wrapped__ = given  # help() shows the signature that callers see
+        REGISTRY.setdefault(op, {})[name] = call
+        return call
+
+    return decorate
+
+
+class _Array(NamedTuple):
+    """What `shapes` says of one array."""
+
+    name: str
+    axes: tuple[str, ...]
+    and_more: bool  # further axes
+    optional: bool
+    limits: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        axes = [*self.axes, *["..."] * self.and_more]
+        return f"({', '.join(axes)}{',' * (len(axes) == 1 and not self.and_more)})"
+
+
+def _arrays(shapes: str) -> list[_Array]:
+    found = re.finditer(r"(\w+) \((.*?)\)( or None)?(?: in \[(.*?), (.*?)\])?", shapes)
+    arrays = []
+    for name, axes, optional, low, high in (match.groups() for match in found):
+        names = tuple(re.findall(r"\w+", axes))
+        limits = (float(low), float(high)) if low else None
+        arrays.append(_Array(name, names, "..." in axes, bool(optional), limits))
+    return arrays
+
+
+def _forward(
+    body: Any,
+    op: str,
+    arrays: list[_Array],
+    arguments: Any,
+    signature: inspect.Signature,
+    result: Any,
+    forced: str | None,
+) -> Any:
+    name, all_arrays = body.__name__, sum(not array.optional for array in arrays)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            if kwargs or len(args) < all_arrays:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                args = bound.args
+            engine, args = _checked(arrays, args)
+            if arguments is not None:
+                args = arguments(*args)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
+        engine = forced or engine
+        with np.errstate(all="ignore"):
+            y, content, *more = (find_kernel(engine, op, name) or body)(*args)
+        if result is not None:
+            return result(y), Cache(op, engine, None, None, engine == "cuda", content), *more
+        return y, Cache(op, engine, y.shape, y.dtype, engine == "cuda", content), *more
+
     return call
 
 
-def _forward(body: Any, op: str, arguments: Any, result: Any) -> tuple[Any, Any]:
-    def run(engine: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            args = arguments(*args, **kwargs)
-            engine = engine or engine_of(*(a for a in args if hasattr(a, "dtype")))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{body.__name__}: {error}") from None
-        y, content, *more = _run(engine, op, body, map(_plain_array, args))
-        y = y if result is None else result(y)
-        shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
-        return y, Cache(op, engine, shape, dtype, is_gpu_array(y), content), *more
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return run(None, args, kwargs)
-
-    def reference(*args: Any, **kwargs: Any) -> Any:
-        return run("numpy", args, kwargs)
-
-    return call, functools.update_wrapper(reference, body)
+def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """The engine that serves these arguments, and they themselves as its kernels take them."""
+    args, sizes, engine = list(args), {}, ""
+    for i, (array, a) in enumerate(zip(arrays, args, strict=False)):
+        if a is None and array.optional:
+            continue
+        if type(a) is not np.ndarray:
+            if not is_array(a):
+                came = type(a).__name__
+                raise TypeError(f"{array.name} must be a NumPy or CuPy array, got {came}")
+            if isinstance(a, np.ndarray):  # a subclass such as np.memmap: Numba knows none
+                a = args[i] = a.view(np.ndarray)
+        if a.dtype not in _FLOATS:
+            expected = "float32 or float64 (or complex128)"
+            raise TypeError(f"{array.name} must be {expected}, got {a.dtype}")
+        if a.size == 0:
+            raise ValueError(f"{array.name} is empty: its shape is {a.shape}")
+        if not engine:
+            first, engine = a, "cuda" if is_gpu_array(a) else _host_engine
+        if a.dtype != first.dtype and {a.dtype, first.dtype} != _MIXED:
+            given = zip(arrays, args, strict=False)
+            came = ", ".join(f"{array.name} {a.dtype}" for array, a in given if a is not None)
+            raise TypeError(f"all arrays must share one dtype, got {came}")
+        if type(a) is not type(first):
+            engine_of(*[a for _, a in zip(arrays, args, strict=False) if a is not None])
+        if a.dtype.kind == "c":
+            engine = "numpy"
+        axes = len(array.axes)
+        if a.ndim != axes and not (array.and_more and a.ndim > axes):
+            raise ValueError(f"{array.name} must have axes {array}, got shape {a.shape}")
+        for axis, size in zip(array.axes, a.shape, strict=False):
+            if sizes.setdefault(axis, size) != size:
+                raise ValueError(
+                    f"{array.name} {array} must have {axis} = {sizes[axis]}, got shape {a.shape}"
+                )
+        if array.and_more and sizes.setdefault("...", a.shape[axes:]) != a.shape[axes:]:
+            raise ValueError(
+                f"{array.name} must have the shape of {arrays[0].name}, {first.shape}; "
+                f"got {a.shape}"
+            )
+        if array.limits and engine != "cuda":
+            low, high = float(a.min()), float(a.max())
+            least, most = array.limits
+            if not (low >= least and high <= most):  # asked this way round, NaN is refused too
+                raise ValueError(
+                    f"{array.name} must lie in [{least:g}, {most:g}], got values from {low:g} to "
+                    f"{high:g}"
+                )
+    return engine, args
 
 
 def _backward(body: Any, op: str) -> Any:
+    name = body.__name__
+
     def call(dy: Any, cache: Cache, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(cache, Cache) or cache.op != op:
+        if type(cache) is not Cache or cache.op != op:
             came = f"one of {cache.op}" if isinstance(cache, Cache) else type(cache).__name__
-            raise TypeError(f"{body.__name__}: expected the cache of {op}_forward, got {came}")
+            raise TypeError(f"{name}: expected the cache of {op}_forward, got {came}")
         if cache.y_shape is None:
-            _check_number(body.__name__, dy)
-        else:
-            _check_dy(body.__name__, dy, cache)
-        return _run(cache.engine, op, body, (_plain_array(dy), cache.content, *args), kwargs)
+            if type(dy) is not float:
+                _check_number(name, dy)
+        elif type(dy) is not np.ndarray or dy.shape != cache.y_shape or dy.dtype != cache.y_dtype:
+            dy = _like_y(name, dy, cache)
+        with np.errstate(all="ignore"):
+            kernel = find_kernel(cache.engine, op, name) or body
+            return kernel(dy, cache.content, *args, **kwargs)
 
     return call
 
@@ -299,8 +454,8 @@ def _check_number(name: str, dy: Any) -> None:
         raise ValueError(f"{name}: dtotal must be a number, got {came}")
 
 
-def _check_dy(name: str, dy: Any, cache: Cache) -> None:
-    """dy is an array like y, where y is."""
+def _like_y(name: str, dy: Any, cache: Cache) -> Any:
+    """dy, an array like y on y's device; TypeError or ValueError if it is not."""
     if not is_array(dy):
         raise TypeError(
             f"{name}: dy must be a NumPy or CuPy array like y, {cache.y_dtype} of shape "
@@ -314,28 +469,23 @@ def _check_dy(name: str, dy: Any, cache: Cache) -> None:
     if is_gpu_array(dy) != cache.on_gpu:
         here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
         raise TypeError(f"{name}: dy lives on the {here}, y on the {there}")
+    return dy.view(np.ndarray) if isinstance(dy, np.ndarray) else dy
 
 
 def _plain(body: Any, op: str) -> Any:
+    name = body.__name__
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        # a number of NumPy's, such as a learning rate from np.cos, lives on no device
-        args = tuple(a.item() if isinstance(a, np.generic) else a for a in args)
-        engine = engine_of(*(a for a in args if hasattr(a, "dtype")))
-        return _run(engine, op, body, map(_plain_array, args), kwargs)
+        given, arrays = [], []
+        for a in args:
+            if isinstance(a, np.generic):  # a number of NumPy's lives on no device
+                a = a.item()
+            elif hasattr(a, "dtype"):
+                if isinstance(a, np.ndarray) and type(a) is not np.ndarray:
+                    a = a.view(np.ndarray)
+                arrays.append(a)
+            given.append(a)
+        with np.errstate(all="ignore"):
+            return (find_kernel(engine_of(*arrays), op, name) or body)(*given, **kwargs)
 
     return call
-
-
-def _run(
-    engine: str, op: str, body: Any, args: Iterable[Any], kwargs: dict[str, Any] | None = None
-) -> Any:
-    """The engine's function of this name, or the body. What overflows is infinite and what vanishes
-    is 0 on every engine: np.errstate(all="raise") of the caller would reach only some of them."""
-    with np.errstate(all="ignore"):
-        return (find_kernel(engine, op, body.__name__) or body)(*args, **kwargs or {})
-
-
-def _plain_array(a: Any) -> Any:
-    """A subclass of NumPy's array, such as np.memmap, as what it inherits from: Numba knows no
-    other."""
-    return a.view(np.ndarray) if isinstance(a, np.ndarray) and type(a) is not np.ndarray else a

@@ -14,10 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
 from .backend import asarray
 from .module import Module, Param
+from .ops.adaptive_avg_pool2d import adaptive_avg_pool2d_backward, adaptive_avg_pool2d_forward
+from .ops.avg_pool2d import avg_pool2d_backward, avg_pool2d_forward
+from .ops.batch_norm import batch_norm_backward, batch_norm_forward
+from .ops.batch_norm_leaky_relu import batch_norm_leaky_relu_backward, batch_norm_leaky_relu_forward
 from .ops.checks import pair, size
+from .ops.conv2d import conv2d_backward, conv2d_forward
+from .ops.conv_transpose2d import conv_transpose2d_backward, conv_transpose2d_forward
+from .ops.leaky_relu import leaky_relu_backward, leaky_relu_forward
+from .ops.linear import linear_backward, linear_forward
+from .ops.max_pool2d import max_pool2d_backward, max_pool2d_forward
+from .ops.mean_logvar import mean_logvar_backward, mean_logvar_forward
+from .ops.relu import relu_backward, relu_forward
+from .ops.reparameterize import reparameterize_backward, reparameterize_forward
+from .ops.sigmoid import sigmoid_backward, sigmoid_forward
+from .ops.tanh import tanh_backward, tanh_forward
+from .ops.upsample_nearest import upsample_nearest_backward, upsample_nearest_forward
 
 
 def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, ...], dtype: Any) -> Param:
@@ -26,63 +40,79 @@ def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, ...], dtype
     return Param(rng.uniform(-bound, bound, shape).astype(dtype))
 
 
-class _Affine(Module):
-    """A layer with a weight and maybe a bias: its op's backward gives dx, dw, db."""
+class Layer(Module):
+    """A module that keeps the cache of its forward for one backward."""
+
+    def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
+        """y. With keep, the cache stays for one backward; without, an older one stays as it is, so
+        that an evaluation may come between a forward and its backward."""
+        y, cache = y_and_cache
+        if keep:
+            vars(self)["_cache"] = cache
+        return y
+
+    def _kept(self) -> Any:
+        """The cache of the last forward, handed out once."""
+        cache = vars(self).pop("_cache", None)
+        if cache is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward: no cache; every backward needs a forward(x) "
+                "of its own before it, with keep=True"
+            )
+        return cache
+
+    def forget(self) -> None:
+        """Drop the cache, if there is one."""
+        vars(self).pop("_cache", None)
+
+
+class Sequential(Module):
+    """Layers in a row, each fed by the one before; they are called 0, 1, ... as in torch.nn."""
+
+    def __init__(self, *layers: Any) -> None:
+        self.layers = layers
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        for layer in self.layers:
+            x = layer.forward(x, keep)
+        return x
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        """dx. With need_dx=False the first layer, which must know this argument, computes none."""
+        first, *others = self.layers
+        for layer in reversed(others):
+            dy = layer.backward(dy)
+        return first.backward(dy) if need_dx else first.backward(dy, need_dx=False)
+
+
+class _WithWeights(Layer):
+    """A layer with a weight and maybe a bias. `settings`: its constructor's arguments, to print."""
 
     weight: Param
     bias: Param | None
+    settings: dict[str, Any]
 
     def _bias(self) -> Any:
         return None if self.bias is None else self.bias.value
 
-    def _add(self, dx: Any, dw: Any, db: Any) -> Any:
-        self.weight.grad += dw
+    def _add(self, dw: Any, db: Any) -> None:
+        """Add to the gradients of weight and bias."""
+        grad = self.weight.grad
+        grad += dw
         if self.bias is not None:
-            self.bias.grad += db
-        return dx
-
-
-class _Product(_Affine):
-    """Linear and the convolutions. With an activation, ReLU or LeakyReLU, the two are one op: see
-    ops/linear_leaky_relu.py."""
-
-    op: str
-    sizes: tuple[Any, ...] = ()
-    activation: ReLU | LeakyReLU | None = None
-
-    def _set(self, activation: ReLU | LeakyReLU | None, **settings: Any) -> None:
-        if not isinstance(activation, ReLU | LeakyReLU | None):
-            raise TypeError(
-                f"{type(self).__name__}: activation must be a ReLU or LeakyReLU layer, or None; "
-                f"got {activation!r}"
-            )
-        self.activation, self.settings = activation, settings
-
-    def children(self) -> Iterator[tuple[str, Module]]:
-        return iter(())  # the activation is a setting: nobody calls it, and layers may share one
+            grad = self.bias.grad
+            grad += db
 
     def extra_repr(self) -> str:
         settings = [f"{name}={value}" for name, value in self.settings.items()]
-        settings += ["bias=False"] if self.bias is None else []
-        settings += [f"activation={self.activation}"] if self.activation else []
-        return ", ".join(settings)
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        arguments = x, self.weight.value, self._bias(), *self.sizes
-        if self.activation is None:
-            return self._keep(getattr(ops, f"{self.op}_forward")(*arguments), keep)
-        forward = getattr(ops, f"{self.op}_leaky_relu_forward")
-        return self._keep(forward(*arguments, self.activation.negative_slope), keep)
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        op = self.op if self.activation is None else f"{self.op}_leaky_relu"
-        return self._add(*getattr(ops, f"{op}_backward")(dy, self._kept(), need_dx))
+        return ", ".join(settings + ["bias=False"] * (self.bias is None))
 
 
-class Linear(_Product):
+class Linear(_WithWeights):
     """y = x weight^T + bias. See ops/linear.py."""
-
-    op = "linear"
 
     def __init__(
         self,
@@ -90,20 +120,25 @@ class Linear(_Product):
         out_features: int,
         bias: bool = True,
         *,
-        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
         I, O = size("Linear: in_features", in_features), size("Linear: out_features", out_features)
         self.weight = uniform(rng, I, (O, I), dtype)
         self.bias = uniform(rng, I, (O,), dtype) if bias else None
-        self._set(activation, in_features=I, out_features=O)
+        self.settings = {"in_features": I, "out_features": O}
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        return self._keep(linear_forward(x, self.weight.value, self._bias()), keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        dx, dw, db = linear_backward(dy, self._kept(), need_dx)
+        self._add(dw, db)
+        return dx
 
 
-class Conv2d(_Product):
+class Conv2d(_WithWeights):
     """Convolution, weight (O, C, KH, KW). See ops/conv2d.py."""
-
-    op = "conv2d"
 
     def __init__(
         self,
@@ -114,7 +149,6 @@ class Conv2d(_Product):
         padding: Any = 0,
         *,
         bias: bool = True,
-        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -123,17 +157,27 @@ class Conv2d(_Product):
         fan_in = C * KH * KW
         self.weight = uniform(rng, fan_in, (O, C, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
-        self.sizes = pair("Conv2d: stride", stride, 1), pair("Conv2d: padding", padding, 0)
-        self._set(
-            activation, in_channels=C, out_channels=O, kernel_size=(KH, KW),
-            stride=self.sizes[0], padding=self.sizes[1],
-        )  # fmt: skip
+        self.stride, self.padding = (
+            pair("Conv2d: stride", stride, 1),
+            pair("Conv2d: padding", padding, 0),
+        )
+        self.settings = {
+            "in_channels": C, "out_channels": O, "kernel_size": (KH, KW),
+            "stride": self.stride, "padding": self.padding,
+        }  # fmt: skip
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        y_and_cache = conv2d_forward(x, self.weight.value, self._bias(), self.stride, self.padding)
+        return self._keep(y_and_cache, keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        dx, dw, db = conv2d_backward(dy, self._kept(), need_dx)
+        self._add(dw, db)
+        return dx
 
 
-class ConvTranspose2d(_Product):
+class ConvTranspose2d(_WithWeights):
     """Transposed convolution, weight (C, O, KH, KW). See ops/conv_transpose2d.py."""
-
-    op = "conv_transpose2d"
 
     def __init__(
         self,
@@ -145,7 +189,6 @@ class ConvTranspose2d(_Product):
         output_padding: Any = 0,
         *,
         bias: bool = True,
-        activation: ReLU | LeakyReLU | None = None,
         rng: np.random.Generator,
         dtype: Any = "float32",
     ) -> None:
@@ -155,18 +198,27 @@ class ConvTranspose2d(_Product):
         fan_in = O * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
         self.weight = uniform(rng, fan_in, (C, O, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
-        self.sizes = (
-            pair("ConvTranspose2d: stride", stride, 1),
-            pair("ConvTranspose2d: padding", padding, 0),
-            pair("ConvTranspose2d: output_padding", output_padding, 0),
+        self.stride = pair("ConvTranspose2d: stride", stride, 1)
+        self.padding = pair("ConvTranspose2d: padding", padding, 0)
+        self.output_padding = pair("ConvTranspose2d: output_padding", output_padding, 0)
+        self.settings = {
+            "in_channels": C, "out_channels": O, "kernel_size": (KH, KW), "stride": self.stride,
+            "padding": self.padding, "output_padding": self.output_padding,
+        }  # fmt: skip
+
+    def forward(self, x: Any, keep: bool = True) -> Any:
+        y_and_cache = conv_transpose2d_forward(
+            x, self.weight.value, self._bias(), self.stride, self.padding, self.output_padding
         )
-        self._set(
-            activation, in_channels=C, out_channels=O, kernel_size=(KH, KW),
-            stride=self.sizes[0], padding=self.sizes[1], output_padding=self.sizes[2],
-        )  # fmt: skip
+        return self._keep(y_and_cache, keep)
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
+        dx, dw, db = conv_transpose2d_backward(dy, self._kept(), need_dx)
+        self._add(dw, db)
+        return dx
 
 
-class BatchNorm2d(_Affine):
+class BatchNorm2d(_WithWeights):
     """Batch normalisation with running statistics. See ops/batch_norm.py.
 
     momentum is a new batch's weight in the running statistics; None: they are the averages over all
@@ -183,7 +235,7 @@ class BatchNorm2d(_Affine):
         *,
         dtype: Any = "float32",
     ) -> None:
-        size("BatchNorm2d: num_features", num_features)
+        size(f"{type(self).__name__}: num_features", num_features)
         self.weight = Param(np.ones(num_features, dtype))
         self.bias = Param(np.zeros(num_features, dtype))
         self.running_mean = asarray(np.zeros(num_features, dtype))
@@ -192,51 +244,57 @@ class BatchNorm2d(_Affine):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        y, cache, running = ops.batch_norm_forward(
-            x, self.running_mean, self.running_var, self.weight.value, self._bias(),
-            self.training, self.weight_of_batch(), self.eps,
-        )  # fmt: skip
-        self.store(*running)
+        y, cache, running = batch_norm_forward(x, *self._state())
+        self._store(*running)
         return self._keep((y, cache), keep)
+
+    def backward(self, dy: Any) -> Any:
+        dx, dw, db = batch_norm_backward(dy, self._kept())
+        self._add(dw, db)
+        return dx
 
     def extra_repr(self) -> str:
         return f"{self.weight.value.size}, eps={self.eps}, momentum={self.momentum}"
 
-    def weight_of_batch(self) -> float:
-        """Of the next one, in the running statistics."""
-        return 1 / (int(self.num_batches_tracked) + 1) if self.momentum is None else self.momentum
+    def _state(self) -> tuple[Any, ...]:
+        """The op's arguments after x."""
+        weight_of_batch = self.momentum
+        if weight_of_batch is None:
+            weight_of_batch = 1 / (int(self.num_batches_tracked) + 1)
+        return (
+            self.running_mean, self.running_var, self.weight.value, self._bias(),
+            self.training, weight_of_batch, self.eps,
+        )  # fmt: skip
 
-    def store(self, running_mean: Any, running_var: Any) -> None:
+    def _store(self, running_mean: Any, running_var: Any) -> None:
         """Take over new statistics, in place: a captured graph reads and writes the same memory."""
         if self.training:
             self.running_mean[...], self.running_var[...] = running_mean, running_var
             self.num_batches_tracked += 1
 
-    def backward(self, dy: Any) -> Any:
-        return self._add(*ops.batch_norm_backward(dy, self._kept()))
 
+class BatchNorm2dLeakyReLU(BatchNorm2d):
+    """A BatchNorm2d and the LeakyReLU after it in one op. See ops/batch_norm_leaky_relu.py."""
 
-class BatchNormLeakyReLU(Module):
-    """A BatchNorm2d and the LeakyReLU after it in one op. Parameters, statistics and mode are those
-    of the two layers, which keep their names. See ops/batch_norm_leaky_relu.py."""
-
-    def __init__(self, norm: BatchNorm2d, activation: LeakyReLU) -> None:
-        self.layers = norm, activation
+    def __init__(self, num_features: int, negative_slope: float = 0.01, **options: Any) -> None:
+        super().__init__(num_features, **options)
+        self.negative_slope = negative_slope
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        norm, activation = self.layers
-        y, cache, running = ops.batch_norm_leaky_relu_forward(
-            x, norm.running_mean, norm.running_var, norm.weight.value, norm._bias(),
-            norm.training, norm.weight_of_batch(), norm.eps, activation.negative_slope,
-        )  # fmt: skip
-        norm.store(*running)
+        y, cache, running = batch_norm_leaky_relu_forward(x, *self._state(), self.negative_slope)
+        self._store(*running)
         return self._keep((y, cache), keep)
 
     def backward(self, dy: Any) -> Any:
-        return self.layers[0]._add(*ops.batch_norm_leaky_relu_backward(dy, self._kept()))
+        dx, dw, db = batch_norm_leaky_relu_backward(dy, self._kept())
+        self._add(dw, db)
+        return dx
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
 
 
-class _Pool(Module):
+class _Pool(Layer):
     """A pooling layer with windows of one size; stride None: windows touch."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
@@ -255,23 +313,23 @@ class MaxPool2d(_Pool):
     """Max pooling. See ops/max_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.max_pool2d_forward(x, *self.sizes), keep)
+        return self._keep(max_pool2d_forward(x, *self.sizes), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.max_pool2d_backward(dy, self._kept())
+        return max_pool2d_backward(dy, self._kept())
 
 
 class AvgPool2d(_Pool):
     """Average pooling, padding counted. See ops/avg_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.avg_pool2d_forward(x, *self.sizes), keep)
+        return self._keep(avg_pool2d_forward(x, *self.sizes), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.avg_pool2d_backward(dy, self._kept())
+        return avg_pool2d_backward(dy, self._kept())
 
 
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(Layer):
     """Average pooling to a given output size. See ops/adaptive_avg_pool2d.py."""
 
     def __init__(self, output_size: Any) -> None:
@@ -281,13 +339,13 @@ class AdaptiveAvgPool2d(Module):
         return f"output_size={self.output_size}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.adaptive_avg_pool2d_forward(x, self.output_size), keep)
+        return self._keep(adaptive_avg_pool2d_forward(x, self.output_size), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.adaptive_avg_pool2d_backward(dy, self._kept())
+        return adaptive_avg_pool2d_backward(dy, self._kept())
 
 
-class UpsamplingNearest2d(Module):
+class UpsamplingNearest2d(Layer):
     """Nearest-neighbour upsampling. See ops/upsample_nearest.py."""
 
     def __init__(self, *, scale_factor: Any) -> None:
@@ -297,25 +355,23 @@ class UpsamplingNearest2d(Module):
         return f"scale_factor={self.scale_factor}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.upsample_nearest_forward(x, self.scale_factor), keep)
+        return self._keep(upsample_nearest_forward(x, self.scale_factor), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.upsample_nearest_backward(dy, self._kept())
+        return upsample_nearest_backward(dy, self._kept())
 
 
-class ReLU(Module):
+class ReLU(Layer):
     """max(x, 0). See ops/relu.py."""
 
-    negative_slope = 0.0
-
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.relu_forward(x), keep)
+        return self._keep(relu_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.relu_backward(dy, self._kept())
+        return relu_backward(dy, self._kept())
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Layer):
     """x, or negative_slope * x where x is negative. See ops/leaky_relu.py."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -325,47 +381,47 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.leaky_relu_forward(x, self.negative_slope), keep)
+        return self._keep(leaky_relu_forward(x, self.negative_slope), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.leaky_relu_backward(dy, self._kept())
+        return leaky_relu_backward(dy, self._kept())
 
 
-class Sigmoid(Module):
+class Sigmoid(Layer):
     """1 / (1 + exp(-x)). See ops/sigmoid.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.sigmoid_forward(x), keep)
+        return self._keep(sigmoid_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.sigmoid_backward(dy, self._kept())
+        return sigmoid_backward(dy, self._kept())
 
 
-class Tanh(Module):
+class Tanh(Layer):
     """The hyperbolic tangent. See ops/tanh.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.tanh_forward(x), keep)
+        return self._keep(tanh_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.tanh_backward(dy, self._kept())
+        return tanh_backward(dy, self._kept())
 
 
-class Reparameterize(Module):
+class Reparameterize(Layer):
     """z = mu + exp(logvar / 2) eps, the noise an argument. See ops/reparameterize.py."""
 
     def forward(self, mu: Any, logvar: Any, eps: Any, keep: bool = True) -> Any:
-        return self._keep(ops.reparameterize_forward(mu, logvar, eps), keep)
+        return self._keep(reparameterize_forward(mu, logvar, eps), keep)
 
     def backward(self, dz: Any) -> tuple[Any, Any]:
-        return ops.reparameterize_backward(dz, self._kept())
+        return reparameterize_backward(dz, self._kept())
 
 
-class MeanLogvar(Module):
+class MeanLogvar(Layer):
     """Mean and log-variance of each image's values. See ops/mean_logvar.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(ops.mean_logvar_forward(x), keep)
+        return self._keep(mean_logvar_forward(x), keep)
 
     def backward(self, dy: Any) -> Any:
-        return ops.mean_logvar_backward(dy, self._kept())
+        return mean_logvar_backward(dy, self._kept())

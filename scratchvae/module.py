@@ -1,7 +1,7 @@
 """Param and Module: where weights and gradients live, and how they are found and named.
 
 A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what
-it computes; see layers.py and models/ for that. Sequential is a Module that is a row of others.
+it computes; see layers.py and models/ for that.
 """
 
 from __future__ import annotations
@@ -15,54 +15,41 @@ from .backend import array_module, asarray, asnumpy, device_of, to_device
 
 
 class Param:
-    """A weight and its gradient. Assigning to `.value` or `.grad` copies into them.
+    """A weight, `.value`, and its gradient, `.grad`: d(loss)/d(value), summed over all backward
+    passes since zero_grad. Assigning to either copies into it.
 
-    The arrays themselves may be views into a model's flat buffers, so they are never exchanged
-    for others: `param.value = a` leaves the buffer in step.
+    Both may be views into a model's flat buffers, so they are never exchanged for other arrays:
+    `param.value = a` leaves the buffer in step.
     """
 
+    value: Any
+    grad: Any
+
     def __init__(self, value: Any) -> None:
-        self._value = asarray(value)
-        self._grad = array_module(self._value).zeros_like(self._value)
+        self.value = asarray(value)
+        self.grad = array_module(self.value).zeros_like(self.value)
 
-    @property
-    def value(self) -> Any:
-        """The weight."""
-        return self._value
-
-    @value.setter
-    def value(self, array: Any) -> None:
-        self._copy(self._value, array, "value")
-
-    @property
-    def grad(self) -> Any:
-        """d(loss)/d(value), summed over all backward passes since zero_grad."""
-        return self._grad
-
-    @grad.setter
-    def grad(self, array: Any) -> None:
-        self._copy(self._grad, array, "grad")
-
-    @staticmethod
-    def _copy(into: Any, array: Any, what: str) -> None:
-        if array is into:  # `param.grad += dw` ends here, the sum already in place
-            return
-        if np.shape(array) != into.shape:
-            raise ValueError(f"Param.{what}: expected shape {into.shape}, got {np.shape(array)}")
-        into[...] = to_device(array, device_of(into))
+    def __setattr__(self, name: str, array: Any) -> None:
+        into = vars(self).get(name)
+        if into is None:
+            super().__setattr__(name, array)
+        elif np.shape(array) != into.shape:
+            raise ValueError(f"Param.{name}: expected shape {into.shape}, got {np.shape(array)}")
+        elif array is not into:  # `param.grad += dw` has the sum in place already
+            into[...] = to_device(array, device_of(into))
 
     def move_into(self, value: Any, grad: Any) -> None:
         """From now on live in these two arrays of the same shape (views into flat buffers).
 
         From complex to real, the real part moves.
         """
-        for into, array in ((value, self._value), (grad, self._grad)):
+        for into, array in ((value, self.value), (grad, self.grad)):
             array = to_device(array, device_of(into))
             into[...] = array.real if into.dtype.kind == "f" else array
-        self._value, self._grad = value, grad
+        vars(self).update(value=value, grad=grad)
 
     def __repr__(self) -> str:
-        return f"Param{self._value.shape} {self._value.dtype}"
+        return f"Param{self.value.shape} {self.value.dtype}"
 
 
 class Module:
@@ -74,7 +61,6 @@ class Module:
 
     training = True
     buffers: tuple[str, ...] = ()  # attributes that are state, but have no gradient
-    _cache: Any = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """`layer.weight = array` copies into the Param, as `layer.weight.value = array` does.
@@ -104,24 +90,6 @@ class Module:
     def extra_repr(self) -> str:
         """The arguments that a layer was made with, for `print`."""
         return ""
-
-    def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
-        """y. With keep, the cache stays for one backward; without, an older one stays as it is, so
-        that an evaluation may come between a forward and its backward."""
-        y, cache = y_and_cache
-        if keep:
-            self._cache = cache
-        return y
-
-    def _kept(self) -> Any:
-        """The cache of the last forward, handed out once."""
-        cache, self._cache = self._cache, None
-        if cache is None:
-            raise RuntimeError(
-                f"{type(self).__name__}.backward: no cache; every backward needs a forward(x) "
-                "of its own before it, with keep=True"
-            )
-        return cache
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """(name, layer) of every direct child; those in lists are called name.0, name.1, ..."""
@@ -194,25 +162,3 @@ class Module:
     def eval(self) -> Module:
         """Evaluation mode: running statistics."""
         return self.train(False)
-
-
-class Sequential(Module):
-    """Layers in a row, each fed by the one before; they are called 0, 1, ... as in torch.nn."""
-
-    def __init__(self, *layers: Any) -> None:
-        self.layers = layers
-
-    def children(self) -> Iterator[tuple[str, Module]]:
-        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        for layer in self.layers:
-            x = layer.forward(x, keep)
-        return x
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        """dx. With need_dx=False the first layer, which must know this argument, computes none."""
-        first, *others = self.layers
-        for layer in reversed(others):
-            dy = layer.backward(dy)
-        return first.backward(dy) if need_dx else first.backward(dy, need_dx=False)

@@ -12,9 +12,8 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import current_engine
 from scratchvae.gradcheck import GradientError, check
-from scratchvae.gradcheck.cases import CASES
 from scratchvae.kernels.cpu.convolution import correlate, indirection
-from scratchvae.ops import Losses
+from scratchvae.ops import CASES, Losses
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 ON_CUDA = 1e-5  # in float32

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scratchvae import data, optim  # noqa: F401  (fill the registry, as the ops do)
-from scratchvae.backend import ENGINES, KERNEL_ROOM, REGISTRY, find_kernel
+from scratchvae.backend import ENGINES, KERNEL_FOLDER, REGISTRY, find_kernel
 from scratchvae.gpu import graph  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ HELPERS = {  # modules that serve several kernels
 
 def kernel_functions():
     """All public functions of the kernel modules: whatever is misspelt shows up as an orphan."""
-    for engine, folder in KERNEL_ROOM.items():
+    for engine, folder in KERNEL_FOLDER.items():
         package = importlib.import_module(f"scratchvae.kernels.{folder}")
         for info in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"{package.__name__}.{info.name}")
@@ -99,7 +99,7 @@ def kernel_functions():
 def test_kernels_stand_in_for_something(engine, op, name, function):
     """No orphans, no halves of a pair, no other signature than the body's."""
     functions = REGISTRY.get(op, {})
-    assert name in functions, f"kernels/{KERNEL_ROOM[engine]}/{op}.py: {name} stands in for nothing"
+    assert name in functions, f"kernels/{KERNEL_FOLDER[engine]}/{op}.py: {name} stands in for nothing"
     body = (
         functions[name].reference.__wrapped__
         if name.endswith("_forward")
@@ -123,7 +123,7 @@ def test_numba_serves_the_ops_that_need_it():
         "adam_step",
     } <= served
     assert find_kernel("numpy", "conv2d", "conv2d_forward") is None
-    assert set(ENGINES) == {"numpy", *KERNEL_ROOM}
+    assert set(ENGINES) == {"numpy", *KERNEL_FOLDER}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from idx_files import write_digits
 from small_runs import trained
 
 import scratchvae as sv
-from scratchvae.gradcheck.cases import CASES
+from scratchvae.ops import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -9,8 +9,8 @@ from PIL import Image
 
 from scratchvae import ops
 from scratchvae.__main__ import main
-from scratchvae.gradcheck.cases import CASES
 from scratchvae.models import MODELS
+from scratchvae.ops import CASES
 
 FEW_CHANNELS = (2, 3, 4, 5, 6)
 

@@ -8,7 +8,7 @@ from test_layers import MAKE
 import scratchvae as sv
 from scratchvae import layers, ops
 from scratchvae.gradcheck import check_layer
-from scratchvae.gradcheck.cases import distinct
+from scratchvae.ops.cases import distinct
 
 
 @pytest.fixture

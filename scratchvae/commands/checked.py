@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..gradcheck import Report, check_op
-from ..gradcheck.cases import CASES
 from ..gradcheck.check import op_subject
 from ..gradcheck.subject import Subject, of_model
 from ..models import Model, build
+from ..ops import CASES
 
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
 

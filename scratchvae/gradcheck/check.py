@@ -11,7 +11,8 @@ from .. import ops
 from ..backend import asarray
 from ..models import Model
 from ..module import Module
-from .cases import CASES, Case
+from ..ops import CASES
+from ..ops.cases import Case
 from .compare import compare
 from .report import GradientError, Report
 from .subject import Subject, of_layer, of_model, of_pair

@@ -19,7 +19,8 @@ import numpy as np
 
 from ..backend import array_module
 from ..layers import Linear, ReLU, Sigmoid
-from ..ops import Losses, mse_backward, mse_forward
+from ..ops.elbo import Losses
+from ..ops.mse import mse_backward, mse_forward
 from .base import Model
 
 
@@ -40,20 +41,22 @@ class AE(Model):
     ) -> None:
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
-        self.fc1 = Linear(prod(image_shape), 400, activation=ReLU(), **made)
+        self.fc1, self.relu1 = Linear(prod(image_shape), 400, **made), ReLU()
         self.fc_z = Linear(400, latent_dim, **made)
-        self.fc2 = Linear(latent_dim, 400, activation=ReLU(), **made)
+        self.fc2, self.relu2 = Linear(latent_dim, 400, **made), ReLU()
         self.fc3, self.sigmoid = Linear(400, prod(image_shape), **made), Sigmoid()
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> Any:
         """z: (N, latent_dim)."""
         h = self.fc1.forward(x.reshape(len(x), -1), keep)  # (N, 400)
+        h = self.relu1.forward(h, keep)
         return self.fc_z.forward(h, keep)
 
     def decode(self, z: Any, keep: bool = False) -> Any:
         """The image of each code: (N, *image_shape), in [0, 1]."""
         h = self.fc2.forward(z, keep)  # (N, 400)
+        h = self.relu2.forward(h, keep)
         image = self.sigmoid.forward(self.fc3.forward(h, keep), keep)  # (N, C*H*W)
         return image.reshape(len(z), *self.image_shape)
 
@@ -62,7 +65,9 @@ class AE(Model):
         return self.decode(self.encode(x, keep), keep)
 
     def loss(self, x: Any, eps: Any = None, keep: bool = True) -> Losses:
-        self._start_loss(x, keep)
+        if keep:
+            self.forget()  # the caches of an earlier loss, even if this one fails
+        self._check_images("loss", x)
         squared_error, mse_cache = mse_forward(self.forward(x, eps, keep), x, "sum")  # (N,)
         reconstruction = squared_error.mean()
         losses = Losses(total=reconstruction, reconstruction=reconstruction, kl=0 * reconstruction)
@@ -76,10 +81,12 @@ class AE(Model):
 
         dh = self.sigmoid.backward(dimage.reshape(N, -1))
         dh = self.fc3.backward(dh)
+        dh = self.relu2.backward(dh)
         dz = self.fc2.backward(dh)
 
         dh = self.fc_z.backward(dz)
-        self.fc1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
+        dh = self.relu1.backward(dh)
+        self.fc1.backward(dh, need_dx=False)  # the image needs no gradient
 
     def embed(self, x: Any) -> Any:
         self._check_images("embed", x)

@@ -7,7 +7,7 @@ encode, decode and backward, written out.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 
 from ..backend import (
+    FLOATS,
     array_module,
+    check_batch,
     device_of,
     gpu_problem,
-    is_array,
-    is_gpu_array,
     release_memory,
     to_device,
 )
-from ..module import Module
+from ..layers import Layer
 from ..ops import Losses
-from ..ops.checks import FLOATS
 
 
-class Model(Module):
+class Model(Layer):
     """A model of images, trained by
 
         losses = model.loss(x, eps)      x (N, C, H, W) in data_range, eps (N, *latent_shape)
@@ -42,33 +41,25 @@ class Model(Module):
     """
 
     image_shape: tuple[int, ...]
+    other_shapes: tuple[tuple[int, ...], ...] = ()  # that an image may come in, too
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
-    _flat_value: Any
-    _flat_grad: Any
+    dtype: np.dtype  # of the parameters
+    device = "cpu"  # where the parameters live and batches must: "cuda" or "cpu"
+    flat_value: Any  # all parameters in one array
+    flat_grad: Any  # all gradients in one array
 
     def __new__(cls, *args: Any, **options: Any) -> Model:
         model = super().__new__(cls)
         weakref.finalize(model, release_memory).atexit = False  # memory goes when its user goes
         return model
 
-    @property
-    def flat_value(self) -> Any:
-        """All parameters in one array; assigning copies into it."""
-        return self._flat_value
-
-    @flat_value.setter
-    def flat_value(self, array: Any) -> None:
-        self._flat_value[...] = array
-
-    @property
-    def flat_grad(self) -> Any:
-        """All gradients in one array; assigning copies into it."""
-        return self._flat_grad
-
-    @flat_grad.setter
-    def flat_grad(self, array: Any) -> None:
-        self._flat_grad[...] = array
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assigning to a flat buffer copies into it: the parameters stay its views."""
+        if name in ("flat_value", "flat_grad") and name in vars(self):
+            vars(self)[name][...] = value
+        else:
+            super().__setattr__(name, value)
 
     def to(self, where: Any) -> Model:
         """Move all parameters and buffers into fresh memory.
@@ -98,7 +89,8 @@ class Model(Module):
         parameters = self.parameters().values()
         zeros = array_module(to_device(first, device)).zeros
         size = sum(p.value.size for p in parameters)
-        self._flat_value, self._flat_grad = zeros(size, dtype), zeros(size, dtype)
+        vars(self).update(flat_value=zeros(size, dtype), flat_grad=zeros(size, dtype))
+        self.dtype, self.device = np.dtype(dtype), device
         start = 0
         for p in parameters:
             view = slice(start, start := start + p.value.size)
@@ -124,21 +116,6 @@ class Model(Module):
     def loss_unit(self) -> str:
         """Of the reconstruction term, for people to read."""
         raise NotImplementedError
-
-    @property
-    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes that an image may come in."""
-        return (self.image_shape,)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The parameters' dtype."""
-        return self.flat_value.dtype
-
-    @property
-    def device(self) -> str:
-        """Where the parameters live, and batches must: "cuda" or "cpu"."""
-        return device_of(self.flat_value)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero: backward adds."""
@@ -184,57 +161,18 @@ class Model(Module):
             for module, mode in modes:
                 module.training = mode
 
-    def _start_loss(self, x: Any, keep: bool) -> None:
-        """Check x. A loss that keeps its caches ends the life of those before, also if it fails."""
-        if keep:
-            self._cache = None
-        self._check_images("loss", x)
+    def _check(self, method: str, name: str, a: Any, *shapes: tuple[int, ...], **more: Any) -> None:
+        who = f"{type(self).__name__}.{method}"
+        check_batch(who, name, a, shapes, self.dtype, self.device, **more)
 
     def _check_images(self, method: str, x: Any) -> None:
-        """x is a batch of this model's images, in its data_range (on the host: on the GPU a
-        cross-entropy of values outside of it is NaN, and a squared error takes them)."""
-        self._check_array(method, "x", x, self.input_shapes)
-        if is_gpu_array(x):  # to look at the values would halt the GPU
-            return
-        low, high = float(x.min()), float(x.max())
-        least, most = (float(x.dtype.type(end)) for end in self.data_range)  # as x rounds them
-        if not (low >= least and high <= most):  # asked this way round, NaN is refused too
-            raise ValueError(
-                f"{type(self).__name__}.{method}: x must lie in [{least:g}, {most:g}], got values "
-                f"from {low:g} to {high:g}"
-            )
+        """x is a batch of this model's images, in its data_range."""
+        shapes = self.image_shape, *self.other_shapes
+        self._check(method, "x", x, *shapes, limits=self.data_range)
 
     def _check_codes(self, z: Any) -> None:
         """z is a batch of codes for `generate`."""
-        self._check_array("generate", "z", z, [self.latent_shape])
-
-    def _check_array(
-        self,
-        method: str,
-        name: str,
-        a: Any,
-        shapes: Sequence[tuple[int, ...]],
-        N: int | None = None,
-    ) -> None:
-        """An array with a batch axis of N, or of any length, before one of these shapes; of the
-        model's dtype, and where the model lives."""
-        who = f"{type(self).__name__}.{method}"
-        if not is_array(a):
-            raise TypeError(f"{who}: {name} must be a NumPy or CuPy array, got {type(a).__name__}")
-        if a.shape[1:] not in shapes or (len(a) != N if N else len(a) == 0):
-            batch = N or "N"
-            expected = " or ".join(f"({batch}, {', '.join(map(str, shape))})" for shape in shapes)
-            least = "" if N else " with N > 0"
-            raise ValueError(f"{who}: {name} must have shape {expected}{least}, got {a.shape}")
-        real = str(self.dtype).replace("complex128", "float64")  # may stand beside complex weights
-        if a.dtype != real and a.dtype != self.dtype:
-            hint = ": data.batches makes floats of bytes" if a.dtype == "uint8" else ""
-            raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
-        if device_of(a) != self.device:
-            raise TypeError(
-                f"{who}: {name} is on {device_of(a)}, the model on {self.device}: move one "
-                "of them, with sv.asarray or model.to"
-            )
+        self._check("generate", "z", z, self.latent_shape)
 
 
 def _dtype(name: str, dtype: Any) -> Any:

@@ -24,34 +24,18 @@ import numpy as np
 
 from ..layers import (
     BatchNorm2d,
-    BatchNormLeakyReLU,
+    BatchNorm2dLeakyReLU,
     Conv2d,
     ConvTranspose2d,
-    LeakyReLU,
     Linear,
+    Sequential,
     Tanh,
 )
-from ..module import Module, Sequential
+from ..module import Module
 from .base import grid
 from .vae import SquaredErrorVAE
 
 CHANNELS = (32, 64, 128, 256, 512)
-
-
-class Block(Sequential):
-    """A convolution, batch norm and LeakyReLU; in a training step the latter two are one op."""
-
-    def __init__(self, conv: Module, norm: BatchNorm2d, activation: LeakyReLU) -> None:
-        super().__init__(conv, norm, activation)
-        self.norm_and_activation = BatchNormLeakyReLU(norm, activation)
-
-    def forward(self, x: Any, keep: bool = True) -> Any:
-        if not keep:
-            return super().forward(x, keep)
-        return self.norm_and_activation.forward(self.layers[0].forward(x))
-
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        return self.layers[0].backward(self.norm_and_activation.backward(dy), need_dx)
 
 
 class CelebA(SquaredErrorVAE):
@@ -82,14 +66,13 @@ class CelebA(SquaredErrorVAE):
         decoder: list[Module] = []
         for a, b in pairwise(channels):
             conv = Conv2d(a, b, 3, stride=2, padding=1, **made)
-            encoder.append(Block(conv, BatchNorm2d(b, dtype=dtype), LeakyReLU(0.01)))
+            encoder.append(Sequential(conv, BatchNorm2dLeakyReLU(b, 0.01, dtype=dtype)))
         for a, b in pairwise(reversed(channels)):
             deconv = ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1, **made)
-            norm = BatchNorm2d(b, dtype=dtype)
-            last = len(decoder) == len(CHANNELS) - 1
-            decoder.append(
-                Sequential(deconv, norm, Tanh()) if last else Block(deconv, norm, LeakyReLU(0.01))
-            )
+            if len(decoder) < len(CHANNELS) - 1:
+                decoder.append(Sequential(deconv, BatchNorm2dLeakyReLU(b, 0.01, dtype=dtype)))
+            else:
+                decoder.append(Sequential(deconv, BatchNorm2d(b, dtype=dtype), Tanh()))
 
         self.encoder = Sequential(*encoder)
         self.fc_mu = Linear(flat, latent_dim, **made)
@@ -116,7 +99,7 @@ class CelebA(SquaredErrorVAE):
         dh = dh.reshape(len(dh), -1)
         dz = self.decoder_input.backward(dh)
 
-        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        # mu and logvar reach the loss on two paths, through z and through the KL term: add both
         dmu_z, dlogvar_z = self.sample.backward(dz)
         dh = self.fc_mu.backward(dmu_kl + dmu_z) + self.fc_logvar.backward(dlogvar_kl + dlogvar_z)
 

@@ -39,29 +39,35 @@ class Conv(BernoulliVAE):
         self.grid = (64, *grid("Conv", image_shape, 4))  # what conv2 leaves and deconv1 starts from
         C, flat = image_shape[0], prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
-        self.conv1 = Conv2d(C, 32, 4, stride=2, padding=1, activation=ReLU(), **made)
-        self.conv2 = Conv2d(32, 64, 4, stride=2, padding=1, activation=ReLU(), **made)
-        self.fc1 = Linear(flat, 256, activation=ReLU(), **made)
+        self.conv1, self.relu1 = Conv2d(C, 32, 4, stride=2, padding=1, **made), ReLU()
+        self.conv2, self.relu2 = Conv2d(32, 64, 4, stride=2, padding=1, **made), ReLU()
+        self.fc1, self.relu3 = Linear(flat, 256, **made), ReLU()
         self.fc_mu = Linear(256, latent_dim, **made)
         self.fc_logvar = Linear(256, latent_dim, **made)
-        self.fc2 = Linear(latent_dim, 256, activation=ReLU(), **made)
-        self.fc3 = Linear(256, flat, activation=ReLU(), **made)
-        self.deconv1 = ConvTranspose2d(64, 32, 4, stride=2, padding=1, activation=ReLU(), **made)
+        self.fc2, self.relu4 = Linear(latent_dim, 256, **made), ReLU()
+        self.fc3, self.relu5 = Linear(256, flat, **made), ReLU()
+        self.deconv1, self.relu6 = ConvTranspose2d(64, 32, 4, stride=2, padding=1, **made), ReLU()
         self.deconv2 = ConvTranspose2d(32, C, 4, stride=2, padding=1, **made)
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
         h = self.conv1.forward(x, keep)  # (N, 32, H/2, W/2)
+        h = self.relu1.forward(h, keep)
         h = self.conv2.forward(h, keep)  # (N, 64, H/4, W/4)
+        h = self.relu2.forward(h, keep)
         h = h.reshape(len(h), -1)  # (N, 64*H/4*W/4)
         h = self.fc1.forward(h, keep)  # (N, 256)
+        h = self.relu3.forward(h, keep)
         return self.fc_mu.forward(h, keep), self.fc_logvar.forward(h, keep)  # (N, latent_dim) each
 
     def decode(self, z: Any, keep: bool = False) -> Any:
         h = self.fc2.forward(z, keep)  # (N, 256)
+        h = self.relu4.forward(h, keep)
         h = self.fc3.forward(h, keep)  # (N, 64*H/4*W/4)
+        h = self.relu5.forward(h, keep)
         h = h.reshape(len(h), *self.grid)  # (N, 64, H/4, W/4)
         h = self.deconv1.forward(h, keep)  # (N, 32, H/2, W/2)
+        h = self.relu6.forward(h, keep)
         return self.deconv2.forward(h, keep)  # (N, C, H, W)
 
     def backward(self) -> None:
@@ -69,16 +75,22 @@ class Conv(BernoulliVAE):
         dlogits, dmu_kl, dlogvar_kl = self.loss_backward()
 
         dh = self.deconv2.backward(dlogits)
+        dh = self.relu6.backward(dh)
         dh = self.deconv1.backward(dh)
         dh = dh.reshape(len(dh), -1)
+        dh = self.relu5.backward(dh)
         dh = self.fc3.backward(dh)
+        dh = self.relu4.backward(dh)
         dz = self.fc2.backward(dh)
 
-        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        # mu and logvar reach the loss on two paths, through z and through the KL term: add both
         dmu_z, dlogvar_z = self.sample.backward(dz)
         dh = self.fc_mu.backward(dmu_kl + dmu_z) + self.fc_logvar.backward(dlogvar_kl + dlogvar_z)
 
+        dh = self.relu3.backward(dh)
         dh = self.fc1.backward(dh)
         dh = dh.reshape(len(dh), *self.grid)
+        dh = self.relu2.backward(dh)
         dh = self.conv2.backward(dh)
-        self.conv1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
+        dh = self.relu1.backward(dh)
+        self.conv1.backward(dh, need_dx=False)  # the image needs no gradient

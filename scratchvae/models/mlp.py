@@ -36,19 +36,21 @@ class MLP(BernoulliVAE):
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
-        self.fc1 = Linear(prod(image_shape), 400, activation=ReLU(), **made)
+        self.fc1, self.relu1 = Linear(prod(image_shape), 400, **made), ReLU()
         self.fc_mu = Linear(400, latent_dim, **made)
         self.fc_logvar = Linear(400, latent_dim, **made)
-        self.fc2 = Linear(latent_dim, 400, activation=ReLU(), **made)
+        self.fc2, self.relu2 = Linear(latent_dim, 400, **made), ReLU()
         self.fc3 = Linear(400, prod(image_shape), **made)
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
         h = self.fc1.forward(x.reshape(len(x), -1), keep)  # (N, 400)
+        h = self.relu1.forward(h, keep)
         return self.fc_mu.forward(h, keep), self.fc_logvar.forward(h, keep)  # (N, latent_dim) each
 
     def decode(self, z: Any, keep: bool = False) -> Any:
         h = self.fc2.forward(z, keep)  # (N, 400)
+        h = self.relu2.forward(h, keep)
         logits = self.fc3.forward(h, keep)  # (N, C*H*W)
         return logits.reshape(len(z), *self.image_shape)
 
@@ -57,10 +59,12 @@ class MLP(BernoulliVAE):
         dlogits, dmu_kl, dlogvar_kl = self.loss_backward()
 
         dh = self.fc3.backward(dlogits.reshape(len(dlogits), -1))
+        dh = self.relu2.backward(dh)
         dz = self.fc2.backward(dh)
 
-        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        # mu and logvar reach the loss on two paths, through z and through the KL term: add both
         dmu_z, dlogvar_z = self.sample.backward(dz)
         dh = self.fc_mu.backward(dmu_kl + dmu_z) + self.fc_logvar.backward(dlogvar_kl + dlogvar_z)
 
-        self.fc1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
+        dh = self.relu1.backward(dh)
+        self.fc1.backward(dh, need_dx=False)  # the image needs no gradient

@@ -25,7 +25,7 @@ import numpy as np
 from ..backend import array_module
 from ..layers import Conv2d, ConvTranspose2d, LeakyReLU, MaxPool2d, MeanLogvar, Sigmoid
 from ..module import Module
-from ..ops import mse_forward
+from ..ops.mse import mse_forward
 from .base import grid
 from .vae import SquaredErrorVAE
 
@@ -36,20 +36,20 @@ class Down(Module):
     """Two convolutions, and half the height and width."""
 
     def __init__(self, in_channels: int, channels: int, **made: Any) -> None:
-        made |= {"activation": LeakyReLU(0.2)}
         self.conv1 = Conv2d(in_channels, channels, 3, padding=1, **made)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
+        self.relu1, self.relu2 = LeakyReLU(0.2), LeakyReLU(0.2)
         self.pool = MaxPool2d(2)
 
     def forward(self, h: Any, keep: bool = True) -> Any:
-        h = self.conv1.forward(h, keep)
-        h = self.conv2.forward(h, keep)
+        h = self.relu1.forward(self.conv1.forward(h, keep), keep)
+        h = self.relu2.forward(self.conv2.forward(h, keep), keep)
         return self.pool.forward(h, keep)
 
     def backward(self, dh: Any, need_dx: bool = True) -> Any:
         dh = self.pool.backward(dh)
-        dh = self.conv2.backward(dh)
-        return self.conv1.backward(dh, need_dx)
+        dh = self.conv2.backward(self.relu2.backward(dh))
+        return self.conv1.backward(self.relu1.backward(dh), need_dx)
 
 
 class Up(Module):
@@ -59,20 +59,27 @@ class Up(Module):
         self.up = ConvTranspose2d(
             in_channels, channels, 3, stride=2, padding=1, output_padding=1, **made
         )
-        made |= {"activation": None if last else LeakyReLU(0.2)}
         self.conv1 = Conv2d(channels, channels, 3, padding=1, **made)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
+        if not last:
+            self.relu1, self.relu2 = LeakyReLU(0.2), LeakyReLU(0.2)
+        self.last = last
 
     def forward(self, h: Any, skip: Any, keep: bool = True) -> Any:
         h = self.up.forward(h, keep)
         if skip is not None:
             h = h + skip
         h = self.conv1.forward(h, keep)
-        return self.conv2.forward(h, keep)
+        h = h if self.last else self.relu1.forward(h, keep)
+        h = self.conv2.forward(h, keep)
+        return h if self.last else self.relu2.forward(h, keep)
 
     def backward(self, dh: Any) -> tuple[Any, Any]:
         """dh below, dskip: a sum hands its gradient to both of its terms."""
-        dskip = self.conv1.backward(self.conv2.backward(dh))
+        dh = dh if self.last else self.relu2.backward(dh)
+        dh = self.conv2.backward(dh)
+        dh = dh if self.last else self.relu1.backward(dh)
+        dskip = self.conv1.backward(dh)
         return self.up.backward(dskip), dskip
 
 
@@ -158,7 +165,7 @@ class Skip(SquaredErrorVAE):
             dh, dskip = stage.backward(dh)
             dskips.append(dskip)
 
-        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        # mu and logvar reach the loss on two paths, through z and through the KL term: add both
         dmu_z, dlogvar_z = self.sample.backward(dh)
         if self.latent == "learned":
             dh = self.head_mu.backward(dmu_kl + dmu_z)
@@ -168,7 +175,7 @@ class Skip(SquaredErrorVAE):
             dh = self.mean_logvar.backward(array_module(dmu).stack([dmu, dlogvar]))
 
         dh = self.pool.backward(dh)
-        _, *dmaps = dskips  # full size first; nobody reads d(loss)/d(image)
+        _, *dmaps = dskips  # full size first; the image needs no gradient
         for i in reversed(range(len(self.encoder))):
             if self.skips != "none":
                 dh = dh + dmaps[i]  # the map of this stage went two ways: deeper, and across
@@ -188,7 +195,7 @@ class Skip(SquaredErrorVAE):
         with self.evaluating():
             if skips_from is None:
                 return self.decode(z)
-            self._check_array("generate", "skips_from", skips_from, [self.image_shape], len(z))
+            self._check("generate", "skips_from", skips_from, self.image_shape, N=len(z))
             return self.decode(z, skips=self.encode(skips_from)[2])
 
     def reconstruct(self, x: Any) -> Any:

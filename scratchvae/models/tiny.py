@@ -23,6 +23,8 @@ from .vae import BernoulliVAE
 class Tiny(BernoulliVAE):
     """Small convolutional VAE of 28 x 28 images, which may come without their channel axis."""
 
+    other_shapes = ((28, 28),)
+
     def __init__(
         self,
         latent_dim: int = 20,
@@ -41,33 +43,33 @@ class Tiny(BernoulliVAE):
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = (1, 28, 28), (latent_dim,)
         made = {"rng": rng, "dtype": dtype}
-        self.conv1 = Conv2d(1, 16, 3, stride=2, padding=1, activation=ReLU(), **made)
-        self.conv2 = Conv2d(16, 32, 3, stride=2, padding=1, activation=ReLU(), **made)
+        self.conv1, self.relu1 = Conv2d(1, 16, 3, stride=2, padding=1, **made), ReLU()
+        self.conv2, self.relu2 = Conv2d(16, 32, 3, stride=2, padding=1, **made), ReLU()
         self.pool = AdaptiveAvgPool2d(4)
         self.linear_mu = Linear(32 * 4 * 4, latent_dim, bias=False, **made)
         self.linear_logvar = Linear(32 * 4 * 4, latent_dim, bias=False, **made)
-        self.linear = Linear(latent_dim, 32 * 4 * 4, bias=False, activation=ReLU(), **made)
-        self.deconv1 = ConvTranspose2d(32, 16, 3, stride=2, padding=1, activation=ReLU(), **made)
+        self.linear, self.relu3 = Linear(latent_dim, 32 * 4 * 4, bias=False, **made), ReLU()
+        self.deconv1, self.relu4 = ConvTranspose2d(32, 16, 3, stride=2, padding=1, **made), ReLU()
         self.deconv2 = ConvTranspose2d(16, 1, 3, stride=2, padding=1, output_padding=1, **made)
         self.upsample = UpsamplingNearest2d(scale_factor=2)
         self.to(dtype)
 
-    @property
-    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return (1, 28, 28), (28, 28)
-
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any]:
         h = x.reshape(len(x), 1, 28, 28)
         h = self.conv1.forward(h, keep)  # (N, 16, 14, 14)
+        h = self.relu1.forward(h, keep)
         h = self.conv2.forward(h, keep)  # (N, 32, 7, 7)
+        h = self.relu2.forward(h, keep)
         h = self.pool.forward(h, keep)  # (N, 32, 4, 4)
         h = h.reshape(len(h), -1)  # (N, 512)
         return self.linear_mu.forward(h, keep), self.linear_logvar.forward(h, keep)
 
     def decode(self, z: Any, keep: bool = False) -> Any:
         h = self.linear.forward(z, keep)  # (N, 512)
+        h = self.relu3.forward(h, keep)
         h = h.reshape(len(h), 32, 4, 4)
         h = self.deconv1.forward(h, keep)  # (N, 16, 7, 7)
+        h = self.relu4.forward(h, keep)
         h = self.deconv2.forward(h, keep)  # (N, 1, 14, 14)
         return self.upsample.forward(h, keep)  # (N, 1, 28, 28)
 
@@ -81,18 +83,22 @@ class Tiny(BernoulliVAE):
 
         dh = self.upsample.backward(dlogits.reshape(-1, 1, 28, 28))
         dh = self.deconv2.backward(dh)
+        dh = self.relu4.backward(dh)
         dh = self.deconv1.backward(dh)
         dh = dh.reshape(len(dh), -1)
+        dh = self.relu3.backward(dh)
         dz = self.linear.backward(dh)
 
-        # mu and logvar reach the loss by two roads, through z and through the KL term: add them
+        # mu and logvar reach the loss on two paths, through z and through the KL term: add both
         dmu_z, dlogvar_z = self.sample.backward(dz)
         dh = self.linear_mu.backward(dmu_kl + dmu_z)
         dh = dh + self.linear_logvar.backward(dlogvar_kl + dlogvar_z)
 
         dh = self.pool.backward(dh.reshape(len(dh), 32, 4, 4))
+        dh = self.relu2.backward(dh)
         dh = self.conv2.backward(dh)
-        self.conv1.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
+        dh = self.relu1.backward(dh)
+        self.conv1.backward(dh, need_dx=False)  # the image needs no gradient
 
     def reconstruct(self, x: Any) -> Any:
         return super().reconstruct(x).reshape(x.shape)

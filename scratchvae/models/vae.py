@@ -15,21 +15,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backend import check_batch
 from ..layers import Reparameterize
-from ..ops import (
-    Losses,
-    bce_backward,
-    bce_forward,
-    elbo_backward,
-    elbo_forward,
-    kl_backward,
-    kl_forward,
-    kl_free_bits_backward,
-    kl_free_bits_forward,
-    mse_backward,
-    mse_forward,
-    sigmoid_forward,
-)
+from ..ops.bce import bce_backward, bce_forward
+from ..ops.elbo import Losses, elbo_backward, elbo_forward
+from ..ops.kl import kl_backward, kl_forward
+from ..ops.kl_free_bits import kl_free_bits_backward, kl_free_bits_forward
+from ..ops.mse import mse_backward, mse_forward
+from ..ops.sigmoid import sigmoid_forward
 from .base import Model
 
 
@@ -59,8 +52,12 @@ class VAE(Model):
         return self.decode(z, keep), mu, logvar
 
     def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
-        self._start_loss(x, keep)
-        self._check_array("loss", "eps", eps, [self.latent_shape], len(x))
+        if keep:
+            self.forget()  # the caches of an earlier loss, even if this one fails
+        who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)
+        shapes = self.image_shape, *self.other_shapes
+        check_batch(who, "x", x, shapes, *where, limits=self.data_range)
+        check_batch(who, "eps", eps, [self.latent_shape], *where, N=len(x))
         output, mu, logvar = self.forward(x, eps, keep)
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats

@@ -12,6 +12,7 @@ count_include_pad=True).
 from itertools import product
 
 from ..backend import accelerated, array_module
+from .cases import Case
 from .checks import pool2d_arguments
 from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
@@ -31,7 +32,7 @@ def avg_pool2d_naive(x, kernel_size, stride=None, padding=0):
     return y
 
 
-@accelerated(arguments=pool2d_arguments)
+@accelerated("x (N, C, H, W)", arguments=pool2d_arguments)
 def avg_pool2d_forward(x, kernel_size, stride, padding):
     """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
     x_padded = pad2d(x, padding)
@@ -47,3 +48,8 @@ def avg_pool2d_backward(dy, cache):
     share = dy / (kernel_size[0] * kernel_size[1])  # (N, C, OH, OW)
     dcells = array_module(dy).broadcast_to(share[..., None, None], (*dy.shape, *kernel_size))
     return crop2d(add_windows(dcells, padded_size, stride), padding)
+
+
+CASES = [
+    Case({"x": (2, 3, 6, 5)}, {"kernel_size": (3, 2), "stride": 2, "padding": 1}, linear=("x",))
+]

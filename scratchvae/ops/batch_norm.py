@@ -27,21 +27,16 @@ Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 
 """
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_vector
+from .cases import Case, positive
 
 
 def batch_norm_arguments(
     x, running_mean, running_var, w, b, training=False, momentum=0.1, eps=1e-5
 ):
-    """Check shapes and dtypes; one value per channel has no variance to train with."""
-    check_floats(x=x, running_mean=running_mean, running_var=running_var, w=w, b=b)
+    """x has 2 or 4 axes; one value per channel has no variance to train with."""
     if x.ndim not in (2, 4):
         raise ValueError(f"x must have axes (N, C) or (N, C, H, W), got shape {x.shape}")
-    C = x.shape[1]
-    vectors = {"running_mean": running_mean, "running_var": running_var, "w": w, "b": b}
-    for name, vector in vectors.items():
-        check_vector(name, vector, C, "channel")
-    if training and x.size == C:
+    if training and x.size == x.shape[1]:
         raise ValueError(
             f"training needs more than one value per channel, got x of shape {x.shape}"
         )
@@ -72,7 +67,10 @@ def _sum(x):
     return (x.sum(axis=(2, 3)) if x.ndim == 4 else x).sum(axis=0)
 
 
-@accelerated(arguments=batch_norm_arguments)
+BATCH_NORM_SHAPES = "x (N, C, ...), running_mean (C), running_var (C), w (C), b (C)"
+
+
+@accelerated(BATCH_NORM_SHAPES, arguments=batch_norm_arguments)
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
     """y, cache, (running_mean, running_var): the formulas at the top of this file.
 
@@ -107,3 +105,24 @@ def batch_norm_backward(dy, cache):
     M = dy.size // dy.shape[1]  # db / M and dw / M are the two averages of the formula
     dx = scale * (dy - _per_channel(db / M, dy) - x_hat * _per_channel(dw / M, dy))
     return dx, dw, db
+
+
+CASES = [
+    Case(
+        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
+        {"training": True},
+        linear=("w", "b"),
+        constants=("running_mean", "running_var"),
+        draw={"running_var": positive},
+        variant="training",
+        mixes=True,
+    ),
+    Case(
+        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
+        {"training": False},
+        linear=("x", "w", "b"),
+        constants=("running_mean", "running_var"),
+        draw={"running_var": positive},
+        variant="evaluation",
+    ),
+]

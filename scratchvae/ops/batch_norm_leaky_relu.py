@@ -11,7 +11,13 @@ reads x again where the plain ones write and read what lies between them.
 """
 
 from ..backend import accelerated
-from .batch_norm import batch_norm_arguments, batch_norm_backward, batch_norm_forward
+from .batch_norm import (
+    BATCH_NORM_SHAPES,
+    batch_norm_arguments,
+    batch_norm_backward,
+    batch_norm_forward,
+)
+from .cases import Case, positive
 from .leaky_relu import leaky_relu_backward, leaky_relu_forward
 
 
@@ -31,7 +37,7 @@ def batch_norm_leaky_relu_arguments(
     return (*given, float(negative_slope))
 
 
-@accelerated(arguments=batch_norm_leaky_relu_arguments)
+@accelerated(BATCH_NORM_SHAPES, arguments=batch_norm_leaky_relu_arguments)
 def batch_norm_leaky_relu_forward(
     x, running_mean, running_var, w, b, training, momentum, eps, negative_slope
 ):
@@ -49,3 +55,15 @@ def batch_norm_leaky_relu_backward(dy, cache):
     """dx, dw, db."""
     norm_cache, relu_cache = cache
     return batch_norm_backward(leaky_relu_backward(dy, relu_cache), norm_cache)
+
+
+CASES = [
+    Case(
+        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
+        {"training": True, "negative_slope": 0.2},
+        constants=("running_mean", "running_var"),
+        draw={"running_var": positive},
+        variant="training",
+        mixes=True,
+    ),
+]

@@ -22,18 +22,13 @@ Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285)
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_rank, check_vector, check_window_fits, pair
+from .cases import Case
+from .checks import check_window_fits, pair
 from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def conv2d_arguments(x, w, b=None, stride=1, padding=0):
-    """Check shapes and dtypes; make stride and padding pairs."""
-    check_floats(optional=("b",), x=x, w=w, b=b)
-    check_rank("x", x, 4, "(N, C, H, W)")
-    check_rank("w", w, 4, "(O, C, KH, KW)")
-    if x.shape[1] != w.shape[1]:
-        raise ValueError(f"x has {x.shape[1]} channels, w expects {w.shape[1]}")
-    check_vector("b", b, w.shape[0], "output channel")
+    """Make stride and padding pairs; a window fits into the padded image."""
     stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
     check_window_fits(x, w.shape[2:], padding)
     return x, w, b, stride, padding
@@ -56,7 +51,7 @@ def conv2d_naive(x, w, b=None, stride=1, padding=0):
     return y
 
 
-@accelerated(arguments=conv2d_arguments)
+@accelerated("x (N, C, H, W), w (O, C, KH, KW), b (O) or None", arguments=conv2d_arguments)
 def conv2d_forward(x, w, b, stride, padding):
     """y, cache: the formulas at the top of this file. stride, padding: an int or a pair."""
     xp = array_module(x)
@@ -85,3 +80,13 @@ def conv2d_backward(dy, cache, need_dx=True):
     dcells = xp.moveaxis(dcells, 3, 1)  # (N, C, OH, OW, KH, KW)
     dx = crop2d(add_windows(dcells, x_padded.shape[2:], stride), padding)  # (N, C, H, W)
     return dx, dw, db
+
+
+CASES = [
+    Case(
+        {"x": (2, 3, 6, 5), "w": (4, 3, 3, 2), "b": (4,)},
+        {"stride": (2, 1), "padding": (1, 2)},
+        linear=("x", "w", "b"),
+    ),
+    Case({"x": (2, 3, 6, 5), "w": (4, 3, 2, 2)}, linear=("x", "w"), variant="no bias"),
+]

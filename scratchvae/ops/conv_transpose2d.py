@@ -21,18 +21,13 @@ Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285)
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_rank, check_vector, pair
+from .cases import Case
+from .checks import pair
 from .windows import add_windows, crop2d, pad2d, windows
 
 
 def conv_transpose2d_arguments(x, w, b=None, stride=1, padding=0, output_padding=0):
-    """Check shapes and dtypes; make stride, padding and output_padding pairs."""
-    check_floats(optional=("b",), x=x, w=w, b=b)
-    check_rank("x", x, 4, "(N, C, H, W)")
-    check_rank("w", w, 4, "(C, O, KH, KW)")
-    if x.shape[1] != w.shape[0]:
-        raise ValueError(f"x has {x.shape[1]} channels, w expects {w.shape[0]}")
-    check_vector("b", b, w.shape[1], "output channel")
+    """Make stride, padding and output_padding pairs; y is not empty."""
     stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
     output_padding = pair("output_padding", output_padding, 0)
     if output_padding[0] >= stride[0] or output_padding[1] >= stride[1]:
@@ -64,7 +59,9 @@ def conv_transpose2d_naive(x, w, b=None, stride=1, padding=0, output_padding=0):
     return y if b is None else y + b[:, None, None]
 
 
-@accelerated(arguments=conv_transpose2d_arguments)
+@accelerated(
+    "x (N, C, H, W), w (C, O, KH, KW), b (O) or None", arguments=conv_transpose2d_arguments
+)
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
     """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
     xp = array_module(x)
@@ -91,3 +88,13 @@ def conv_transpose2d_backward(dy, cache, need_dx=True):
         return None, dw, db
     dx = xp.tensordot(dcells, w, axes=((1, 4, 5), (1, 2, 3)))  # (N, H, W, C)
     return xp.moveaxis(dx, 3, 1), dw, db  # (N, C, H, W)
+
+
+CASES = [
+    Case(
+        {"x": (2, 3, 3, 4), "w": (3, 4, 3, 2), "b": (4,)},
+        {"stride": (3, 2), "padding": (1, 0), "output_padding": (2, 1)},
+        linear=("x", "w", "b"),
+    ),
+    Case({"x": (2, 3, 3, 4), "w": (3, 4, 2, 2)}, linear=("x", "w"), variant="no bias"),
+]

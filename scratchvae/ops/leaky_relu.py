@@ -7,16 +7,11 @@ Source: Maas, Hannun & Ng, "Rectifier Nonlinearities Improve Neural Network Acou
 """
 
 from ..backend import accelerated, array_module
-from .checks import one_float_array
+from .cases import Case, away_from_zero
 
 
-def leaky_relu_arguments(x, negative_slope=0.01):
-    """Check dtypes; make the slope a float."""
-    return (*one_float_array(x), float(negative_slope))
-
-
-@accelerated(arguments=leaky_relu_arguments)
-def leaky_relu_forward(x, negative_slope):
+@accelerated("x (...)")
+def leaky_relu_forward(x, negative_slope=0.01):
     """y, cache. x of any shape."""
     positive = x.real > 0
     y = array_module(x).where(positive, x, negative_slope * x)
@@ -29,3 +24,6 @@ def leaky_relu_backward(dy, cache):
     """dx."""
     positive, negative_slope = cache
     return array_module(dy).where(positive, dy, negative_slope * dy)
+
+
+CASES = [Case({"x": (3, 4)}, {"negative_slope": 0.2}, draw={"x": away_from_zero})]

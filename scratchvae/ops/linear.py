@@ -14,18 +14,7 @@ To remember it: dx has x's shape and dw has w's, and there is only one product t
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_rank, check_vector
-
-
-def linear_arguments(x, w, b=None):
-    """Check shapes and dtypes."""
-    check_floats(optional=("b",), x=x, w=w, b=b)
-    check_rank("x", x, 2, "(N, I)")
-    check_rank("w", w, 2, "(O, I)")
-    if x.shape[1] != w.shape[1]:
-        raise ValueError(f"x has {x.shape[1]} features, w expects {w.shape[1]}")
-    check_vector("b", b, w.shape[0], "output feature")
-    return x, w, b
+from .cases import Case
 
 
 def linear_naive(x, w, b=None):
@@ -37,8 +26,8 @@ def linear_naive(x, w, b=None):
     return y
 
 
-@accelerated(arguments=linear_arguments)
-def linear_forward(x, w, b):
+@accelerated("x (N, I), w (O, I), b (O) or None")
+def linear_forward(x, w, b=None):
     """y, cache: the formulas at the top of this file."""
     y = x @ w.T  # (N, O)
     if b is not None:
@@ -56,3 +45,9 @@ def linear_backward(dy, cache, need_dx=True):
     dw = dy.T @ x  # (O, I)
     db = dy.sum(axis=0) if has_b else None  # (O,)
     return dx, dw, db
+
+
+CASES = [
+    Case({"x": (3, 4), "w": (5, 4), "b": (5,)}, linear=("x", "w", "b")),
+    Case({"x": (3, 4), "w": (5, 4)}, linear=("x", "w"), variant="no bias"),
+]

@@ -12,6 +12,7 @@ cell in reading order, and to it alone; NaN wins over everything.
 from itertools import product
 
 from ..backend import accelerated, array_module
+from .cases import Case, distinct
 from .checks import pool2d_arguments
 from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
@@ -30,7 +31,7 @@ def max_pool2d_naive(x, kernel_size, stride=None, padding=0):
     return y
 
 
-@accelerated(arguments=pool2d_arguments)
+@accelerated("x (N, C, H, W)", arguments=pool2d_arguments)
 def max_pool2d_forward(x, kernel_size, stride, padding):
     """y, cache: the formulas at the top of this file. Sizes: an int or a pair each."""
     xp = array_module(x)
@@ -56,3 +57,8 @@ def max_pool2d_backward(dy, cache):
     dcells = xp.where(winner[..., None] == cell, dy[..., None], 0)  # (N, C, OH, OW, KH*KW)
     dcells = dcells.reshape(*dy.shape, *kernel_size)
     return crop2d(add_windows(dcells, padded_size, stride), padding)
+
+
+CASES = [
+    Case({"x": (2, 3, 6, 5)}, {"kernel_size": 3, "stride": 2, "padding": 1}, draw={"x": distinct})
+]

@@ -14,14 +14,11 @@ Source: none; it makes a Gaussian of a feature map without any parameter (models
 """
 
 from ..backend import accelerated, array_module
-from .checks import check_floats
+from .cases import Case
 
 
 def mean_logvar_arguments(x, eps=1e-6):
-    """Check shape and dtype."""
-    check_floats(x=x)
-    if x.ndim < 2:
-        raise ValueError(f"x must have axes (N, ...), got shape {x.shape}")
+    """eps is a number above 0."""
     if not eps > 0:
         raise ValueError(f"eps must be above 0, got {eps}")
     return x, float(eps)
@@ -38,7 +35,7 @@ def mean_logvar_naive(x, eps=1e-6):
     return y
 
 
-@accelerated(arguments=mean_logvar_arguments)
+@accelerated("x (N, P, ...)", arguments=mean_logvar_arguments)
 def mean_logvar_forward(x, eps):
     """y, cache: the formulas at the top of this file."""
     xp, values = array_module(x), x.reshape(len(x), -1)  # (N, P)
@@ -57,3 +54,6 @@ def mean_logvar_backward(dy, cache):
     dmean, dlogvar = dy / deviation.shape[1]  # (N,) each, divided by P
     dx = dmean[:, None] + (2 * dlogvar / var_plus_eps)[:, None] * deviation
     return dx.reshape(shape)
+
+
+CASES = [Case({"x": (3, 2, 4)}, mixes=True)]

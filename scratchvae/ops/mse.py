@@ -11,15 +11,11 @@ that variance, a squared error is not called a number of nats.
 """
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_same_shape
+from .cases import Case
 
 
 def mse_arguments(prediction, target, reduction="mean"):
-    """Check shapes and dtypes; turn the reduction into a divisor, P or 1."""
-    check_floats(prediction=prediction, target=target)
-    check_same_shape(prediction=prediction, target=target)
-    if prediction.ndim < 2:
-        raise ValueError(f"prediction must have axes (N, ...), got shape {prediction.shape}")
+    """Turn the reduction into a divisor, P or 1."""
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
     return prediction, target, prediction[0].size if reduction == "mean" else 1
@@ -34,7 +30,7 @@ def mse_naive(prediction, target, reduction="mean"):
     return y
 
 
-@accelerated(arguments=mse_arguments)
+@accelerated("prediction (N, P, ...), target (N, P, ...)", arguments=mse_arguments)
 def mse_forward(prediction, target, divisor):
     """y, cache: the formulas at the top of this file. reduction: "mean" or "sum"."""
     difference = prediction - target
@@ -49,3 +45,14 @@ def mse_backward(dy, cache):
     difference, divisor = cache
     dy = dy.reshape(-1, *(1,) * (difference.ndim - 1))  # (N, 1, ...)
     return dy * difference * (2 / divisor)
+
+
+CASES = [
+    Case(
+        {"prediction": (3, 2, 4), "target": (3, 2, 4)},
+        {"reduction": reduction},
+        constants=("target",),
+        variant=reduction,
+    )
+    for reduction in ("mean", "sum")
+]

@@ -7,10 +7,10 @@ At the kink x = 0 the slope is taken as 0, and so it is where x is NaN (PyTorch 
 """
 
 from ..backend import accelerated, array_module
-from .checks import one_float_array
+from .cases import Case, away_from_zero
 
 
-@accelerated(arguments=one_float_array)
+@accelerated("x (...)")
 def relu_forward(x):
     """y, cache. x of any shape. NaN stays NaN."""
     y = array_module(x).where(x.real <= 0, 0, x)  # not > 0: NaN compares false, and stays
@@ -23,3 +23,6 @@ def relu_backward(dy, cache):
     """dx."""
     (y,) = cache
     return array_module(dy).where(y > 0, dy, 0)
+
+
+CASES = [Case({"x": (3, 4)}, draw={"x": away_from_zero})]

@@ -12,17 +12,10 @@ Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), s
 """
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_same_shape
+from .cases import Case
 
 
-def reparameterize_arguments(mu, logvar, eps):
-    """Check shapes and dtypes."""
-    check_floats(mu=mu, logvar=logvar, eps=eps)
-    check_same_shape(mu=mu, logvar=logvar, eps=eps)
-    return mu, logvar, eps
-
-
-@accelerated(arguments=reparameterize_arguments)
+@accelerated("mu (...), logvar (...), eps (...)")
 def reparameterize_forward(mu, logvar, eps):
     """z, cache: the formulas at the top of this file."""
     std = array_module(mu).exp(logvar / 2)
@@ -36,3 +29,6 @@ def reparameterize_backward(dz, cache):
     """dmu, dlogvar."""
     std, eps = cache
     return dz.copy(), dz * eps * std / 2
+
+
+CASES = [Case({"mu": (3, 4), "logvar": (3, 4), "eps": (3, 4)}, linear=("mu",), constants=("eps",))]

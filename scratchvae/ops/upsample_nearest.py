@@ -11,13 +11,12 @@ It has no weights: a copy forward, a sum backward.
 from itertools import product
 
 from ..backend import accelerated, array_module
-from .checks import check_floats, check_rank, pair
+from .cases import Case
+from .checks import pair
 
 
 def upsample_nearest_arguments(x, scale_factor):
-    """Check shapes and dtypes; make scale_factor a pair."""
-    check_floats(x=x)
-    check_rank("x", x, 4, "(N, C, H, W)")
+    """Make scale_factor a pair."""
     return x, pair("scale_factor", scale_factor, 1)
 
 
@@ -31,7 +30,7 @@ def upsample_nearest_naive(x, scale_factor):
     return y
 
 
-@accelerated(arguments=upsample_nearest_arguments)
+@accelerated("x (N, C, H, W)", arguments=upsample_nearest_arguments)
 def upsample_nearest_forward(x, scale_factor):
     """y, cache: the formulas at the top of this file. scale_factor: an int or a pair of ints."""
     SH, SW = scale_factor
@@ -45,3 +44,6 @@ def upsample_nearest_backward(dy, cache):
     """dx: the sum of each block."""
     (N, C, H, W), (SH, SW) = cache
     return dy.reshape(N, C, H, SH, W, SW).sum(axis=(3, 5))
+
+
+CASES = [Case({"x": (2, 3, 6, 5)}, {"scale_factor": (2, 3)}, linear=("x",))]

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.gradcheck import GradientError, check_layer, check_model, check_op
-from scratchvae.gradcheck.cases import CASES
+from scratchvae.ops import CASES
 
 
 @pytest.mark.slow_on_host  # ops/ and test_check_command.py check gradients there

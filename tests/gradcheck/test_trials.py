@@ -8,7 +8,7 @@ import pytest
 
 import scratchvae as sv
 from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op, trials
-from scratchvae.gradcheck.cases import CASES
+from scratchvae.ops import CASES
 
 rng = np.random.default_rng(0)
 X, W = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))

@@ -21,8 +21,8 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck import check_model, check_op, tensor_error
-from scratchvae.gradcheck.cases import CASES
 from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.ops import CASES
 
 ENGINES = ("numpy", "numba")
 

@@ -7,7 +7,7 @@ from test_mutations import in_another_process
 from zeroed import CASES, GRADIENTS, LAYERS
 
 from scratchvae import layers, ops
-from scratchvae.gradcheck.cases import CASES as OPS
+from scratchvae.ops.cases import CASES as OPS
 
 
 @pytest.fixture(scope="session")

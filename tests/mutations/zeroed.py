@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 from running import run_tests  # noqa: E402
 
 from scratchvae import backend, ops  # noqa: E402
-from scratchvae.gradcheck.cases import CASES as OPS  # noqa: E402
+from scratchvae.ops.cases import CASES as OPS  # noqa: E402
 
 ENGINES = ("numpy", "numba")
 GRADIENTS = {

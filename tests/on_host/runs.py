@@ -8,8 +8,9 @@ import numpy as np
 import scratchvae as sv
 from scratchvae import ops, optim
 from scratchvae.gpu import graph, philox
-from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels import cuda
+from scratchvae.ops import CASES
+from scratchvae.ops.cases import Case
 
 # Odd sizes, beyond one block, one tile and one step over a tile's depth.
 LARGER = {

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.gradcheck.cases import away_from_zero
+from scratchvae.ops.cases import away_from_zero
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 seeds = st.integers(0, 2**32 - 1)

@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
-from scratchvae.gradcheck.cases import CASES, Case
 from scratchvae.kernels.cpu.convolution import algorithms
+from scratchvae.ops import CASES
+from scratchvae.ops.cases import Case
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
 WIDE_STEPS = {  # the convolutions among CASES go from column to column

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.gradcheck.cases import far_and_near
+from scratchvae.ops.cases import far_and_near
 
 FREE_BITS = 0.3  # above 0.04 and below 0.68, the KL of what far_and_near draws
 seeds = st.integers(0, 2**32 - 1)

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import scratchvae as sv
 from scratchvae.backend import REGISTRY
 from scratchvae.data.batches import look_up
-from scratchvae.gradcheck.cases import CASES
+from scratchvae.ops import CASES
 from scratchvae.optim import adam_step, clip_to_norm, sgd_step
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.gradcheck.cases import CASES
 from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.ops import CASES
 
 seeds = st.integers(0, 2**32 - 1)
 small = st.integers(1, 3)

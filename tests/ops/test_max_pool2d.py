@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
-from scratchvae.gradcheck.cases import distinct
 from scratchvae.ops import max_pool2d_backward, max_pool2d_forward
+from scratchvae.ops.cases import distinct
 
 small = st.integers(1, 3)
 

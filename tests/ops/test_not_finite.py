@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops, using
-from scratchvae.gradcheck.cases import CASES
 from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.ops import CASES
 
 OPS = sorted(set(CASES) - {"elbo"})
 VALUES = [np.nan, np.inf, -np.inf]
