@@ -218,10 +218,9 @@ def check_batch(
     if not is_array(a):
         raise TypeError(f"{who}: {name} must be a NumPy or CuPy array, got {type(a).__name__}")
     if a.shape[1:] not in shapes or (len(a) != N if N else len(a) == 0):
-        batch = N or "N"
+        batch, more = (N, "") if N else ("N", " with N > 0")
         expected = " or ".join(f"({batch}, {', '.join(map(str, shape))})" for shape in shapes)
-        least = "" if N else " with N > 0"
-        raise ValueError(f"{who}: {name} must have shape {expected}{least}, got {a.shape}")
+        raise ValueError(f"{who}: {name} must have shape {expected}{more}, got {a.shape}")
     if a.dtype != dtype and (a.dtype, dtype) != ("float64", "complex128"):  # a complex step
         real = str(dtype).replace("complex128", "float64")
         hint = ": data.batches makes floats of bytes" if a.dtype == "uint8" else ""
@@ -361,14 +360,14 @@ def _forward(
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
                 args = bound.args
-            engine, args = _checked(arrays, args)
+            engine, given = _checked(arrays, args)
             if arguments is not None:
-                args = arguments(*args)
+                given = arguments(*given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from None
         engine = forced or engine
         with np.errstate(all="ignore"):
-            y, content, *more = (find_kernel(engine, op, name) or body)(*args)
+            y, content, *more = (find_kernel(engine, op, name) or body)(*given)
         if result is not None:
             return result(y), Cache(op, engine, None, None, engine == "cuda", content), *more
         return y, Cache(op, engine, y.shape, y.dtype, engine == "cuda", content), *more
@@ -378,7 +377,8 @@ def _forward(
 
 def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     """The engine that serves these arguments, and they themselves as its kernels take them."""
-    args, sizes, engine = list(args), {}, ""
+    args, engine = list(args), ""
+    sizes: dict[str, Any] = {}  # of the named axes, and the further ones under "..."
     for i, (array, a) in enumerate(zip(arrays, args, strict=False)):
         if a is None and array.optional:
             continue

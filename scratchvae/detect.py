@@ -12,7 +12,7 @@ def gpu_problem() -> str | None:
     try:
         import cupy
     except ImportError:
-        return "CuPy is not installed: pip install 'scratchvae[cuda13]' or 'scratchvae[cuda12]'"
+        return "CuPy is not installed: pip install -e '.[cuda13]' or '.[cuda12]' in the checkout"
     except Exception as error:  # a broken CUDA install fails in many ways, all of them at import
         return f"CuPy does not import ({type(error).__name__}: {error})"
     if not cupy.cuda.is_available():

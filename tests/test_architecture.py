@@ -99,7 +99,9 @@ def kernel_functions():
 def test_kernels_stand_in_for_something(engine, op, name, function):
     """No orphans, no halves of a pair, no other signature than the body's."""
     functions = REGISTRY.get(op, {})
-    assert name in functions, f"kernels/{KERNEL_FOLDER[engine]}/{op}.py: {name} stands in for nothing"
+    assert name in functions, (
+        f"kernels/{KERNEL_FOLDER[engine]}/{op}.py: {name} stands in for nothing"
+    )
     body = (
         functions[name].reference.__wrapped__
         if name.endswith("_forward")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -53,6 +54,35 @@ def source(tmp_path):
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / "source")
     return str(tmp_path / "source")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["editable", "normal", "wheel"])
+def test_it_is_found_from_every_folder(tmp_path, source, kind):
+    """Also from the folder above a clone called scratchvae, which looks like a package there."""
+    clone = tmp_path / "projects" / "scratchvae"
+    shutil.move(source, clone)
+    venv.create(tmp_path / "venv", with_pip=True)
+    pip = [str(tmp_path / "venv/bin/python"), "-m", "pip", "install", "-q", "--no-deps"]
+    if kind == "wheel":
+        python(
+            "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(clone), cwd=tmp_path
+        )
+        pip.append(str(next(tmp_path.glob("scratchvae-*.whl"))))
+    else:
+        pip += [*["-e"] * (kind == "editable"), str(clone)]
+    subprocess.run(pip, check=True, cwd=tmp_path)
+    libraries = [path for path in sys.path if Path(path).name == "site-packages"]  # numpy, numba
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(libraries)}
+    for folder in (clone.parent, clone, clone / "examples", tmp_path):
+        folder.mkdir(exist_ok=True)
+        run = [str(tmp_path / "venv/bin/python"), "-c", PROBE]
+        done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{kind} install, from {folder}: {done.stderr}"
+        package = Path(done.stdout.splitlines()[0])
+        here = kind == "editable" or folder == clone
+        expected = clone if here else tmp_path / "venv"
+        assert package.is_relative_to(expected), f"{kind} install, from {folder}: {package}"
 
 
 @pytest.mark.slow

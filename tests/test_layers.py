@@ -1,12 +1,24 @@
+"""Layers: each is its op, with parameters that it finds, keeps and adds gradients to.
+
+The layers are found in scratchvae/layers.py by themselves; a layer is made in the sizes of its op's
+example cases.
+"""
+
 import copy
+import inspect
+import re
+from functools import partial
 
 import numpy as np
 import pytest
+from harness import on_device
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
-from scratchvae import layers
+from scratchvae import layers, ops
+from scratchvae.gradcheck import check_layer
 from scratchvae.module import Param
+from scratchvae.ops.cases import distinct
 
 
 @pytest.fixture
@@ -14,40 +26,116 @@ def rng():
     return np.random.default_rng(0)
 
 
-MAKE = {
-    "Linear": (lambda rng: layers.Linear(3, 4, rng=rng), (2, 3)),
-    "Conv2d": (lambda rng: layers.Conv2d(3, 4, (3, 2), padding=1, rng=rng), (2, 3, 3, 4)),
-    "ConvTranspose2d": (
-        lambda rng: layers.ConvTranspose2d(3, 4, 3, 2, 1, 1, rng=rng),
-        (2, 3, 2, 3),
-    ),
-    "Linear and ReLU": (
-        lambda rng: layers.Linear(3, 4, activation=layers.ReLU(), rng=rng),
-        (2, 3),
-    ),
-    "Conv2d and LeakyReLU": (
-        lambda rng: layers.Conv2d(
-            3, 4, (3, 2), padding=1, activation=layers.LeakyReLU(0.2), rng=rng
-        ),
-        (2, 3, 3, 4),
-    ),
-    "ConvTranspose2d and ReLU": (
-        lambda rng: layers.ConvTranspose2d(3, 4, 3, 2, 1, 1, activation=layers.ReLU(), rng=rng),
-        (2, 3, 2, 3),
-    ),
-    "BatchNorm2d": (lambda rng: layers.BatchNorm2d(3), (2, 3, 2, 3)),
-    "MaxPool2d": (lambda rng: layers.MaxPool2d(2), (2, 3, 4, 4)),
-    "AvgPool2d": (lambda rng: layers.AvgPool2d(2), (2, 3, 4, 4)),
-    "AdaptiveAvgPool2d": (lambda rng: layers.AdaptiveAvgPool2d(3), (2, 3, 4, 4)),
-    "UpsamplingNearest2d": (lambda rng: layers.UpsamplingNearest2d(scale_factor=2), (2, 3, 4, 4)),
-    "ReLU": (lambda rng: layers.ReLU(), (2, 3)),
-    "LeakyReLU": (lambda rng: layers.LeakyReLU(0.2), (2, 3)),
-    "Sigmoid": (lambda rng: layers.Sigmoid(), (2, 3)),
-    "Tanh": (lambda rng: layers.Tanh(), (2, 3)),
-    "MeanLogvar": (lambda rng: layers.MeanLogvar(), (2, 3)),
+LAYERS = {
+    name: layer
+    for name, layer in vars(layers).items()
+    if inspect.isclass(layer) and issubclass(layer, layers.Layer) and "forward" in vars(layer)
 }
-WITH_PARAMETERS = ("Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d")
+PARAMETERS = {"w": "weight", "b": "bias"}  # the op's arrays that the layer owns
+STATISTICS = ("running_mean", "running_var")
+
+
+def op_of(layer):
+    """The op that a layer calls, as its source says."""
+    found = re.findall(r"(\w+)_forward\(", inspect.getsource(layer.forward))
+    assert len(found) == 1, (
+        f"{layer.__name__}.forward must call one op, and calls {found or 'none'}"
+    )
+    return found[0]
+
+
+def build(layer, case, rng):
+    """The layer in the sizes of an example case."""
+    options, bias = dict(case.options), "b" in case.shapes
+    w = case.shapes.get("w")
+    if layer is layers.Linear:
+        return layer(w[1], w[0], bias, rng=rng)
+    if layer is layers.Conv2d:
+        return layer(w[1], w[0], w[2:], bias=bias, rng=rng, **options)
+    if layer is layers.ConvTranspose2d:
+        return layer(w[0], w[1], w[2:], bias=bias, rng=rng, **options)
+    if issubclass(layer, layers.BatchNorm2d):
+        training = options.pop("training")
+        return layer(*w, **options).train(training)
+    assert w is None, f"tests/test_layers.py: build must know how to make a {layer.__name__}"
+    return layer(**options)
+
+
+MAKE = {  # name -> a function of rng, and the shape of x
+    name: (partial(build, layer, case), case.shapes["x"])
+    for name, layer in LAYERS.items()
+    if "x" in (case := ops.CASES[op_of(layer)][0]).shapes
+}
+WITH_PARAMETERS = [name for name in MAKE if "w" in ops.CASES[op_of(LAYERS[name])][0].shapes]
 every_layer = pytest.mark.parametrize("name", MAKE)
+
+
+def in_float64(layer):
+    """Models do this with `to`."""
+    for p in layer.parameters().values():
+        p.move_into(*(sv.asarray(np.zeros(p.value.shape)) for _ in range(2)))
+    for name in layer.buffers:
+        setattr(layer, name, getattr(layer, name).astype("float64"))
+    return layer
+
+
+EXAMPLES = [
+    pytest.param(layer, case, id=f"{name}{f', {case.variant}' if case.variant else ''}")
+    for name, layer in LAYERS.items()
+    for case in ops.CASES[op_of(layer)]
+]
+
+
+@pytest.mark.parametrize(("layer", "case"), EXAMPLES)
+def test_a_layer_is_its_op(engine, rng, layer, case):
+    """forward and backward give what the op gives, bit for bit; an option that is lost shows."""
+    op, arrays = op_of(layer), {n: on_device(a) for n, a in case.arrays(0).items()}
+    made = in_float64(build(layer, case, rng))
+    inputs = []
+    for name, array in arrays.items():
+        if name in PARAMETERS:
+            setattr(made, PARAMETERS[name], array)
+        elif name in STATISTICS:
+            getattr(made, name)[...] = array
+        else:
+            inputs.append(array)
+    y, cache, *statistics = getattr(ops, f"{op}_forward")(**arrays, **case.options)
+    assert_array_equal(sv.asnumpy(made.forward(*inputs)), sv.asnumpy(y))
+    for pair in statistics:
+        for name, expected in zip(STATISTICS, pair, strict=True):
+            assert_array_equal(sv.asnumpy(getattr(made, name)), sv.asnumpy(expected))
+
+    dy = on_device(rng.standard_normal(y.shape))
+    gradients = getattr(ops, f"{op}_backward")(dy, cache)
+    moving = [name for name in arrays if name not in case.constants]
+    expected = dict(zip(moving, as_tuple(gradients), strict=False))
+    dinputs = as_tuple(made.backward(dy))
+    assert len(dinputs) == len([name for name in moving if name not in PARAMETERS])
+    for name, dx in zip(moving, dinputs, strict=False):
+        assert_array_equal(sv.asnumpy(dx), sv.asnumpy(expected[name]), f"{layer.__name__}: d{name}")
+    for name in PARAMETERS.keys() & arrays.keys():
+        got = sv.asnumpy(getattr(made, PARAMETERS[name]).grad)
+        assert_array_equal(got, sv.asnumpy(expected[name]), f"{layer.__name__}: d{name}")
+
+
+def as_tuple(gradients):
+    return gradients if isinstance(gradients, tuple) else (gradients,)
+
+
+def test_every_layer_is_found():
+    """A class that forward and backward reach under another name would be tested nowhere."""
+    assert {"Linear", "Conv2d", "ReLU", "Reparameterize", "BatchNorm2dLeakyReLU"} <= set(LAYERS)
+    for name, layer in LAYERS.items():
+        op = op_of(layer)
+        assert f"{op}_backward(" in inspect.getsource(layer.backward), f"{name}.backward: {op}"
+        assert ops.CASES[op], f"scratchvae/ops/{op}.py has no CASES: {name} has nothing to run on"
+
+
+@every_layer
+def test_gradients(engine, rng, name):
+    """What a layer hands on, and what it adds to its parameters' gradients."""
+    make, shape = MAKE[name]
+    check_layer(in_float64(make(rng)), distinct(rng, shape))
 
 
 def draw(rng, shape):
@@ -64,7 +152,7 @@ def gradients(layer):
 def test_a_cache_serves_one_backward(engine, rng, name):
     make, shape = MAKE[name]
     layer, x = make(rng), draw(rng, shape)
-    with pytest.raises(RuntimeError, match=f"{name.split()[0]}.backward: no cache"):
+    with pytest.raises(RuntimeError, match=f"{name}.backward: no cache"):
         layer.backward(x)
     y = layer.forward(x)
     assert layer.backward(y).shape == x.shape
@@ -89,7 +177,7 @@ def test_an_evaluation_may_come_between(engine, rng, name):
         assert_array_equal(gradient, of_parameters[n])
 
 
-@pytest.mark.parametrize("name", [name for name in MAKE if name.split()[0] in WITH_PARAMETERS])
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_backward_adds_to_the_gradients(engine, rng, name):
     make, shape = MAKE[name]
     layer, x = make(rng), draw(rng, shape)
@@ -146,6 +234,15 @@ def test_batch_norm_stores_its_statistics(engine, rng):
     assert list(layer.state_dict()) == [
         "weight", "bias", "running_mean", "running_var", "num_batches_tracked",
     ]  # fmt: skip
+
+
+def test_batch_norm_passes_its_options_on(rng):
+    layer = layers.BatchNorm2d(3, eps=0.5, momentum=0.3)
+    x = rng.standard_normal((2, 3, 4, 5)).astype("float32")
+    before = layer.running_mean, layer.running_var, layer.weight.value, layer.bias.value
+    y, _, statistics = ops.batch_norm_forward(x, *before, True, 0.3, 0.5)
+    assert_array_equal(layer.forward(x), y)
+    assert_array_equal([layer.running_mean, layer.running_var], statistics)
 
 
 def test_param_assignment_copies():
@@ -233,17 +330,6 @@ def test_modules_in_lists_have_pytorchs_names(rng):
     assert [m.training for m in stack.eval().modules()] == [False] * 4
 
 
-@pytest.mark.parametrize("activation", ["relu", layers.ReLU, layers.Tanh()])
-@pytest.mark.parametrize(
-    ("layer", "sizes"),
-    [(layers.Linear, (2, 3)), (layers.Conv2d, (2, 3, 1)), (layers.ConvTranspose2d, (2, 3, 1))],
-)
-def test_an_activation_is_a_layer_that_the_op_knows(layer, sizes, activation):
-    message = f"{layer.__name__}: activation must be a ReLU or LeakyReLU layer, or None; got "
-    with pytest.raises(TypeError, match=message):
-        layer(*sizes, activation=activation, rng=np.random.default_rng(0))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -296,7 +382,9 @@ def test_a_printed_layer_can_be_made_again(name, rng):
 def test_a_printed_model_shows_its_layers():
     lines = repr(sv.models.build("celeba")).splitlines()
     assert lines[0] == "CelebA("
-    assert "      (1): BatchNorm2d(32, eps=1e-05, momentum=0.1)" in lines
+    assert (
+        "      (1): BatchNorm2dLeakyReLU(32, eps=1e-05, momentum=0.1, negative_slope=0.01)" in lines
+    )
     assert lines[-1] == ")"
     for name in sv.models.MODELS:
         shown = repr(sv.models.build(name))
@@ -304,10 +392,9 @@ def test_a_printed_model_shows_its_layers():
             assert f"{type(module).__name__}(" in shown
 
 
-@pytest.mark.parametrize("after", [None, layers.LeakyReLU(0.2)])
-def test_batch_norm_without_momentum_averages_over_all_batches(engine, rng, after):
-    norm = layers.BatchNorm2d(3, momentum=None)
-    layer = norm if after is None else layers.BatchNormLeakyReLU(norm, after)
+@pytest.mark.parametrize("kind", [layers.BatchNorm2d, layers.BatchNorm2dLeakyReLU])
+def test_batch_norm_without_momentum_averages_over_all_batches(engine, rng, kind):
+    norm = layer = kind(3, momentum=None)
     means, variances = [], []
     for N in (4, 2, 5):
         x = draw(rng, (N, 3, 2, 3))
@@ -317,7 +404,6 @@ def test_batch_norm_without_momentum_averages_over_all_batches(engine, rng, afte
     assert_allclose(sv.asnumpy(norm.running_mean), np.mean(means, 0), rtol=1e-5, atol=1e-6)
     assert_allclose(sv.asnumpy(norm.running_var), np.mean(variances, 0), rtol=1e-5)
     before = sv.asnumpy(norm.running_mean).copy()
-    layer.train(False)
-    norm.eval()
+    layer.eval()
     layer.forward(draw(rng, (4, 3, 2, 3)))
     assert_array_equal(sv.asnumpy(norm.running_mean), before)

@@ -6,7 +6,7 @@ from .channels import channel_sums
 from .elements import through_activation
 
 
-def linear_forward(x, w, b):
+def linear_forward(x, w, b=None):
     return _forward(x, w, b, 1.0)
 
 

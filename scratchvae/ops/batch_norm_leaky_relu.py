@@ -66,4 +66,11 @@ CASES = [
         variant="training",
         mixes=True,
     ),
+    Case(
+        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
+        {"training": False, "negative_slope": 0.2},
+        constants=("running_mean", "running_var"),
+        draw={"running_var": positive},
+        variant="evaluation",
+    ),
 ]

@@ -10,6 +10,8 @@ from zlib import crc32
 
 import numpy as np
 
+from scratchvae.ops import CASES as EXAMPLES
+
 
 def numbers(name, shape, low=-1.0, high=1.0):
     """An array of numbers from low up to high that looks random: the generator splitmix64 of
@@ -33,11 +35,12 @@ CONSTANT = {"target", "eps", "running_mean", "running_var"}  # inputs without a 
 
 
 class Op(NamedTuple):
-    """The call op(*inputs.values(), *options)."""
+    """The call op(*inputs.values(), *options, **named)."""
 
     op: str
     inputs: dict[str, np.ndarray | None]
-    options: tuple
+    options: tuple = ()
+    named: dict[str, object] = {}  # noqa: RUF012  (never changed)
 
 
 def _op(case, *options, **inputs):
@@ -46,6 +49,12 @@ def _op(case, *options, **inputs):
         if isinstance(given, tuple):
             inputs[name] = numbers(f"{case} {name}", given, *RANGES.get(name, (-2, 2)))
     return case, Op(case.partition(":")[0], inputs, options)
+
+
+def _example(op, example):
+    """The case of an op that has none below: its own example, with numbers of ours."""
+    case, opened = _op(f"{op}: example", **example.shapes)
+    return case, opened._replace(named=example.options)
 
 
 def output_gradient(case, shape):
@@ -81,24 +90,6 @@ OPS = dict(
         _op("linear: no bias", x=(4, 3), w=(2, 3), b=None),
         _op("conv2d: many channels", 2, 1, x=(2, 6, 7, 5), w=(5, 6, 3, 4), b=(5,)),
         _op("conv_transpose2d: many channels", 2, 1, 1, x=(2, 5, 3, 4), w=(5, 6, 3, 4), b=(6,)),
-        _op(
-            "conv2d_leaky_relu: odd sizes", (1, 3), (2, 1), 0.2,
-            x=(3, 2, 8, 5), w=(5, 2, 2, 4), b=(5,),
-        ),
-        _op(
-            "conv2d_leaky_relu: ReLU, many channels", 2, 1, 0.0,
-            x=(2, 6, 7, 5), w=(5, 6, 3, 4), b=None,
-        ),
-        _op(
-            "conv_transpose2d_leaky_relu: odd sizes", (3, 2), (1, 2), (2, 1), 0.2,
-            x=(2, 3, 4, 5), w=(3, 2, 3, 4), b=(2,),
-        ),
-        _op(
-            "conv_transpose2d_leaky_relu: ReLU, many channels", 2, 1, 1, 0.0,
-            x=(2, 5, 3, 4), w=(5, 6, 3, 4), b=None,
-        ),
-        _op("linear_leaky_relu: odd sizes", 0.2, x=(3, 7), w=(5, 7), b=(5,)),
-        _op("linear_leaky_relu: ReLU, no bias", 0.0, x=(4, 3), w=(2, 3), b=None),
         _op("batch_norm_leaky_relu: training", True, 0.1, 1e-5, 0.2, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training", True, 0.1, 1e-5, x=(4, 3, 5, 2), **CHANNELS),
         _op("batch_norm: training without images", True, 0.3, 1e-3, x=(5, 3), **CHANNELS),
@@ -145,6 +136,11 @@ OPS = dict(
         _op("elbo: one image", 1.0, reconstruction=(1,), kl=(1,)),
     ]
 )  # fmt: skip
+OPS |= dict(
+    _example(op, examples[0])
+    for op, examples in EXAMPLES.items()
+    if op not in {case.op for case in OPS.values()}
+)
 
 
 # --- Models --------------------------------------------------------------------------------------

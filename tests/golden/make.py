@@ -1,8 +1,8 @@
 """Compute the golden values with PyTorch: `python tests/golden/make.py` writes the files,
 `--check` compares with what is there and writes nothing.
 
-A second opinion must not ask the first: nothing here comes from scratchvae, every forward is
-PyTorch's own function, and every gradient autograd's.
+A second opinion must not ask the first: every forward is PyTorch's own function, every gradient
+autograd's. Only the shapes and options of an op without a case in cases.py come from scratchvae.
 """
 
 import argparse
@@ -11,90 +11,20 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch_models
 from golden import cases, values
-
-
-def per_image(loss):
-    """Ours give one number for each image, PyTorch's one for all."""
-
-    def losses(output, target, reduction="sum"):
-        pairs = zip(output, target, strict=True)
-        return torch.stack([loss(o, t, reduction=reduction) for o, t in pairs])
-
-    return losses
-
-
-def kl(mu, logvar):
-    each = kl_divergence(Normal(mu, torch.exp(logvar).sqrt()), Normal(0.0, 1.0))
-    return each.reshape(len(mu), -1).sum(1)
-
-
-def kl_free_bits(mu, logvar, free_bits):
-    each = kl_divergence(Normal(mu, torch.exp(logvar).sqrt()), Normal(0.0, 1.0))
-    floor = torch.full_like(each, free_bits)
-    return torch.where(each.mean(0) > floor, each, floor).reshape(len(mu), -1).sum(1)
-
-
-def reparameterize(mu, logvar, eps):
-    """From the covariance, by Cholesky: whoever takes logvar for a standard deviation, shows."""
-    q = MultivariateNormal(mu, covariance_matrix=torch.diag_embed(torch.exp(logvar)))
-    return mu + (q.scale_tril @ eps[..., None])[..., 0]
-
-
-def mean_logvar(x, eps):
-    x = x.flatten(1)
-    return torch.stack([x.mean(1), torch.log(torch.var(x, 1, unbiased=False) + eps)])
-
-
-def elbo(reconstruction, kl, beta):
-    """total, reconstruction, kl, of which the first is differentiated."""
-    total = torch.mean(torch.add(reconstruction, kl, alpha=beta))
-    return torch.stack([total, reconstruction.mean(), kl.mean()])
-
-
-def then_leaky_relu(function):
-    return lambda *arguments: F.leaky_relu(function(*arguments[:-1]), arguments[-1])
-
-
-PYTORCH = {
-    "conv2d": F.conv2d,
-    "conv_transpose2d": F.conv_transpose2d,
-    "linear": F.linear,
-    "batch_norm": F.batch_norm,
-    "conv2d_leaky_relu": then_leaky_relu(F.conv2d),
-    "conv_transpose2d_leaky_relu": then_leaky_relu(F.conv_transpose2d),
-    "linear_leaky_relu": then_leaky_relu(F.linear),
-    "batch_norm_leaky_relu": then_leaky_relu(F.batch_norm),
-    "max_pool2d": F.max_pool2d,
-    "avg_pool2d": F.avg_pool2d,
-    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
-    "upsample_nearest": lambda x, scale: F.interpolate(x, scale_factor=scale, mode="nearest"),
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "bce": per_image(F.binary_cross_entropy_with_logits),
-    "mse": per_image(F.mse_loss),
-    "kl": kl,
-    "kl_free_bits": kl_free_bits,
-    "reparameterize": reparameterize,
-    "mean_logvar": mean_logvar,
-    "elbo": elbo,
-}
+from torch_ops import torch_op
 
 
 def op_results(case):
-    op, inputs, options = cases.OPS[case]
+    op, inputs, options, named = cases.OPS[case]
     tensors = {n: None if a is None else torch.tensor(a) for n, a in inputs.items()}
     moving = {n: t for n, t in tensors.items() if t is not None and n not in cases.CONSTANT}
     for tensor in moving.values():
         tensor.requires_grad_()
-    y = PYTORCH[op](*tensors.values(), *options)
+    y = torch_op(op)(*tensors.values(), *options, **named)
     differentiated = y[0] if op == "elbo" else y
     dy = torch.tensor(cases.output_gradient(case, tuple(differentiated.shape)))
     gradients = torch.autograd.grad(differentiated, list(moving.values()), dy)

@@ -114,7 +114,7 @@ def test_errors(engine):
     with pytest.raises(ValueError, match="batch_norm_forward: training needs more than one value"):
         forward(x, mean, var, w, b, training=True)
     forward(x, mean, var, w, b, training=False)  # evaluation has no such need
-    with pytest.raises(ValueError, match=r"running_var must have shape \(2,\), one per channel"):
+    with pytest.raises(ValueError, match=r"running_var \(C,\) must have C = 2, got shape \(1,\)"):
         forward(x, mean, var[:1], w, b, training=False)
     with pytest.raises(ValueError, match=r"x must have axes \(N, C\) or \(N, C, H, W\)"):
         forward(x[0], mean, var, w, b, training=False)

@@ -83,7 +83,7 @@ def test_dx_is_left_out_on_request(engine):
 @pytest.mark.parametrize(
     ("x", "w", "sizes", "message"),
     [
-        ((1, 3, 4, 4), (2, 5, 3, 3), (), "conv_transpose2d_forward: x has 3 channels, w expects 2"),
+        ((1, 3, 4, 4), (2, 5, 3, 3), (), "conv_transpose2d_forward: w .* must have C = 3, got shape"),
         (
             (1, 2, 4, 4),
             (2, 5, 3, 3),
@@ -91,8 +91,8 @@ def test_dx_is_left_out_on_request(engine):
             r"output_padding \(2, 2\) must be smaller than stride",
         ),
         ((1, 2, 1, 1), (2, 5, 2, 2), (1, 1), "padding .* leaves an output of 0 x 0"),
-        ((1, 2, 4), (2, 5, 3, 3), (), r"x must have 4 axes \(N, C, H, W\)"),
-        ((1, 2, 4, 4), (2, 5, 3), (), r"w must have 4 axes \(C, O, KH, KW\)"),
+        ((1, 2, 4), (2, 5, 3, 3), (), r"x must have axes \(N, C, H, W\)"),
+        ((1, 2, 4, 4), (2, 5, 3), (), r"w must have axes \(C, O, KH, KW\)"),
     ],
 )
 def test_errors(engine, x, w, sizes, message):

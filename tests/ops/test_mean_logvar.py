@@ -44,5 +44,5 @@ def test_eps_must_be_above_zero(eps):
 
 
 def test_one_axis_is_no_batch_of_images():
-    with pytest.raises(ValueError, match=r"x must have axes \(N, ...\), got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"x must have axes \(N, P, ...\), got shape \(3,\)"):
         mean_logvar_forward(np.ones(3))
