@@ -5,7 +5,7 @@ from . import jit
 from .runtime.elementwise import elements
 
 
-def leaky_relu_forward(x, negative_slope=0.01):
+def leaky_relu_forward(x, negative_slope):
     slope = x.dtype.type(negative_slope)
     y = elements(_forward, x, slope)
     cache = (y if slope > 0 else x, slope)

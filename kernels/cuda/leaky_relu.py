@@ -3,7 +3,7 @@
 from .elements import elements
 
 
-def leaky_relu_forward(x, negative_slope=0.01):
+def leaky_relu_forward(x, negative_slope):
     y = elements("leaky_relu", "leaky_relu_forward", x, negative_slope)
     cache = (x, negative_slope)
     return y, cache

@@ -10,8 +10,13 @@ from ..backend import accelerated, array_module
 from .cases import Case, away_from_zero
 
 
-@accelerated("x (...)")
-def leaky_relu_forward(x, negative_slope=0.01):
+def leaky_relu_arguments(x, negative_slope=0.01):
+    """The slope is a float."""
+    return x, float(negative_slope)
+
+
+@accelerated("x (...)", arguments=leaky_relu_arguments)
+def leaky_relu_forward(x, negative_slope):
     """y, cache. x of any shape."""
     positive = x.real > 0
     y = array_module(x).where(positive, x, negative_slope * x)

@@ -117,7 +117,7 @@ def test_errors(engine):
     with pytest.raises(ValueError, match=r"running_var \(C,\) must have C = 2, got shape \(1,\)"):
         forward(x, mean, var[:1], w, b, training=False)
     with pytest.raises(ValueError, match=r"x must have axes \(N, C\) or \(N, C, H, W\)"):
-        forward(x[0], mean, var, w, b, training=False)
+        forward(x[0], *(a[:1] for a in (mean, var, w, b)), training=False)
 
 
 @pytest.mark.parametrize("memory_order", ["NCHW", "NHWC"])
