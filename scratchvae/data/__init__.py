@@ -1,22 +1,20 @@
-"""Pictures to learn from: MNIST, Fashion-MNIST, CelebA, any folder, and some drawn on the spot.
+"""Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, and some that are drawn.
 
-In reading order: `idx` parses the file format, `mnist` finds the files (`sources` knows where they
-are on the internet, `download` fetches them), `drawing` and `glyphs` make digits when there are
-none. `folders` finds images, `decode` reads them and `pixel_cache` keeps what was read; `factors`,
-`shapes`, `portraits` and `faces` make some when there are none. `batches` turns bytes into batches
-of floats, `binarize` grey levels into black and white.
+In reading order: `dataset` says what a data set is. `mnist` finds and downloads files that `idx`
+parses; `glyphs` draws digits without any. `images` finds photographs, `decode` reads them and
+`pixel_cache` keeps the pixels; `faces` draws colour images without any, `portraits` paints them.
+`batches` turns bytes into batches of floats.
 """
 
 import os
 import sys
 
-from .batches import WeightedMean, batches
-from .binarize import binarize, is_binary
+from .batches import WeightedMean, batches, binarize, is_binary
 from .dataset import Dataset
 from .faces import load_faces
-from .folders import find_celeba, load_celeba, load_folder
 from .glyphs import load_glyphs
 from .idx import read_idx
+from .images import find_celeba, load_celeba, load_folder
 from .mnist import DataNotFound, find_files, load_mnist
 
 __all__ = [

@@ -1,11 +1,11 @@
 """From a JPEG or PNG file to pixels of one size, on all cores.
 
-Photographs come in every size, turned, grey, with a palette, with transparency. A network wants
-one shape: 3 colours, `size` rows, `size` columns. What stands between is the recipe of most
-papers on faces: a square out of the middle, then a bilinear resize.
+Photographs come in every size, turned, grey, with a palette, with transparency. A network takes
+one shape: 3 colours, `size` rows, `size` columns. As in most papers on faces, a centred square is
+cut out and resized with bilinear weights.
 
-The work is Pillow's. It lets go of the interpreter lock while it decodes, so plain threads keep
-all cores busy.
+Pillow does the work. It releases the interpreter lock while it decodes, so plain threads use all
+cores.
 """
 
 import io
@@ -26,17 +26,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-GROUP = 32  # files in a task: to hand over each alone would cost a fifth of the time
+GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth longer
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
 MAX_BYTES = 1 << 28  # of a file: as many as the pixels
 START_OF_SCAN = b"\xff\xda"
-MAX_SCANS = 1000  # of a JPEG, usually about 10; 100 bytes can go once more through all the pixels
-LARGE = 1 << 24  # pixels; with transparency 20 bytes are needed for each, in every thread
-ONE_LARGE_AT_A_TIME = threading.Lock()  # many cores would else need many times a gigabyte
+MAX_SCANS = (
+    1000  # of a JPEG, usually about 10; each may be 100 bytes and goes through all the pixels
+)
+LARGE = 1 << 24  # pixels; with transparency each needs 20 bytes, in every thread
+ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a gigabyte
 
 
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
-    """Read one picture, cut out its middle and bring it to size.
+    """Read one image, cut out its middle and bring it to size.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
 
     content = _content(path)
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-        pixels = image.width * image.height  # the header's word; nothing is decoded yet
+        pixels = image.width * image.height  # what the header says; nothing is decoded yet
         if pixels > MAX_PIXELS:
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
@@ -76,9 +78,9 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
 
 def _content(path: str) -> bytes:
     """All of a file, for Pillow to read from memory. From a file it would ask for the 4 GB that a
-    picture of 75 bytes says to have, and Python would reserve them."""
+    file of 75 bytes claims to have, and Python would reserve them."""
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
         raise ValueError("not a file")
     if found.st_size > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
@@ -89,7 +91,7 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     image.load()
-    with suppress(Exception):  # a garbled EXIF block is no reason to lose the picture
+    with suppress(Exception):  # a garbled EXIF block is no reason to lose the image
         ImageOps.exif_transpose(image, in_place=True)
     side = min(image.width, image.height, crop or image.width)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
@@ -106,18 +108,7 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
 
 
 def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8] | str:
-    """As `decode`; of a file that cannot be decoded, say in a few words why.
-
-    Parameters
-    ----------
-    path, size, crop
-        As for `decode`.
-
-    Returns
-    -------
-    ndarray or str
-        The pixels, or the reason.
-    """
+    """As `decode`; for a file that cannot be decoded, the reason in a few words."""
     try:
         return decode(path, size, crop)
     except MemoryError:  # this machine's fault, not the file's
@@ -138,12 +129,12 @@ def decode_all(
     paths, size, crop
         As for `decode`.
     ahead : int
-        How many results, about, may wait in memory for whoever takes them.
+        About how many results may wait in memory until they are taken.
 
     Returns
     -------
     generator of ndarray or str
-        For each path, what `decode_or_reason` gives. Closing it stops the threads.
+        For each path, what `decode_or_reason` returns. Closing it stops the threads.
     """
 
     def decode_group(start: int) -> list[NDArray[np.uint8] | str]:
@@ -153,7 +144,7 @@ def decode_all(
     pool = ThreadPoolExecutor(cores())
     try:
         with warnings.catch_warnings():
-            # Pillow's remarks on sizes and metadata, thousands of them, would bury the progress.
+            # Pillow warns of sizes and metadata; thousands of warnings would hide the progress bar.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             for start in range(0, len(paths), GROUP):
                 waiting.append(pool.submit(decode_group, start))
