@@ -50,7 +50,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     data_dir : str or path-like, optional
         Look for the files in this folder and nowhere else. By default: the folder in
         ``$SCRATCHVAE_DATA``, then the cache, then the internet; for CelebA, which has no download,
-        ``$SCRATCHVAE_DATA`` or else the current folder. Nothing is looked for with the others.
+        ``$SCRATCHVAE_DATA`` or else the current folder. The other data sets do not use it.
 
     Returns
     -------
@@ -85,20 +85,13 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Parameters
     ----------
     folder : str or path-like, optional
-        What holds ``img_align_celeba/`` is taken for CelebA (see `load_celeba`), any other for a
-        folder of images (see `load_folder`). None: see `load_faces`.
+        A folder that holds ``img_align_celeba/`` is read by `load_celeba`, any other by
+        `load_folder`, which say what they raise. By default `load_faces`.
 
     Returns
     -------
     Dataset
-        Look at its `name` to know which.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder, or CelebA's list of its parts is missing.
-    ValueError
-        If that list is damaged, or there are not two images that can be decoded.
+        Its `name` says which.
     """
     if folder is None:
         return load_faces()
@@ -108,20 +101,11 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def load_or_glyphs(
     dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a data set, or the glyphs where it is out of reach, saying so on stderr.
+    """Load a data set as `load` does, or the glyphs if it is out of reach; stderr says so.
 
     Only absence leads to the glyphs. A damaged file, or a `data_dir` without the files, is an
-    error here as in `load`: nobody should train on other data than asked for by mistake.
-
-    Parameters
-    ----------
-    dataset, data_dir
-        As for `load`.
-
-    Returns
-    -------
-    Dataset
-        Look at its `name` to know which.
+    error as in `load`: training must not run on other data by mistake. The `name` of the result
+    says what it is.
     """
     try:
         return load(dataset, data_dir)

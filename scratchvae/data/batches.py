@@ -1,12 +1,8 @@
 """Images as bytes become batches of floats; the losses of batches become one mean.
 
-Images are kept as bytes, 47 MB for all of MNIST, and become floats one batch at a time. The range
-of the floats depends on the decoder's last layer: a sigmoid answers in (0, 1), a tanh in (-1, 1).
-A tanh that learns from data in [0, 1] still trains, only worse, and nothing reports it. So the
-range is an argument here and a property of every model.
-
-The last batch is usually smaller: 60,000 = 468 * 128 + 96. Its mean covers 96 images and must
-weigh less than the others: `WeightedMean` takes care of that.
+The range of the floats depends on the decoder's last layer: a sigmoid answers in (0, 1), a tanh in
+(-1, 1). A tanh that learns from data in [0, 1] still trains, only worse, and nothing reports it. So
+the range is an argument here and a property of every model.
 
 `binarize` turns grey levels into black and white. A Bernoulli variable is 0 or 1; a grey level
 given to the cross-entropy is taken for a probability. This trains well, but the result is not a
@@ -98,12 +94,11 @@ def look_up(images, chosen, levels):
 
 
 def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a black-and-white version of the images.
+    """Draw a black-and-white version of the images, which stay unchanged.
 
     Parameters
     ----------
     images : ndarray of uint8, any shape
-        Left unchanged.
     rng : numpy.random.Generator
         Gives one byte for each pixel.
 
@@ -111,11 +106,6 @@ def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     -------
     ndarray of uint8, shape of `images`
         0 and 255, the latter with probability byte / 255: 0 stays black and 255 white.
-
-    Raises
-    ------
-    TypeError
-        If `images` is not uint8.
     """
     _check_bytes("binarize", images)
     # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
@@ -131,6 +121,8 @@ def is_binary(images: NDArray[np.uint8]) -> bool:
 
 class WeightedMean(Generic[Means]):
     """The mean over all images, from the means over batches of unequal size.
+
+    The last batch is usually smaller: 60,000 = 468 * 128 + 96. Its mean must weigh less.
 
     >>> from typing import NamedTuple
     >>> class Losses(NamedTuple):
@@ -148,56 +140,28 @@ class WeightedMean(Generic[Means]):
         self._count = 0
 
     def add(self, values: Means, n: int) -> None:
-        """Count `values`, a tuple of means over `n` images.
-
-        Parameters
-        ----------
-        values : tuple or NamedTuple of scalars
-            Of the same type and length in every call.
-        n : int
-            The images in the batch, at least 1.
-
-        Raises
-        ------
-        TypeError
-            If `values` is not a tuple of the type first added, or `n` is not an integer.
-        ValueError
-            If `values` has another length than those first added, or `n` < 1.
-        """
+        """Count `values`, means over `n` images: a tuple, of one type and length in all calls."""
         _check_count("WeightedMean: n", n)
         kind = type(values)
         if not isinstance(values, tuple) or self._kind not in (None, kind):
             expected = "tuple" if self._kind is None else self._kind.__name__
             raise TypeError(f"WeightedMean: expected a {expected}, found a {kind.__name__}")
-        if self._kind is not None and len(values) != len(self._sums):
+        if self._kind is None:
+            self._kind, self._sums = kind, [0.0] * len(values)
+        if len(values) != len(self._sums):
             raise ValueError(
                 f"WeightedMean: expected {len(self._sums)} values, found {len(values)}"
             )
         # float() first: in float32 the sum over 60,000 images would lose digits.
-        weighted = [float(value) * int(n) for value in values]
-        if self._kind is None:
-            self._kind, self._sums = kind, [0.0] * len(values)
-        self._sums = [a + b for a, b in zip(self._sums, weighted, strict=True)]
+        self._sums = [a + float(b) * int(n) for a, b in zip(self._sums, values, strict=True)]
         self._count += int(n)
 
     def mean(self) -> Means:
-        """Return the means over all images counted so far, as Python floats.
-
-        Returns
-        -------
-        tuple or NamedTuple of float
-            Of the type that was added.
-
-        Raises
-        ------
-        ValueError
-            If nothing was added.
-        """
+        """The means over all images counted so far: Python floats, in a tuple of the same type."""
         if self._kind is None:
             raise ValueError("WeightedMean: expected at least one batch, found none")
-        means = [total / self._count for total in self._sums]
         make = getattr(self._kind, "_make", self._kind)  # a NamedTuple takes no list; _make does
-        return make(means)
+        return make([total / self._count for total in self._sums])
 
 
 def _check_bytes(name: str, images: Any) -> None:

@@ -17,7 +17,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to in a `with` block. It replaces `path` when the block ends without an error.
+    """A file to write to in a `with` block. It replaces `path` when the block ends well.
 
     Other processes see the old file or the new one, never a part. What a link at `path` leads to
     is not written to.
@@ -34,17 +34,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def lock(file: IO[bytes], wait: bool) -> bool:
     """Lock an open file until it is closed, or until this process dies.
 
-    Parameters
-    ----------
-    file : file
-    wait : bool
-        Whether to wait while another process holds the lock.
-
-    Returns
-    -------
-    bool
-        False if another process holds the lock and `wait` is False. On Windows always True: no
-        lock is taken there.
+    Returns False if another process holds the lock and `wait` is False. On Windows nothing is
+    locked, and the answer is always True.
     """
     try:
         import fcntl

@@ -67,18 +67,8 @@ class Dataset:
 
 
 class Verdict(NamedTuple):
-    """What was found out about a file of a data set.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    verdict : {"ok", "differs", "damaged", "unknown"}
-        "differs": it can be read, and is another file than it should be. "unknown": it can be read,
-        and it is not known what should be in it.
-    why : str
-        In plain words; empty if the file is sound.
-    """
+    """What was found out about a file of a data set: "ok", "differs" (from what it should be),
+    "damaged" or "unknown" (what it should be), and why, in plain words."""
 
     path: Path
     verdict: str
@@ -100,8 +90,7 @@ def drawn_dataset(
     Parameters
     ----------
     name : str
-        Of the data set, of its folder in the user's cache folder, and the first part of the name
-        of its file.
+        Of the data set, of its folder in the user's cache, and the first part of its file's name.
     draw : callable
         ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`.
     rows : dict of str to tuple of int
@@ -111,17 +100,10 @@ def drawn_dataset(
     seed : int
         Training and test set have a generator each, both spawned from `default_rng(seed)`: neither
         depends on the size of the other.
-    version : int
-        Of the program that draws.
-    made_with : object
-        What else decides about a pixel, too long for a name: its `repr` enters as a digest.
+    version, made_with
+        Of the program that draws; and what else decides about a pixel, of which the `repr` counts.
     cache_dir : str or path-like, optional
         Where the file is kept; by default in the user's cache folder.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative.
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")

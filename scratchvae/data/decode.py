@@ -38,31 +38,22 @@ ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a 
 
 
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
-    """Read one image, cut out its middle and bring it to size.
+    """Read a JPEG or PNG file, cut out its centred square and resize it: (3, size, size).
 
-    Parameters
-    ----------
-    path : str
-        A JPEG or PNG file. It is turned upright as its EXIF block says; what is transparent
-        becomes white.
-    size : int
-        Height and width of the result.
-    crop : int or None
-        Side of the centred square that is kept; None, or more than there is, keeps the largest.
-
-    Returns
-    -------
-    ndarray of uint8, shape (3, size, size)
-        Red, green, blue.
-
-    Raises
-    ------
-    Exception
-        Of nearly any type, if the file is damaged.
+    The image is turned upright as its EXIF block says; what is transparent becomes white. `crop` is
+    the side of the square; None, or more than there is, takes the largest. A damaged file can raise
+    nearly any exception.
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    content = _content(path)
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+        raise ValueError("not a file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
+    # Pillow reads from memory. From a file it would ask for the 4 GB that a file of 75 bytes can
+    # claim to have, and Python would reserve them.
+    content = Path(path).read_bytes()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
         pixels = image.width * image.height  # what the header says; nothing is decoded yet
         if pixels > MAX_PIXELS:
@@ -74,17 +65,6 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
             raise ValueError(f"expected at most {MAX_SCANS} scans, found {scans}")
         with ONE_LARGE_AT_A_TIME if pixels > LARGE else nullcontext():
             return _square(image, size, crop)
-
-
-def _content(path: str) -> bytes:
-    """All of a file, for Pillow to read from memory. From a file it would ask for the 4 GB that a
-    file of 75 bytes claims to have, and Python would reserve them."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
-        raise ValueError("not a file")
-    if found.st_size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
-    return Path(path).read_bytes()
 
 
 def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
@@ -122,19 +102,10 @@ def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8
 def decode_all(
     paths: Sequence[str], size: int, crop: int | None, ahead: int
 ) -> Generator[NDArray[np.uint8] | str, None, None]:
-    """Decode many files with a thread per core, and hand out the results in order.
+    """Decode many files with a thread per core: results of `decode_or_reason` in order.
 
-    Parameters
-    ----------
-    paths, size, crop
-        As for `decode`.
-    ahead : int
-        About how many results may wait in memory until they are taken.
-
-    Returns
-    -------
-    generator of ndarray or str
-        For each path, what `decode_or_reason` returns. Closing it stops the threads.
+    About `ahead` results wait in memory until they are taken. Closing the generator stops the
+    threads.
     """
 
     def decode_group(start: int) -> list[NDArray[np.uint8] | str]:

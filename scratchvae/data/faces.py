@@ -83,22 +83,13 @@ def load_faces(
 
     Parameters
     ----------
-    seed : int
-        The same seed, counts and NumPy version give the same images.
-    train_count, test_count : int
-        How many images.
-    cache_dir : str or path-like, optional
-        Where the painted images are kept; by default the user's cache folder.
+    seed, train_count, test_count, cache_dir
+        As for `load_glyphs`; of libraries, only the version of NumPy decides about the images.
 
     Returns
     -------
     Dataset
         Named ``"faces"``; images (N, 3, 64, 64) of uint8, and no labels.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative.
     """
     return drawn_dataset(
         "faces",
@@ -113,19 +104,9 @@ def load_faces(
 
 
 def draw_factors(count: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-    """Draw the factors of some faces at random.
+    """Draw the factors of `count` faces at random: a float32 array (count,) each.
 
-    Parameters
-    ----------
-    count : int
-        How many faces.
-    rng : numpy.random.Generator
-        Asked for one array per factor, in the order of `RANGES` and then of `CHANCES`.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, shape (count,)
-        One entry per factor.
+    Asks `rng` for one array per factor, in the order of `RANGES` and then of `CHANCES`.
     """
     amounts = {name: rng.uniform(*ends, count) for name, ends in RANGES.items()}
     presence = {name: rng.random(count) < chance for name, chance in CHANCES.items()}

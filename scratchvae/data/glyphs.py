@@ -112,20 +112,7 @@ def load_glyphs(
 
 
 def find_fonts() -> list[Path]:
-    """Find those fonts of `FONTS` that the installed matplotlib brings, without importing it.
-
-    Returns
-    -------
-    list of Path
-        In the order of `FONTS`.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    FileNotFoundError
-        If none of the fonts is there.
-    """
+    """Those fonts of `FONTS`, in this order, that matplotlib brings, without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
@@ -143,22 +130,7 @@ def find_fonts() -> list[Path]:
 def draw(
     labels: NDArray[np.uint8], rng: np.random.Generator, fonts: list[Path]
 ) -> NDArray[np.uint8]:
-    """Draw one image for each label.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (N,)
-        The digits, 0 to 9.
-    rng : numpy.random.Generator
-        Decides on fonts, strokes and warps.
-    fonts : list of Path
-        As from `find_fonts`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, 28, 28)
-        White on black.
-    """
+    """Draw a digit for each label, white on black: (N,) -> (N, 28, 28)."""
     from PIL import Image
 
     count = len(labels)
@@ -177,17 +149,14 @@ def draw(
         key = (font, int(digit), strokes[int(which_stroke[i] * len(strokes))])
         if key not in masters:
             masters[key] = _master(fonts[font], str(digit), key[2])
-        matrix = _rotation(angle[i]) @ _shear(shear[i]) @ np.diag(scale[i])
-        images[i] = _warp(masters[key], matrix, shift[i])
+        images[i] = _warp(masters[key], _matrix(angle[i], shear[i], scale[i]), shift[i])
     return images
 
 
-def _rotation(angle: float) -> NDArray[np.float64]:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _shear(amount: float) -> NDArray[np.float64]:
-    return np.array([[1.0, -amount], [0.0, 1.0]])  # y points down: a positive amount leans right
+def _matrix(angle: float, shear: float, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    slant = np.array([[1.0, -shear], [0.0, 1.0]])  # y points down: a positive shear leans right
+    return rotation @ slant @ np.diag(scale)
 
 
 def _master(font: Path, digit: str, stroke: int) -> "Image":

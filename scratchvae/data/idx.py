@@ -80,21 +80,25 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
 
 
 def _parse(stream: IO[bytes], expected_ndim: int | None) -> NDArray[np.uint8]:
-    shape = _read_header(stream, expected_ndim)
+    shape = _read_shape(stream, expected_ndim)
     size = math.prod(shape)  # Python integers: four 32-bit sizes overflow no product
-    # One byte more than promised tells an over-long file from a whole one. It also takes gzip
-    # past the last byte, which is where it verifies its checksum.
-    data = _read_at_most(stream, size + 1)
-    expected = f"expected {' x '.join(map(str, shape))} = {size} bytes"
+    promise = f"{' x '.join(map(str, shape))} = {size}"
+    if not 0 < size <= MAX_BYTES:
+        raise ValueError(f"absurd IDX size: expected 1 to {MAX_BYTES} elements, found {promise}")
+    # In chunks, for memory to grow with what comes, not with what is promised. One byte more tells
+    # an over-long file from a whole one, and takes gzip to the end, where it verifies its checksum.
+    data = bytearray()
+    while chunk := stream.read(min(CHUNK_BYTES, size + 1 - len(data))):
+        data += chunk
     if len(data) < size:
-        raise ValueError(f"truncated IDX data: {expected}, found {len(data)} bytes")
+        raise ValueError(f"truncated IDX data: expected {promise} bytes, found {len(data)} bytes")
     if len(data) > size:
-        raise ValueError(f"over-long IDX data: {expected}, found more")
+        raise ValueError(f"over-long IDX data: expected {promise} bytes, found more")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _read_header(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...]:
-    magic = _read_at_most(stream, 4)
+def _read_shape(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...]:
+    magic = stream.read(4)
     if len(magic) < 4:
         raise ValueError(f"truncated IDX header: expected at least 4 bytes, found {len(magic)}")
     if magic[:2] != b"\0\0":
@@ -109,24 +113,10 @@ def _read_header(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...
     if not 1 <= ndim <= MAX_DIMENSIONS or expected_ndim not in (None, ndim):
         wanted = expected_ndim or f"1 to {MAX_DIMENSIONS}"
         raise ValueError(f"wrong IDX rank: expected {wanted} dimensions, found {ndim}")
-    sizes = _read_at_most(stream, 4 * ndim)
+    sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
         raise ValueError(
             f"truncated IDX header: expected {4 + 4 * ndim} bytes for {ndim} dimensions, "
             f"found {4 + len(sizes)}"
         )
-    shape = struct.unpack(f">{ndim}I", sizes)
-    if not 0 < math.prod(shape) <= MAX_BYTES:
-        raise ValueError(
-            f"absurd IDX size: expected 1 to {MAX_BYTES} elements, found "
-            f"{' x '.join(map(str, shape))} = {math.prod(shape)}"
-        )
-    return shape
-
-
-def _read_at_most(stream: IO[bytes], limit: int) -> bytearray:
-    """Read `limit` bytes, or all there are; memory grows with what comes, not with `limit`."""
-    data = bytearray()
-    while chunk := stream.read(min(CHUNK_BYTES, limit - len(data))):
-        data += chunk
-    return data
+    return struct.unpack(f">{ndim}I", sizes)

@@ -105,7 +105,7 @@ def load_celeba(
     Returns
     -------
     Dataset
-        Named ``"celeba"``; images (N, 3, size, size) of uint8 as read-only memmaps, no labels.
+        As from `load_folder`, named ``"celeba"``.
 
     Raises
     ------
@@ -113,8 +113,6 @@ def load_celeba(
         If the folder or the list is not there.
     ValueError
         If an argument is out of range, the list is damaged, or no image can be decoded.
-    OSError
-        If the cache cannot be written.
     """
     _check_sizes(size, crop)
     root = find_celeba(folder)
@@ -147,13 +145,10 @@ def find_images(root: Path, inside: str = "") -> Iterator[str]:
             name = os.path.join(inside, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 yield from find_images(root, name)
-            # No pipes: reading one would wait for ever. Broken links, too: decoding reports them.
-            elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
+            elif entry.name.startswith(".") or not name.lower().endswith(SUFFIXES):
+                continue  # macOS leaves ._a.jpg beside a.jpg
+            elif entry.is_file() or entry.is_symlink():  # no pipes; decoding reports broken links
                 yield name
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # macOS leaves ._a.jpg
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:

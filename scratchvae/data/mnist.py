@@ -35,18 +35,9 @@ READ_SECONDS = 30
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from.
-
-    Attributes
-    ----------
-    mirrors : tuple of str
-        Addresses that hold the same files, the best one first, each with its final slash.
-    hashes : mapping of str to str
-        Pooch's hash of each file, by file name: ``"sha256:..."`` or ``"md5:..."``.
-    unpacked : mapping of str to str
-        Where it is known, the same of the unpacked file: people unpack files, and compress them
-        again.
-    """
+    """Where a data set comes from: mirrors that hold the same files, the best one first, each with
+    its final slash; the hash of each file, by its name, as ``"sha256:..."`` or ``"md5:..."``; and
+    that of the unpacked file, where it is known: people unpack files, and compress them again."""
 
     mirrors: tuple[str, ...]
     hashes: Mapping[str, str]
@@ -150,21 +141,19 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
     Parameters
     ----------
-    dataset : {"mnist", "fashion-mnist"}
-        Which one.
-    data_dir : str or path-like, optional
-        Look in this folder and nowhere else.
+    dataset, data_dir
+        As for `load_mnist`.
 
     Returns
     -------
     dict of str to Path
-        The file for each of ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
+        The files for ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
         ``"test_labels"``. All four lie in one folder.
 
     Raises
     ------
     ValueError
-        If `dataset` is neither name.
+        If there is no such data set.
     FileNotFoundError
         If `data_dir` is given and the files are not all there; names the missing ones.
     DataNotFound
@@ -182,30 +171,21 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
 
 def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
-    """Look for the files without a download.
-
-    Returns
-    -------
-    files : dict of str to Path, or None
-        As from `find_files`.
-    tried : list of str
-        The folders without the files, and what is missing there, in plain words.
-    """
+    """Look for the files without a download: these, or None, and what is missing in each folder."""
     named = os.environ.get("SCRATCHVAE_DATA")
     folders = {f"$SCRATCHVAE_DATA = {named}": Path(named)} if named else {}
     tried = [] if named else ["$SCRATCHVAE_DATA: not set"]
-    homeless = []
     try:
         cache = cache_folder() / dataset
         folders[str(cache)] = cache
-    except RuntimeError as error:
-        homeless = [f"the cache: {error}"]
+    except RuntimeError as error:  # no home directory
+        tried.append(f"the cache: {error}")
     for label, folder in folders.items():
         try:
             return _look(folder, dataset), tried
         except FileNotFoundError as problem:
             tried.append(f"{label}: {problem}")
-    return None, tried + homeless
+    return None, tried
 
 
 def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
@@ -213,9 +193,11 @@ def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
     found = []
     try:
         folder = Path(named).expanduser()
-        # A folder with the name of the other set is left out: the names of the files are the same.
-        inner = [folder / dataset, *([] if folder.name in SOURCES.keys() - {dataset} else [folder])]
-        for candidate in inner if folder.is_dir() else []:
+        candidates = [folder / dataset] if folder.is_dir() else []
+        # Both sets have the same file names: a folder named after the other set is left out.
+        if candidates and folder.name not in SOURCES.keys() - {dataset}:
+            candidates.append(folder)
+        for candidate in candidates:
             # All from one folder, or the labels of one set could meet the images of another.
             files = {field: _spelled(candidate, name) for field, name in FILES.items()}
             found.append({field: path for field, path in files.items() if path is not None})
@@ -269,12 +251,7 @@ def fetch(source: Source, folder: Path) -> list[str]:
 
     Pooch downloads to a temporary name, compares the hash, and only then renames: a file under
     its final name is always a whole and right one. After its first failure a mirror is left for
-    the next one.
-
-    Returns
-    -------
-    list of str
-        Empty when all files are there; otherwise, for each mirror, why it failed.
+    the next one. Returns why each mirror failed, or nothing if all files are there.
     """
     import pooch  # here, for `import scratchvae` to stay fast
 
@@ -315,8 +292,8 @@ def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
     people unpack the files, some compress them again. It is not enough that it can be read: one
     changed pixel makes other results than those of everyone else.
     """
-    for field, path in files.items():
-        yield _verify(dataset, field, path)
+    for key, path in files.items():
+        yield _verify(dataset, key, path)
 
 
 def _verify(dataset: str, field: str, path: Path) -> Verdict:

@@ -60,9 +60,10 @@ def decode_once(
     crop: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the pixels of all files, decoding those that are not in the cache yet.
+    """The pixels of all files, decoding those that are not in the cache yet.
 
-    Files that cannot be decoded are left out, and named on stderr.
+    Files that cannot be decoded are left out, and named on stderr. If none is left for training or
+    none for testing, that is a ValueError; if the cache cannot be written, an OSError.
 
     Parameters
     ----------
@@ -70,22 +71,13 @@ def decode_once(
         The folder with the images, resolved.
     train, test : list of str
         Files, relative to `root`.
-    size, crop : int
-        As for `decode`.
-    cache_dir : str or path-like, optional
-        Where the pixels are kept; by default ``images`` in the user's cache folder.
+    size, crop, cache_dir
+        As for `load_folder`.
 
     Returns
     -------
     train_images, test_images : memmap of uint8, shape (N, 3, size, size)
         Read-only. They stay as they are even if another process replaces the cache.
-
-    Raises
-    ------
-    ValueError
-        If no file for training, or none for testing, can be decoded.
-    OSError
-        If the cache cannot be written. What was decoded so far is kept.
     """
     parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
@@ -111,8 +103,8 @@ def decode_once(
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror or error}; decoded images are kept in {folder}: free some space "
-            "there, or name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
+            f"{error.strerror or error}; decoded images are kept in {folder}: free some space there, "
+            "or name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
         ) from error
     return pixels[:rows], pixels[rows:]
 

@@ -30,18 +30,7 @@ LIPS, BLUSH = np.array([(0.88, 0.54, 0.54), (1.06, 0.8, 0.78)], np.float32)[...,
 
 
 def draw(factors: dict[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Paint one portrait for each entry of the factors.
-
-    Parameters
-    ----------
-    factors : dict of str to ndarray of float32, shape (N,)
-        As from `draw_factors`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, 3, 64, 64)
-        Red, green and blue.
-    """
+    """Paint one portrait for each entry of the factors, float32 (N,) each: uint8 (N, 3, 64, 64)."""
     count = len(factors["x"])
     images = np.empty((count, 3, SIZE, SIZE), np.uint8)
     for start in range(0, count, BATCH):
