@@ -37,6 +37,9 @@ LARGE = 1 << 24  # pixels; with transparency each needs 20 bytes, in every threa
 ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a gigabyte
 
 
+Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
+
+
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """Read a JPEG or PNG file, cut out its centred square and resize it: (3, size, size).
 
@@ -87,7 +90,7 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))  # (3, size, size)
 
 
-def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8] | str:
+def decode_or_reason(path: str, size: int, crop: int | None) -> Decoded:
     """As `decode`; for a file that cannot be decoded, the reason in a few words."""
     try:
         return decode(path, size, crop)
@@ -101,17 +104,17 @@ def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8
 
 def decode_all(
     paths: Sequence[str], size: int, crop: int | None, ahead: int
-) -> Generator[NDArray[np.uint8] | str, None, None]:
+) -> Generator[Decoded, None, None]:
     """Decode many files with a thread per core: results of `decode_or_reason` in order.
 
     About `ahead` results wait in memory until they are taken. Closing the generator stops the
     threads.
     """
 
-    def decode_group(start: int) -> list[NDArray[np.uint8] | str]:
+    def decode_group(start: int) -> list[Decoded]:
         return [decode_or_reason(path, size, crop) for path in paths[start : start + GROUP]]
 
-    waiting: deque[Future[list[NDArray[np.uint8] | str]]] = deque()
+    waiting: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(cores())
     try:
         with warnings.catch_warnings():

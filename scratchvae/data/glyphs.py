@@ -18,6 +18,7 @@ folder (`drawn_dataset`).
 """
 
 import os
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,10 +87,8 @@ def load_glyphs(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    FileNotFoundError
-        If matplotlib is installed without its fonts.
+    ModuleNotFoundError, FileNotFoundError
+        If matplotlib or its fonts are not installed.
     ValueError
         If a count is negative.
     """
@@ -115,15 +114,11 @@ def find_fonts() -> list[Path]:
     """Those fonts of `FONTS`, in this order, that matplotlib brings, without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            "the glyphs are drawn with matplotlib's fonts: install matplotlib"
-        )
+        raise ModuleNotFoundError("glyphs need the fonts of matplotlib: install matplotlib")
     folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
     fonts = [folder / name for name in FONTS if (folder / name).is_file()]
     if not fonts:
-        raise FileNotFoundError(
-            f"glyphs: expected DejaVu, STIX or cm fonts in {folder}, found none"
-        )
+        raise FileNotFoundError(f"expected DejaVu, STIX or cm fonts in {folder}, found none")
     return fonts
 
 
@@ -131,8 +126,6 @@ def draw(
     labels: NDArray[np.uint8], rng: np.random.Generator, fonts: list[Path]
 ) -> NDArray[np.uint8]:
     """Draw a digit for each label, white on black: (N,) -> (N, 28, 28)."""
-    from PIL import Image
-
     count = len(labels)
     # All random numbers first, each kind as one array, so that their order is easy to see.
     which_font = rng.integers(len(fonts), size=count)
@@ -141,15 +134,12 @@ def draw(
     shear = rng.uniform(-0.25, 0.25, count)
     scale = rng.uniform(0.85, 1.08, (count, 2))
     shift = rng.uniform(-2.0, 2.0, (count, 2)) * OVERSAMPLING
-    masters: dict[tuple[int, int, int], Image.Image] = {}
     images = np.empty((count, SIZE, SIZE), np.uint8)
     for i, digit in enumerate(labels):
-        font = int(which_font[i])
-        strokes = FONTS[fonts[font].name]
-        key = (font, int(digit), strokes[int(which_stroke[i] * len(strokes))])
-        if key not in masters:
-            masters[key] = _master(fonts[font], str(digit), key[2])
-        images[i] = _warp(masters[key], _matrix(angle[i], shear[i], scale[i]), shift[i])
+        font = fonts[which_font[i]]
+        strokes = FONTS[font.name]
+        master = _master(font, str(digit), strokes[int(which_stroke[i] * len(strokes))])
+        images[i] = _warp(master, _matrix(angle[i], shear[i], scale[i]), shift[i])
     return images
 
 
@@ -159,6 +149,7 @@ def _matrix(angle: float, shear: float, scale: NDArray[np.float64]) -> NDArray[n
     return rotation @ slant @ np.diag(scale)
 
 
+@cache
 def _master(font: Path, digit: str, stroke: int) -> "Image":
     """Draw a digit into a tight box whose longer side is `BODY`."""
     from PIL import Image, ImageDraw, ImageFont

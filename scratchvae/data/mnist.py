@@ -35,9 +35,9 @@ READ_SECONDS = 30
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: mirrors that hold the same files, the best one first, each with
-    its final slash; the hash of each file, by its name, as ``"sha256:..."`` or ``"md5:..."``; and
-    that of the unpacked file, where it is known: people unpack files, and compress them again."""
+    """Where a data set comes from: mirrors with the same files, the best one first; the hash of
+    each file, ``"sha256:..."`` or ``"md5:..."``, by its name; and, where it is known, that of the
+    unpacked file: people unpack files, and compress them again."""
 
     mirrors: tuple[str, ...]
     hashes: Mapping[str, str]
@@ -152,8 +152,6 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
     Raises
     ------
-    ValueError
-        If there is no such data set.
     FileNotFoundError
         If `data_dir` is given and the files are not all there; names the missing ones.
     DataNotFound

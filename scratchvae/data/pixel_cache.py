@@ -60,24 +60,13 @@ def decode_once(
     crop: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The pixels of all files, decoding those that are not in the cache yet.
+    """The pixels of all files for training and for testing, which are decoded at most once.
 
-    Files that cannot be decoded are left out, and named on stderr. If none is left for training or
-    none for testing, that is a ValueError; if the cache cannot be written, an OSError.
-
-    Parameters
-    ----------
-    root : Path
-        The folder with the images, resolved.
-    train, test : list of str
-        Files, relative to `root`.
-    size, crop, cache_dir
-        As for `load_folder`.
-
-    Returns
-    -------
-    train_images, test_images : memmap of uint8, shape (N, 3, size, size)
-        Read-only. They stay as they are even if another process replaces the cache.
+    The names of the files are relative to `root`, a resolved folder; the other arguments are those
+    of `load_folder`. Files that cannot be decoded are left out, and named on stderr. If none is
+    left for training or none for testing, that is a ValueError; if the cache cannot be written, an
+    OSError. The two arrays, (N, 3, size, size) of uint8, are read-only memmaps. They stay as they
+    are even if another process replaces the cache.
     """
     parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
@@ -103,8 +92,8 @@ def decode_once(
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror or error}; decoded images are kept in {folder}: free some space there, "
-            "or name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
+            f"{error.strerror or error}; decoded images are kept in {folder}: free some space, or "
+            "name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
         ) from error
     return pixels[:rows], pixels[rows:]
 
