@@ -2,8 +2,8 @@
 
 A drawn data set is drawn once and kept on disk. Its file is read only if everything that decides
 about a pixel is the same: all of it is in the file's name. A damaged file counts as none: the
-images are drawn again and the file is replaced. Where nothing can be kept, nothing is kept, and
-that is no error.
+images are drawn again and the file is replaced. Where the cache cannot be written, the images are
+drawn every time.
 """
 
 import hashlib

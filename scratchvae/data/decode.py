@@ -30,12 +30,9 @@ GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth l
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
 MAX_BYTES = 1 << 28  # of a file: as many as the pixels
 START_OF_SCAN = b"\xff\xda"
-MAX_SCANS = (
-    1000  # of a JPEG, usually about 10; each may be 100 bytes and goes through all the pixels
-)
+MAX_SCANS = 1000  # of a JPEG, usually about 10; one of 100 bytes can go through all the pixels
 LARGE = 1 << 24  # pixels; with transparency each needs 20 bytes, in every thread
 ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a gigabyte
-
 
 Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 
@@ -50,7 +47,7 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
         raise ValueError("not a file")
     if found.st_size > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")

@@ -61,7 +61,7 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     OSError
         If the file cannot be opened or read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for ever
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
         raise ValueError(f"{path}: not a file")
     try:
         # Opened once: another process may replace the file between two calls of open.
