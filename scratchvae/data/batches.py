@@ -94,18 +94,10 @@ def look_up(images, chosen, levels):
 
 
 def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a black-and-white version of the images, which stay unchanged.
+    """Draw a black-and-white version of images of uint8, of any shape, which stay unchanged.
 
-    Parameters
-    ----------
-    images : ndarray of uint8, any shape
-    rng : numpy.random.Generator
-        Gives one byte for each pixel.
-
-    Returns
-    -------
-    ndarray of uint8, shape of `images`
-        0 and 255, the latter with probability byte / 255: 0 stays black and 255 white.
+    A byte becomes 255 with probability byte / 255, and 0 otherwise: 0 stays black and 255 white.
+    `rng` gives one byte for each pixel.
     """
     _check_bytes("binarize", images)
     # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact

@@ -49,14 +49,10 @@ class Dataset:
     test_labels: NDArray[np.uint8] | None = None
 
     def digest(self) -> str:
-        """What the images are, in 64 characters. Data sets with equal digests have equal images.
+        """SHA-256 of the dtype, shape and bytes of the images for training and for testing.
 
-        Returns
-        -------
-        str
-            SHA-256 in hexadecimal of the dtype, shape and bytes of the images for training and for
-            testing. Labels do not count, because no model sees them; nor does the name, which may
-            be that of a folder.
+        Labels do not count, because no model sees them; nor does the name, which may be that of a
+        folder.
         """
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
@@ -126,9 +122,8 @@ def drawn_dataset(
         with suppress(OSError):  # a full disk, a home that cannot be written
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
-                np.savez(
-                    file, **cast(dict[str, Any], arrays)
-                )  # compressing takes longer than drawing
+                # Not compressed: that would take longer than drawing.
+                np.savez(file, **cast(dict[str, Any], arrays))
     return Dataset(name, **arrays)
 
 

@@ -13,8 +13,7 @@ White on black, about 20 x 20 pixels in a frame of 28 x 28, as in MNIST. How an 
    is made smaller where a corner of the digit would come too near to the edge;
 3. **reduce**: each block of 4 x 4 pixels becomes its mean; hence the soft, grey edges.
 
-The same seed gives the same images. Drawing takes a few seconds; the result is kept in the cache
-folder (`drawn_dataset`).
+Drawing takes a few seconds; `drawn_dataset` keeps the result.
 """
 
 import os

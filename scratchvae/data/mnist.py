@@ -19,8 +19,8 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +33,14 @@ CONNECT_SECONDS = 5  # long enough for a slow link, short enough to try several 
 READ_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a data set comes from: mirrors with the same files, the best one first; the hash of
     each file, ``"sha256:..."`` or ``"md5:..."``, by its name; and, where it is known, that of the
     unpacked file: people unpack files, and compress them again."""
 
     mirrors: tuple[str, ...]
     hashes: Mapping[str, str]
-    unpacked: Mapping[str, str] = field(default_factory=dict)
+    unpacked: Mapping[str, str] = {}
 
 
 # The field of `Dataset` that each file becomes.
@@ -290,8 +289,8 @@ def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
     people unpack the files, some compress them again. It is not enough that it can be read: one
     changed pixel makes other results than those of everyone else.
     """
-    for key, path in files.items():
-        yield _verify(dataset, key, path)
+    for field, path in files.items():
+        yield _verify(dataset, field, path)
 
 
 def _verify(dataset: str, field: str, path: Path) -> Verdict:

@@ -193,9 +193,6 @@ def _glasses(f: Face) -> None:
     _lay(f, hue(f.rim_hue, f.rim_value, 0.7), f.glasses * cover(rims))
 
 
-# --- shapes and colours -------------------------------------------------------------------------
-
-
 def ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
     """Signed distance to the ellipse f = (x/a)^2 + (y/b)^2 - 1 = 0, taken as f / |grad f|.
 
