@@ -22,7 +22,7 @@ import PIL
 from PIL import Image
 
 from scratchvae.data.decode import GROUP, cores
-from scratchvae.data.folders import load_folder
+from scratchvae.data.images import load_folder
 
 WIDTH, HEIGHT, CROP, SIZE = 178, 218, 148, 64
 

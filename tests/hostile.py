@@ -1,4 +1,4 @@
-"""Files that are none, and files that are far larger than they are."""
+"""Paths that are not files, and files that claim to be larger than they are."""
 
 import os
 import signal
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 
 def pipe(path):
-    """A pipe that nobody writes to: who opens it waits for ever."""
+    """A pipe without a writer: opening it waits forever."""
     os.mkfifo(path)
     return path
 
 
 def sparse(path, size, content=b""):
-    """A file of `size` bytes, zeros but for the first ones, that takes no room on the disk."""
+    """A file of `size` bytes, zeros except for the first ones, that takes no space on the disk."""
     path.write_bytes(content)
     os.truncate(path, size)
     return path

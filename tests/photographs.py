@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from scratchvae.data.folders import load_folder
+from scratchvae.data.images import load_folder
 
 
 def write_photograph(path, seed=0, width=14, height=12):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data import DATASETS, find_celeba
-from ..data.folders import FACES, PARTITION, find_images
-from ..data.mnist import cache_folder, download_files, find_files, find_on_disk
-from ..data.sources import SOURCES
-from ..data.verify import Verdict, verify_files, verify_images
+from ..data.cache import cache_folder
+from ..data.dataset import Verdict
+from ..data.images import FACES, PARTITION, find_images, verify_images
+from ..data.mnist import SOURCES, download_files, find_files, find_on_disk, verify_files
 from ..gradcheck.report import table
 from .options import json_option, print_json, say
 

@@ -1,22 +1,20 @@
-"""Pictures to learn from: MNIST, Fashion-MNIST, CelebA, any folder, and some drawn on the spot.
+"""Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, and some that are drawn.
 
-In reading order: `idx` parses the file format, `mnist` finds the files (`sources` knows where they
-are on the internet, `download` fetches them), `drawing` and `glyphs` make digits when there are
-none. `folders` finds images, `decode` reads them and `pixel_cache` keeps what was read; `factors`,
-`shapes`, `portraits` and `faces` make some when there are none. `batches` turns bytes into batches
-of floats, `binarize` grey levels into black and white.
+In reading order: `dataset` says what a data set is. `mnist` finds and downloads files that `idx`
+parses; `glyphs` draws digits without any. `images` finds photographs, `decode` reads them and
+`pixel_cache` keeps the pixels; `faces` draws colour images without any, `portraits` paints them.
+`batches` turns bytes into batches of floats.
 """
 
 import os
 import sys
 
-from .batches import WeightedMean, batches
-from .binarize import binarize, is_binary
+from .batches import WeightedMean, batches, binarize, is_binary
 from .dataset import Dataset
 from .faces import load_faces
-from .folders import find_celeba, load_celeba, load_folder
 from .glyphs import load_glyphs
 from .idx import read_idx
+from .images import find_celeba, load_celeba, load_folder
 from .mnist import DataNotFound, find_files, load_mnist
 
 __all__ = [
@@ -52,7 +50,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     data_dir : str or path-like, optional
         Look for the files in this folder and nowhere else. By default: the folder in
         ``$SCRATCHVAE_DATA``, then the cache, then the internet; for CelebA, which has no download,
-        ``$SCRATCHVAE_DATA`` or else the current folder. Nothing is looked for with the others.
+        ``$SCRATCHVAE_DATA`` or else the current folder. The other data sets do not use it.
 
     Returns
     -------
@@ -87,20 +85,13 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Parameters
     ----------
     folder : str or path-like, optional
-        What holds ``img_align_celeba/`` is taken for CelebA (see `load_celeba`), any other for a
-        folder of images (see `load_folder`). None: see `load_faces`.
+        A folder that holds ``img_align_celeba/`` is read by `load_celeba`, any other by
+        `load_folder`, which say what they raise. By default `load_faces`.
 
     Returns
     -------
     Dataset
-        Look at its `name` to know which.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder, or CelebA's list of its parts is missing.
-    ValueError
-        If that list is damaged, or there are not two images that can be decoded.
+        Its `name` says which.
     """
     if folder is None:
         return load_faces()
@@ -110,20 +101,11 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def load_or_glyphs(
     dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a data set, or the glyphs where it is out of reach, saying so on stderr.
+    """Load a data set as `load` does, or the glyphs if it is out of reach; stderr says so.
 
     Only absence leads to the glyphs. A damaged file, or a `data_dir` without the files, is an
-    error here as in `load`: nobody should train on other data than asked for by mistake.
-
-    Parameters
-    ----------
-    dataset, data_dir
-        As for `load`.
-
-    Returns
-    -------
-    Dataset
-        Look at its `name` to know which.
+    error as in `load`: training must not run on other data by mistake. The `name` of the result
+    says what it is.
     """
     try:
         return load(dataset, data_dir)

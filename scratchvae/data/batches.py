@@ -1,12 +1,17 @@
-"""From stored bytes to what a network eats, and from its answers to one honest average.
+"""Images as bytes become batches of floats; the losses of batches become one mean.
 
-Pictures are kept as bytes, 47 MB for all of MNIST, and become floats one batch at a time.
-Where 0..255 goes depends on the decoder's last layer: a sigmoid answers in (0, 1), a tanh in
-(-1, 1). A tanh that is shown data in [0, 1] can never be right about black by being extreme, and
-trains all the same, only worse; so the range is an argument here and a property of every model.
+The range of the floats depends on the decoder's last layer: a sigmoid answers in (0, 1), a tanh in
+(-1, 1). A tanh that learns from data in [0, 1] still trains, only worse, and nothing reports it. So
+the range is an argument here and a property of every model.
 
-The last batch is usually smaller: 60,000 = 468 * 128 + 96. Its mean then speaks for 96 pictures
-and must not weigh as much as the others: that is what `WeightedMean` is for.
+`binarize` turns grey levels into black and white. A Bernoulli variable is 0 or 1; a grey level
+given to the cross-entropy is taken for a probability. This trains well, but the result is not a
+likelihood of the grey image (docs/elbo.md, section 3). Likelihoods of MNIST in the literature are
+those of binary images: each pixel is white with the probability that its grey level names, drawn
+once ("static") or again in every epoch ("dynamic").
+
+Sources: Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks" (ICML 2008);
+Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519), section 5.
 """
 
 from collections.abc import Iterator
@@ -19,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..backend import accelerated
 
 Means = TypeVar("Means", bound=tuple[Any, ...])
+WHITE = np.uint8(255)
 
 
 def batches(
@@ -58,9 +64,7 @@ def batches(
     ValueError
         If `images` has another rank, `batch_size` < 1, or not low < high.
     """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        came = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"batches: expected images of uint8, found {came}")
+    _check_bytes("batches", images)
     if images.ndim not in (3, 4):
         raise ValueError(
             f"batches: expected images of shape (N, H, W) or (N, C, H, W), found {images.shape}"
@@ -69,33 +73,18 @@ def batches(
     dtype = np.dtype(dtype)
     if not np.issubdtype(dtype, np.floating):
         raise TypeError(f"batches: expected a floating dtype, found {dtype}")
-    low, high = data_range
+    low, high = map(float, data_range)
     if not low < high:
         raise ValueError(f"batches: expected a data_range with low < high, found {data_range}")
-    # All of the above in a plain function, not in the generator below: a generator would run
-    # none of it before its first batch is asked for.
     order = np.arange(len(images)) if rng is None else rng.permutation(len(images))
-    return _generate(images, int(batch_size), order, float(low), float(high), dtype)
-
-
-def _generate(
-    images: NDArray[np.uint8],
-    batch_size: int,
-    order: NDArray[np.intp],
-    low: float,
-    high: float,
-    dtype: np.dtype[Any],
-) -> Iterator[NDArray[Any]]:
     if images.ndim == 3:
         images = images[:, None]  # (N, 1, H, W)
     levels = np.arange(256, dtype=dtype) / dtype.type(255)  # a division: 255 becomes exactly 1
-    if (low, high) != (0.0, 1.0):
-        levels = (
-            low * (1 - levels) + high * levels
-        )  # unlike low + (high - low) x, exact at the ends
-    levels = levels.astype(dtype, copy=False)
-    for start in range(0, len(order), batch_size):
-        yield look_up(images, order[start : start + batch_size], levels)  # (B, C, H, W)
+    if (low, high) != (0.0, 1.0):  # unlike low + (high - low) x, this is exact at both ends
+        levels = (low * (1 - levels) + high * levels).astype(dtype, copy=False)
+    # A generator expression, not `yield`: that would check and draw nothing until the first batch.
+    starts = range(0, len(order), batch_size)
+    return (look_up(images, order[i : i + batch_size], levels) for i in starts)  # (B, C, H, W)
 
 
 @accelerated
@@ -104,8 +93,28 @@ def look_up(images, chosen, levels):
     return levels[images[chosen]]
 
 
+def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw a black-and-white version of images of uint8, of any shape, which stay unchanged.
+
+    A byte becomes 255 with probability byte / 255, and 0 otherwise: 0 stays black and 255 white.
+    `rng` gives one byte for each pixel.
+    """
+    _check_bytes("binarize", images)
+    # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
+    white = rng.integers(0, 255, images.shape, np.uint8) < images
+    return white * WHITE
+
+
+def is_binary(images: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are 0 or 255. TypeError if `images` is not uint8."""
+    _check_bytes("is_binary", images)
+    return bool(((images == 0) | (images == WHITE)).all())
+
+
 class WeightedMean(Generic[Means]):
     """The mean over all images, from the means over batches of unequal size.
+
+    The last batch is usually smaller: 60,000 = 468 * 128 + 96. Its mean must weigh less.
 
     >>> from typing import NamedTuple
     >>> class Losses(NamedTuple):
@@ -123,56 +132,34 @@ class WeightedMean(Generic[Means]):
         self._count = 0
 
     def add(self, values: Means, n: int) -> None:
-        """Count `values`, a tuple of means over `n` images.
-
-        Parameters
-        ----------
-        values : tuple or NamedTuple of scalars
-            Of the same type and length in every call.
-        n : int
-            The images in the batch, at least 1.
-
-        Raises
-        ------
-        TypeError
-            If `values` is not a tuple of the type first added, or `n` is not an integer.
-        ValueError
-            If `values` has another length than those first added, or `n` < 1.
-        """
+        """Count `values`, means over `n` images: a tuple, of one type and length in all calls."""
         _check_count("WeightedMean: n", n)
         kind = type(values)
         if not isinstance(values, tuple) or self._kind not in (None, kind):
             expected = "tuple" if self._kind is None else self._kind.__name__
             raise TypeError(f"WeightedMean: expected a {expected}, found a {kind.__name__}")
-        if self._kind is not None and len(values) != len(self._sums):
+        if self._kind is None:
+            self._kind, self._sums = kind, [0.0] * len(values)
+        if len(values) != len(self._sums):
             raise ValueError(
                 f"WeightedMean: expected {len(self._sums)} values, found {len(values)}"
             )
         # float() first: in float32 the sum over 60,000 images would lose digits.
-        weighted = [float(value) * int(n) for value in values]
-        if self._kind is None:
-            self._kind, self._sums = kind, [0.0] * len(values)
-        self._sums = [a + b for a, b in zip(self._sums, weighted, strict=True)]
+        self._sums = [a + float(b) * int(n) for a, b in zip(self._sums, values, strict=True)]
         self._count += int(n)
 
     def mean(self) -> Means:
-        """Return the means over all images counted so far, as Python floats.
-
-        Returns
-        -------
-        tuple or NamedTuple of float
-            Of the type that was added.
-
-        Raises
-        ------
-        ValueError
-            If nothing was added.
-        """
+        """The means over all images counted so far: Python floats, in a tuple of the same type."""
         if self._kind is None:
             raise ValueError("WeightedMean: expected at least one batch, found none")
-        means = [total / self._count for total in self._sums]
         make = getattr(self._kind, "_make", self._kind)  # a NamedTuple takes no list; _make does
-        return make(means)
+        return make([total / self._count for total in self._sums])
+
+
+def _check_bytes(name: str, images: Any) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"{name}: expected images of uint8, found {found}")
 
 
 def _check_count(name: str, value: Any) -> None:

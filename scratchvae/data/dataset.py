@@ -1,20 +1,35 @@
-"""What a training run needs to know about its pictures: five fields, and nothing clever."""
+"""What a training run needs to know about its images; and data sets that are drawn on the spot.
+
+A drawn data set is drawn once and kept on disk. Its file is read only if everything that decides
+about a pixel is the same: all of it is in the file's name. A damaged file counts as none: the
+images are drawn again and the file is replaced. Where the cache cannot be written, the images are
+drawn every time.
+"""
 
 import hashlib
+import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 1024  # pictures hashed at a time
+from .cache import cache_folder, whole_file
+
+ROWS = 1024  # images hashed at a time
+MAX_HEADER = 1 << 14  # bytes in front of an array: NumPy reads no longer ones
+Arrays = dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, in memory or mapped from disk: pictures, and their classes where there are any.
+    """A data set, in memory or mapped from disk: images, and their classes if they have any.
 
-    A variational autoencoder never looks at the labels. They are kept to colour the plots of the
-    latent space afterwards.
+    A variational autoencoder never looks at the labels. They colour the plots of the latent space.
 
     Attributes
     ----------
@@ -34,14 +49,10 @@ class Dataset:
     test_labels: NDArray[np.uint8] | None = None
 
     def digest(self) -> str:
-        """What the pictures are, in 64 characters: two data sets with the same are the same.
+        """SHA-256 of the dtype, shape and bytes of the images for training and for testing.
 
-        Returns
-        -------
-        str
-            SHA-256 in hexadecimal of the dtype, shape and bytes of the images for training and for
-            testing. Labels do not count, no model sees them; nor does the name, which may be that
-            of a folder.
+        Labels do not count, because no model sees them; nor does the name, which may be that of a
+        folder.
         """
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
@@ -49,3 +60,83 @@ class Dataset:
             for start in range(0, len(images), ROWS):  # what is mapped from disk may fill it
                 digest.update(np.ascontiguousarray(images[start : start + ROWS]).data)
         return digest.hexdigest()
+
+
+class Verdict(NamedTuple):
+    """What was found out about a file of a data set: "ok", "differs" (from what it should be),
+    "damaged" or "unknown" (what it should be), and why, in plain words."""
+
+    path: Path
+    verdict: str
+    why: str = ""
+
+
+def drawn_dataset(
+    name: str,
+    draw: Callable[[int, np.random.Generator], Arrays],
+    rows: dict[str, tuple[int, ...]],
+    counts: tuple[int, int],
+    seed: int,
+    version: int,
+    made_with: object,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Take a data set from the cache, or draw it and put it there.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set, of its folder in the user's cache, and the first part of its file's name.
+    draw : callable
+        ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`.
+    rows : dict of str to tuple of int
+        The shape of one row of ``"images"`` and, if there are classes, of ``"labels"``.
+    counts : (train, test)
+        How many images.
+    seed : int
+        Training and test set have a generator each, both spawned from `default_rng(seed)`: neither
+        depends on the size of the other.
+    version, made_with
+        Of the program that draws; and what else decides about a pixel, of which the `repr` counts.
+    cache_dir : str or path-like, optional
+        Where the file is kept; by default in the user's cache folder.
+    """
+    if min(counts) < 0:
+        raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")
+    parts = dict(zip(("train", "test"), counts, strict=True))
+    shapes = {f"{part}_{key}": (n, *row) for part, n in parts.items() for key, row in rows.items()}
+    digest = hashlib.sha256(repr(made_with).encode()).hexdigest()[:12]
+    try:
+        folder = cache_folder() / name if cache_dir is None else Path(cache_dir)
+    except RuntimeError:  # no home directory
+        folder = Path(os.devnull)  # where nothing is found and nothing can be put
+    path = folder / f"{name}-v{version}-seed{seed}-{counts[0]}-{counts[1]}-{digest}.npz"
+    arrays = _read(path, shapes)
+    if arrays is None:
+        generators = np.random.default_rng(seed).spawn(2)
+        arrays = {
+            f"{part}_{key}": array
+            for (part, count), rng in zip(parts.items(), generators, strict=True)
+            for key, array in draw(count, rng).items()
+        }
+        with suppress(OSError):  # a full disk, a home that cannot be written
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                # Not compressed: that would take longer than drawing.
+                np.savez(file, **cast(dict[str, Any], arrays))
+    return Dataset(name, **arrays)
+
+
+def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> Arrays | None:
+    """The arrays in a file, or None if they are not exactly those of `shapes`."""
+    try:
+        # Opened here, since np.load does not close a file that turns out to be damaged.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            for field, shape in shapes.items():  # a small compressed file can unpack to a large one
+                if file.zip.getinfo(f"{field}.npy").file_size > math.prod(shape) + MAX_HEADER:
+                    return None
+            arrays = {field: file[field] for field in shapes}
+    except Exception:  # a damaged zip file can raise nearly anything
+        return None
+    fits = all(arrays[f].shape == shapes[f] and arrays[f].dtype == np.uint8 for f in shapes)
+    return arrays if fits else None

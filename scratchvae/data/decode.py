@@ -1,11 +1,11 @@
 """From a JPEG or PNG file to pixels of one size, on all cores.
 
-Photographs come in every size, turned, grey, with a palette, with transparency. A network wants
-one shape: 3 colours, `size` rows, `size` columns. What stands between is the recipe of most
-papers on faces: a square out of the middle, then a bilinear resize.
+Photographs come in every size, turned, grey, with a palette, with transparency. A network takes
+one shape: 3 colours, `size` rows, `size` columns. As in most papers on faces, a centred square is
+cut out and resized with bilinear weights.
 
-The work is Pillow's. It lets go of the interpreter lock while it decodes, so plain threads keep
-all cores busy.
+Pillow does the work. It releases the interpreter lock while it decodes, so plain threads use all
+cores.
 """
 
 import io
@@ -26,43 +26,36 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-GROUP = 32  # files in a task: to hand over each alone would cost a fifth of the time
+GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth longer
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
 MAX_BYTES = 1 << 28  # of a file: as many as the pixels
 START_OF_SCAN = b"\xff\xda"
-MAX_SCANS = 1000  # of a JPEG, usually about 10; 100 bytes can go once more through all the pixels
-LARGE = 1 << 24  # pixels; with transparency 20 bytes are needed for each, in every thread
-ONE_LARGE_AT_A_TIME = threading.Lock()  # many cores would else need many times a gigabyte
+MAX_SCANS = 1000  # of a JPEG, usually about 10; one of 100 bytes can go through all the pixels
+LARGE = 1 << 24  # pixels; with transparency each needs 20 bytes, in every thread
+ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a gigabyte
+
+Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 
 
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
-    """Read one picture, cut out its middle and bring it to size.
+    """Read a JPEG or PNG file, cut out its centred square and resize it: (3, size, size).
 
-    Parameters
-    ----------
-    path : str
-        A JPEG or PNG file. It is turned upright as its EXIF block says; what is transparent
-        becomes white.
-    size : int
-        Height and width of the result.
-    crop : int or None
-        Side of the centred square that is kept; None, or more than there is, keeps the largest.
-
-    Returns
-    -------
-    ndarray of uint8, shape (3, size, size)
-        Red, green, blue.
-
-    Raises
-    ------
-    Exception
-        Of nearly any type, if the file is damaged.
+    The image is turned upright as its EXIF block says; what is transparent becomes white. `crop` is
+    the side of the square; None, or more than there is, takes the largest. A damaged file can raise
+    nearly any exception.
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    content = _content(path)
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
+        raise ValueError("not a file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
+    # Pillow reads from memory. From a file it would ask for the 4 GB that a file of 75 bytes can
+    # claim to have, and Python would reserve them.
+    content = Path(path).read_bytes()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-        pixels = image.width * image.height  # the header's word; nothing is decoded yet
+        pixels = image.width * image.height  # what the header says; nothing is decoded yet
         if pixels > MAX_PIXELS:
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
@@ -74,22 +67,11 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
             return _square(image, size, crop)
 
 
-def _content(path: str) -> bytes:
-    """All of a file, for Pillow to read from memory. From a file it would ask for the 4 GB that a
-    picture of 75 bytes says to have, and Python would reserve them."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-        raise ValueError("not a file")
-    if found.st_size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
-    return Path(path).read_bytes()
-
-
 def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     image.load()
-    with suppress(Exception):  # a garbled EXIF block is no reason to lose the picture
+    with suppress(Exception):  # a garbled EXIF block is no reason to lose the image
         ImageOps.exif_transpose(image, in_place=True)
     side = min(image.width, image.height, crop or image.width)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
@@ -105,19 +87,8 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))  # (3, size, size)
 
 
-def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8] | str:
-    """As `decode`; of a file that cannot be decoded, say in a few words why.
-
-    Parameters
-    ----------
-    path, size, crop
-        As for `decode`.
-
-    Returns
-    -------
-    ndarray or str
-        The pixels, or the reason.
-    """
+def decode_or_reason(path: str, size: int, crop: int | None) -> Decoded:
+    """As `decode`; for a file that cannot be decoded, the reason in a few words."""
     try:
         return decode(path, size, crop)
     except MemoryError:  # this machine's fault, not the file's
@@ -130,30 +101,21 @@ def decode_or_reason(path: str, size: int, crop: int | None) -> NDArray[np.uint8
 
 def decode_all(
     paths: Sequence[str], size: int, crop: int | None, ahead: int
-) -> Generator[NDArray[np.uint8] | str, None, None]:
-    """Decode many files with a thread per core, and hand out the results in order.
+) -> Generator[Decoded, None, None]:
+    """Decode many files with a thread per core: results of `decode_or_reason` in order.
 
-    Parameters
-    ----------
-    paths, size, crop
-        As for `decode`.
-    ahead : int
-        How many results, about, may wait in memory for whoever takes them.
-
-    Returns
-    -------
-    generator of ndarray or str
-        For each path, what `decode_or_reason` gives. Closing it stops the threads.
+    About `ahead` results wait in memory until they are taken. Closing the generator stops the
+    threads.
     """
 
-    def decode_group(start: int) -> list[NDArray[np.uint8] | str]:
+    def decode_group(start: int) -> list[Decoded]:
         return [decode_or_reason(path, size, crop) for path in paths[start : start + GROUP]]
 
-    waiting: deque[Future[list[NDArray[np.uint8] | str]]] = deque()
+    waiting: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(cores())
     try:
         with warnings.catch_warnings():
-            # Pillow's remarks on sizes and metadata, thousands of them, would bury the progress.
+            # Pillow warns of sizes and metadata; thousands of warnings would hide the progress bar.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             for start in range(0, len(paths), GROUP):
                 waiting.append(pool.submit(decode_group, start))

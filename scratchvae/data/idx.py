@@ -1,19 +1,19 @@
 """IDX, the file format of MNIST: a few big-endian integers, then the raw bytes.
 
-A file with 60,000 pictures of 28 x 28 pixels starts like this::
+A file with 60,000 images of 28 x 28 pixels starts like this::
 
     byte  0-1    00 00          always zero
     byte  2      08             the type of an element: unsigned byte
     byte  3      03             how many dimensions follow
-    byte  4-7    00 00 ea 60    60,000 pictures
+    byte  4-7    00 00 ea 60    60,000 images
     byte  8-11   00 00 00 1c    28 rows
     byte 12-15   00 00 00 1c    28 columns
-    byte 16-     the pixels, picture after picture, row after row
+    byte 16-     the pixels, image after image, row after row
 
-A parser for that is three lines of NumPy. The rest of this file is distrust: files get cut short
-on the way, saved as a web page, or compressed under a name that hides it, and a header is only a
-promise. The promise is checked against the bytes that are really there, so that sixteen bad bytes
-can never ask for a terabyte of memory.
+A parser for that is three lines of NumPy. The rest of this file checks what came: files are cut
+short on the way, saved as a web page, or compressed under a name that hides it. The sizes in the
+header are compared with the bytes that are really there, so that sixteen bad bytes can never ask
+for a terabyte of memory.
 """
 
 import gzip
@@ -29,14 +29,7 @@ from numpy.typing import NDArray
 
 GZIP_MAGIC = b"\x1f\x8b"
 UINT8 = 0x08
-TYPE_NAMES = {
-    0x08: "uint8",
-    0x09: "int8",
-    0x0B: "int16",
-    0x0C: "int32",
-    0x0D: "float32",
-    0x0E: "float64",
-}
+TYPE_NAMES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 MAX_DIMENSIONS = 4
 MAX_BYTES = 1 << 30  # twenty times the size of MNIST
 CHUNK_BYTES = 1 << 20
@@ -52,7 +45,7 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     path : str or path-like
         The file.
     expected_ndim : int, optional
-        The number of dimensions that the array must have: 3 for pictures, 1 for labels. By
+        The number of dimensions that the array must have: 3 for images, 1 for labels. By
         default anything from 1 to 4.
 
     Returns
@@ -68,87 +61,62 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     OSError
         If the file cannot be opened or read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
         raise ValueError(f"{path}: not a file")
-    # Opened once: what is looked at is then what is parsed, even if someone replaces the file.
-    with open(path, "rb") as raw:
-        compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        if not compressed:
-            return _parse(raw, path, expected_ndim)
-        try:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-                return _parse(cast(IO[bytes], stream), path, expected_ndim)
-        except EOFError:
-            raise ValueError(
-                f"{path}: truncated gzip file: expected an end marker, found the end of the file"
-            ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{path}: corrupt gzip file: expected compressed IDX data, found: {error}"
-            ) from None
+    try:
+        # Opened once: another process may replace the file between two calls of open.
+        with open(path, "rb") as raw:
+            compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            raw.seek(0)
+            stream = gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw
+            return _parse(cast(IO[bytes], stream), expected_ndim)
+    except EOFError:
+        fault = "truncated gzip file: expected an end marker, found the end of the file"
+    except (gzip.BadGzipFile, zlib.error) as error:
+        fault = f"corrupt gzip file: expected compressed IDX data, found: {error}"
+    except ValueError as error:
+        fault = str(error)
+    raise ValueError(f"{path}: {fault}")
 
 
-def _parse(
-    stream: IO[bytes], path: str | os.PathLike[str], expected_ndim: int | None
-) -> NDArray[np.uint8]:
-    shape = _read_header(stream, path, expected_ndim)
+def _parse(stream: IO[bytes], expected_ndim: int | None) -> NDArray[np.uint8]:
+    shape = _read_shape(stream, expected_ndim)
     size = math.prod(shape)  # Python integers: four 32-bit sizes overflow no product
-    # One byte more than promised tells an over-long file from a whole one. It also takes gzip
-    # past the last byte, which is where it verifies its checksum.
-    data = _read_at_most(stream, size + 1)
-    if len(data) != size:
-        dims = " x ".join(map(str, shape))
-        fault, found = (
-            ("over-long", "more") if len(data) > size else ("truncated", f"{len(data)} bytes")
-        )
-        raise ValueError(f"{path}: {fault} IDX data: expected {dims} = {size} bytes, found {found}")
+    promise = f"{' x '.join(map(str, shape))} = {size}"
+    if not 0 < size <= MAX_BYTES:
+        raise ValueError(f"absurd IDX size: expected 1 to {MAX_BYTES} elements, found {promise}")
+    # In chunks, for memory to grow with what comes, not with what is promised. One byte more tells
+    # an over-long file from a whole one, and takes gzip to the end, where it verifies its checksum.
+    data = bytearray()
+    while chunk := stream.read(min(CHUNK_BYTES, size + 1 - len(data))):
+        data += chunk
+    if len(data) < size:
+        raise ValueError(f"truncated IDX data: expected {promise} bytes, found {len(data)} bytes")
+    if len(data) > size:
+        raise ValueError(f"over-long IDX data: expected {promise} bytes, found more")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _read_header(
-    stream: IO[bytes], path: str | os.PathLike[str], expected_ndim: int | None
-) -> tuple[int, ...]:
-    magic = bytes(_read_at_most(stream, 4))
+def _read_shape(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...]:
+    magic = stream.read(4)
     if len(magic) < 4:
-        raise ValueError(
-            f"{path}: truncated IDX header: expected at least 4 bytes, found {len(magic)}"
-        )
+        raise ValueError(f"truncated IDX header: expected at least 4 bytes, found {len(magic)}")
     if magic[:2] != b"\0\0":
         raise ValueError(
-            f"{path}: not an IDX file: expected the magic bytes 00 00 08 and the number of "
-            f"dimensions, found {magic.hex(' ')}"
+            "not an IDX file: expected the magic bytes 00 00 08 and the number of dimensions, "
+            f"found {magic.hex(' ')}"
         )
-    _, _, type_code, ndim = magic
-    if type_code != UINT8:
-        name = TYPE_NAMES.get(type_code, "unknown")
-        raise ValueError(
-            f"{path}: wrong IDX type: expected 0x08 (uint8), found 0x{type_code:02x} ({name})"
-        )
+    _, _, code, ndim = magic
+    if code != UINT8:
+        name = TYPE_NAMES.get(code, "unknown")
+        raise ValueError(f"wrong IDX type: expected 0x08 (uint8), found 0x{code:02x} ({name})")
     if not 1 <= ndim <= MAX_DIMENSIONS or expected_ndim not in (None, ndim):
-        wanted = f"1 to {MAX_DIMENSIONS}" if expected_ndim is None else str(expected_ndim)
-        raise ValueError(f"{path}: wrong IDX rank: expected {wanted} dimensions, found {ndim}")
-    sizes = _read_at_most(stream, 4 * ndim)
+        wanted = expected_ndim or f"1 to {MAX_DIMENSIONS}"
+        raise ValueError(f"wrong IDX rank: expected {wanted} dimensions, found {ndim}")
+    sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
         raise ValueError(
-            f"{path}: truncated IDX header: expected {4 + 4 * ndim} bytes for {ndim} dimensions, "
+            f"truncated IDX header: expected {4 + 4 * ndim} bytes for {ndim} dimensions, "
             f"found {4 + len(sizes)}"
         )
-    shape = struct.unpack(f">{ndim}I", sizes)
-    if not 0 < math.prod(shape) <= MAX_BYTES:
-        raise ValueError(
-            f"{path}: absurd IDX size: expected 1 to {MAX_BYTES} elements, found "
-            f"{' x '.join(map(str, shape))} = {math.prod(shape)}"
-        )
-    return shape
-
-
-def _read_at_most(stream: IO[bytes], limit: int) -> bytearray:
-    """Read `limit` bytes, or all there are; memory grows with what comes, not with `limit`."""
-    data = bytearray()
-    while len(data) < limit:
-        chunk = stream.read(min(CHUNK_BYTES, limit - len(data)))
-        if not chunk:
-            break
-        data += chunk
-    return data
+    return struct.unpack(f">{ndim}I", sizes)

@@ -1,140 +1,94 @@
-"""MNIST and Fashion-MNIST: finding the four files, and reading them with suspicion.
+"""MNIST and Fashion-MNIST: finding the four files, downloading, reading and verifying them.
 
-Both sets have the same shape and the same file names: 60,000 grey pictures of 28 x 28 pixels to
-train on and 10,000 to test with, digits in one, shoes and shirts in the other. The files may
-already be on this machine, so four places are asked, in this order:
+Both sets have the same shape and the same file names: 60,000 grey images of 28 x 28 pixels to
+train on and 10,000 to test with, digits in one, shoes and shirts in the other. The files are looked
+for in this order:
 
-1. the folder that the caller names. Only there: whoever names a folder wants that data or an
-   error, not a silent download of something else;
-2. the folder in the environment variable ``SCRATCHVAE_DATA``;
-3. the cache, where an earlier download left them;
-4. the mirrors on the internet.
+1. in the folder that the caller names, and then nowhere else: a caller who names a folder wants
+   that data or an error, not a silent download of something else;
+2. in the folder in the environment variable ``SCRATCHVAE_DATA``;
+3. in the cache, where an earlier download left them;
+4. at the mirrors on the internet. A hash decides whether a file is the right one, so a mirror
+   needs no trust.
 
 In a folder F, the files may lie in ``F/mnist/`` or in F itself.
 """
 
+import gzip
+import hashlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Dataset
-from .download import fetch
-from .idx import read_idx
-from .sources import FILES, SOURCES
+from .cache import cache_folder
+from .dataset import Dataset, Verdict
+from .idx import GZIP_MAGIC, read_idx
+
+CONNECT_SECONDS = 5  # long enough for a slow link, short enough to try several mirrors
+READ_SECONDS = 30
+
+
+class Source(NamedTuple):
+    """Where a data set comes from: mirrors with the same files, the best one first; the hash of
+    each file, ``"sha256:..."`` or ``"md5:..."``, by its name; and, where it is known, that of the
+    unpacked file: people unpack files, and compress them again."""
+
+    mirrors: tuple[str, ...]
+    hashes: Mapping[str, str]
+    unpacked: Mapping[str, str] = {}
+
+
+# The field of `Dataset` that each file becomes.
+FILES = {
+    "train_images": "train-images-idx3-ubyte.gz",
+    "train_labels": "train-labels-idx1-ubyte.gz",
+    "test_images": "t10k-images-idx3-ubyte.gz",
+    "test_labels": "t10k-labels-idx1-ubyte.gz",
+}
+
+
+def _in_order(*hashes: str) -> dict[str, str]:
+    return dict(zip(FILES.values(), hashes, strict=True))
+
+
+SOURCES = {
+    "mnist": Source(
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        hashes=_in_order(
+            "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+        unpacked=_in_order(
+            "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    "fashion-mnist": Source(
+        mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        hashes=_in_order(
+            "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "md5:25c81989df183df01b3e8a0aad5dffbe",
+            "md5:bef4ecab320f06d8554ea6380940ec79",
+            "md5:bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+}
 
 
 class DataNotFound(OSError):
-    """The files are nowhere on this machine and no mirror could deliver them."""
-
-
-def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """Find the four files of a data set, downloading them if need be.
-
-    Parameters
-    ----------
-    dataset : {"mnist", "fashion-mnist"}
-        Which one.
-    data_dir : str or path-like, optional
-        Look in this folder and nowhere else.
-
-    Returns
-    -------
-    dict of str to Path
-        The file for each of ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
-        ``"test_labels"``. All four lie in one folder.
-
-    Raises
-    ------
-    ValueError
-        If `dataset` is neither name.
-    FileNotFoundError
-        If `data_dir` is given and the files are not all there; names the missing ones.
-    DataNotFound
-        If they are found nowhere. The message tells what was tried and where to put the files.
-    """
-    if dataset not in SOURCES:
-        raise ValueError(f"expected a dataset among {', '.join(SOURCES)}; found {dataset!r}")
-    if data_dir is not None:
-        folder = Path(data_dir).expanduser()
-        found, problem = _look(folder, dataset)
-        if found is None:
-            raise FileNotFoundError(f"{dataset} is not in {folder}: {problem}")
-        return found
-
-    found, tried = find_on_disk(dataset)
-    return found if found is not None else download_files(dataset, tried)
-
-
-def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
-    """Look for the files where they may be without a download.
-
-    Parameters
-    ----------
-    dataset : {"mnist", "fashion-mnist"}
-        Which one.
-
-    Returns
-    -------
-    files : dict of str to Path, or None
-        As from `find_files`.
-    tried : list of str
-        The places without the files, and what is missing there, in plain words.
-    """
-    tried: list[str] = []
-    if named := os.environ.get("SCRATCHVAE_DATA"):
-        found, problem = _try(named, dataset)
-        if found is not None:
-            return found, tried
-        tried.append(f"$SCRATCHVAE_DATA = {named}: {problem}")
-    else:
-        tried.append("$SCRATCHVAE_DATA: not set")
-    try:
-        cache = cache_folder() / dataset
-    except RuntimeError as error:
-        return None, [*tried, f"the cache: {error}"]
-    found, problem = _try(cache, dataset)
-    return found, [*tried, f"{cache}: {problem}"] if found is None else tried
-
-
-def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
-    """Bring the files into the cache, as far as they are not there; each is checked by its hash.
-
-    Parameters
-    ----------
-    dataset : {"mnist", "fashion-mnist"}
-        Which one.
-    tried : sequence of str
-        Where they were looked for before, for the message.
-
-    Returns
-    -------
-    dict of str to Path
-        As from `find_files`.
-
-    Raises
-    ------
-    DataNotFound
-        If no mirror could deliver them.
-    """
-    try:
-        cache = cache_folder() / dataset
-    except RuntimeError:  # no home directory, nowhere to download to
-        raise DataNotFound(_advice(dataset, [*tried], None)) from None
-    failures = fetch(SOURCES[dataset], cache)
-    found, _ = _try(cache, dataset)
-    if found is None:
-        raise DataNotFound(_advice(dataset, [*tried, *failures], cache))
-    return found
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for all data sets; RuntimeError without a home directory."""
-    import pooch  # here, for `import scratchvae` to stay fast
-
-    return Path(pooch.os_cache("scratchvae"))
+    """The files are not on this machine and no mirror could deliver them."""
 
 
 def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -150,7 +104,7 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     Returns
     -------
     Dataset
-        Pictures (N, 28, 28) and labels (N,), all uint8.
+        Images (N, 28, 28) and labels (N,), all uint8.
 
     Raises
     ------
@@ -160,10 +114,7 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
         If the files cannot be found (see `find_files`) or read.
     """
     paths = find_files(dataset, data_dir)
-    arrays: dict[str, NDArray[np.uint8]] = {
-        field: read_idx(path, expected_ndim=3 if field.endswith("images") else 1)
-        for field, path in paths.items()
-    }
+    arrays = {field: _read(field, path) for field, path in paths.items()}
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         image_path, label_path = paths[f"{part}_images"], paths[f"{part}_labels"]
@@ -180,36 +131,87 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     return Dataset(name=dataset, **arrays)
 
 
-def _look(folder: Path, dataset: str) -> tuple[dict[str, Path] | None, str]:
-    """Return the four files, or None and, in plain words, what is missing."""
-    if not folder.is_dir():
-        return None, "there is no such folder"
-    # The folder with the set's own name first. And a folder with the *other* set's name is not
-    # looked into: the file names are the same, and nobody would notice the shoes.
-    candidates = [folder / dataset]
-    if folder.name not in SOURCES.keys() - {dataset}:
-        candidates.append(folder)
-    fewest = list(FILES.values())
-    for candidate in candidates:
-        # All from one folder, lest the labels of one set meet the pictures of another.
-        files = {field: _spelled(candidate, name) for field, name in FILES.items()}
-        missing = [FILES[field] for field, path in files.items() if path is None]
-        if not missing:
-            return {field: path for field, path in files.items() if path is not None}, ""
-        fewest = min(fewest, missing, key=len)
-    if len(fewest) == len(FILES):
-        return None, f"none of the four files is there ({', '.join(fewest)})"
-    return None, f"missing {', '.join(fewest)}"
+def _read(field: str, path: Path) -> NDArray[np.uint8]:
+    return read_idx(path, expected_ndim=3 if field.endswith("images") else 1)
 
 
-def _try(folder: str | Path, dataset: str) -> tuple[dict[str, Path] | None, str]:
-    """As _look; a folder that cannot be looked into is one without the files, not an error."""
+def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
+    """Find the four files of a data set, downloading them if need be.
+
+    Parameters
+    ----------
+    dataset, data_dir
+        As for `load_mnist`.
+
+    Returns
+    -------
+    dict of str to Path
+        The files for ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
+        ``"test_labels"``. All four lie in one folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `data_dir` is given and the files are not all there; names the missing ones.
+    DataNotFound
+        If they are found nowhere. The message tells what was tried and where to put the files.
+    """
+    if dataset not in SOURCES:
+        raise ValueError(f"expected a dataset among {', '.join(SOURCES)}; found {dataset!r}")
+    if data_dir is None:
+        found, tried = find_on_disk(dataset)
+        return found or download_files(dataset, tried)
     try:
-        return _look(Path(folder).expanduser(), dataset)
+        return _look(data_dir, dataset)
+    except FileNotFoundError as problem:
+        raise FileNotFoundError(f"{dataset} is not in {data_dir}: {problem}") from None
+
+
+def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
+    """Look for the files without a download: these, or None, and what is missing in each folder."""
+    named = os.environ.get("SCRATCHVAE_DATA")
+    folders = {f"$SCRATCHVAE_DATA = {named}": Path(named)} if named else {}
+    tried = [] if named else ["$SCRATCHVAE_DATA: not set"]
+    try:
+        cache = cache_folder() / dataset
+        folders[str(cache)] = cache
+    except RuntimeError as error:  # no home directory
+        tried.append(f"the cache: {error}")
+    for label, folder in folders.items():
+        try:
+            return _look(folder, dataset), tried
+        except FileNotFoundError as problem:
+            tried.append(f"{label}: {problem}")
+    return None, tried
+
+
+def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
+    """Find the four files in a folder; FileNotFoundError says in plain words what is missing."""
+    found = []
+    try:
+        folder = Path(named).expanduser()
+        candidates = [folder / dataset] if folder.is_dir() else []
+        # Both sets have the same file names: a folder named after the other set is left out.
+        if candidates and folder.name not in SOURCES.keys() - {dataset}:
+            candidates.append(folder)
+        for candidate in candidates:
+            # All from one folder, or the labels of one set could meet the images of another.
+            files = {field: _spelled(candidate, name) for field, name in FILES.items()}
+            found.append({field: path for field, path in files.items() if path is not None})
     except OSError as error:
-        return None, f"cannot be looked into ({os.strerror(error.errno or 0)})"
+        why = os.strerror(error.errno or 0)
+        raise FileNotFoundError(f"cannot be looked into ({why})") from None
     except RuntimeError as error:  # ~nobody
-        return None, str(error)
+        raise FileNotFoundError(str(error)) from None
+    if not found:
+        raise FileNotFoundError("there is no such folder")
+    most = max(found, key=len)
+    missing = ", ".join(name for field, name in FILES.items() if field not in most)
+    if not most:
+        raise FileNotFoundError(f"none of the four files is there ({missing})")
+    if missing:
+        raise FileNotFoundError(f"missing {missing}")
+    return most
 
 
 def _spelled(folder: Path, name: str) -> Path | None:
@@ -220,13 +222,94 @@ def _spelled(folder: Path, name: str) -> Path | None:
     return next((folder / s for s in spellings if (folder / s).is_file()), None)
 
 
-def _advice(dataset: str, tried: list[str], cache: Path | None) -> str:
-    lines = [f"{dataset} is not on this machine and could not be downloaded. Tried:"]
-    lines += [f"  - {attempt}" for attempt in tried]
-    lines += [f"Put these four files, as they are or unpacked, into {cache}"] if cache else []
-    lines += [
-        f"{'or' if cache else 'Put these four files'} into a folder that you name with "
-        "--data-dir or $SCRATCHVAE_DATA:",
-    ]
-    lines += [f"  - {name}" for name in FILES.values()]
-    return "\n".join(lines)
+def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
+    """Bring the files into the cache, as far as they are not there; each is checked by its hash.
+
+    `tried` says where they were looked for before, for the message of DataNotFound, which is raised
+    if no mirror could deliver them. Returns the same as `find_files`.
+    """
+    put = "Put these four files into a folder"
+    try:
+        cache = cache_folder() / dataset
+        put = f"Put these four files, as they are or unpacked, into {cache}\nor into a folder"
+        tried = [*tried, *fetch(SOURCES[dataset], cache)]
+        return _look(cache, dataset)
+    except (RuntimeError, FileNotFoundError):  # without a home directory there is no cache
+        raise DataNotFound(
+            f"{dataset} is not on this machine and could not be downloaded. Tried:\n"
+            + "".join(f"  - {attempt}\n" for attempt in tried)
+            + f"{put} that you name with --data-dir or $SCRATCHVAE_DATA:\n"
+            + "\n".join(f"  - {name}" for name in FILES.values())
+        ) from None
+
+
+def fetch(source: Source, folder: Path) -> list[str]:
+    """Download the files of `source` into `folder`, as far as they are not there yet.
+
+    Pooch downloads to a temporary name, compares the hash, and only then renames: a file under
+    its final name is always a whole and right one. After its first failure a mirror is left for
+    the next one. Returns why each mirror failed, or nothing if all files are there.
+    """
+    import pooch  # here, for `import scratchvae` to stay fast
+
+    downloader = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(),  # in a log file it would be thousands of lines
+        chunk_size=1 << 16,
+        timeout=(CONNECT_SECONDS, READ_SECONDS),
+        # Otherwise a server might unpack the file on the way, and its hash would differ.
+        headers={"Accept-Encoding": "identity"},
+    )
+    failures = []
+    logger = pooch.get_logger()  # announces every file on stderr; the progress bar says enough
+    logger.disabled = True
+    try:
+        for mirror in source.mirrors:
+            try:
+                for name, known in source.hashes.items():
+                    pooch.retrieve(mirror + name, known, name, folder, downloader=downloader)
+                return []
+            except (OSError, ValueError) as error:
+                failures.append(f"{mirror}: {explain(error)}")
+    finally:
+        logger.disabled = False
+    return failures
+
+
+def explain(error: BaseException) -> str:
+    """Quote the innermost error: those of the network library wrap the reason four times."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return str(error) or type(error).__name__
+
+
+def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
+    """Read the four files of a data set, as from `find_files`, and compare them with known hashes.
+
+    A file is sound if it has the known hash, or holds what the file with that hash holds: many
+    people unpack the files, some compress them again. It is not enough that it can be read: one
+    changed pixel makes other results than those of everyone else.
+    """
+    for field, path in files.items():
+        yield _verify(dataset, field, path)
+
+
+def _verify(dataset: str, field: str, path: Path) -> Verdict:
+    source, name = SOURCES[dataset], FILES[field]
+    try:
+        _read(field, path)
+        content = path.read_bytes()
+        packed = content.startswith(GZIP_MAGIC)
+        inside = gzip.decompress(content) if packed else content
+    except (ValueError, OSError) as problem:
+        return Verdict(path, "damaged", str(problem))
+    unpacked = source.unpacked.get(name)
+    if _has_hash(content, source.hashes[name]) or (unpacked and _has_hash(inside, unpacked)):
+        return Verdict(path, "ok")
+    if packed or unpacked:
+        return Verdict(path, "differs", f"its hash is not that of {dataset}'s {name}")
+    return Verdict(path, "unknown", f"of {name} only the hash of the compressed file is known")
+
+
+def _has_hash(content: bytes, known: str) -> bool:
+    algorithm, _, expected = known.partition(":")
+    return hashlib.new(algorithm, content).hexdigest() == expected

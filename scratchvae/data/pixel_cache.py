@@ -1,16 +1,15 @@
-"""Decode once, read many times: pixels in a file, and a note of how far one got.
+"""Decode once, read many times: pixels in a file, and a note of how many files are done.
 
 CelebA is 202,599 JPEG files. Decoding them takes minutes and as 64 x 64 pixels they fill 2.5 GB,
 so it is done once, and the result is not loaded but mapped: `numpy.memmap` gives an array whose
-pages come from the disk when somebody looks at them. Each data set has a folder of its own::
+pages come from the disk when they are read. Each data set has a folder of its own::
 
-    pixels         the bytes, picture after picture: first the training set, then the test set
+    pixels         the bytes, image after image: first the training set, then the test set
     progress.json  which files these are, how many are done, which ones were broken
-    lock           held by whoever decodes
+    lock           held by the process that decodes
 
-The rule that makes it safe to pull the plug: pixels reach the disk first, then the note that
-counts them, and the note is replaced as a whole. Whatever lies beyond the count is cut off and
-decoded again.
+The process can be killed at any time: pixels reach the disk first, then the note that counts them,
+and the note is replaced as a whole. Pixels beyond the count are cut off and decoded again.
 """
 
 import hashlib
@@ -26,37 +25,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .cache import cache_folder, lock, whole_file
 from .decode import decode_all
-from .locking import lock
 
-VERSION = 1  # of the recipe: another number, and every cache is decoded anew
+VERSION = 2  # of the recipe and of the note: with another number, every cache is decoded again
 CHUNK = 512  # files between two notes
 
 
 @dataclass
 class Progress:
-    """The note. Every file is a row of pixels or broken, so the counts say where to go on."""
+    """The note: how many of the files, in order, are done, and which of these were broken."""
 
     fingerprint: str
-    train_rows: int = 0
-    test_rows: int = 0
+    done: int = 0
     broken: dict[str, str] = field(default_factory=dict)  # file: reason
 
-    @property
-    def rows(self) -> int:
-        return self.train_rows + self.test_rows
+    def rows(self, names: list[str]) -> int:
+        """How many of these files are rows of pixels."""
+        return sum(name not in self.broken for name in names)
 
-    @property
-    def done(self) -> int:
-        return self.rows + len(self.broken)
-
-    def is_true_of(self, train: list[str], test: list[str]) -> bool:
-        """Whether these are the counts of files that were done in this order; else, who knows."""
-        rows = [
-            sum(name not in self.broken for name in names)
-            for names in (train[: self.done], test[: max(0, self.done - len(train))])
-        ]
-        return isinstance(self.broken, dict) and rows == [self.train_rows, self.test_rows]
+    def is_possible(self, names: list[str]) -> bool:
+        """Whether this can be a note about these files."""
+        done, broken = self.done, self.broken
+        if type(done) is not int or not 0 <= done <= len(names) or not isinstance(broken, dict):
+            return False
+        return broken.keys() <= set(names[:done])
 
 
 def decode_once(
@@ -67,71 +60,51 @@ def decode_once(
     crop: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the pixels of all files, decoding those that are not in the cache yet.
+    """The pixels of all files for training and for testing, which are decoded at most once.
 
-    Files that cannot be decoded are left out, and named on stderr.
-
-    Parameters
-    ----------
-    root : Path
-        The folder with the pictures, resolved.
-    train, test : list of str
-        Files, relative to `root`.
-    size, crop : int
-        As for `decode`.
-    cache_dir : str or path-like, optional
-        Where the pixels are kept; by default ``images`` in the user's cache folder.
-
-    Returns
-    -------
-    train_images, test_images : memmap of uint8, shape (N, 3, size, size)
-        Read-only. They stay as they are even if the cache is built anew meanwhile.
-
-    Raises
-    ------
-    ValueError
-        If no file for training, or none for testing, can be decoded.
-    OSError
-        If the cache cannot be written. What was decoded so far is kept.
+    The names of the files are relative to `root`, a resolved folder; the other arguments are those
+    of `load_folder`. Files that cannot be decoded are left out, and named on stderr. If none is
+    left for training or none for testing, that is a ValueError; if the cache cannot be written, an
+    OSError. The two arrays, (N, 3, size, size) of uint8, are read-only memmaps. They stay as they
+    are even if another process replaces the cache.
     """
-    if cache_dir is None:
-        import pooch  # here, for `import scratchvae` to stay fast
-
-        cache_dir = Path(pooch.os_cache("scratchvae")) / "images"
+    parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    folder = Path(cache_dir).expanduser() / f"{root.name[:40]}-{size}-{crop or 'square'}-{digest}"
-    fingerprint = _fingerprint(root, train, test)
+    folder = parent / f"{root.name[:40]}-{size}-{crop or 'square'}-{digest}"
+    names = train + test
+    fingerprint = _fingerprint(root, names, len(train))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            progress = _resume(folder, fingerprint, train, test, 3 * size * size)
-            if progress.done < len(train) + len(test):
-                _decode_rest(folder, progress, root, train, test, size, crop)
+            progress = _resume(folder, fingerprint, names, 3 * size * size)
+            if progress.done < len(names):
+                _decode_rest(folder, progress, root, names, size, crop)
             _report(folder, progress)
-            if not (progress.train_rows and progress.test_rows):
+            rows, test_rows = progress.rows(train), progress.rows(test)
+            if not (rows and test_rows):
                 raise ValueError(
                     f"{root}: expected readable images for training and for testing, "
-                    f"found {progress.train_rows} and {progress.test_rows}"
+                    f"found {rows} and {test_rows}"
                 )
-            # Mapped under the lock: the next process may put another file in this place.
-            shape = (progress.rows, 3, size, size)
+            # Mapped under the lock: the next process may put another file under this name.
+            shape = (rows + test_rows, 3, size, size)
             pixels = np.memmap(folder / "pixels", np.uint8, "r", shape=shape)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror or error}; decoded pictures are kept in {folder}: make room there, "
-            "or name another place with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
+            f"{error.strerror or error}; decoded images are kept in {folder}: free some space, or "
+            "name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
         ) from error
-    return pixels[: progress.train_rows], pixels[progress.train_rows :]
+    return pixels[:rows], pixels[rows:]
 
 
-def _fingerprint(root: Path, train: list[str], test: list[str]) -> str:
+def _fingerprint(root: Path, names: list[str], train_count: int) -> str:
     """Digest of what the files are, as far as it is known without opening them."""
-    digest = hashlib.sha256(repr((VERSION, len(train))).encode())
-    for name in train + test:
+    digest = hashlib.sha256(repr((VERSION, train_count)).encode())
+    for name in names:
         try:
             found = os.stat(os.path.join(root, name))
-            # The mode too: chmod may have given back what could not be read.
+            # The mode too: after a chmod a file may be readable that was not.
             stamp = (found.st_size, found.st_mtime_ns, found.st_mode)
         except OSError:  # decoding will tell why
             stamp = (0, 0, 0)
@@ -139,38 +112,33 @@ def _fingerprint(root: Path, train: list[str], test: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _here(path: str, flags: int) -> int:
-    """Open for writing; never what a link leads to, which may be anybody's file."""
+def _no_link(path: str, flags: int) -> int:
+    """An opener that refuses links: they may lead to a file outside the cache."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time. The system lets go of the lock when its process dies."""
-    if not os.access(folder, os.W_OK):  # a cache to be read only: if it is complete, it will do
+    """One process at a time."""
+    if not os.access(folder, os.W_OK):  # a complete cache can be used without writing to it
         yield
         return
-    with open(folder / "lock", "ab", opener=_here) as file:
+    with open(folder / "lock", "ab", opener=_no_link) as file:
         if not lock(file, wait=False):
             print(f"Waiting for another process that decodes into {folder}", file=sys.stderr)
             lock(file, wait=True)
         yield
 
 
-def _resume(
-    folder: Path, fingerprint: str, train: list[str], test: list[str], row_bytes: int
-) -> Progress:
-    """Return how far the cache got, or throw away what belongs to other files."""
+def _resume(folder: Path, fingerprint: str, names: list[str], row_bytes: int) -> Progress:
+    """Return how much of the cache is done, or delete what belongs to other files."""
     try:
         progress = Progress(**json.loads((folder / "progress.json").read_bytes()))
-        have = (folder / "pixels").stat(follow_symlinks=False)
-        if (
-            progress.fingerprint == fingerprint
-            and progress.is_true_of(train, test)
-            and stat.S_ISREG(have.st_mode)
-            and progress.rows * row_bytes <= have.st_size
-        ):
-            return progress
+        if progress.fingerprint == fingerprint and progress.is_possible(names):
+            have = (folder / "pixels").stat(follow_symlinks=False)
+            need = progress.rows(names[: progress.done]) * row_bytes
+            if stat.S_ISREG(have.st_mode) and need <= have.st_size:
+                return progress
     except (FileNotFoundError, ValueError, TypeError, RecursionError):  # no note, or a damaged one
         pass
     # The note goes first: it must never count the rows of another file. The pixels are unlinked
@@ -181,40 +149,30 @@ def _resume(
 
 
 def _decode_rest(
-    folder: Path,
-    progress: Progress,
-    root: Path,
-    train: list[str],
-    test: list[str],
-    size: int,
-    crop: int | None,
+    folder: Path, progress: Progress, root: Path, names: list[str], size: int, crop: int | None
 ) -> None:
-    """Append the pixels of the files that are not done, noting every `CHUNK` how far it got."""
+    """Append the pixels of the files that are not done, with a note after every `CHUNK` files."""
     from tqdm import tqdm
 
-    names = train + test
     rest = names[progress.done :]
     paths = [os.path.join(root, name) for name in rest]
     with (
-        open(folder / "pixels", "ab", buffering=1 << 20, opener=_here) as file,
+        open(folder / "pixels", "ab", buffering=1 << 20, opener=_no_link) as file,
         closing(decode_all(paths, size, crop, ahead=CHUNK)) as results,
         tqdm(total=len(names), initial=progress.done, desc=root.name, disable=None) as bar,
     ):
-        file.truncate(progress.rows * 3 * size * size)
+        file.truncate(progress.rows(names[: progress.done]) * 3 * size * size)
         for name, result in zip(rest, results, strict=True):
-            training = progress.done < len(train)
             if isinstance(result, str):
                 progress.broken[name] = result
             else:
                 file.write(result.data)
-                progress.train_rows += training
-                progress.test_rows += not training
+            progress.done += 1
             if progress.done % CHUNK == 0 or progress.done == len(names):
                 file.flush()
                 os.fsync(file.fileno())
-                with open(folder / "progress.tmp", "w", opener=_here) as note:
-                    note.write(json.dumps(asdict(progress)))
-                os.replace(folder / "progress.tmp", folder / "progress.json")
+                with whole_file(folder / "progress.json") as note:
+                    note.write(json.dumps(asdict(progress)).encode())
             bar.update()
 
 

@@ -1,42 +1,36 @@
-"""Painting faces from numbers: 64 x 64 pixels in colour, with no shape but what an array computes.
+"""Painting faces from numbers: 64 x 64 pixels in colour; arrays compute all shapes.
 
 The painter works from the background to the glasses; what comes later lies on top. All faces of a
 batch are painted at once: a brush stroke is one line of NumPy on an array (B, 3, 64, 64). It has a
-colour and a coverage between 0 and 1, computed from a signed distance (`shapes`). On an edge the
-coverage lies in between, and so outlines are smooth without being drawn larger first.
+colour and a coverage between 0 and 1, computed from a signed distance in pixels: negative inside a
+shape, zero on its outline, positive outside. On an edge the coverage lies in between, and so
+outlines are smooth without being drawn larger first.
+
+The larger of two distances is the intersection of two shapes (`np.maximum`), the smaller is their
+union (`np.minimum`), and with the other sign a shape becomes everything around it.
 """
 
 from types import SimpleNamespace as Face
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .shapes import Array, cover, direction, ellipse, hue, palette
+Array = NDArray[Any]  # float32, in practice
+Colours = tuple[tuple[int, int, int], ...]
 
-VERSION = 1  # to be raised with every change, here, in `factors` or in `shapes`, that shows
 SIZE = 64
-BATCH = 32  # pictures painted at once: their arrays fit the processor's cache
+BATCH = 32  # images painted at once: their arrays fit the processor's cache
 
 SKIN = ((78, 48, 38), (126, 80, 56), (180, 124, 92), (228, 176, 140), (244, 208, 182))
 HAIR = ((26, 22, 26), (70, 44, 32), (128, 76, 44), (152, 74, 46), (230, 184, 104), (232, 228, 224))
 IRIS = ((52, 32, 24), (112, 70, 36), (92, 128, 70), (64, 120, 172), (120, 140, 156))
-WHITE, BLACK = 240, 12  # and the darkest and the lightest bytes remain for light and shade
+WHITE, BLACK = 240, 12  # darker and lighter bytes remain for light and shade
 LIPS, BLUSH = np.array([(0.88, 0.54, 0.54), (1.06, 0.8, 0.78)], np.float32)[..., None, None]
 
 
 def draw(factors: dict[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Paint one portrait for each entry of the factors.
-
-    Parameters
-    ----------
-    factors : dict of str to ndarray of float32, shape (N,)
-        As from `draw_factors`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, 3, 64, 64)
-        Red, green and blue.
-    """
+    """Paint one portrait for each entry of the factors, float32 (N,) each: uint8 (N, 3, 64, 64)."""
     count = len(factors["x"])
     images = np.empty((count, 3, SIZE, SIZE), np.uint8)
     for start in range(0, count, BATCH):
@@ -197,3 +191,37 @@ def _glasses(f: Face) -> None:
     _lay(f, WHITE, 0.12 * f.glasses * cover(lens))
     rims = np.minimum(np.abs(lens) - 0.55, bar)
     _lay(f, hue(f.rim_hue, f.rim_value, 0.7), f.glasses * cover(rims))
+
+
+def ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
+    """Signed distance to the ellipse f = (x/a)^2 + (y/b)^2 - 1 = 0, taken as f / |grad f|.
+
+    This is exact to first order on the outline, where alone it is seen.
+    """
+    p, q = x / a, y / b
+    f, gradient = p * p + q * q - 1, 2 * np.sqrt((p / a) ** 2 + (q / b) ** 2)
+    return f / (gradient + 1e-6)  # in the centre the gradient is 0
+
+
+def cover(distance: Array, softness: float = 1) -> Array:
+    """How much of each pixel a shape covers: an edge one pixel wide, or `softness` pixels."""
+    return np.clip(0.5 - distance / softness, 0, 1)
+
+
+def direction(degrees: Array) -> tuple[Array, Array]:
+    """Return sine and cosine of an angle."""
+    return np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+
+
+def palette(colours: Colours, position: Array) -> Array:
+    """Walk along some colours, from 0 at the first to 1 at the last: (B, 1, 1) -> (B, 3, 1, 1)."""
+    stops = np.linspace(0, 1, len(colours))
+    channels = [np.interp(position, stops, channel) for channel in np.array(colours).T]
+    return np.stack(channels, axis=1).astype(np.float32)
+
+
+def hue(angle: Array, value: Array, saturation: float) -> Array:
+    """Turn round the colour wheel: red 0, green 1/3, blue 2/3, red 1: (B, 1, 1) -> (B, 3, 1, 1)."""
+    phases = np.array([0, 1 / 3, 2 / 3], np.float32)[:, None, None]
+    wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (angle[:, None] - phases))
+    return 255 * value[:, None] * (1 - saturation * (1 - wheel))

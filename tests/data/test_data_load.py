@@ -9,7 +9,7 @@ from PIL import Image
 
 import scratchvae.data as data
 from scratchvae.data import DataNotFound, load_glyphs, mnist
-from scratchvae.data.sources import SOURCES, Source
+from scratchvae.data.mnist import SOURCES, Source
 
 
 @pytest.fixture
@@ -154,11 +154,11 @@ def test_imports_little_and_the_slow_things_late(path):
 def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, tmp_path, trouble):
     """An unreadable home or a ~nobody in $SCRATCHVAE_DATA must not stop the search."""
 
-    def look(folder, dataset):
+    def spelled(folder, name):
         raise trouble
 
     monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
-    monkeypatch.setattr(mnist, "_look", look)
+    monkeypatch.setattr(mnist, "_spelled", spelled)
     monkeypatch.setattr(mnist, "fetch", lambda source, folder: ["the mirror: asleep"])
     with pytest.raises(
         DataNotFound, match="SCRATCHVAE_DATA = .*: (cannot be looked|no home)"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from scratchvae.data import drawing, glyphs, load_glyphs
+from scratchvae.data import glyphs, load_glyphs
 
 FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -78,8 +79,8 @@ def test_each_label_names_the_digit_that_is_drawn(full):
     likeness = np.empty((10, 10))
     for digit in range(10):
         upright = [
-            drawing._warp(drawing._master(font, str(digit), 1), np.eye(2), np.zeros(2))
-            for font in drawing.find_fonts()
+            glyphs._warp(glyphs._master(font, str(digit), 1), np.eye(2), np.zeros(2))
+            for font in glyphs.find_fonts()
         ]
         template = np.mean(upright, axis=0).ravel()
         for label in range(10):
@@ -119,7 +120,7 @@ def test_hash_order_plays_no_part(tmp_path):
         "g = d.load_glyphs(train_count=30, test_count=5, cache_dir=os.devnull)\n"
         "print(hashlib.sha256(g.train_images.tobytes() + g.test_images.tobytes()).hexdigest())"
     )
-    root = Path(drawing.__file__).parents[2]
+    root = Path(glyphs.__file__).parents[2]
     digests = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -158,7 +159,7 @@ def test_the_cache_is_used_and_holds_the_same(small, monkeypatch):
 def test_the_cache_of_another_version_is_not_read(small, monkeypatch, name, value):
     _, path, load = small
     if name == "find_fonts":
-        fonts = drawing.find_fonts()
+        fonts = glyphs.find_fonts()
         value = lambda: fonts[:3]  # noqa: E731
     monkeypatch.setattr(glyphs, name, value)
     load()
@@ -168,3 +169,30 @@ def test_the_cache_of_another_version_is_not_read(small, monkeypatch, name, valu
 def test_refuses_negative_counts():
     with pytest.raises(ValueError, match="counts >= 0, found 5 and -1"):
         load_glyphs(train_count=5, test_count=-1)
+
+
+@pytest.mark.parametrize("size", [(80, 80), (30, 80), (80, 12)])
+def test_a_warp_never_leaves_the_frame(size):
+    master = Image.new("L", size, 255)
+    for matrix in (np.eye(2) * 3, np.array([[1.0, -2.0], [0.5, 1.0]]), np.diag([0.8, 1.6])):
+        for shift in ([0.0, 0.0], [500.0, -500.0], [-30.0, 30.0]):
+            image = glyphs._warp(master, matrix, np.array(shift))
+            assert image[[0, -1]].max() == image[:, [0, -1]].max() == 0
+            assert image.max() > 200
+
+
+def test_every_listed_font_is_there_and_draws_ten_different_digits():
+    fonts = glyphs.find_fonts()
+    assert [font.name for font in fonts] == list(glyphs.FONTS)
+    for font in fonts:
+        masters = {glyphs._master(font, digit, 0).tobytes() for digit in "0123456789"}
+        assert len(masters) == 10
+
+
+def test_missing_fonts_and_missing_matplotlib_are_told(monkeypatch):
+    monkeypatch.setattr(glyphs, "FONTS", {"NoSuchFont.ttf": (0,)})
+    with pytest.raises(FileNotFoundError, match=r"expected DejaVu, .* found none"):
+        glyphs.find_fonts()
+    monkeypatch.setattr(glyphs, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match="install matplotlib"):
+        glyphs.find_fonts()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scratchvae.data import DataNotFound, find_files, load_mnist, mnist, read_idx
-from scratchvae.data.sources import FILES
+from scratchvae.data.mnist import FILES
 
 REAL_MNIST = Path(__file__).resolve().parents[3] / "shared/data/mnist"
 FIELDS = list(FILES)

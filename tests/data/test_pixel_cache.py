@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from photographs import cache_file, load, write_photograph, write_photographs
 
-from scratchvae.data import decode, folders, pixel_cache
+from scratchvae.data import decode, images, pixel_cache
 
 COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 
@@ -78,7 +78,7 @@ def test_kept_in_the_users_cache_folder_one_folder_for_each(photographs, monkeyp
         (photographs, 8, 5),
         (twin, 8, None),
     ]:
-        folders.load_folder(folder, size, crop)
+        images.load_folder(folder, size, crop)
     kept = list((photographs.parent / "xdg/scratchvae/images").glob("photographs-*/pixels"))
     assert len(kept) == 4
 
@@ -254,16 +254,17 @@ def test_a_complete_cache_may_be_read_only(photographs, decoded, monkeypatch):
 
 
 LIES = {
-    "negative": {"train_rows": -1},
-    "more than there are": {"train_rows": 23, "test_rows": 0},
-    "another split": {"train_rows": 19, "test_rows": 3},
-    "less of the training set": {"train_rows": 10},
-    "a fraction": {"train_rows": 20.0},
-    "text": {"train_rows": "20"},
-    "beyond all numbers": {"train_rows": 1e999},
-    "strangers are broken": {"train_rows": 19, "broken": {"stranger.png": "?"}},
-    "a list of the broken": {"train_rows": 19, "broken": ["000.png"]},
-    "broken is a number": {"train_rows": 19, "broken": 1},
+    "negative": {"done": -1},
+    "more than there are": {"done": COUNT + 1},
+    "a fraction": {"done": 20.0},
+    "a truth value": {"done": True},
+    "text": {"done": "20"},
+    "beyond all numbers": {"done": 1e999},
+    "strangers are broken": {"broken": {"stranger.png": "?"}},
+    "broken before its turn": {"done": 5, "broken": {"021.png": "?"}},
+    "a list of the broken": {"broken": ["000.png"]},
+    "broken is a number": {"broken": 1},
+    "an unknown entry": {"train_rows": 20},
 }
 
 
@@ -279,9 +280,9 @@ def test_a_note_that_cannot_be_true_means_decoding_anew(photographs, decoded, li
     assert len(decoded) == 2 * COUNT
 
 
-@pytest.mark.parametrize("name", ["pixels", "progress.tmp", "lock"])
+@pytest.mark.parametrize("name", ["pixels", "progress.json", "lock"])
 def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded, name):
-    """Somebody's file, with a link to it where the cache would write."""
+    """A file of someone else, with a link to it where the cache would write."""
     (photographs / "0001.png").write_bytes(b"")  # one row less, one thing more to note
     decoded.stop_at = "019.png"
     with pytest.raises(KeyboardInterrupt):
@@ -292,7 +293,7 @@ def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded
     link = cache_file(photographs, "lock").with_name(name)
     link.unlink(missing_ok=True)
     link.symlink_to(precious)
-    if name == "pixels":  # decoded anew, in a file of its own
+    if name != "lock":  # decoded anew, in a file of its own
         assert_as_decoded_anew(load(photographs), photographs)
         assert not link.is_symlink()
     else:

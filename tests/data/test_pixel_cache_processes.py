@@ -16,7 +16,7 @@ COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 PROCESS = f"""
 import hashlib, sys, time
 from pathlib import Path
-from scratchvae.data import decode, folders, pixel_cache
+from scratchvae.data import decode, images, pixel_cache
 
 pixel_cache.CHUNK, decode.GROUP = {CHUNK}, 1
 folder, patience = Path(sys.argv[1]), int(sys.argv[2])
@@ -28,7 +28,7 @@ def slow(*arguments):
     return real(*arguments)
 
 decode.decode = slow
-data = folders.load_folder(folder, 8, cache_dir=folder.parent / "cache")
+data = images.load_folder(folder, 8, cache_dir=folder.parent / "cache")
 print(len(calls), hashlib.sha256(data.train_images).hexdigest())
 """
 
@@ -63,7 +63,7 @@ def test_killed_midway(photographs):
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    kept = json.loads(cache_file(photographs, "progress.json").read_text())["train_rows"]
+    kept = json.loads(cache_file(photographs, "progress.json").read_text())["done"]
     assert kept in (CHUNK, 2 * CHUNK, 3 * CHUNK)
     assert finish(start(photographs)) == ("", COUNT - kept, expected_digest(photographs))
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from scratchvae.data.factors import CHANCES, RANGES, draw_factors
-from scratchvae.data.portraits import BATCH, draw
-from scratchvae.data.shapes import cover, ellipse
+from scratchvae.data.faces import CHANCES, RANGES, draw_factors
+from scratchvae.data.portraits import BATCH, cover, draw, ellipse
 
 MIDDLE = {name: (low + high) / 2 for name, (low, high) in RANGES.items()} | dict.fromkeys(
     CHANCES, 0

@@ -103,7 +103,7 @@ CHANGES = (damage_the_body, damage_the_body, damage_the_scan, repeat, drop, othe
 
 
 def stranger(random):
-    """A segment that cameras and programs add, or one that nobody would."""
+    """A segment that cameras and programs add, or one that none of them would."""
     exif, picture = tiff(random=random), random.choice(seeds())
     marker, body = random.choice(
         (

@@ -4,7 +4,7 @@ from functools import cache
 
 from mutating import mutated
 
-from scratchvae.data.folders import _read_partition
+from scratchvae.data.images import _read_partition
 
 MEGABYTES = 100
 NAMES = (

@@ -6,24 +6,27 @@ import numpy as np
 import pytest
 from hostile import bounded
 
-from scratchvae.data.drawn_cache import drawn_once
+from scratchvae.data.dataset import drawn_dataset
 
-SHAPES = {"train_images": (20, 8, 8), "test_images": (10, 8, 8), "labels": (20,)}
+COUNTS = {"train": 20, "test": 10}
+ROWS = {"images": (8, 8), "labels": ()}
 PICTURES = {
-    field: np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
-    for field, shape in SHAPES.items()
+    f"{part}_{key}": np.random.default_rng(7).integers(0, 256, (count, *row), dtype=np.uint8)
+    for part, count in COUNTS.items()
+    for key, row in ROWS.items()
 }
 
 
 class Painter:
-    """Draws, and counts how often it was asked to."""
+    """Draws, and counts how often it was asked to draw the training set."""
 
     def __init__(self):
         self.calls = 0
 
-    def __call__(self):
-        self.calls += 1
-        return dict(PICTURES)
+    def __call__(self, count, rng):
+        part = "train" if count == COUNTS["train"] else "test"
+        self.calls += part == "train"
+        return {key: PICTURES[f"{part}_{key}"] for key in ROWS}
 
 
 @pytest.fixture
@@ -34,12 +37,21 @@ def painter():
 @pytest.fixture
 def load(tmp_path, painter):
     """Return a function that loads the pictures, with other arguments where a test wants them."""
-    usual = {"collection": "dots", "recipe": "v1-seed0", "cache_dir": tmp_path / "dots"}
+    usual = {
+        "name": "dots",
+        "counts": tuple(COUNTS.values()),
+        "seed": 0,
+        "version": 1,
+        "made_with": (),
+        "cache_dir": tmp_path / "dots",
+    }
 
     def load(**other):
-        arrays = drawn_once(painter, SHAPES, **(usual | other))
-        assert arrays.keys() == PICTURES.keys()
-        assert all(np.array_equal(arrays[field], PICTURES[field]) for field in PICTURES)
+        options = usual | other
+        data = drawn_dataset(draw=painter, rows=ROWS, **options)
+        assert data.name == options["name"]
+        for field, expected in PICTURES.items():
+            np.testing.assert_array_equal(getattr(data, field), expected)
 
     return load
 
@@ -49,11 +61,11 @@ def test_pictures_are_drawn_once(load, painter, tmp_path):
     load()
     assert painter.calls == 1
     (path,) = (tmp_path / "dots").iterdir()
-    assert path.name.startswith("dots-v1-seed0-") and path.suffix == ".npz"
+    assert path.name.startswith("dots-v1-seed0-20-10-") and path.suffix == ".npz"
 
 
 @pytest.mark.parametrize(
-    "other", [{"collection": "lines"}, {"recipe": "v2-seed0"}, {"made_with": ("1.0", ["a"])}]
+    "other", [{"name": "lines"}, {"version": 2}, {"seed": 1}, {"made_with": ("1.0", ["a"])}]
 )
 def test_what_decides_about_the_pictures_is_in_the_name(load, painter, tmp_path, other):
     load()
@@ -128,7 +140,7 @@ def test_a_cache_is_never_unpickled(load, tmp_path):
     (path,) = (tmp_path / "dots").iterdir()
     proof = tmp_path / "unpickled"
     intruder = np.array([Intruder(proof)], object)
-    np.savez(path, **{field: intruder for field in SHAPES})
+    np.savez(path, **dict.fromkeys(PICTURES, intruder))
     load()
     assert not proof.exists()
 
@@ -149,7 +161,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(load, tmp_path, monkeypatch,
     assert not folder.is_dir() or list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("damaged", ["train_images", "labels"])
+@pytest.mark.parametrize("damaged", ["train_images", "test_labels"])
 def test_what_unpacks_to_more_than_was_drawn_is_not_unpacked(load, painter, tmp_path, damaged):
     load()
     (path,) = (tmp_path / "dots").iterdir()

@@ -7,7 +7,7 @@ import pytest
 from hostile import bounded, sparse
 from photographs import values, write_grey
 
-from scratchvae.data.folders import load_celeba, load_folder
+from scratchvae.data.images import load_celeba, load_folder
 
 
 @pytest.fixture

@@ -1,16 +1,17 @@
-"""Pictures in colour: CelebA, or any folder of photographs.
+"""Images in colour: CelebA, or any folder of photographs.
 
 This module decides which files belong to the training set and which to the test set; `decode` turns
-one file into pixels, and `pixel_cache` sees to it that this is done only once.
+one file into pixels, and `pixel_cache` keeps the pixels, so that this is done only once.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from .dataset import Dataset
+from .dataset import Dataset, Verdict
+from .decode import decode_all
 from .pixel_cache import decode_once
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -36,14 +37,14 @@ def load_folder(
     folder : str or path-like
         Links to files in it are followed, links to folders are not.
     size : int
-        Height and width of the pictures that the network gets.
+        Height and width of the images that the network gets.
     crop : int, optional
-        Side of the centred square that is cut out before resizing; by default, and where a
-        picture is smaller, the largest that fits.
+        Side of the centred square that is cut out before resizing; by default, and where an
+        image is smaller, the largest that fits.
     test_share : float
         Between 0 and 1. With 0.1 every tenth file, in the order of names, is kept for testing.
     cache_dir : str or path-like, optional
-        Where the decoded pictures are kept; by default ``images`` in the user's cache folder.
+        Where the decoded images are kept; by default ``images`` in the user's cache folder.
 
     Returns
     -------
@@ -90,8 +91,8 @@ def load_celeba(
 ) -> Dataset:
     """Load CelebA, the aligned and cropped faces, with the split of its authors.
 
-    They divide the faces into 162,770 for training, 19,867 for validation and 19,962 for testing.
-    Those for validation stay out.
+    They divide the faces into 162,770 for training, 19,867 for validation, which are left out, and
+    19,962 for testing.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def load_celeba(
     Returns
     -------
     Dataset
-        Named ``"celeba"``; images (N, 3, size, size) of uint8 as read-only memmaps, no labels.
+        As from `load_folder`, named ``"celeba"``.
 
     Raises
     ------
@@ -112,8 +113,6 @@ def load_celeba(
         If the folder or the list is not there.
     ValueError
         If an argument is out of range, the list is damaged, or no image can be decoded.
-    OSError
-        If the cache cannot be written.
     """
     _check_sizes(size, crop)
     root = find_celeba(folder)
@@ -128,7 +127,7 @@ def load_celeba(
 
 
 def find_celeba(folder: str | os.PathLike[str]) -> Path | None:
-    """Find the folder with CelebA's faces: `folder`, or ``celeba/`` in it, or None."""
+    """Find the folder that holds CelebA: `folder`, or ``celeba/`` in it, or None."""
     outer = Path(folder).expanduser().resolve()
     return next((inner for inner in (outer, outer / "celeba") if (inner / FACES).is_dir()), None)
 
@@ -146,22 +145,19 @@ def find_images(root: Path, inside: str = "") -> Iterator[str]:
             name = os.path.join(inside, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 yield from find_images(root, name)
-            # No pipes, which would be waited for; of links even broken ones, for they get reported.
-            elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
+            elif entry.name.startswith(".") or not name.lower().endswith(SUFFIXES):
+                continue  # macOS leaves ._a.jpg beside a.jpg
+            elif entry.is_file() or entry.is_symlink():  # no pipes; decoding reports broken links
                 yield name
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # macOS leaves ._a.jpg
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
     """Read lines such as "000001.jpg 0" into the names for training, validation and testing."""
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     seen = set()
-    # Bytes that are no UTF-8 become backslashes, which are in no plain file name.
+    # Bytes that are not UTF-8 become backslashes, which no plain file name has.
     with open(path, encoding="utf-8-sig", errors="backslashreplace") as lines:
-        # Not `in lines`: a line may be as long as the file, and a file as long as it likes.
+        # Not `in lines`: a line may be as long as the file, and fill the memory.
         for number, line in enumerate(iter(partial(lines.readline, MAX_LINE), ""), 1):
             words = line.split()
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
@@ -176,3 +172,11 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
                 continue
             raise ValueError(f"{path}, line {number}: {fault}, found {line[:80].rstrip()!r}")
     return parts
+
+
+def verify_images(root: Path, names: Sequence[str]) -> Iterator[Verdict]:
+    """Decode every image of a folder; `names` are relative to it."""
+    paths = [os.path.join(root, name) for name in names]
+    for path, result in zip(paths, decode_all(paths, 64, None, ahead=512), strict=True):
+        damage = result if isinstance(result, str) else ""
+        yield Verdict(Path(path), "damaged" if damage else "ok", damage)
