@@ -15,67 +15,53 @@ from ..data.mnist import cache_folder, download_files, find_files, find_on_disk
 from ..data.sources import SOURCES
 from ..data.verify import Verdict, verify_files, verify_images
 from ..gradcheck.report import table
-from .options import json_option, print_json, say
+from .options import add_command, print_json, say
 
 DRAWN = ("glyphs", "faces")
-EXAMPLES = """\
-examples:
-  scratchvae data
-  scratchvae data fetch mnist
-  scratchvae data verify images:photographs
-"""
 
 
 def add(commands: Any) -> None:
     """Add the parser, and those of `list`, `fetch` and `verify`."""
-    what = "show, fetch and verify data sets"
-    parser = commands.add_parser(
-        "data",
-        help=what,
-        description=f"{what.capitalize()}. Alone: `scratchvae data list`.",
-        epilog=EXAMPLES,
-    )
-    json_option(parser)
-    parser.set_defaults(run=run_list, names=[])
+    parser = add_command(
+        commands, "data", run_list, "show, fetch and verify data sets",
+        ". Alone: `scratchvae data list`.",
+        "scratchvae data",
+        "scratchvae data fetch mnist",
+        "scratchvae data verify images:photographs",
+    )  # fmt: skip
+    parser.set_defaults(names=[])
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    inner = actions.add_parser(
-        "list",
-        help="where each data set is looked for, and whether it is there",
-        description="Where data sets are looked for, and whether they are there. Nothing is "
-        "downloaded, drawn or decoded for it.",
-        epilog="examples:\n  scratchvae data list\n  scratchvae data list mnist images:photographs",
-    )
+    inner = add_command(
+        actions, "list", run_list,
+        "show where each data set is looked for, and whether it is there",
+        ". Nothing is downloaded, drawn or decoded for it.",
+        "scratchvae data list",
+        "scratchvae data list mnist images:photographs",
+    )  # fmt: skip
     inner.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)}")
-    inner.set_defaults(run=run_list)
-    json_option(inner, argparse.SUPPRESS)
 
-    inner = actions.add_parser(
-        "fetch",
-        help="download a data set into the cache",
-        description="Download a data set into the cache, as far as it is not there, and verify it.",
-        epilog="example:\n  scratchvae data fetch fashion-mnist",
-    )
+    inner = add_command(
+        actions, "fetch", run_fetch, "download a data set into the cache",
+        ", as far as it is not there, and verify it.",
+        "scratchvae data fetch fashion-mnist",
+    )  # fmt: skip
     inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
-    inner.set_defaults(run=run_fetch)
-    json_option(inner, argparse.SUPPRESS)
 
-    inner = actions.add_parser(
-        "verify",
-        help="read every file of a data set, and compare it with what it should be",
-        description="Read every file of a data set. Those of MNIST and Fashion-MNIST are compared "
-        "with known hashes, images are decoded. The exit status is 0 only if all are sound.",
-        epilog="examples:\n  scratchvae data verify mnist --data-dir mnist\n"
-        "  scratchvae data verify images:photographs",
-    )
+    inner = add_command(
+        actions, "verify", run_verify,
+        "read every file of a data set, and compare it with what it should be",
+        ": the files of MNIST and Fashion-MNIST with known hashes, images are decoded. The exit "
+        "status is 0 only if all are sound.",
+        "scratchvae data verify mnist --data-dir mnist",
+        "scratchvae data verify images:photographs",
+    )  # fmt: skip
     inner.add_argument(
         "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
     )
     inner.add_argument(
         "--data-dir", metavar="DIR", help="look here and nowhere else; not with images:FOLDER"
     )
-    inner.set_defaults(run=run_verify)
-    json_option(inner, argparse.SUPPRESS)
 
 
 # --- list ----------------------------------------------------------------------------------------
