@@ -150,7 +150,7 @@ def shell(script):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    """`true` reads nothing: whenever the table comes, nobody takes it."""
+    """`true` reads nothing: whenever the table comes, it is not read."""
     done = shell("set -o pipefail; { sleep 0.1; $scratchvae summary mlp; } | true")
     assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 

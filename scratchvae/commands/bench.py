@@ -1,7 +1,7 @@
 """`scratchvae bench`: how fast training steps are on this machine, on each engine.
 
-The engines take turns, `ROUNDS` times, so that whatever else the machine does meets all of them.
-Before each round comes a rest, in which the threads of the engine before fall asleep, and a step
+The engines take turns, `ROUNDS` times, so that other load on the machine slows all of them alike.
+Each round begins with a rest, in which the threads of the previous engine fall asleep, and a step
 that is not counted, since caches are cold. A round's time is that of all its steps together: on the
 GPU they queue up, as in training, and the clock stops when the last is done.
 """

@@ -67,7 +67,7 @@ def add(commands: Any) -> None:
 # --- list ----------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a data set is, or was looked for; `there` is None for one that is drawn when needed."""
 
     name: str
@@ -78,47 +78,42 @@ class Place(NamedTuple):
 def run_list(args: argparse.Namespace) -> int:
     """Print a row for each data set, and the size of the cache."""
     names = args.names or [name for name in DATASETS if not name.startswith("images:")]
-    places = [place(name) for name in names]
+    found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
     if args.json:
-        print_json(
-            {"datasets": [p._asdict() for p in places], "cache": {"folder": cache, "bytes": size}}
-        )
+        datasets = [location._asdict() for location in found]
+        print_json({"datasets": datasets, "cache": {"folder": cache, "bytes": size}})
         return 0
     words = {True: "yes", False: "no", None: "drawn"}
-    print(
-        table(
-            [["data set", "there", "where"], *([p.name, words[p.there], p.where] for p in places)]
-        )
-    )
+    rows = [[name, words[there], where] for name, there, where in found]
+    print(table([["data set", "there", "where"], *rows]))
     if not args.names:
-        print(
-            "\nimages:FOLDER is any folder of JPEG and PNG files; glyphs and faces are drawn here."
-        )
+        print("\nimages:FOLDER is any folder of JPEG and PNG files; glyphs, faces are drawn here.")
     print(f"\nthe cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB")
     return 0
 
 
-def place(name: str) -> Place:
+def locate(name: str) -> Location:
     """Look for a data set; ValueError if there is none of this name."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
         if files is not None:
-            return Place(name, True, str(files["train_images"].parent))
-        return Place(name, False, "; ".join(tried))
+            return Location(name, True, str(files["train_images"].parent))
+        return Location(name, False, "; ".join(tried))
     if name in DRAWN:
         cache = _cache()
-        return Place(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
+        return Location(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
     root = _folder(name, None)
     if name == "celeba":
         there = (root / FACES).is_dir() and (root / PARTITION).is_file()
-        return Place(name, there, str(root) if there else f"no {FACES}/ and {PARTITION} in {root}")
-    return Place(name, root.is_dir(), str(root))
+        where = str(root) if there else f"no {FACES}/ and {PARTITION} in {root}"
+        return Location(name, there, where)
+    return Location(name, root.is_dir(), str(root))
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
-    """Of the images of CelebA or images:FOLDER."""
+    """The folder with the images of CelebA or images:FOLDER."""
     if name.startswith("images:") and name != "images:":
         return Path(name.removeprefix("images:")).expanduser().resolve()
     if name != "celeba":
@@ -135,7 +130,7 @@ def _cache() -> Path | None:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Of all files in it; one that goes away meanwhile counts nothing."""
+    """The size of all files in it, without those that vanish meanwhile."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -189,17 +184,14 @@ def _files(name: str, data_dir: str | None) -> dict[str, Path]:
 
 def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
     """Print the verdicts; of images only those that are broken. 1 if a file is not sound."""
-    shown, sound, count = [], 0, 0
-    for verdict in verdicts:
-        count += 1
-        sound += verdict.verdict == "ok"
-        if every or verdict.verdict != "ok":
-            shown.append(verdict)
+    found = [*verdicts]
+    broken = [verdict for verdict in found if verdict.verdict != "ok"]
+    shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
     if args.json:
         files = [verdict._asdict() for verdict in shown]
         print_json({"name": args.name, "files": count, "sound": sound, "verdicts": files})
     else:
-        for path, found, why in shown:
-            print(f"{path}: {found}{f' ({why})' if why else ''}")
+        for path, what, why in shown:
+            print(f"{path}: {what}{f' ({why})' if why else ''}")
         print(f"{args.name}: {sound} of {count} files are sound")
-    return 0 if sound == count else 1
+    return 1 if broken else 0

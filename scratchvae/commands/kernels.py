@@ -23,8 +23,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     if args.json:
-        problems = {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
-        print_json({"functions": served(), "problems": problems})
+        print_json({"functions": served(), "problems": problems()})
     else:
         print(kernels())
     return 0
@@ -39,6 +38,11 @@ def served() -> list[dict[str, str]]:
     ]
 
 
+def problems() -> dict[str, str | None]:
+    """Why an engine cannot run on this machine; None if it can."""
+    return {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
+
+
 def kernels() -> str:
     """A table of every accelerated function and what serves it on each engine."""
     lines = [
@@ -46,10 +50,7 @@ def kernels() -> str:
         "",
         "reference: the body in scratchvae/ (ops/<op>.py, optim.py, gpu/philox.py, ...)",
     ]
-    if problem := numba_problem():
-        lines.append(f"numba cannot run here: {problem}")
-    if problem := gpu_problem():
-        lines.append(f"cuda cannot run here: {problem}")
+    lines += [f"{engine} cannot run here: {why}" for engine, why in problems().items() if why]
     return "\n".join(lines)
 
 

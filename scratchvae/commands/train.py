@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
         only = " (only one of the three)" if ways else ""
         args.parser.error(f"name a MODEL to train, or say --resume RUN, or --config FILE{only}")
     talk = not (args.quiet or args.json)
-    tell = partial(print, flush=True) if talk else _silent  # a log file shows how far it is
+
+    def tell(text: str) -> None:
+        if talk:
+            print(text, flush=True)  # at once: a log file should show how far it is
+
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
@@ -99,10 +102,6 @@ def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
         raise ValueError(f"{args.config}: {problem}") from None
     # The shape is that of the data set, and `given` may name another one.
     return replace(config, **{"image_shape": None} | given)
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def _add_option(group: Any, spec: Any) -> None:
