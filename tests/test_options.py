@@ -93,6 +93,11 @@ def test_help_keeps_the_lines_of_examples():
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_a_terminal_may_be_narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1")
+    assert "\nmany words\n" in CommandParser(prog="p", description="many words").format_help()
+
+
 def test_json_is_what_any_reader_takes(capsys):
     print_json(
         {

@@ -34,8 +34,9 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str = "", **options: Any) -> None:
+        width = max(20, shutil.get_terminal_size().columns - 2)  # as argparse fills the rest
         super().__init__(
-            description=textwrap.fill(description, shutil.get_terminal_size().columns - 2),
+            description=textwrap.fill(description, width),
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
             **options,
         )
