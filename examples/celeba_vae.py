@@ -14,7 +14,7 @@ CelebA. The 8,000 drawn faces would be 63 steps: the default batch is smaller fo
 from common import fit, leave, options, prepare
 
 import scratchvae as sv
-from scratchvae.commands.options import at_least_zero, positive
+from scratchvae.commands.options import at_least, positive
 from scratchvae.data import load_images
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--latent-dim", type=positive(int), default=128, help="length of a code")
     parser.add_argument(
         "--kl-weight",
-        type=at_least_zero(float),
+        type=at_least(0, float),
         default=0.00025,
         help="weight of the KL term beside the mean squared error",
     )

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import scratchvae as sv
 from scratchvae import plots
-from scratchvae.commands.options import at_least_zero, engine_options, positive
+from scratchvae.commands.options import at_least, engine_options, positive
 from scratchvae.data import Dataset, batches
 from scratchvae.models.weights import save_weights, write_atomically
 from scratchvae.optim import Optimizer
@@ -36,7 +36,7 @@ def options(doc: str, out: str, epochs: int, batch_size: int, lr: float) -> argp
     add("--epochs", type=positive(int), default=epochs, help="passes over the data")
     add("--batch-size", type=positive(int), default=batch_size, help="images in a step")
     add("--lr", type=positive(float), default=lr, help="the optimizer's learning rate")
-    add("--seed", type=at_least_zero(int), default=0, help="random seed of the run")
+    add("--seed", type=at_least(0), default=0, help="random seed of the run")
     engine_options(parser)
     add("--out", type=Path, default=Path(out), help="folder for results")
     return parser

@@ -10,7 +10,7 @@ Without MNIST and without a network it goes on with digits drawn from fonts, and
 from common import fit, leave, options, prepare
 
 import scratchvae as sv
-from scratchvae.commands.options import at_least_zero, positive
+from scratchvae.commands.options import at_least, positive
 from scratchvae.data import load_or_glyphs
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
     parser.add_argument(
-        "--beta", type=at_least_zero(float), default=1.0, help="weight of the KL term"
+        "--beta", type=at_least(0, float), default=1.0, help="weight of the KL term"
     )
     parser.add_argument(
         "--dataset", choices=["mnist", "fashion-mnist", "glyphs"], default="mnist", help="pictures"

@@ -1,4 +1,4 @@
-"""The command line: `scratchvae COMMAND`. The commands are in commands/, one file each.
+"""The command line: `scratchvae COMMAND`. The commands are in commands/.
 
 `make_parser` is public, so that a shell can complete commands and options without more code here:
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from difflib import get_close_matches
 from typing import NoReturn
 
 from . import __version__
 from .backend import choose_quietly
 from .commands import COMMANDS
-from .commands.options import CommandParser, FrontParser, HelpText, paint
+from .commands.options import CommandParser, did_you_mean, paint
 from .data import DataNotFound
 
 # What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
@@ -46,17 +46,12 @@ The shell completes commands and options after `pip install shtab` and
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = FrontParser(
-        prog="scratchvae",
-        description="Variational autoencoders from scratch.",
-        epilog=EPILOG,
-        formatter_class=HelpText,
+    parser = CommandParser(
+        prog="scratchvae", description="Variational autoencoders from scratch.", epilog=EPILOG
     )
-    parser.add_argument("--version", action="version", version=f"scratchvae {__version__}")
-    parser.set_defaults(debug=False)
-    commands = parser.add_subparsers(
-        title="commands", required=True, metavar="COMMAND", parser_class=CommandParser
-    )
+    parser.add_argument("-V", "--version", action="version", version=f"scratchvae {__version__}")
+    parser.set_defaults(debug=False, json=False)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return parser
@@ -73,16 +68,15 @@ def main(arguments: list[str] | None = None) -> int:
     Raises
     ------
     SystemExit
-        With status 2 for wrong arguments and for whatever the command raises, after one line on
-        standard error; 130 if it was interrupted; 141 if nobody reads its output any more.
+        With status 2 for wrong arguments and for what the command raises, after one line on
+        standard error; 130 if it was interrupted; 141 if its output is no longer read.
     Exception
         With --debug: what the command raises.
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:
-        options = args.parser._option_string_actions  # argparse has no public list of them
-        near = get_close_matches(unknown[0], options, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
+        options = re.findall(r"--[\w-]+", args.parser.format_usage())
+        meant = did_you_mean(unknown[0], options)
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
     if sys.stderr is None or not sys.stderr.isatty():  # in a log, and beside --json
         choose_quietly()
@@ -103,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def in_words(problem: Exception) -> str:
-    """What to tell of an exception: one line, but for advice on where to put files."""
+    """An exception as one line; only advice on where to put files has more."""
     if isinstance(problem, DataNotFound):
         return str(problem)
     text = str(problem)
@@ -122,7 +116,7 @@ def leave(status: int, line: str = "") -> NoReturn:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:  # what cannot be written Python would try again, and complain about, at exit
+    except OSError:  # Python would try to write the rest again at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if line and sys.stderr is not None:
         print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`scratchvae bench`: what it prints. How fast it is, is nobody's business here."""
+"""`scratchvae bench`: what it prints. How fast it is, is not tested."""
 
 import json
 

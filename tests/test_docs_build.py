@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from scratchvae.commands import COMMANDS
+from scratchvae.commands.options import CommandParser
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted((DOCS / "commands").glob("*.md"))
@@ -103,8 +104,11 @@ def test_an_unknown_rule_is_an_error(page):
 
 
 def test_every_command_has_a_page():
-    names = {command.__name__.rpartition(".")[2] for command in COMMANDS}
-    assert names <= {page.stem for page in PAGES}
+    commands = CommandParser().add_subparsers()
+    for command in COMMANDS:
+        command.add(commands)
+    assert len(commands.choices) == 12
+    assert set(commands.choices) <= {page.stem for page in PAGES}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -165,7 +165,10 @@ def test_the_result_goes_to_a_file_too(run, tmp_path):
         (["--nll-images", "5"], "--nll-images goes with --nll-samples"),
         (["--grey-levels"], "--grey-levels goes with --nll-samples"),
         (["--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
-        (["--nll-samples", "5", "--nll-images", "1"], "--nll-images: expected at least 2"),
+        (
+            ["--nll-samples", "5", "--nll-images", "1"],
+            "argument --nll-images: must be 2 or more, got 1",
+        ),
     ],
 )
 def test_refusals(refused, options, said):

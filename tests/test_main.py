@@ -12,7 +12,7 @@ import pytest
 
 import scratchvae
 from scratchvae import backend
-from scratchvae.__main__ import COMMANDS, main, make_parser
+from scratchvae.__main__ import main, make_parser
 from scratchvae.backend import find_kernel
 from scratchvae.commands.kernels import kernels
 from scratchvae.data import DataNotFound
@@ -150,7 +150,7 @@ def shell(script):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    """`true` reads nothing: whenever the table comes, nobody takes it."""
+    """`true` reads nothing: whenever the table comes, it is not read."""
     done = shell("set -o pipefail; { sleep 0.1; $scratchvae summary mlp; } | true")
     assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
@@ -200,16 +200,30 @@ def test_help_has_examples_and_every_option_a_word(words, capsys):
     assert "  scratchvae " in out
     for action in parser._actions:
         assert action.help or isinstance(action, argparse._SubParsersAction), action
-    assert ("--debug" in out) == (words != "scratchvae")
+    assert "--debug" in out and "--json" in out
 
 
 def test_the_first_help_has_a_line_for_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    names = {words.split()[1] for words in parsers() if " " in words}
+    assert len(names) == 12
+    for name in names:
         assert any(line.startswith(f"    {name} ") for line in lines), name
+
+
+def test_a_misspelt_option_is_named(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "mlp", "--bta", "2", "--no-binarise"])
+    said = "unrecognized arguments: --bta 2 --no-binarise (did you mean --beta?)"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--json kernels", "kernels --json"])
+def test_json_may_stand_on_either_side_of_the_command(capsys, words):
+    assert main(words.split()) == 0
+    assert json.loads(capsys.readouterr().out)["functions"]
 
 
 @pytest.mark.parametrize("words", parsers())

@@ -14,14 +14,14 @@ import pytest
 
 from scratchvae.commands.options import (
     CommandParser,
-    at_least_zero,
+    add_command,
+    at_least,
     engine_options,
-    json_option,
     paint,
     positive,
     print_json,
     say,
-    share,
+    warn,
 )
 
 
@@ -30,9 +30,9 @@ from scratchvae.commands.options import (
     [
         (positive(int), "3", 3),
         (positive(float), "1e-3", 1e-3),
-        (at_least_zero(int), "0", 0),
-        (at_least_zero(float), "0", 0.0),
-        (share, "0.25", 0.25),
+        (at_least(0), "0", 0),
+        (at_least(0, float), "0", 0.0),
+        (at_least(2), "2", 2),
     ],
 )
 def test_numbers(kind, text, value):
@@ -47,11 +47,11 @@ def test_numbers(kind, text, value):
         (positive(float), "nan", "must be above 0, got nan"),
         (positive(float), "inf", "must be above 0, got inf"),
         (positive(float), "much", "invalid float value: 'much'"),
-        (at_least_zero(int), "-1", "must be 0 or more, got -1"),
-        (at_least_zero(float), "nan", "must be 0 or more, got nan"),
-        (share, "0", "must be between 0 and 1, got 0"),
-        (share, "1", "must be between 0 and 1, got 1"),
-        (share, "half", "invalid float value: 'half'"),
+        (at_least(0), "-1", "must be 0 or more, got -1"),
+        (at_least(0), "half", "invalid int value: 'half'"),
+        (at_least(0, float), "nan", "must be 0 or more, got nan"),
+        (at_least(0, float), "inf", "must be 0 or more, got inf"),
+        (at_least(2), "1", "must be 2 or more, got 1"),
     ],
 )
 def test_other_numbers_are_usage_errors(capsys, kind, text, said):
@@ -65,27 +65,37 @@ def test_other_numbers_are_usage_errors(capsys, kind, text, said):
 def test_options_of_the_engine_and_json():
     parser = CommandParser(prog="p")
     engine_options(parser)
-    json_option(parser)
     args = parser.parse_args([])
-    assert (args.engine, args.tf32, args.json) == ("auto", False, False)
+    assert (args.engine, args.tf32, "json" in args) == ("auto", False, False)
     args = parser.parse_args(["--engine", "cuda", "--tf32", "--json"])
     assert (args.engine, args.tf32, args.json) == ("cuda", True, True)
 
 
-@pytest.mark.parametrize("words", ["--debug inner", "inner --debug", "--debug inner --debug"])
-def test_debug_holds_wherever_it_stands(words):
+@pytest.mark.parametrize("option", ["debug", "json"])
+@pytest.mark.parametrize("words", ["--{0} inner", "inner --{0}", "--{0} inner --{0}"])
+def test_debug_and_json_hold_wherever_they_stand(words, option):
     outer = CommandParser(prog="outer")
+    outer.set_defaults(debug=False, json=False)
     inner = outer.add_subparsers().add_parser("inner")
-    args = outer.parse_args(words.split())
-    assert args.debug and args.parser is inner
-    assert "debug" not in outer.parse_args(["inner"])
+    args = outer.parse_args(words.format(option).split())
+    assert getattr(args, option) and args.parser is inner
+    assert not getattr(outer.parse_args(["inner"]), option)
 
 
 def test_help_keeps_the_lines_of_examples():
-    text = f"{'many words ' * 20}\n\nexamples:\n  p --n 1\n  p --n 2"
-    shown = CommandParser(prog="p", description=text).format_help()
-    assert "examples:\n  p --n 1\n  p --n 2\n" in shown
+    commands = CommandParser(prog="p").add_subparsers()
+    inner = add_command(
+        commands, "c", print, "use many words", " again" * 20, "p c --n 1", "p c --n 2"
+    )
+    shown = inner.format_help()
+    assert "\nUse many words again again" in shown
+    assert "examples:\n  p c --n 1\n  p c --n 2\n" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_terminal_may_be_narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1")
+    assert "\nmany words\n" in CommandParser(prog="p", description="many words").format_help()
 
 
 def test_json_is_what_any_reader_takes(capsys):
@@ -126,6 +136,8 @@ def test_json_of_something_else_prints_nothing(capsys):
 def test_remarks_go_to_standard_error(capsys):
     say("epoch 1")
     assert capsys.readouterr() == ("", "epoch 1\n")
+    warn("z is silent")
+    assert capsys.readouterr() == ("", "warning: z is silent\n")
 
 
 # --- Colours -------------------------------------------------------------------------------------

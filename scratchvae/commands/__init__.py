@@ -1,21 +1,9 @@
-"""The commands of `scratchvae`, one file each: `add` gives a command its parser, `run` does it."""
+"""The commands of `scratchvae`: in each module `add` declares them and `run` does them.
 
-from . import (
-    bench,
-    check,
-    data,
-    evaluate,
-    interpolate,
-    kernels,
-    manifold,
-    reconstruct,
-    sample,
-    summary,
-    train,
-    traverse,
-)
+`pictures` has the five commands that draw: `reconstruct`, `sample`, `interpolate`, `traverse` and
+`manifold`. Every other command has a module of its name.
+"""
 
-COMMANDS = (
-    train, evaluate, reconstruct, sample, interpolate, traverse, manifold,
-    data, summary, kernels, check, bench,
-)  # fmt: skip
+from . import bench, check, data, evaluate, kernels, pictures, summary, train
+
+COMMANDS = (train, evaluate, pictures, data, summary, kernels, check, bench)  # as in --help

@@ -1,7 +1,7 @@
 """`scratchvae bench`: how fast training steps are on this machine, on each engine.
 
-The engines take turns, `ROUNDS` times, so that whatever else the machine does meets all of them.
-Before each round comes a rest, in which the threads of the engine before fall asleep, and a step
+The engines take turns, `ROUNDS` times, so that other load on the machine slows all of them alike.
+Each round begins with a rest, in which the threads of the previous engine fall asleep, and a step
 that is not counted, since caches are cold. A round's time is that of all its steps together: on the
 GPU they queue up, as in training, and the clock stops when the last is done.
 """
@@ -24,29 +24,24 @@ from ..models import MODELS, Model, build
 from ..optim import Adam
 from ..train import train_step
 from .machine import machine_facts
-from .options import json_option, positive, print_json, say
+from .options import add_command, positive, print_json, say
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
 WARM_UP = 3  # steps: kernels compile in the first, a GPU's graph is captured in the second
 SECONDS = 2.0
-EPILOG = """\
-examples:
-  scratchvae bench
-  scratchvae bench conv celeba --batch-size 64 --seconds 5
-  scratchvae bench --engine numba --dtype float64 --json
-"""
 
 
 def add(commands: Any) -> None:
     """Add the parser."""
-    parser = commands.add_parser(
-        "bench",
-        help="time training steps on this machine",
-        description="Time training steps (loss, gradients, Adam) on random images, on every engine "
-        "that runs here. Medians of rounds in which the engines take turns.",
-        epilog=EPILOG,
-    )
+    parser = add_command(
+        commands, "bench", run, "time training steps on this machine",
+        " (loss, gradients, Adam) on random images, on every engine that runs here. Medians of "
+        "rounds in which the engines take turns.",
+        "scratchvae bench",
+        "scratchvae bench conv celeba --batch-size 64 --seconds 5",
+        "scratchvae bench --engine numba --dtype float64 --json",
+    )  # fmt: skip
     option = parser.add_argument
     option("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; default: mlp")
     option("--engine", choices=ENGINES, help="this one alone; default: all that run here")
@@ -60,8 +55,6 @@ def add(commands: Any) -> None:
         "--seconds", type=positive(float), default=SECONDS, metavar="S",
         help=f"duration {what} (default: {SECONDS:g})",
     )  # fmt: skip
-    json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

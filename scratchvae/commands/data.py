@@ -15,73 +15,59 @@ from ..data.dataset import Verdict
 from ..data.images import FACES, PARTITION, find_images, verify_images
 from ..data.mnist import SOURCES, download_files, find_files, find_on_disk, verify_files
 from ..gradcheck.report import table
-from .options import json_option, print_json, say
+from .options import add_command, print_json, say
 
 DRAWN = ("glyphs", "faces")
-EXAMPLES = """\
-examples:
-  scratchvae data
-  scratchvae data fetch mnist
-  scratchvae data verify images:photographs
-"""
 
 
 def add(commands: Any) -> None:
     """Add the parser, and those of `list`, `fetch` and `verify`."""
-    what = "show, fetch and verify data sets"
-    parser = commands.add_parser(
-        "data",
-        help=what,
-        description=f"{what.capitalize()}. Alone: `scratchvae data list`.",
-        epilog=EXAMPLES,
-    )
-    json_option(parser)
-    parser.set_defaults(run=run_list, names=[])
+    parser = add_command(
+        commands, "data", run_list, "show, fetch and verify data sets",
+        ". Alone: `scratchvae data list`.",
+        "scratchvae data",
+        "scratchvae data fetch mnist",
+        "scratchvae data verify images:photographs",
+    )  # fmt: skip
+    parser.set_defaults(names=[])
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    inner = actions.add_parser(
-        "list",
-        help="where each data set is looked for, and whether it is there",
-        description="Where data sets are looked for, and whether they are there. Nothing is "
-        "downloaded, drawn or decoded for it.",
-        epilog="examples:\n  scratchvae data list\n  scratchvae data list mnist images:photographs",
-    )
+    inner = add_command(
+        actions, "list", run_list,
+        "show where each data set is looked for, and whether it is there",
+        ". Nothing is downloaded, drawn or decoded for it.",
+        "scratchvae data list",
+        "scratchvae data list mnist images:photographs",
+    )  # fmt: skip
     inner.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)}")
-    inner.set_defaults(run=run_list)
-    json_option(inner, argparse.SUPPRESS)
 
-    inner = actions.add_parser(
-        "fetch",
-        help="download a data set into the cache",
-        description="Download a data set into the cache, as far as it is not there, and verify it.",
-        epilog="example:\n  scratchvae data fetch fashion-mnist",
-    )
+    inner = add_command(
+        actions, "fetch", run_fetch, "download a data set into the cache",
+        ", as far as it is not there, and verify it.",
+        "scratchvae data fetch fashion-mnist",
+    )  # fmt: skip
     inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
-    inner.set_defaults(run=run_fetch)
-    json_option(inner, argparse.SUPPRESS)
 
-    inner = actions.add_parser(
-        "verify",
-        help="read every file of a data set, and compare it with what it should be",
-        description="Read every file of a data set. Those of MNIST and Fashion-MNIST are compared "
-        "with known hashes, images are decoded. The exit status is 0 only if all are sound.",
-        epilog="examples:\n  scratchvae data verify mnist --data-dir mnist\n"
-        "  scratchvae data verify images:photographs",
-    )
+    inner = add_command(
+        actions, "verify", run_verify,
+        "read every file of a data set, and compare it with what it should be",
+        ": the files of MNIST and Fashion-MNIST with known hashes, images are decoded. The exit "
+        "status is 0 only if all are sound.",
+        "scratchvae data verify mnist --data-dir mnist",
+        "scratchvae data verify images:photographs",
+    )  # fmt: skip
     inner.add_argument(
         "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
     )
     inner.add_argument(
         "--data-dir", metavar="DIR", help="look here and nowhere else; not with images:FOLDER"
     )
-    inner.set_defaults(run=run_verify)
-    json_option(inner, argparse.SUPPRESS)
 
 
 # --- list ----------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a data set is, or was looked for; `there` is None for one that is drawn when needed."""
 
     name: str
@@ -92,47 +78,42 @@ class Place(NamedTuple):
 def run_list(args: argparse.Namespace) -> int:
     """Print a row for each data set, and the size of the cache."""
     names = args.names or [name for name in DATASETS if not name.startswith("images:")]
-    places = [place(name) for name in names]
+    found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
     if args.json:
-        print_json(
-            {"datasets": [p._asdict() for p in places], "cache": {"folder": cache, "bytes": size}}
-        )
+        datasets = [location._asdict() for location in found]
+        print_json({"datasets": datasets, "cache": {"folder": cache, "bytes": size}})
         return 0
     words = {True: "yes", False: "no", None: "drawn"}
-    print(
-        table(
-            [["data set", "there", "where"], *([p.name, words[p.there], p.where] for p in places)]
-        )
-    )
+    rows = [[name, words[there], where] for name, there, where in found]
+    print(table([["data set", "there", "where"], *rows]))
     if not args.names:
-        print(
-            "\nimages:FOLDER is any folder of JPEG and PNG files; glyphs and faces are drawn here."
-        )
+        print("\nimages:FOLDER is any folder of JPEG and PNG files; glyphs, faces are drawn here.")
     print(f"\nthe cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB")
     return 0
 
 
-def place(name: str) -> Place:
+def locate(name: str) -> Location:
     """Look for a data set; ValueError if there is none of this name."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
         if files is not None:
-            return Place(name, True, str(files["train_images"].parent))
-        return Place(name, False, "; ".join(tried))
+            return Location(name, True, str(files["train_images"].parent))
+        return Location(name, False, "; ".join(tried))
     if name in DRAWN:
         cache = _cache()
-        return Place(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
+        return Location(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
     root = _folder(name, None)
     if name == "celeba":
         there = (root / FACES).is_dir() and (root / PARTITION).is_file()
-        return Place(name, there, str(root) if there else f"no {FACES}/ and {PARTITION} in {root}")
-    return Place(name, root.is_dir(), str(root))
+        where = str(root) if there else f"no {FACES}/ and {PARTITION} in {root}"
+        return Location(name, there, where)
+    return Location(name, root.is_dir(), str(root))
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
-    """Of the images of CelebA or images:FOLDER."""
+    """The folder with the images of CelebA or images:FOLDER."""
     if name.startswith("images:") and name != "images:":
         return Path(name.removeprefix("images:")).expanduser().resolve()
     if name != "celeba":
@@ -149,7 +130,7 @@ def _cache() -> Path | None:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Of all files in it; one that goes away meanwhile counts nothing."""
+    """The size of all files in it, without those that vanish meanwhile."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -203,17 +184,14 @@ def _files(name: str, data_dir: str | None) -> dict[str, Path]:
 
 def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
     """Print the verdicts; of images only those that are broken. 1 if a file is not sound."""
-    shown, sound, count = [], 0, 0
-    for verdict in verdicts:
-        count += 1
-        sound += verdict.verdict == "ok"
-        if every or verdict.verdict != "ok":
-            shown.append(verdict)
+    found = [*verdicts]
+    broken = [verdict for verdict in found if verdict.verdict != "ok"]
+    shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
     if args.json:
         files = [verdict._asdict() for verdict in shown]
         print_json({"name": args.name, "files": count, "sound": sound, "verdicts": files})
     else:
-        for path, found, why in shown:
-            print(f"{path}: {found}{f' ({why})' if why else ''}")
+        for path, what, why in shown:
+            print(f"{path}: {what}{f' ({why})' if why else ''}")
         print(f"{args.name}: {sound} of {count} files are sound")
-    return 0 if sound == count else 1
+    return 1 if broken else 0

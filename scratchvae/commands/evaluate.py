@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +18,30 @@ from ..runs import Run
 from ..runs.json_text import to_json
 from ..train import streams
 from .options import (
-    at_least_zero,
-    json_option,
-    paint,
+    add_command,
+    at_least,
+    check_output,
+    open_for,
     positive,
     print_json,
-    say,
+    run_options,
+    warn,
 )
-from .run_options import check_place, open_for, run_options
 
 STRONGEST = 10  # dimensions
-EPILOG = """\
-examples:
-  scratchvae evaluate runs/digits
-  scratchvae evaluate runs/binary --nll-samples 1000 --nll-images 500
-  scratchvae evaluate runs/digits --json --out evaluation.json
-"""
 
 
 def add(commands: Any) -> None:
     """Add the parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure a trained model on its test images",
-        description="Measure a trained model on its test images: the -ELBO, the likelihood by "
-        "importance sampling if asked for, what its latent dimensions tell, and how well it "
-        "reconstructs. In black and white if the run was trained so, with the same draw.",
-        epilog=EPILOG,
-    )
+    parser = add_command(
+        commands, "evaluate", run, "measure a trained model on its test images",
+        ": the -ELBO, the likelihood by importance sampling if asked for, what its latent "
+        "dimensions tell, and how well it reconstructs. In black and white if the run was trained "
+        "so, with the same draw.",
+        "scratchvae evaluate runs/digits",
+        "scratchvae evaluate runs/binary --nll-samples 1000 --nll-images 500",
+        "scratchvae evaluate runs/digits --json --out evaluation.json",
+    )  # fmt: skip
     option = parser.add_argument
     run_options(parser)
     option(
@@ -54,8 +49,8 @@ def add(commands: Any) -> None:
         help="estimate -log p(x) with K samples for each image; 1000 and more tell something",
     )  # fmt: skip
     option(
-        "--nll-images", type=positive(int), metavar="N",
-        help="only for the first N test images (all)",
+        "--nll-images", type=at_least(2), metavar="N",
+        help="only for the first N test images; a standard error needs two (all)",
     )  # fmt: skip
     option(
         "--grey-levels", action="store_true",
@@ -63,12 +58,10 @@ def add(commands: Any) -> None:
         "likelihoods of black and white images",
     )  # fmt: skip
     option(
-        "--seed", type=at_least_zero(int), metavar="N", help="of all draws (the run's: the numbers "
+        "--seed", type=at_least(0), metavar="N", help="of all draws (the run's: the numbers "
         "are those of its metrics.json)",
     )  # fmt: skip
     option("--out", type=Path, metavar="FILE.json", help="write the result there, too")
-    json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,13 +69,11 @@ def run(args: argparse.Namespace) -> int:
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
             args.parser.error(f"--{option.replace('_', '-')} goes with --nll-samples")
-    if args.nll_images == 1:
-        args.parser.error("--nll-images: expected at least 2, for a standard error, got 1")
     if args.out is not None:
-        check_place(args.out, args.folder)
+        check_output(args.out, args.folder)
     run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
-    rng = streams(seed).test  # that of metrics.json, see runs/ending.py
+    rng = streams(seed).test  # that of metrics.json, see runs/results.py
     images = run.test_images()
     if args.nll_samples and not args.grey_levels:
         refuse_grey_levels(run, images)
@@ -103,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(in_words(run, found))
     if warning := found.get("warning"):
-        say(f"{paint('warning:', 'yellow', sys.stderr)} {warning}")
+        warn(warning)
     return 0
 
 

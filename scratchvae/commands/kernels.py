@@ -7,27 +7,23 @@ from typing import Any
 
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 from ..gpu import graph, philox  # noqa: F401  (they fill the registry)
-from .options import json_option, print_json
+from ..gradcheck.report import table
+from .options import add_command, print_json
 
 
 def add(commands: Any) -> None:
     """Add the parser."""
-    what = "show which function serves each op on each engine"
-    parser = commands.add_parser(
-        "kernels",
-        help=what,
-        description=f"{what.capitalize()}, and why an engine cannot run here.",
-        epilog="example:\n  scratchvae kernels",
-    )
-    json_option(parser)
-    parser.set_defaults(run=run)
+    add_command(
+        commands, "kernels", run, "show which function serves each op on each engine",
+        ", and why an engine cannot run here.",
+        "scratchvae kernels",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     if args.json:
-        problems = {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
-        print_json({"functions": served(), "problems": problems})
+        print_json({"functions": served(), "problems": problems()})
     else:
         print(kernels())
     return 0
@@ -42,21 +38,20 @@ def served() -> list[dict[str, str]]:
     ]
 
 
+def problems() -> dict[str, str | None]:
+    """Why an engine cannot run on this machine; None if it can."""
+    return {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
+
+
 def kernels() -> str:
     """A table of every accelerated function and what serves it on each engine."""
-    rows = [("function", *ENGINES), *(tuple(record.values()) for record in served())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    lines += [
+    lines = [
+        table([["function", *ENGINES], *([*record.values()] for record in served())]),
         "",
-        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, noise.py, ...)",
+        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, gpu/philox.py, ...)",
     ]
-    if problem := numba_problem():
-        lines.append(f"numba cannot run here: {problem}")
-    if problem := gpu_problem():
-        lines.append(f"cuda cannot run here: {problem}")
-    return "\n".join(line.rstrip() for line in lines)
+    lines += [f"{engine} cannot run here: {why}" for engine, why in problems().items() if why]
+    return "\n".join(lines)
 
 
 def _where(kernel: object) -> str:

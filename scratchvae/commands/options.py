@@ -1,7 +1,7 @@
-"""What the commands share: parsers, types of numbers, options, and how they speak.
+"""What the commands share: the parser, types of numbers, options, and output.
 
-Results go to standard output, and with `--json` they are one object of JSON. Remarks for people,
-such as how far a run has got, go to standard error: see `say`.
+Results go to standard output; with `--json` they are one JSON object. Remarks for people, such as
+the progress of a run, go to standard error: see `say`.
 """
 
 from __future__ import annotations
@@ -9,54 +9,43 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..backend import ENGINES
+from ..runs import Run, RunFolder, open_run
 from ..runs.json_text import to_json
 
+OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
 COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for them
 
-# --- Parsers -------------------------------------------------------------------------------------
 
+class CommandParser(argparse.ArgumentParser):
+    """The parser of `scratchvae`, of a command, or of a command's command (`data list`).
 
-class HelpText(argparse.HelpFormatter):
-    """Fills the paragraphs of a description; one with indented lines, as examples have, stays."""
+    It adds the options that all of them have, and stores itself in `args.parser`: there the last
+    one, the command's, remains.
+    """
 
-    def add_argument(self, action: argparse.Action) -> None:
-        """Commands are indented once more than argparse reckons when it places what they do."""
-        super().add_argument(action)
-        if isinstance(action, argparse._SubParsersAction):
-            self._action_max_length += self._indent_increment
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        paragraphs = textwrap.dedent(text).strip().split("\n\n")
-        return "\n\n".join(
-            textwrap.indent(p, indent)
-            if "\n " in p
-            else super(HelpText, self)._fill_text(p, width, indent)
-            for p in paragraphs
+    def __init__(self, description: str = "", **options: Any) -> None:
+        width = max(20, shutil.get_terminal_size().columns - 2)  # as argparse fills the rest
+        super().__init__(
+            description=textwrap.fill(description, width),
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
+            **options,
         )
-
-
-class FrontParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, whatever it complains of."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(" ".join(message.split()))
-
-
-class CommandParser(FrontParser):
-    """The parser of a command, or of a command's command: it knows --debug, and says in
-    `args.parser` that it was the one."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**({"formatter_class": HelpText} | options))
-        what = "show a traceback where an error would be one line"
-        # No default: a command's command would overwrite what its parent was told.
-        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=what)
+        for option, help in (
+            ("--debug", "show a traceback where an error would be one line"),
+            ("--json", "print the result as JSON"),
+        ):
+            # No default: a command's would overwrite what `scratchvae --json COMMAND` has set.
+            self.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=help)
         self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
@@ -66,25 +55,40 @@ class CommandParser(FrontParser):
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
 
 
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    what: str,
+    more: str,
+    *examples: str,
+) -> Any:
+    """Declare a command, and return its parser. `run` does it and returns the exit status.
+
+    The list of commands says `what` the command does; its own help says `what` and `more`, then
+    come the options, then the examples.
+    """
+    parser = commands.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + more,
+        epilog="\n  ".join(["examples:", *examples]),
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
 # --- Types of numbers ----------------------------------------------------------------------------
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argparse type: a number of this kind above zero."""
+    """An argparse type: a finite number of this kind above zero."""
     return _number(kind, lambda value: 0 < value < math.inf, "above 0")
 
 
-def at_least_zero(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argparse type: a number of this kind, zero or more."""
-    return _number(kind, lambda value: 0 <= value < math.inf, "0 or more")
-
-
-def share(text: str) -> float:
-    """An argparse type: a part of a whole, above 0 and below 1."""
-    return _number(float, lambda value: 0 < value < 1, "between 0 and 1")(text)
-
-
-share.__name__ = "float"  # argparse says "invalid float value"
+def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """An argparse type: a finite number of this kind that is not below the limit."""
+    return _number(kind, lambda value: limit <= value < math.inf, f"{limit} or more")
 
 
 def numbers(text: str) -> list[int]:
@@ -107,7 +111,7 @@ def _number(
     return parse
 
 
-# --- Options -------------------------------------------------------------------------------------
+# --- Options of several commands -----------------------------------------------------------------
 
 
 def engine_options(parser: argparse.ArgumentParser) -> None:
@@ -117,15 +121,45 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     add("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
 
 
-def json_option(parser: argparse.ArgumentParser, default: bool | str = False) -> None:
-    """Add --json, for `print_json`. A command's command, whose parent has the option too, takes
-    argparse.SUPPRESS as default, lest it overwrite what the parent was told."""
-    parser.add_argument(
-        "--json", action="store_true", default=default, help="print the result as JSON"
-    )
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Add RUN, the location of its data, and the engine, for `open_for`."""
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN", help="folder of a run")
+    add("--data", metavar="NAME", help="the data set under another name (the run's)")
+    add("--data-dir", metavar="DIR", help="folder with its files, if they have moved (the run's)")
+    engine_options(parser)
 
 
-# --- Speaking ------------------------------------------------------------------------------------
+def open_for(args: argparse.Namespace) -> Run:
+    """Open the run that `run_options` name, with its data where they say."""
+    run = open_run(args.folder, args.engine, args.tf32)
+    config = run.config
+    if args.data is not None:  # the run's folder is that of the other name
+        config = replace(config, data=args.data, data_dir=None)
+    if args.data_dir is not None:
+        config = replace(config, data_dir=args.data_dir)
+    return replace(run, config=config)
+
+
+def check_output(path: Path, run: Path) -> None:
+    """Make sure, before anything is computed, that a result may be written here.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If it is a file that the run needs, or among its checkpoints.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
+    target, folder = path.resolve(), RunFolder(run.resolve())
+    checkpoints = folder.checkpoints.resolve()
+    if target in [(folder.path / name).resolve() for name in OWN] or checkpoints in target.parents:
+        raise ValueError(f"{path}: this file belongs to the run: expected another name")
+
+
+# --- Output --------------------------------------------------------------------------------------
 
 
 def print_json(result: dict[str, Any]) -> None:
@@ -138,10 +172,21 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """For the end of an error: the known word nearest to a misspelt one, if one is near."""
+    near = get_close_matches(word.lower(), known, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    say(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+
+
 def paint(text: str, colour: str, stream: TextIO) -> str:
     """The text in one of COLOURS if `stream` is a terminal that shows them.
 
-    Nobody gets colours who has set NO_COLOR (https://no-color.org) or whose TERM is "dumb".
+    NO_COLOR (https://no-color.org) and TERM=dumb turn colours off.
     """
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     if plain or not stream.isatty():

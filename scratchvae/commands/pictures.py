@@ -1,62 +1,113 @@
-"""What the commands that draw share: their options, test images, and where results go."""
+"""Pictures of what a trained model has learned, or with --npz the arrays behind them.
+
+    reconstruct    images over their reconstructions
+    sample         images decoded from z ~ N(0, I)
+    interpolate    codes between the codes of two images
+    traverse       one latent dimension at a time
+    manifold       the whole latent space, where it is a plane
+
+Each has two functions here: `add_...` declares its options, and the one of its name makes its
+Picture. What they share comes first.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data import batches
-from ..evaluation.latents import has_skips
+from ..data.decode import decode_or_reason
+from ..evaluation.latents import (
+    decoded,
+    great_circle,
+    has_skips,
+    line,
+    most_active,
+    plane,
+    posterior_codes,
+    prior_codes,
+    traversal,
+)
+from ..models import VAE
 from ..models.weights import whole_file
 from ..runs import Run, RunFolder
-from .options import json_option, print_json, say
-from .run_options import check_place, open_for, run_options
-
-NO_SKIPS = (
-    "no skips are added, as if the decoder had been trained without them: --skips-from INDEX takes "
-    "those of a test image"
+from .options import (
+    add_command,
+    at_least,
+    check_output,
+    numbers,
+    open_for,
+    positive,
+    print_json,
+    run_options,
+    say,
 )
 
 
-def add_command(commands: Any, name: str, what: str, description: str, epilog: str) -> Any:
-    """A parser with the options that all of these commands have."""
-    parser = commands.add_parser(name, help=what, description=description, epilog=epilog)
+class Picture(NamedTuple):
+    """What a command makes of a run."""
+
+    arrays: dict[str, np.ndarray]  # that --npz writes, beside the data_range; it has the `images`
+    draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> other pictures that it wrote
+
+
+Make = Callable[[argparse.Namespace, Run], Picture]
+
+
+def add(commands: Any) -> None:
+    """Add the parsers."""
+    for add_one in (add_reconstruct, add_sample, add_interpolate, add_traverse, add_manifold):
+        add_one(commands)
+
+
+def add_picture(commands: Any, make: Make, what: str, more: str, *examples: str) -> Any:
+    """`add_command` with the options of all that draw; `make` has the command's name."""
+    name = make.__name__
+    parser = add_command(commands, name, run, what, more, *examples)
     run_options(parser)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
         "--out", type=Path, metavar="FILE.png", help=f"the picture (RUN/pictures/{name}.png)"
     )
-    where.add_argument(
+    output.add_argument(
         "--npz", type=Path, metavar="FILE.npz", help="write the arrays, and draw no picture"
     )
-    json_option(parser)
-    parser.set_defaults(command=name)
+    parser.set_defaults(make=make)
     return parser
 
 
-def skips_option(parser: Any) -> None:
-    """Add --skips-from."""
-    parser.add_argument(
-        "--skips-from", type=int, metavar="INDEX",
-        help="skip: the test image that lends its skips (none are added)",
-    )  # fmt: skip
-
-
-# --- What is shown -------------------------------------------------------------------------------
-
-
-def open_to_draw(args: argparse.Namespace) -> Run:
-    """The run, once it is sure that there is a place for what will be made of it."""
+def run(args: argparse.Namespace) -> int:
+    """Make a picture; draw it, or write its arrays, and print the path."""
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise ValueError(f"{path}: expected a name that ends in {suffix}")
         if path is not None:
-            check_place(path, args.folder)
-    return open_for(args)
+            if path.suffix.lower() != suffix:
+                raise ValueError(f"{path}: expected a name that ends in {suffix}")
+            check_output(path, args.folder)
+    run = open_for(args)
+    arrays, draw = args.make(args, run)
+    also = None
+    if args.npz is not None:
+        path = args.npz
+        with whole_file(path) as file:
+            np.savez(file, data_range=run.model.data_range, **arrays)
+    else:
+        from .. import plots  # here: matplotlib takes a second to import
+
+        path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
+        path.parent.mkdir(exist_ok=True)
+        also = draw(plots, path)
+    if args.json:
+        print_json(
+            {"file": path, "shape": arrays["images"].shape, **({"also": also} if also else {})}
+        )
+    else:
+        print(path, *(also or []), sep="\n")
+    return 0
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
@@ -74,58 +125,297 @@ def as_floats(run: Run, images: np.ndarray) -> np.ndarray:
     return next(batches(images, len(images), data_range=model.data_range, dtype=model.dtype))
 
 
-def skips_for(run: Run, index: int | None) -> np.ndarray | None:
-    """The image that lends its skips, if one does; says where skips come from."""
+def skips_option(parser: Any) -> None:
+    """Add --skips-from."""
+    parser.add_argument(
+        "--skips-from", type=int, metavar="INDEX",
+        help="skip: the test image that lends its skips (none are added)",
+    )  # fmt: skip
+
+
+def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
+    """The image that --skips-from names, if any; says where skips come from."""
+    index = args.skips_from
     if not has_skips(run.model):
         if index is not None:
             raise ValueError(f"--skips-from: this model, {run.config.model}, has no skips")
         return None
     if index is None:
-        say(NO_SKIPS)
+        say(
+            "no skips are added, as if the decoder had been trained without them: --skips-from "
+            "INDEX takes those of a test image"
+        )
         return None
     say(f"all skips are those of test image {index}")
     return images_at(run, [index], "--skips-from")
 
 
-# --- What is left --------------------------------------------------------------------------------
-
-
-def deliver(
+def table_of_codes(
     args: argparse.Namespace,
     run: Run,
-    draw: Callable[[Path], list[Path] | None],
+    z: np.ndarray,
+    rows: list[str],
+    columns: list[str],
     **arrays: np.ndarray,
-) -> int:
-    """Write the arrays if they are asked for, or else the picture; print where.
+) -> Picture:
+    """Codes (rows, columns, *latent_shape), decoded, in a table with these labels."""
+    model = run.model
+    images = decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
+    images = images.reshape(*z.shape[:2], *model.image_shape)
+    return Picture(
+        {"z": z, "images": images, **arrays},
+        lambda plots, path: plots.image_table(images, path, rows, columns, model.data_range),
+    )
 
-    Parameters
-    ----------
-    draw : callable
-        Writes the picture to a path, and returns the paths of others beside it, if there are any.
-    **arrays
-        What --npz writes, beside the data_range of its `images`.
-    """
-    also = None
-    if args.npz:
-        path = args.npz
-        arrays["data_range"] = np.array(run.model.data_range)
-        with whole_file(path) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes it for a flag
+
+# --- reconstruct ---------------------------------------------------------------------------------
+
+SHOWN = 8  # images, if no option says how many
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
+
+
+def add_reconstruct(commands: Any) -> None:
+    """Add the parser."""
+    parser = add_picture(
+        commands, reconstruct, "draw images over their reconstructions",
+        " by a trained model: test images, or files of yours.",
+        "scratchvae reconstruct runs/digits",
+        "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
+        "scratchvae reconstruct runs/faces --files me.jpg you.png",
+    )  # fmt: skip
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--count", type=positive(int), metavar="N", help="the first N test images (8)"
+    )
+    which.add_argument(
+        "--images", type=numbers, metavar="I,I,...", help="test images by index, counted from 0"
+    )
+    which.add_argument(
+        "--files", nargs="+", metavar="FILE",
+        help="JPEG and PNG files: their middle square, in grey where the model knows no colours "
+        "(models of digits expect white on black)",
+    )  # fmt: skip
+    parser.add_argument("--sampled", action="store_true", help="draw z ~ q(z|x), not z = mu")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of z (0)")
+
+
+def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
+    """Two rows: the images, and under each its reconstruction."""
+    model, arrays = run.model, {}
+    if args.files:
+        x = as_floats(run, read_files(run, args.files))
+        labels = [f"file {i + 1}" for i in range(len(x))]
     else:
-        path = picture_path(args)
-        also = draw(path)
-    if args.json:
-        others = {"also": also} if also else {}
-        print_json({"file": path, "shape": arrays["images"].shape, **others})
-    else:
-        print(*[path, *(also or [])], sep="\n")
-    return 0
+        option, chosen = "--images", args.images
+        if chosen is None:
+            option, chosen = "--count", range(args.count or min(SHOWN, len(run.test_images())))
+        x = images_at(run, chosen, option)
+        labels = [f"test {i}" for i in chosen]
+        arrays["test_indices"] = np.array(chosen)
+    z = posterior_codes(model, x, np.random.default_rng(args.seed) if args.sampled else None)
+    images = decoded(model, z, x if has_skips(model) else None)
+    arrays |= {"originals": x, "z": z, "images": images}
+    pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
+    return Picture(
+        arrays,
+        lambda plots, path: plots.image_table(pairs, path, rows, labels, model.data_range),
+    )
 
 
-def picture_path(args: argparse.Namespace) -> Path:
-    """Where the picture goes; of the run's own folder of pictures, it is made sure that it is."""
-    if args.out is not None:
-        return Path(args.out)
-    pictures = RunFolder(args.folder).pictures
-    pictures.mkdir(exist_ok=True)
-    return pictures / f"{args.command}.png"
+def read_files(run: Run, files: list[str]) -> np.ndarray:
+    """The user's images in the model's shape: uint8 (N, C, H, W)."""
+    C, H, W = run.model.image_shape
+    if H != W:
+        raise ValueError(f"--files: makes squares, but this model has images of {H} x {W}")
+    found = []
+    for path in files:
+        pixels = decode_or_reason(path, H, crop=None)
+        if isinstance(pixels, str):
+            raise ValueError(f"{path}: {pixels}")
+        if C == 1:
+            pixels = np.rint(np.tensordot(LUMA, pixels, axes=1))[None].astype("uint8")
+        found.append(pixels)
+    return np.stack(found)
+
+
+# --- sample --------------------------------------------------------------------------------------
+
+
+def add_sample(commands: Any) -> None:
+    """Add the parser."""
+    parser = add_picture(
+        commands, sample, "draw images decoded from z ~ N(0, I)", ".",
+        "scratchvae sample runs/digits",
+        "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
+        "scratchvae sample runs/digits --count 10000 --npz samples.npz",
+    )  # fmt: skip
+    option = parser.add_argument
+    option("--count", type=positive(int), default=64, metavar="N", help="images (64)")
+    option("--columns", type=positive(int), default=8, metavar="N", help="images in a row (8)")
+    option("--seed", type=at_least(0), default=0, metavar="N", help="of z (0)")
+    option(
+        "--temperature", type=at_least(0, float), default=1.0, metavar="T",
+        help="standard deviation of z; less than 1: cleaner images, more alike (1)",
+    )  # fmt: skip
+    skips_option(parser)
+
+
+def sample(args: argparse.Namespace, run: Run) -> Picture:
+    """A grid of images, row by row."""
+    model = run.model
+    if not isinstance(run.model, VAE):
+        say(
+            "an autoencoder's codes lie where training has left them, not where N(0, I) does: what "
+            "is decoded here are codes that it has never seen"
+        )
+    skips_from = skips_for(args, run)
+    z = prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
+    images = decoded(model, z, skips_from)
+    columns = min(args.columns, args.count)
+    return Picture(
+        {"z": z, "images": images},
+        lambda plots, path: plots.image_grid(images, path, columns, model.data_range),
+    )
+
+
+# --- interpolate ---------------------------------------------------------------------------------
+
+MOST_PAIRS = 5  # of test images, if none are chosen
+
+
+def add_interpolate(commands: Any) -> None:
+    """Add the parser."""
+    parser = add_picture(
+        commands, interpolate, "draw the way from one test image to another",
+        ": codes between their codes (mu), decoded, in a row for each pair.",
+        "scratchvae interpolate runs/digits",
+        "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
+        "scratchvae interpolate runs/faces --spherical",
+    )  # fmt: skip
+    option = parser.add_argument
+    option(
+        "--pairs", type=numbers, metavar="A,B,...",
+        help="test images by index, two to a row (the first ten)",
+    )  # fmt: skip
+    option("--steps", type=at_least(2), default=10, metavar="N", help="images in a row (10)")
+    option(
+        "--spherical", action="store_true",
+        help="along a great circle, not a straight line: the length of z stays what it is",
+    )  # fmt: skip
+    skips_option(parser)
+
+
+def interpolate(args: argparse.Namespace, run: Run) -> Picture:
+    """A row for each pair; its ends are the reconstructions of the two."""
+    pairs = args.pairs
+    if pairs is None:
+        pairs = range(2 * min(MOST_PAIRS, max(1, len(run.test_images()) // 2)))
+    if len(pairs) % 2:
+        raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
+    ends = posterior_codes(run.model, images_at(run, pairs, "--pairs"))
+    t = np.linspace(0, 1, args.steps)
+    z = (great_circle if args.spherical else line)(ends[::2], ends[1::2], t)
+    rows = [f"{a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+    columns = [f"{share:.2f}" for share in t]
+    return table_of_codes(args, run, z, rows, columns, t=t, test_indices=np.array(pairs))
+
+
+# --- traverse ------------------------------------------------------------------------------------
+
+MOST_DIMENSIONS, LOOKED_AT = 10, 2000  # dimensions that are chosen here, by so many test images
+
+
+def add_traverse(commands: Any) -> None:
+    """Add the parser."""
+    parser = add_picture(
+        commands, traverse, "draw what each latent dimension does",
+        " in a row for each of the chosen ones: its value goes from -3 to 3, all others stay, and "
+        "the codes are decoded.",
+        "scratchvae traverse runs/digits",
+        "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
+        "scratchvae traverse runs/faces --range 4 --steps 15",
+    )  # fmt: skip
+    option = parser.add_argument
+    option(
+        "--dimensions", type=numbers, metavar="D,D,...", help="counted from 0 (those whose mu "
+        f"varies most over test images, at most {MOST_DIMENSIONS})",
+    )  # fmt: skip
+    option(
+        "--image", type=int, metavar="INDEX",
+        help="start from the code of this test image (from z = 0, the middle of the prior)",
+    )  # fmt: skip
+    option("--range", type=positive(float), default=3.0, metavar="R", help="from -R to R (3)")
+    option("--steps", type=at_least(2), default=11, metavar="N", help="images in a row (11)")
+    skips_option(parser)
+
+
+def traverse(args: argparse.Namespace, run: Run) -> Picture:
+    """A row for each dimension, the most active one first if none are chosen."""
+    model, dimensions = run.model, args.dimensions
+    if dimensions is None:
+        codes = posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
+        dimensions = most_active(codes, MOST_DIMENSIONS)
+    last = prod(model.latent_shape) - 1
+    for dimension in dimensions:
+        if not 0 <= dimension <= last:
+            raise ValueError(f"--dimensions: expected 0 to {last}, got {dimension}")
+    arrays, base = {}, np.zeros(model.latent_shape, model.dtype)
+    if args.image is not None:
+        arrays["test_indices"] = np.array([args.image])
+        base = posterior_codes(model, images_at(run, [args.image], "--image"))[0]
+    values = np.linspace(-args.range, args.range, args.steps)
+    z = traversal(base, dimensions, values)
+    rows, columns = [f"z[{d}]" for d in dimensions], [f"{value:.2g}" for value in values]
+    arrays |= {"values": values, "dimensions": np.array(dimensions)}
+    return table_of_codes(args, run, z, rows, columns, **arrays)
+
+
+# --- manifold ------------------------------------------------------------------------------------
+
+MOST_CODES = 10_000  # in the second picture
+
+
+def add_manifold(commands: Any) -> None:
+    """Add the parser."""
+    parser = add_picture(
+        commands, manifold, "draw the latent plane of a model with two latent dimensions",
+        ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data "
+        "set has classes, a second picture, NAME-codes.png, shows where the test images lie.",
+        "scratchvae train conv --latent-dim 2 --out runs/plane",
+        "scratchvae manifold runs/plane",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=positive(int), default=20, metavar="N", help="N x N images (20)"
+    )
+
+
+def manifold(args: argparse.Namespace, run: Run) -> Picture:
+    """The plane, and the test images on it by their classes, if they have any."""
+    model = run.model
+    if model.latent_shape != (2,):
+        advice = (
+            "this model has no other" if run.config.model == "skip"
+            else f"train one: scratchvae train {run.config.model} --latent-dim 2"
+        )  # fmt: skip
+        raise ValueError(
+            f"{args.folder}: a plane needs two latent dimensions, and this model's codes have "
+            f"shape {model.latent_shape}; {advice}"
+        )
+    z = plane(args.size, model.dtype)
+    arrays = {"z": z, "images": decoded(model, z)}
+    labels = run.load_data().test_labels
+    if labels is not None:
+        labels = labels[:MOST_CODES]
+        codes = posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
+        arrays |= {"codes": codes, "labels": labels}
+
+    def draw(plots: Any, path: Path) -> list[Path]:
+        plots.image_grid(arrays["images"], path, args.size, model.data_range, zoom=2, gap=0)
+        if labels is None:
+            return []
+        second = path.with_name(f"{path.stem}-codes.png")
+        title = f"codes (mu) of {len(codes):,} test images, {run.config.data}"
+        plots.code_scatter(codes, labels, second, title)
+        return [second]
+
+    return Picture(arrays, draw)

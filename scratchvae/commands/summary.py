@@ -7,17 +7,16 @@ from typing import Any
 
 from ..models import MODELS, build
 from ..models.inspect import megabytes, rows, summary
-from .options import json_option, print_json
+from .options import add_command, print_json
 
 
 def add(commands: Any) -> None:
     """Add the parser."""
-    parser = commands.add_parser(
-        "summary",
-        help="show a model's layers, their outputs, parameters and memory",
-        description="Show a model's layers, their outputs, parameters and memory.",
-        epilog="example:\n  scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
-    )
+    parser = add_command(
+        commands, "summary", run, "show a model's layers, their outputs, parameters and memory",
+        ".",
+        "scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
+    )  # fmt: skip
     parser.add_argument("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")
     parser.add_argument(
@@ -27,8 +26,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
     )
-    json_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,15 +1,14 @@
-"""`scratchvae train MODEL`: a run in a folder; `scratchvae train --resume RUN` goes on with one."""
+"""`scratchvae train MODEL`: a run in a folder; `scratchvae train --resume RUN` continues one."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..runs.config import MOST_BYTES, RECIPE, RECIPES, Config, read_config
-from .options import json_option, numbers, print_json
+from .options import add_command, numbers, print_json, say, warn
 
 # Groups of options in --help, by the first one of each.
 GROUPS = {
@@ -21,25 +20,20 @@ GROUPS = {
 }
 NOT_ASKED = ("model", "image_shape")  # the first is positional, the second the data set's
 
-EPILOG = """\
-examples:
-  scratchvae train mlp --out runs/digits
-  scratchvae train conv --data fashion-mnist --latent-dim 10 --epochs 30 --lr-schedule cosine
-  scratchvae train conv --binarize --validation 0.1 --patience 5
-  scratchvae train celeba --data images:photos --kl-schedule linear --kl-warmup 3
-  scratchvae train --resume runs/digits
-  scratchvae train --config runs/digits/config.json --out runs/again
-
-Ctrl-C finishes the step, saves everything, and says how to go on.
-"""
-
 
 def add(commands: Any) -> None:
     """Add the parser, an option for each field of `Config`."""
-    what = "train a model, or go on with a run that was stopped"
-    parser = commands.add_parser(
-        "train", help=what, description=f"{what.capitalize()}.", epilog=EPILOG
-    )
+    parser = add_command(
+        commands, "train", run, "train a model, or go on with a run that was stopped",
+        ". Ctrl-C finishes the step, saves everything, and says how to go on.",
+        "scratchvae train mlp --out runs/digits",
+        "scratchvae train conv --data fashion-mnist --latent-dim 10 --epochs 30 "
+        "--lr-schedule cosine",
+        "scratchvae train conv --binarize --validation 0.1 --patience 5",
+        "scratchvae train celeba --data images:photos --kl-schedule linear --kl-warmup 3",
+        "scratchvae train --resume runs/digits",
+        "scratchvae train --config runs/digits/config.json --out runs/again",
+    )  # fmt: skip
     parser.add_argument("model", nargs="?", metavar="MODEL", help=_help("model"))
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the run (runs/MODEL)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in a folder")
@@ -47,14 +41,12 @@ def add(commands: Any) -> None:
         "--config", type=Path, metavar="FILE", help="take the options of this config.json"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    json_option(parser)
     group: Any = parser
     for spec in fields(Config):
         if spec.name in GROUPS:
             group = parser.add_argument_group(GROUPS[spec.name])
         if spec.name not in NOT_ASKED:
             _add_option(group, spec)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,8 +58,12 @@ def run(args: argparse.Namespace) -> int:
     if ways != 1:
         only = " (only one of the three)" if ways else ""
         args.parser.error(f"name a MODEL to train, or say --resume RUN, or --config FILE{only}")
-    bar = not (args.quiet or args.json)
-    say = print_now if bar else _silent
+    talk = not (args.quiet or args.json)
+
+    def tell(text: str) -> None:
+        if talk:
+            print(text, flush=True)  # at once: a log file should show how far it is
+
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
@@ -79,19 +75,19 @@ def run(args: argparse.Namespace) -> int:
                     f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
-            metrics = resume(folder, say, bar, **given)
+            metrics = resume(folder, tell, talk, **given)
         else:
             config = _config(args, given)
             folder = args.out or Path("runs") / config.model
-            metrics = train(config, folder, say, bar)
+            metrics = train(config, folder, tell, talk)
     except Stopped as stopped:
-        print(f"{args.parser.prog}: {stopped}", file=sys.stderr)
+        say(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
         print_json(metrics)
     if (warning := (metrics.get("test") or {}).get("warning")) and not args.quiet:
-        print(f"warning: {warning}", file=sys.stderr)
-    say(f"done: weights, metrics.json and pictures are in {folder}")
+        warn(warning)
+    tell(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
 
 
@@ -106,15 +102,6 @@ def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
         raise ValueError(f"{args.config}: {problem}") from None
     # The shape is that of the data set, and `given` may name another one.
     return replace(config, **{"image_shape": None} | given)
-
-
-def print_now(text: str) -> None:
-    """A line on standard output, at once: a log file should show how far it is."""
-    print(text, flush=True)
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def _add_option(group: Any, spec: Any) -> None:
