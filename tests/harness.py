@@ -37,7 +37,7 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
 
     `differentiable` lists the arrays that get a gradient, in the order of backward's results; by
     default all of them. None among the arrays (no bias) stays None. `linear` names the arrays in
-    which the op is linear, if others than in its first case in gradcheck/cases.py.
+    which the op is linear, if others than in its first example case.
     """
     indices = range(len(arrays)) if differentiable is None else differentiable
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")

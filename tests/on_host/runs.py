@@ -48,7 +48,7 @@ SIZES = {(3, 4): (23, 31), (3, 2, 4): (7, 11, 13), (2, 3, 6, 5): (3, 5, 17, 13)}
 
 
 def cases(op):
-    """The cases of gradcheck/cases.py, and larger ones."""
+    """The example cases of the ops, and larger ones."""
     larger = LARGER.get(op.removesuffix("_leaky_relu"), [])
     if op.endswith("_leaky_relu"):
         slope = {"negative_slope": 0.2}

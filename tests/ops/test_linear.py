@@ -35,7 +35,7 @@ def zeros(*shape):
 
 def test_errors(engine):
     with pytest.raises(
-        ValueError, match=r"linear_forward: w \(O, I\) must have I = 3, got shape \(5, 4\)"
+        ValueError, match=r"linear_forward: w \(O, I\) must have I = 3, got"
     ):
         linear_forward(zeros(2, 3), zeros(5, 4))
     with pytest.raises(ValueError, match=r"x must have axes \(N, I\), got shape \(2, 3, 4\)"):

@@ -144,6 +144,6 @@ def test_shapes_must_agree(engine, op, arrays):
     shapes = [(2,)] * (arrays - 1) + [(3,)] if op == "elbo" else [(2, 3)] * (arrays - 1) + [(2, 4)]
     given = [on_device(np.zeros(shape)) for shape in shapes]
     with pytest.raises(
-        ValueError, match=rf"{op}_forward: .* must have .*; got|got shape \(.*[34],?\)"
+        ValueError, match=rf"{op}_forward: \w+ .*must have .* got "
     ):
         getattr(ops, f"{op}_forward")(*given)
