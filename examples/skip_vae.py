@@ -20,7 +20,7 @@ from common import fit, options, prepare
 import scratchvae as sv
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
-from scratchvae.models.weights import save_weights, write_atomically
+from scratchvae.output import write_atomically
 from scratchvae.plots import labelled_rows
 from scratchvae.train import streams
 
@@ -56,7 +56,7 @@ def main() -> None:
         model = cast(sv.models.Skip, sv.models.build("skip", seed=args.seed, **structure))
         print(f"\nskips = {skips}")
         fit(args, model, sv.optim.AdamW(model, lr=args.lr, weight_decay=1e-4), data)
-        save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
+        sv.save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
 
         noise = model.noise(len(x), streams(args.seed).pictures)
         leaks[skips] = model.leak(x, noise)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
-from scratchvae.models.diagnose import first_not_finite
+from scratchvae.models.inspect import first_not_finite
 from scratchvae.train import train_step
 
 SHAPES = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "celeba": (3, 32, 32), "skip": (3, 64, 64)}

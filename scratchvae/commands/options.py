@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from ..backend import ENGINES
-from ..runs.json_text import to_json
+from ..output import to_json
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for them
 

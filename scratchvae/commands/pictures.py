@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import batches
-from ..evaluation.latents import has_skips
-from ..models.weights import whole_file
+from ..output import whole_file
 from ..runs import Run, RunFolder
 from .options import json_option, print_json, say
 from .run_options import check_place, open_for, run_options
@@ -76,7 +75,7 @@ def as_floats(run: Run, images: np.ndarray) -> np.ndarray:
 
 def skips_for(run: Run, index: int | None) -> np.ndarray | None:
     """The image that lends its skips, if one does; says where skips come from."""
-    if not has_skips(run.model):
+    if not run.model.has_skips:
         if index is not None:
             raise ValueError(f"--skips-from: this model, {run.config.model}, has no skips")
         return None

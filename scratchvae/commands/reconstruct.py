@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.decode import decode_or_reason
-from ..evaluation.latents import decoded, has_skips, posterior_codes
+from ..evaluation.latents import decoded, posterior_codes
 from ..runs import Run
 from .options import at_least_zero, numbers, positive
 from .pictures import add_command, as_floats, deliver, images_at, open_to_draw
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         labels, index = [f"test {i}" for i in chosen], {"test_indices": np.array(chosen)}
     rng = np.random.default_rng(args.seed) if args.sampled else None
     z = posterior_codes(run.model, x, rng)
-    images = decoded(run.model, z, x if has_skips(run.model) else None)
+    images = decoded(run.model, z, x if run.model.has_skips else None)
     rows = ["image", "z drawn" if args.sampled else "z = mu"]
 
     def draw(path: Path) -> None:

@@ -18,6 +18,7 @@ So the decoder can copy the image past z, and does. `skips` says which ones ther
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +106,8 @@ class Skip(SquaredErrorVAE):
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.skips, self.latent = tuple(image_shape), skips, latent
         self.latent_shape = (CHANNELS[-1], *grid("Skip", image_shape, 64))
+        self.has_skips = skips != "none"
+        self.shared_codes = prod(self.latent_shape) if latent == "scalar" else 1
         C, deepest = image_shape[0], CHANNELS[-1]
         made = {"rng": rng, "dtype": dtype}
         self.encoder = [Down(a, b, **made) for a, b in pairwise((C, *CHANNELS))]

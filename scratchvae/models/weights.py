@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from ..module import Module
+from ..output import write_atomically
 
 MAX_BYTES = 1 << 30  # of a file: sixty times the largest model here
 MAX_HEADER = 1 << 20  # bytes of JSON: a hundred times what ours have; sixteen times more take 8 s
@@ -98,69 +94,3 @@ def _content(path: str | os.PathLike[str]) -> bytes:
             raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
         file.seek(0)
         return file.read()
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file or none: readers see the old one or the new one, never a part.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; names the file.
-    """
-    with whole_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to in a `with` block, for content that need not be in memory at once.
-
-    It gets its name at the end of the block, flushed to the disk; if the block fails, what was
-    written is deleted and the file of before, if there is one, stays.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; names `path`.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # see left_behind
-    try:
-        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link to elsewhere
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        why = f"cannot be written: {error.strerror or error}"
-        raise OSError(error.errno, why, str(path)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def left_behind(folder: Path) -> Iterator[Path]:
-    """The temporary files of `whole_file` in this folder whose processes are dead."""
-    for path in folder.glob(".*.tmp") if os.name == "posix" else ():
-        if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
-            try:
-                os.kill(int(found[1]), 0)  # asks whether there is such a process
-            except ProcessLookupError:
-                yield path
-            except PermissionError:  # there is, somebody else's
-                pass
-
-
-def _flush_folder(folder: Path) -> None:
-    """The new name, too, has to reach the disk. Windows cannot, and need not, open a folder."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..backend import asnumpy
-from ..models.weights import whole_file
+from ..output import whole_file
 
 DPI, LABELLED_SIZE = 100, 128  # pixels per inch; the most that a labelled image has on a side
 

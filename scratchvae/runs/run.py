@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.folders import SUFFIXES
-from ..data.locking import lock
-from ..models.weights import left_behind, write_atomically
+from ..output import left_behind, lock, write_atomically
 from .config import FORMAT, MOST_BYTES, Config, read_config
 
 

@@ -12,13 +12,7 @@ from numpy.testing import assert_array_equal
 from safetensors import safe_open
 
 import scratchvae as sv
-from scratchvae.models.weights import (
-    MAX_BYTES,
-    MAX_HEADER,
-    load_weights,
-    save_weights,
-    write_atomically,
-)
+from scratchvae.models.weights import MAX_BYTES, MAX_HEADER, load_weights, save_weights
 
 
 def test_weights_go_round(tmp_path):
@@ -51,28 +45,6 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path):
         load_weights(sv.models.build("mlp"), path)
     with pytest.raises(FileNotFoundError):
         load_weights(sv.models.build("mlp"), tmp_path / "none")
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def no_space(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path):
-    (tmp_path / "precious").write_bytes(b"precious")
-    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
-    write_atomically(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"new"
-    assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
 def test_weights_of_a_noncontiguous_view_are_right(tmp_path):
