@@ -72,14 +72,16 @@ def test_weights_of_other_skips_are_refused(tmp_path):
     options = {"image_shape": (1, 64, 64)}
     save_weights(sv.models.build("skip", skips="all", **options), path, model="skip", skips="all")
     load_weights(sv.models.build("skip", skips="all", **options), path)
-    with pytest.raises(ValueError, match="does not fit: it is of skips all, here is deep"):
+    with pytest.raises(
+        ValueError, match="does not fit: it was saved from skips all, this is skips deep"
+    ):
         load_weights(sv.models.build("skip", skips="deep", **options), path)
 
 
 def test_weights_of_another_model_are_refused_by_name(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_weights(sv.models.build("mlp"), path, model="conv")
-    with pytest.raises(ValueError, match="it is of model conv, here is mlp"):
+    with pytest.raises(ValueError, match="it was saved from model conv, this is model mlp"):
         load_weights(sv.models.build("mlp"), path)
 
 

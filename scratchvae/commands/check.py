@@ -13,8 +13,8 @@ from ..backend import ENGINES, using
 from ..gradcheck import METHODS, Report, check_model
 from ..gradcheck.cases import CASES
 from ..gradcheck.curves import elementwise, error_curve
+from ..gradcheck.report import table
 from ..models import MODELS
-from ..output import table
 from .checked import Checked, model_and_batch, op_reports, record, subjects, unseen
 from .options import at_least_zero, json_option, print_json, say
 

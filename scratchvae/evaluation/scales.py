@@ -92,13 +92,12 @@ def loss_scales(
             "loss_scales: give one of mean, sum and beta, with a sigma or without; or mean or sum "
             f"with beta, and sigma follows; got {', '.join([*given][1:]) or 'none of them'}"
         )
+    sigma = sigma or 1.0
     if mean is not None:
         sum = mean * elements
-    if sum is not None and beta is not None:
-        sigma = math.sqrt(sum / (2 * beta))
-    elif sigma is None:
-        sigma = 1.0
     if sum is None:
         assert beta is not None
         sum = 2 * sigma**2 * beta
+    elif beta is not None:
+        sigma = math.sqrt(sum / (2 * beta))
     return Scales(elements, sum / elements, sum, sum / (2 * sigma**2), sigma)

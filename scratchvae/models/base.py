@@ -41,12 +41,12 @@ class Model(Module):
     `parameters()`: an optimizer's step is one pass over two arrays.
     """
 
-    image_shape: tuple[int, ...]
-    latent_shape: tuple[int, ...]
-    data_range = (0.0, 1.0)
     decoder_distribution: str | None = None  # p(x|z): "Bernoulli", "Gaussian", or there is none
     has_skips = False  # whether the decoder sees more of an image than its code
     shared_codes = 1  # how many dimensions of z have one mu and logvar in common
+    image_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+    data_range = (0.0, 1.0)
     _flat_value: Any
     _flat_grad: Any
 

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, never pickle, and never half a file."""
+"""Weights on disk, as safetensors: unlike a pickle, such a file executes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ MAX_HEADER = 1 << 20  # bytes of JSON: a hundred times what ours have; sixteen t
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
     """Write `model.state_dict()` to a .safetensors file, with `metadata` in its header.
 
-    The file appears under its name only when it is complete: it is written beside it, flushed to
-    disk, and renamed.
+    The file appears under its name when it is complete, or not at all.
     """
     from safetensors.numpy import save
 
-    # A header is UTF-8, and the name of a folder may be anything.
+    # A header is UTF-8, and the name of a folder may be any bytes.
     texts = {key: str(value).encode(errors="backslashreplace") for key, value in metadata.items()}
     content = save(model.state_dict(), {key: text.decode() for key, text in texts.items()})
     write_atomically(path, content)
@@ -37,17 +36,17 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or does not fit the model (every misfit is listed), or says
-        that it is from another one.
+        If it is no safetensors file, or does not fit the model (every misfit is listed), or its
+        header names another model.
     """
     state, texts = read_tensors(path, "load_weights")
-    # Weights of another kind may fit in shape: those of `skip` do, whatever skips it has.
+    # Weights of another model may fit in shape: those of `skip` do, whatever skips it has.
     made_for = {"model": type(model).__name__.lower(), "skips": getattr(model, "skips", None)}
     for name, mine in made_for.items():
         if mine is not None and texts.get(name, mine) != mine:
             raise ValueError(
-                f"load_weights: {path} does not fit: it is of {name} {texts[name][:80]}, here is "
-                f"{mine}"
+                f"load_weights: {path} does not fit: it was saved from {name} {texts[name][:80]}, "
+                f"this is {name} {mine}"
             )
     try:
         model.load_state_dict(state)
@@ -75,16 +74,18 @@ def read_tensors(
         arrays = load(content)
     except (SafetensorError, ValueError) as error:  # the latter is NumPy's, of 65 dimensions
         raise ValueError(f"{name}: {path} is not a safetensors file ({error})") from None
-    except KeyError as error:  # safetensors.numpy knows no bfloat16 and no 8-bit floats
-        raise ValueError(f"{name}: {path} holds a dtype NumPy has not: {error}") from None
+    except KeyError as error:  # safetensors.numpy lacks bfloat16 and 8-bit floats
+        raise ValueError(
+            f"{name}: {path} holds a dtype that NumPy does not have: {error}"
+        ) from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # load checked it
     return arrays, header.get("__metadata__") or {}
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:
-    """All of a file, unless it is one that no model of ours fills."""
+    """All of a file, unless it is larger than any file of our models."""
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, /dev/zero has no end
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, /dev/zero has no end
         raise ValueError("not a file")
     if found.st_size > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
