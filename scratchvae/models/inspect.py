@@ -20,6 +20,7 @@ from .base import Model
 
 MEGABYTE = 1024**2
 NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where modules alone get a row
+TWO_ROWS = {"BatchNorm2dLeakyReLU": ("BatchNorm2d", "LeakyReLU")}  # one layer here, two in PyTorch
 
 
 @contextmanager
@@ -74,7 +75,10 @@ def rows(model: Model) -> list[Row]:
         if [*layer.children()] or isinstance(layer, NO_ROW):
             return
         size = sum(p.value.size for p in layer.parameters().values())
-        found.append(Row(type(layer).__name__, tuple(y.shape[1:]), size))
+        name = type(layer).__name__
+        for part in TWO_ROWS.get(name, (name,)):
+            found.append(Row(part, tuple(y.shape[1:]), size))
+            size = 0
         if activation := getattr(layer, "activation", None):
             found.append(Row(type(activation).__name__, tuple(y.shape[1:]), 0))
 
