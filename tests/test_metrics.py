@@ -148,11 +148,23 @@ def test_the_effect_of_z_on_a_linear_decoder():
     assert found == pytest.approx(expected)
 
 
-def test_the_effect_of_z_is_the_leak_of_skip(few_channels):
-    model = sv.models.build("skip", image_shape=(1, 64, 64), dtype="float64")
-    x = grey(3, 64, 64)
-    leak = model.leak(next(batches(x, 3, dtype="float64")), model.noise(3, rng()))
-    assert effect_of_z(model, x, rng())[:3] == pytest.approx(tuple(leak))
+@pytest.mark.parametrize("skips", ["all", "none"])
+def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(few_channels, skips):
+    """Two models made by hand: one whose picture is its skip alone, one that sees only z."""
+    options = {"image_shape": (1, 64, 64), "latent": "learned", "dtype": "float64"}
+    model, images = sv.models.build("skip", skips=skips, **options), grey(3, 64, 64)
+    x, noise = next(batches(images, 3, dtype="float64")), model.noise(3, rng())
+    if skips == "all":
+        for p in model.decoder[-1].up.parameters().values():
+            p.value = np.zeros(p.value.shape)  # nothing comes from below
+    found = effect_of_z(model, images, rng())
+    if skips == "all":
+        assert found.change == 0 and found.reconstruction == found.with_noise_for_z > 0
+    else:
+        assert found.change > 0 and found.with_noise_for_z != found.reconstruction
+    own, other = model.reconstruct(x), model.generate(noise, skips_from=x)
+    expected = [((a - b) ** 2).mean() for a, b in ((own, x), (other, x), (own, other))]
+    np.testing.assert_allclose(found[:3], expected)
 
 
 def test_the_effect_is_measured_on_images_in_0_to_1():

@@ -128,7 +128,8 @@ def _mean_square(model: Model, a: Any, b: Any) -> float:
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
     """Reconstruct images twice, with their own codes and with standard normal noise in their place.
 
-    For `skip` both have the skips of the images (see `Skip.leak`).
+    For `skip` both have the skips of the images. If the change is small and the error is small as
+    well, the picture has gone past z, through the skips: they leak.
 
     Returns
     -------
