@@ -19,9 +19,9 @@ import numpy as np
 
 from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
 from ..gpu.graph import Steps
+from ..gradcheck.report import table
 from ..models import MODELS, Model, build
 from ..optim import Adam
-from ..output import table
 from ..train import train_step
 from .machine import machine_facts
 from .options import json_option, positive, print_json, say

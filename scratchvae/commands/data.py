@@ -14,7 +14,7 @@ from ..data.folders import FACES, PARTITION, find_images
 from ..data.mnist import cache_folder, download_files, find_files, find_on_disk
 from ..data.sources import SOURCES
 from ..data.verify import Verdict, verify_files, verify_images
-from ..output import table
+from ..gradcheck.report import table
 from .options import json_option, print_json, say
 
 DRAWN = ("glyphs", "faces")
