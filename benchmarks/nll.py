@@ -3,7 +3,7 @@
     scratchvae train conv --binarize --epochs 15 --out runs/binary
     python benchmarks/nll.py runs/binary --images 200
 
-PyTorch's side knows nothing of importance.py: it takes densities from torch.distributions and its
+PyTorch's side uses nothing of likelihood.py: it takes densities from torch.distributions and its
 own layers. Both work in float32 and add up in float64. The exit status is 1 if a mean over the
 images differs by more than 1e-3 nats, or if more samples give a larger one beyond its error.
 """
@@ -21,7 +21,7 @@ import torch
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from scratchvae.evaluation.importance import importance_curve, powers_of_ten
+from scratchvae.evaluation.likelihood import importance_curve, powers_of_ten
 from scratchvae.runs import open_run
 
 TOLERANCE = 1e-3  # nats

@@ -13,7 +13,6 @@ from common import fit, options, prepare
 import scratchvae as sv
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_or_glyphs
-from scratchvae.models.weights import save_weights
 from scratchvae.plots import labelled_rows
 from scratchvae.train import streams
 
@@ -33,7 +32,7 @@ def main() -> None:
     for name in ("ae", "mlp"):
         model = sv.models.build(name, latent_dim=args.latent_dim, seed=args.seed)
         fit(args, model, sv.optim.Adam(model, lr=args.lr), data)
-        save_weights(
+        sv.save_weights(
             model, args.out / f"{name}.safetensors", model=name, latent_dim=args.latent_dim
         )
         models[name] = model

@@ -14,8 +14,8 @@ import scratchvae as sv
 from scratchvae import plots
 from scratchvae.commands.options import at_least, engine_options, positive
 from scratchvae.data import Dataset, batches
-from scratchvae.models.weights import save_weights, write_atomically
 from scratchvae.optim import Optimizer
+from scratchvae.output import write_atomically
 from scratchvae.train import (
     evaluate_deterministic,
     evaluate_sampled,
@@ -101,7 +101,7 @@ def leave(
     name = type(model).__name__.lower()  # as `build` calls it
     facts = {"model": name, **{k: v for k, v in vars(args).items() if k != "out"}}
     sampled = {part: history[-1][f"test_{part}"] for part in sv.ops.Losses._fields}
-    bernoulli = isinstance(model, sv.models.BernoulliVAE)
+    bernoulli = model.decoder_distribution == "Bernoulli"
     metrics = {
         **facts,
         "dataset": data.name,
@@ -112,7 +112,7 @@ def leave(
         "seconds": round(time.perf_counter() - START, 1),
         "history": history,
     }
-    save_weights(model, args.out / "weights.safetensors", **facts)
+    sv.save_weights(model, args.out / "weights.safetensors", **facts)
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 
     shown = data.test_images[:12]

@@ -20,7 +20,8 @@ from common import fit, options, prepare
 import scratchvae as sv
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
-from scratchvae.models.weights import save_weights, write_atomically
+from scratchvae.evaluation.metrics import effect_of_z
+from scratchvae.output import write_atomically
 from scratchvae.plots import labelled_rows
 from scratchvae.train import streams
 
@@ -50,33 +51,32 @@ def main() -> None:
     )
 
     x = sv.asarray(next(batches(data.test_images, TESTED)))
-    rows, leaks = {"test images": x[:SHOWN]}, {}
+    rows, effects = {"test images": x[:SHOWN]}, {}
     for skips in ("all", "deep", "none"):
         structure = {"skips": skips, "latent": args.latent}
         model = cast(sv.models.Skip, sv.models.build("skip", seed=args.seed, **structure))
         print(f"\nskips = {skips}")
         fit(args, model, sv.optim.AdamW(model, lr=args.lr, weight_decay=1e-4), data)
-        save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
+        sv.save_weights(model, args.out / f"weights-{skips}.safetensors", model="skip", **structure)
 
-        noise = model.noise(len(x), streams(args.seed).pictures)
-        leaks[skips] = model.leak(x, noise)
+        effects[skips] = effect_of_z(model, data.test_images, streams(args.seed).pictures)
+        noise = model.noise(len(x), streams(args.seed).pictures)  # the same
         rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(x[:SHOWN])
         if skips != "none":
             label = f"skips = {skips}: z is noise, the skips are those of the images above"
             rows[label] = model.generate(noise[:SHOWN], skips_from=x[:SHOWN])
         rows[f"skips = {skips}: z is noise, and nothing crosses"] = model.generate(noise[:SHOWN])
     labelled_rows(rows, args.out / "leak.png")
-    metrics = {"variance": float(x.var())} | {
-        skips: leak._asdict() for skips, leak in leaks.items()
-    }
+    metrics = {skips: effect._asdict() for skips, effect in effects.items()}
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 
-    print(f"\nMean squared error of {len(x)} test images, whose variance is {float(x.var()):.5f}:")
+    variance = effects["all"].variance
+    print(f"\nMean squared error of {len(x)} test images, whose variance is {variance:.5f}:")
     print("skips   z = mu    noise for z   change of the picture by the noise")
-    for skips, leak in leaks.items():
+    for skips, effect in effects.items():
         print(
-            f"{skips:6}  {leak.reconstruction:.5f}   {leak.with_noise_for_z:.5f}       "
-            f"{leak.change:.1e}"
+            f"{skips:6}  {effect.reconstruction:.5f}   {effect.with_noise_for_z:.5f}       "
+            f"{effect.change:.1e}"
         )
     print("A small error and a small change: the picture went past z. An error as large as the")
     print("variance: no picture at all.")

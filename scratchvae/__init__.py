@@ -9,35 +9,33 @@
 
 from pathlib import Path
 
-# In a checkout `kernels/` stands beside this folder; an install puts it inside. Where it is not
-# inside, look one door up, so that a checkout works installed or not.
+# In a checkout `kernels/` is beside this folder; an install puts it inside. If it is not inside,
+# look in the parent folder, so that a checkout works installed or not.
 _here = Path(__file__).resolve().parent
 if not (_here / "kernels").is_dir():
     __path__.append(str(_here.parent))
 
 __version__ = "0.1.0"
 
-from . import data, gradcheck, layers, models, ops, optim, train
+from . import data, evaluation, gradcheck, layers, models, ops, optim, train
 from .backend import asarray, asnumpy, use, using
-from .evaluation import importance, likelihood, metrics
 from .evaluation.scales import loss_scales
-from .models import weights
+from .models.weights import load_weights, save_weights
 
 __all__ = [
     "asarray",
     "asnumpy",
     "data",
+    "evaluation",
     "gradcheck",
-    "importance",
     "layers",
-    "likelihood",
+    "load_weights",
     "loss_scales",
-    "metrics",
     "models",
     "ops",
     "optim",
+    "save_weights",
     "train",
     "use",
     "using",
-    "weights",
 ]

@@ -17,7 +17,7 @@ from .gpu.memory import in_memory
 from .gpu.prefetch import to_gpu
 from .layers import BatchNorm2d
 from .models import Model
-from .models.diagnose import first_not_finite
+from .models.inspect import first_not_finite
 from .ops import Losses
 from .optim import Optimizer, clip_grad_norm
 

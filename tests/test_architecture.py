@@ -32,6 +32,7 @@ FLOOR = {
     "ops": 2,
     "data": 2,
     "backend": 1,
+    "output": 0,
     "detect": 0,
 }
 FILES = sorted((ROOT / "scratchvae").rglob("*.py"))

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
-from scratchvae.models.diagnose import first_not_finite
+from scratchvae.models.inspect import first_not_finite
 from scratchvae.train import train_step
 
 SHAPES = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "celeba": (3, 32, 32), "skip": (3, 64, 64)}
@@ -67,7 +67,7 @@ def test_the_batch_and_the_noise():
         ("conv", "conv2.weight", 3e38, "the output of conv2"),
         ("conv", "fc_mu.bias", 1e30, "the KL term"),
         ("celeba", "encoder.1.0.weight", 3e38, "the output of encoder.1.0"),
-        ("celeba", "encoder.1.1.weight", 3e38, "the output of encoder.1"),  # batch norm within
+        ("celeba", "encoder.1.1.weight", 3e38, "the output of encoder.1.1"),
         ("celeba", "decoder_input.weight", 3e38, "the output of decoder_input"),
         ("skip", "encoder.0.conv1.weight", 3e38, "the output of encoder.0.conv1"),
         ("skip", "decoder.2.up.weight", 3e38, "the output of decoder.2.up"),

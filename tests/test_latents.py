@@ -91,9 +91,9 @@ def test_skips_come_from_the_images_that_lend_them():
 
 
 def test_a_model_without_skips_takes_none(model):
-    assert not latents.has_skips(model)
-    assert latents.has_skips(build_skip(skips="deep"))
-    assert not latents.has_skips(build_skip(skips="none"))
+    assert not model.has_skips
+    assert build_skip(skips="deep").has_skips
+    assert not build_skip(skips="none").has_skips
     with pytest.raises(ValueError, match="skips_from is for skip, MLP has none"):
         latents.decoded(model, np.zeros((1, 3), "float32"), images(1))
 

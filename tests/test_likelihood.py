@@ -10,8 +10,12 @@ from linear_gaussian import SIGMA, LinearGaussian, images
 
 import scratchvae as sv
 from scratchvae.data import batches, binarize
-from scratchvae.evaluation.importance import importance_curve, importance_nll
-from scratchvae.evaluation.likelihood import gaussian_decoder, neg_elbo, no_likelihood
+from scratchvae.evaluation.likelihood import (
+    gaussian_decoder,
+    importance_curve,
+    neg_elbo,
+    no_likelihood,
+)
 from scratchvae.evaluation.scales import loss_scales
 from scratchvae.train import evaluate_sampled
 
@@ -20,6 +24,10 @@ WRONG = (0.2, 1.5)  # q(z|x) beside the posterior, and too wide
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def importance_nll(model, images, samples, rng, **options):
+    return importance_curve(model, images, [samples], rng, **options)[samples]
 
 
 def grey(n, size=8):

@@ -1,7 +1,9 @@
 """The `scratchvae` command."""
 
 import argparse
+import inspect
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -11,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import scratchvae
-from scratchvae import backend
+from scratchvae import backend, layers, models, ops
 from scratchvae.__main__ import main, make_parser
 from scratchvae.backend import find_kernel
 from scratchvae.commands.kernels import kernels
@@ -51,7 +53,11 @@ def test_every_op_of_a_model_has_a_kernel_on_the_gpu():
     for name in models.MODELS:
         kinds = {type(module) for module in models.build(name).modules()}
         sources += [inspect.getsource(kind) for kind in kinds if kind.__module__ == layers.__name__]
-    used = {op for op in ops.OPS if any(f" {op}_forward(" in s or f"({op}_forward(" in s for s in sources)}
+    used = {
+        op
+        for op in ops.OPS
+        if any(f" {op}_forward(" in s or f"({op}_forward(" in s for s in sources)
+    }
     assert {"linear", "conv2d", "relu", "bce", "kl", "elbo", "tanh"} <= used
     for op in used:
         for end in ("forward", "backward"):

@@ -9,12 +9,13 @@ from linear_gaussian import LinearGaussian, images
 
 import scratchvae as sv
 from scratchvae.data import batches, binarize
-from scratchvae.evaluation.collapse import Effect, collapse_warning, effect_of_z
-from scratchvae.evaluation.importance import importance_curve
-from scratchvae.evaluation.likelihood import gaussian_decoder, neg_elbo
+from scratchvae.evaluation.likelihood import gaussian_decoder, importance_curve, neg_elbo
 from scratchvae.evaluation.metrics import (
+    Effect,
     active_units,
     codes,
+    collapse_warning,
+    effect_of_z,
     kl_per_dimension,
     reconstruction_error,
     report,
@@ -147,11 +148,23 @@ def test_the_effect_of_z_on_a_linear_decoder():
     assert found == pytest.approx(expected)
 
 
-def test_the_effect_of_z_is_the_leak_of_skip(few_channels):
-    model = sv.models.build("skip", image_shape=(1, 64, 64), dtype="float64")
-    x = grey(3, 64, 64)
-    leak = model.leak(next(batches(x, 3, dtype="float64")), model.noise(3, rng()))
-    assert effect_of_z(model, x, rng())[:3] == pytest.approx(tuple(leak))
+@pytest.mark.parametrize("skips", ["all", "none"])
+def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(few_channels, skips):
+    """Two models made by hand: one whose picture is its skip alone, one that sees only z."""
+    options = {"image_shape": (1, 64, 64), "latent": "learned", "dtype": "float64"}
+    model, images = sv.models.build("skip", skips=skips, **options), grey(3, 64, 64)
+    x, noise = next(batches(images, 3, dtype="float64")), model.noise(3, rng())
+    if skips == "all":
+        for p in model.decoder[-1].up.parameters().values():
+            p.value = np.zeros(p.value.shape)  # nothing comes from below
+    found = effect_of_z(model, images, rng())
+    if skips == "all":
+        assert found.change == 0 and found.reconstruction == found.with_noise_for_z > 0
+    else:
+        assert found.change > 0 and found.with_noise_for_z != found.reconstruction
+    own, other = model.reconstruct(x), model.generate(noise, skips_from=x)
+    expected = [((a - b) ** 2).mean() for a, b in ((own, x), (other, x), (own, other))]
+    np.testing.assert_allclose(found[:3], expected)
 
 
 def test_the_effect_is_measured_on_images_in_0_to_1():
@@ -178,8 +191,8 @@ def test_a_collapse_is_described_by_what_was_seen():
     assert collapse_warning(kl, UNUSED) == (
         "19 of 20 latent dimensions carry less than 0.01 nats each (KL 0.019 of 10.31 nats in "
         "total), and z hardly changes the picture: noise in its place changes it by a mean square "
-        "of 0.0001, where the variance of the images is 0.07; so looks a posterior collapse: try a "
-        "smaller KL weight or a warm-up of it"
+        "of 0.0001, where the variance of the images is 0.07; this looks like posterior collapse: "
+        "try a smaller KL weight or a KL warm-up"
     )
     used = collapse_warning(kl, USED)
     assert used.startswith("19 of 20 ") and "the picture does depend on z all the same" in used
@@ -281,4 +294,4 @@ def test_a_decoder_that_answers_to_an_empty_code_is_a_collapse_all_the_same():
     effect = Effect(reconstruction=0.08, with_noise_for_z=0.1, change=0.02, variance=0.08)
     said = collapse_warning(np.full(20, 1e-5), effect)
     assert said.startswith("20 of 20 latent dimensions carry less than 0.01 nats each")
-    assert "so looks a posterior collapse" in said
+    assert "this looks like posterior collapse" in said

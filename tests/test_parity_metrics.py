@@ -1,7 +1,7 @@
 """-ELBO and importance sampling beside PyTorch: `conv`, binary images, the same weights and noise.
 
 PyTorch's side is written out from the definitions: densities of torch.distributions, no identity of
-importance.py; the layers by torch.nn.functional.
+likelihood.py; the layers by torch.nn.functional.
 """
 
 import numpy as np
@@ -9,8 +9,7 @@ import pytest
 
 import scratchvae as sv
 from scratchvae.data import binarize
-from scratchvae.evaluation.importance import importance_curve
-from scratchvae.evaluation.likelihood import neg_elbo
+from scratchvae.evaluation.likelihood import importance_curve, neg_elbo
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")
@@ -78,7 +77,7 @@ def test_neg_elbo(case, engine):
     check(found, (kl - error).tolist(), model.dtype)
 
 
-def test_importance_nll(case, engine):
+def test_importance_curve(case, engine):
     host, images, w, x = case
     model = host.to("cuda") if engine.startswith("cuda") else host
     at = (1, 7, SAMPLES)

@@ -11,11 +11,8 @@ import numpy as np
 from ..backend import current_engine
 from ..data import is_binary
 from ..evaluation.metrics import FEW_IMAGES, report
-from ..gradcheck.report import table
-from ..models import BernoulliVAE
-from ..models.weights import write_atomically
+from ..output import table, to_json, write_atomically
 from ..runs import Run
-from ..runs.json_text import to_json
 from ..train import streams
 from .options import (
     add_command,
@@ -100,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def refuse_grey_levels(run: Run, images: np.ndarray) -> None:
     """In the words of the command line; metrics.py would refuse them, too."""
-    if isinstance(run.model, BernoulliVAE) and not is_binary(images):
+    if run.model.decoder_distribution == "Bernoulli" and not is_binary(images):
         raise ValueError(
             "--nll-samples: the test images have grey levels, and this decoder has likelihoods of "
             "black and white: train with --binarize, or say --grey-levels to take grey levels for "
@@ -127,7 +124,7 @@ def in_words(run: Run, found: dict[str, Any]) -> str:
 
 def pixels(run: Run, found: dict[str, Any]) -> str:
     """What the pixels are to the decoder."""
-    if not isinstance(run.model, BernoulliVAE):
+    if run.model.decoder_distribution != "Bernoulli":
         return f"values from {run.model.data_range[0]:g} to {run.model.data_range[1]:g}"
     if run.config.binarize:
         return "black or white by the run's draw"

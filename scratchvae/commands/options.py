@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..backend import ENGINES
+from ..output import to_json
 from ..runs import Run, RunFolder, open_run
-from ..runs.json_text import to_json
 
 OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
 COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for them

@@ -25,7 +25,6 @@ from ..data.decode import decode_or_reason
 from ..evaluation.latents import (
     decoded,
     great_circle,
-    has_skips,
     line,
     most_active,
     plane,
@@ -34,7 +33,7 @@ from ..evaluation.latents import (
     traversal,
 )
 from ..models import VAE
-from ..models.weights import whole_file
+from ..output import whole_file
 from ..runs import Run, RunFolder
 from .options import (
     add_command,
@@ -136,7 +135,7 @@ def skips_option(parser: Any) -> None:
 def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
     """The image that --skips-from names, if any; says where skips come from."""
     index = args.skips_from
-    if not has_skips(run.model):
+    if not run.model.has_skips:
         if index is not None:
             raise ValueError(f"--skips-from: this model, {run.config.model}, has no skips")
         return None
@@ -213,7 +212,7 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         labels = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
     z = posterior_codes(model, x, np.random.default_rng(args.seed) if args.sampled else None)
-    images = decoded(model, z, x if has_skips(model) else None)
+    images = decoded(model, z, x if model.has_skips else None)
     arrays |= {"originals": x, "z": z, "images": images}
     pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
     return Picture(

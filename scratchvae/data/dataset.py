@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .cache import cache_folder, whole_file
+from ..output import cache_folder, whole_file
 
 ROWS = 1024  # images hashed at a time
 MAX_HEADER = 1 << 14  # bytes in front of an array: NumPy reads no longer ones

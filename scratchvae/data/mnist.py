@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .cache import cache_folder
+from ..output import cache_folder
 from .dataset import Dataset, Verdict
 from .idx import GZIP_MAGIC, read_idx
 

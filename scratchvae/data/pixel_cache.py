@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .cache import cache_folder, lock, whole_file
+from ..output import cache_folder, lock, whole_file
 from .decode import decode_all
 
 VERSION = 2  # of the recipe and of the note: with another number, every cache is decoded again

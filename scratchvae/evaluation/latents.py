@@ -4,7 +4,7 @@
     prior_codes         draws from N(0, I), where a VAE's codes are meant to lie
     line, great_circle  codes between two codes
     traversal           one dimension at a time from end to end, the others fixed
-    plane               two dimensions on a grid, each place with the same share of N(0, I)
+    plane               two dimensions on a grid, each point with the same share of N(0, I)
     decoded             the images of any number of codes, a batch at a time
 
 Codes and images are NumPy arrays here, wherever the model computes; nothing is drawn or printed.
@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from ..backend import asnumpy, to_device
-from ..models import VAE, Model, Skip
+from ..models import VAE, Model
 from ..ops import reparameterize_forward
 from .likelihood import posterior
 
 BATCH = 500  # images that pass through the model at once
-NEARLY = 1e-6  # radians: angles that rounding makes of 0 and of a half turn
+NEARLY = 1e-6  # radians: rounding makes such angles of 0 and of a half turn
 
 
 # --- Between codes and images --------------------------------------------------------------------
@@ -53,7 +53,7 @@ def posterior_codes(
     Raises
     ------
     ValueError
-        If z is to be drawn, and the model gives no distribution to draw from.
+        If z is to be drawn, and the model has no distribution to draw from.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
@@ -63,15 +63,14 @@ def posterior_codes(
     codes = np.empty((len(x), *model.latent_shape), model.dtype)
     for part in _parts(len(x)):
         images = to_device(x[part], model.device)
-        codes[part] = asnumpy(model.embed(images) if rng is None else _draw(model, images, rng))
+        if rng is None:
+            z = model.embed(images)
+        else:
+            with model.evaluating():
+                mu, logvar = posterior(model, images)
+            z, _ = reparameterize_forward(mu, logvar, model.noise(len(images), rng))
+        codes[part] = asnumpy(z)
     return codes
-
-
-def _draw(model: Any, x: Any, rng: np.random.Generator) -> Any:
-    """z ~ q(z|x)."""
-    with model.evaluating():
-        mu, logvar = posterior(model, x)
-    return reparameterize_forward(mu, logvar, model.noise(len(x), rng))[0]
 
 
 def prior_codes(
@@ -79,8 +78,8 @@ def prior_codes(
 ) -> np.ndarray:
     """`count` draws from N(0, temperature^2 I): (count, *latent_shape).
 
-    A temperature below 1 stays near the middle, where training has seen most codes: the pictures
-    are cleaner, and more alike. The first of many codes are those of few.
+    A temperature below 1 stays near the middle, where most codes of the training lie: the pictures
+    are cleaner, and more alike. A larger count only adds codes after those of a smaller one.
     """
     codes = np.empty((count, *model.latent_shape), model.dtype)
     for part in _parts(count):
@@ -95,30 +94,23 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ----------
     z : array (N, *latent_shape)
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        For a model with skips: the images that lend theirs; one lends them to all. By default
-        nothing is added, see `Skip.generate`.
+        For a model with skips: the images whose skips are used; one image serves all codes. By
+        default nothing is added, see `Skip.generate`.
 
     Raises
     ------
     ValueError
-        If the model has no skips to lend.
+        If there are such images, and the model has no skips.
     """
     if skips_from is not None:
-        if not has_skips(model):
+        if not model.has_skips:
             raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
         skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
     images = np.empty((len(z), *model.image_shape), model.dtype)
     for part in _parts(len(z)):
-        lent = {}
-        if skips_from is not None:
-            lent = {"skips_from": to_device(skips_from[part].copy(), model.device)}
-        images[part] = asnumpy(model.generate(to_device(z[part], model.device), **lent))
+        arrays = [a[part].copy() for a in (z, skips_from) if a is not None]
+        images[part] = asnumpy(model.generate(*(to_device(a, model.device) for a in arrays)))
     return images
-
-
-def has_skips(model: Model) -> bool:
-    """Whether the decoder sees more of an image than its code."""
-    return isinstance(model, Skip) and model.skips != "none"
 
 
 def _parts(count: int) -> list[slice]:
@@ -149,16 +141,16 @@ def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle between a and b.
 
-    Where a and b have one length, so has all that lies between. That is why one takes it in many
-    dimensions: draws from N(0, I) have lengths close to the root of their number, and the middle of
-    a straight line is shorter than almost all of them.
+    Between codes of equal length all codes have that length. In D dimensions draws from N(0, I)
+    have lengths close to sqrt(D), and the middle of a straight line is shorter than almost all of
+    them.
 
-    Parameters and result are those of `line`, which it becomes where a and b have one direction.
+    Parameters and result are those of `line`; where a and b have one direction, it is that line.
 
     Raises
     ------
     ValueError
-        If two codes point in opposite directions, or one is zero: no circle is the shortest then.
+        If two codes point in opposite directions, or one is zero: then no circle is the shortest.
     """
     flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
     lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
@@ -167,7 +159,7 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     angle = np.arccos(np.clip((flat_a * flat_b).sum(axis=1) / lengths, -1, 1))[:, None]  # (N, 1)
     if (angle > np.pi - NEARLY).any():
         raise ValueError(
-            "great_circle: two codes point in opposite directions, no way between them is the "
+            "great_circle: two codes point in opposite directions, so no path between them is the "
             "shortest: take a straight line"
         )
     straight = angle < NEARLY

@@ -1,70 +1,56 @@
-"""How probable a VAE finds images: the -ELBO, with its error, and what a likelihood needs.
+"""How probable a VAE finds images: the -ELBO, and -log p(x) by importance sampling.
 
-    -ELBO(x) = E over z ~ q(z|x) of -log p(x|z)  +  KL(q(z|x) || p(z))      at least -log p(x)
+    -ELBO(x)   = E over z ~ q(z|x) of -log p(x|z)  +  KL(q(z|x) || p(z))      at least -log p(x)
+
+    -log p(x) ~= -log( 1/K * sum over k of w[k] ),   w[k] = p(x|z[k]) p(z[k]) / q(z[k]|x)
+
+    z[k] = mu + exp(logvar/2) eps[k], K draws from q(z|x). The mean of the weights w has p(x) for
+    its expectation; its logarithm lies below log p(x) on average, and rises towards it with K. For
+    K = 1 this is the -ELBO again, its KL term estimated from the draw.
+
+    log w[k]   = log p(x|z) + sum over dimensions of  (-z^2 + eps^2 + logvar) / 2
+
+    log p(z) = sum of -z^2/2 - log(2 pi)/2, and since (z - mu)^2 / exp(logvar) = eps^2, log q(z|x) =
+    sum of -eps^2/2 - logvar/2 - log(2 pi)/2: the 2 pi cancels.
 
 log p(x|z) of a `BernoulliVAE` is minus its cross-entropy. Training a `SquaredErrorVAE` maximises
-the ELBO of a Gaussian decoder whose deviation sigma its KL weight decides (scales.py); that is the
-decoder meant here, and as its pixels are continuous the result is the log of a density, in the
+the ELBO of a Gaussian decoder whose deviation sigma follows from the KL weight (scales.py). That is
+the decoder meant here. Its pixels are continuous, so the result is the log of a density, in the
 units of the scaled pixels: it may be below zero, and compares only with others of that sigma.
-importance.py goes from this bound to -log p(x) itself.
 
-Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2.
+Sources: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2; Burda,
+Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519), equation 8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from ..backend import array_module, asnumpy, to_device
-from ..data import batches
+from ..data import batches, is_binary
 from ..gpu.memory import in_memory
-from ..models import BernoulliVAE, Model, Skip, SquaredErrorVAE
+from ..models import Model
 from ..ops import kl_forward, reparameterize_forward
 from .scales import Scales, loss_scales
 
 
 class Estimate(NamedTuple):
-    """A mean over images, in nats per image, and how far off another draw of images may be.
+    """A mean over images, in nats per image, and its standard error for another draw of images.
 
-    The standard error is std / sqrt(N), std with N - 1; nan for a single image. It knows nothing
-    of a bias that all images share, such as that of a small K.
+    The standard error is std / sqrt(N), std with N - 1; nan for a single image. It does not cover a
+    bias that all images share, such as that of a small K.
     """
 
     value: float
     standard_error: float
     images: int
-
-
-def no_likelihood(model: Model) -> str | None:
-    """Why this model gives images no likelihood, or None if it does."""
-    if not isinstance(model, BernoulliVAE | SquaredErrorVAE):
-        return f"{type(model).__name__} is no VAE: its codes have no distribution, nor have images"
-    if isinstance(model, Skip) and model.skips != "none":
-        return (
-            f"the decoder of Skip sees the image itself through its skips ({model.skips!r}): what "
-            "it gives is no p(x|z), and no density of images; build it with skips='none'"
-        )
-    if isinstance(model, SquaredErrorVAE) and not model.kl_weight > 0:
-        return (
-            f"a squared error has a likelihood by its KL weight, which is {model.kl_weight}: "
-            "the sigma of its Gaussian decoder would be 0"
-        )
-    return None
-
-
-def gaussian_decoder(model: SquaredErrorVAE) -> Scales:
-    """The scales of this model's loss at beta = 1: its sigma makes that loss the -ELBO.
-
-    With one mu and logvar for all D places of the latent grid (`skip`, latent "scalar"), the loss
-    holds the KL of one place, where the -ELBO has that of all: its weight there is 1/D of it.
-    """
-    D = prod(model.latent_shape) if isinstance(model, Skip) and model.latent == "scalar" else 1
-    return loss_scales(prod(model.image_shape), mean=model.kl_weight / D, beta=1)
 
 
 def neg_elbo(
@@ -75,13 +61,11 @@ def neg_elbo(
     Parameters
     ----------
     model : BernoulliVAE or SquaredErrorVAE
-        Whatever KL weight it is trained with. For a squared error, the Gaussian decoder's, see the
-        top of this file.
     images : uint8 array (N, H, W) or (N, C, H, W)
-        For a Bernoulli decoder, grey levels count as probabilities; that is the usual test loss,
-        but no bound on a likelihood: for one, `binarize` them first.
+        Grey levels count as probabilities for a Bernoulli decoder: the value is that of its loss,
+        but no bound on a likelihood; for one, `binarize` them first.
     rng : Generator
-        Draws `model.noise` for each batch in turn, as `train.evaluate_sampled` does.
+        Draws the noise of each batch in turn, as `train.evaluate_sampled` does.
 
     Returns
     -------
@@ -93,32 +77,137 @@ def neg_elbo(
     ValueError
         If the model has no likelihood, the images are not of its shape, or a result is not finite.
     """
-    check_model("neg_elbo", model)
+    _check_model("neg_elbo", model)
     values = []
     with model.evaluating():
         for x in model_batches("neg_elbo", model, images, batch_size):
             eps = model.noise(len(x), rng)
             values.append(in_memory(partial(_neg_elbo, model, x, eps), "neg_elbo", model, len(x)))
-    return estimate("neg_elbo", np.concatenate(values))
+    return _estimate("neg_elbo", np.concatenate(values))
 
 
 def _neg_elbo(model: Any, x: Any, eps: Any) -> np.ndarray:
     mu, logvar = posterior(model, x)
     z = reparameterize_forward(mu, logvar, eps)[0]
     kl = kl_forward(mu, logvar)[0]  # (N,)
-    return neg_log_p(model, x, z) + asnumpy(kl).astype("float64")
+    return _neg_log_p(model, x, z) + asnumpy(kl).astype("float64")
 
 
-def neg_log_p(model: Any, x: Any, z: Any) -> np.ndarray:
-    """-log p(x|z) in nats: (N,), float64 on the host."""
-    error = asnumpy(model.error_forward(model.decode(z), x)[0]).astype("float64")
-    if isinstance(model, BernoulliVAE):
-        return error
-    return gaussian_decoder(model).neg_elbo(error, 0.0)  # type: ignore[arg-type, return-value]
+def importance_curve(
+    model: Model,
+    images: np.ndarray,
+    at: Sequence[int],
+    rng: np.random.Generator,
+    chunk_size: int = 500,
+    grey_levels: bool = False,
+) -> dict[int, Estimate]:
+    """-log p(x) over a data set by importance sampling, in evaluation mode, under a progress bar.
+
+    Parameters
+    ----------
+    model : BernoulliVAE or SquaredErrorVAE
+    images : uint8 array (N, H, W) or (N, C, H, W)
+    at : sequence of int
+        The numbers of samples, such as [1000]. The estimate at k is that of each image's first k.
+        With several numbers you see what more samples bring: on average the estimates fall with k,
+        towards -log p(x).
+    rng : Generator
+        All chunks together draw `model.noise(N * K, rng)`, K the largest of `at`: image after image
+        and for each its K samples, whatever the chunk size.
+    chunk_size : int
+        How many codes are decoded at once, of one image or of several. It bounds the memory.
+    grey_levels : bool
+        Take grey levels for probabilities where the decoder is Bernoulli. By default they are
+        refused: the result is not comparable with likelihoods of binary images.
+
+    Returns
+    -------
+    dict of int to Estimate
+        By number of samples, ascending; in nats per image.
+
+    Raises
+    ------
+    ValueError
+        If the model has no likelihood, the images are not of its shape or have grey levels for a
+        Bernoulli decoder, `at` or chunk_size hold no counts of at least 1, or a result is not
+        finite.
+    """
+    name = "importance sampling"
+    _check_model(name, model)
+    if not at or not all(isinstance(k, Integral) and k >= 1 for k in (*at, chunk_size)):
+        raise ValueError(
+            f"{name}: expected numbers of samples and a chunk_size of at least 1, got {at} and "
+            f"{chunk_size}"
+        )
+    if model.decoder_distribution == "Bernoulli" and not grey_levels and not is_binary(images):
+        raise ValueError(
+            f"{name}: a Bernoulli decoder has likelihoods of 0 and 255, the images hold other "
+            "bytes: binarize(images, rng), or say grey_levels=True to take bytes for probabilities"
+        )
+    marks = sorted({int(k) for k in at})
+    samples, nll = marks[-1], []
+    together = max(1, chunk_size // samples)  # images whose samples share a chunk
+    with model.evaluating(), tqdm(total=len(images), desc=name, leave=False, disable=None) as bar:
+        for x in model_batches(name, model, images, together):
+            mu, logvar = posterior(model, x)
+            chunks = []
+            for start in range(0, samples, chunk_size):
+                eps = model.noise(len(x) * min(chunk_size, samples - start), rng)
+                work = partial(_log_weights, model, x, mu, logvar, eps)
+                chunks.append(in_memory(work, name, model, len(eps)))
+            log_w = np.hstack(chunks)  # (images, samples)
+            with np.errstate(invalid="ignore"):  # _estimate reports what is not finite
+                log_sums = [np.logaddexp.reduce(log_w[:, :k], axis=1) for k in marks]
+            nll.append(np.log(marks)[:, None] - log_sums)  # (marks, images)
+            bar.update(len(x))
+    values = np.concatenate(nll, axis=1)  # (marks, N)
+    return {k: _estimate(name, row) for k, row in zip(marks, values, strict=True)}
+
+
+def _log_weights(model: Any, x: Any, mu: Any, logvar: Any, eps: Any) -> np.ndarray:
+    """log w of the formula above, the same number of samples for each image: (N, samples)."""
+    N, samples = len(x), len(eps) // len(x)
+    x, mu, logvar = (a.repeat(samples, axis=0) for a in (x, mu, logvar))  # as eps: image by image
+    z = reparameterize_forward(mu, logvar, eps)[0]
+    log_ratio = ((eps**2 - z**2 + logvar) / 2).reshape(len(z), -1).sum(axis=1)
+    log_w = asnumpy(log_ratio).astype("float64") - _neg_log_p(model, x, z)
+    return log_w.reshape(N, samples)
+
+
+def powers_of_ten(samples: int) -> list[int]:
+    """1, 10, 100, ..., and `samples` itself: numbers for a curve."""
+    return [*(10**i for i in range(len(str(samples))) if 10**i < samples), samples]
+
+
+def no_likelihood(model: Any) -> str | None:
+    """Why this model gives images no likelihood, or None if it does."""
+    name = type(model).__name__
+    if model.decoder_distribution is None:
+        return f"{name} is no VAE: its codes have no distribution, so images have none either"
+    if model.has_skips:
+        return (
+            f"the decoder of {name} sees the image itself through its skips ({model.skips!r}): "
+            "its output is no p(x|z), and no density of images; build it with skips='none'"
+        )
+    if model.decoder_distribution == "Gaussian" and not model.kl_weight > 0:
+        return (
+            f"a squared error has a likelihood by its KL weight, which is {model.kl_weight}: "
+            "the sigma of its Gaussian decoder would be 0"
+        )
+    return None
+
+
+def gaussian_decoder(model: Any) -> Scales:
+    """The scales of a `SquaredErrorVAE`'s loss at beta = 1: its sigma makes that loss the -ELBO.
+
+    With one mu and logvar for all D places of the latent grid (`skip`, latent "scalar"), the loss
+    holds the KL of one place, where the -ELBO has that of all: its weight there is 1/D of it.
+    """
+    return loss_scales(prod(model.image_shape), mean=model.kl_weight / model.shared_codes, beta=1)
 
 
 def posterior(model: Any, x: Any) -> tuple[Any, Any]:
-    """mu, logvar of q(z|x), (N, *latent_shape) each; one number for all places is spread."""
+    """mu, logvar of q(z|x), (N, *latent_shape) each; a single number is repeated over the grid."""
     shape = (len(x), *model.latent_shape)
     mu, logvar, *_ = model.encode(x)
     if mu.shape == shape:
@@ -126,6 +215,14 @@ def posterior(model: Any, x: Any) -> tuple[Any, Any]:
     spread = (len(x), *(1,) * len(model.latent_shape))
     broadcast_to = array_module(mu).broadcast_to
     return broadcast_to(mu.reshape(spread), shape), broadcast_to(logvar.reshape(spread), shape)
+
+
+def _neg_log_p(model: Any, x: Any, z: Any) -> np.ndarray:
+    """-log p(x|z) in nats: (N,), float64 on the host."""
+    error = asnumpy(model.error_forward(model.decode(z), x)[0]).astype("float64")
+    if model.decoder_distribution == "Bernoulli":
+        return error
+    return gaussian_decoder(model).neg_elbo(error, 0.0)
 
 
 def model_batches(name: str, model: Model, images: np.ndarray, batch_size: int) -> Iterator[Any]:
@@ -139,12 +236,12 @@ def model_batches(name: str, model: Model, images: np.ndarray, batch_size: int) 
     return (to_device(x, model.device) for x in found)
 
 
-def check_model(name: str, model: Model) -> None:
+def _check_model(name: str, model: Model) -> None:
     if problem := no_likelihood(model):
         raise ValueError(f"{name}: {problem}")
 
 
-def estimate(name: str, values: np.ndarray) -> Estimate:
+def _estimate(name: str, values: np.ndarray) -> Estimate:
     """The mean of one float64 number per image."""
     N = len(values)
     if lost := N - int(np.isfinite(values).sum()):

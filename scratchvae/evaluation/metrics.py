@@ -1,13 +1,21 @@
-"""What a trained model has become: which codes it uses, how well it draws, how probable its data.
+"""Which codes a trained model uses, how well it reconstructs, and whether its decoder needs z.
 
     codes                 mu, logvar of a data set, for the next two
     active_units          dimensions whose E[z|x] = mu varies over the data
     kl_per_dimension      what each dimension of z tells about an image, in nats
     reconstruction_error  mean squared error and PSNR at z = mu
-    report                all of these, with what likelihood.py, importance.py and collapse.py say
+    effect_of_z           how much pictures change when noise replaces their codes
+    collapse_warning      what these numbers say about posterior collapse
+    report                all of these, and the likelihoods of likelihood.py
 
-Source: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519),
-section 5, for active units.
+Posterior collapse: the KL term is smallest, zero, where q(z|x) = p(z) for every x. Then z tells
+nothing about the image, the decoder learns to do without it, and no gradient is left that would
+make the encoder use it again. Two things show it: a KL near zero in most dimensions, and pictures
+that hardly change when noise replaces their codes.
+
+Sources: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519),
+section 5, for active units; Bowman et al., "Generating sentences from a continuous space"
+(arXiv:1511.06349), section 3, for collapse.
 """
 
 from __future__ import annotations
@@ -19,12 +27,13 @@ import numpy as np
 
 from ..backend import asnumpy
 from ..data import is_binary
-from ..models import VAE, Model, Skip, SquaredErrorVAE
-from .collapse import collapse_warning, effect_of_z, mean_square
-from .importance import importance_curve, powers_of_ten
-from .likelihood import gaussian_decoder, model_batches, neg_elbo, no_likelihood
+from ..models import VAE, Model
+from ..ops import mse_forward
+from . import likelihood
 
 FEW_IMAGES = 200  # enough to see what z does
+NEAR_ZERO = 0.01  # nats of a dimension; also a share of the images' variance
+MOST = 0.9  # of the dimensions
 
 
 class ReconstructionError(NamedTuple):
@@ -32,6 +41,15 @@ class ReconstructionError(NamedTuple):
 
     mse: float
     psnr: float
+
+
+class Effect(NamedTuple):
+    """Mean squares per element, of images scaled to [0, 1]; see `effect_of_z`."""
+
+    reconstruction: float
+    with_noise_for_z: float
+    change: float
+    variance: float
 
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
@@ -55,12 +73,9 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
     with model.evaluating():
-        found = [model.encode(x)[:2] for x in model_batches("codes", model, images, batch_size)]
-    mu, logvar = (
-        np.concatenate([asnumpy(a) for a in parts]).astype("float64")
-        for parts in zip(*found, strict=True)
-    )
-    return mu, logvar
+        all_batches = likelihood.model_batches("codes", model, images, batch_size)
+        mu, logvar = zip(*(map(asnumpy, model.encode(x)[:2]) for x in all_batches), strict=True)
+    return np.concatenate(mu).astype("float64"), np.concatenate(logvar).astype("float64")
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
@@ -97,10 +112,83 @@ def reconstruction_error(
         error: the mean of the images' own PSNRs is larger, and infinite if one of them is perfect.
     """
     total = 0.0
-    for x in model_batches("reconstruction_error", model, images, batch_size):
-        total += mean_square(model, model.reconstruct(x), x) * len(x)
+    for x in likelihood.model_batches("reconstruction_error", model, images, batch_size):
+        total += _mean_square(model, model.reconstruct(x), x) * len(x)
     mse = total / len(images)
     return ReconstructionError(mse, 10 * math.log10(1 / mse) if mse else math.inf)
+
+
+def _mean_square(model: Model, a: Any, b: Any) -> float:
+    """Of the differences, on the scale of images in [0, 1]."""
+    low, high = model.data_range
+    each = asnumpy(mse_forward(a, b)[0]).astype("float64")  # (N,)
+    return float(each.mean()) / (high - low) ** 2
+
+
+def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
+    """Reconstruct images twice, with their own codes and with standard normal noise in their place.
+
+    For `skip` both have the skips of the images. If the change is small and the error is small as
+    well, the picture has gone past z, through the skips: they leak.
+
+    Returns
+    -------
+    Effect
+        The mean squared error of each reconstruction against the images, that of one against the
+        other, and the variance of the images: the error of the best single picture for all of them.
+        Where the change is small beside this variance, z hardly matters to the decoder.
+    """
+    (x,) = likelihood.model_batches("effect_of_z", model, images, len(images))
+    noise = model.noise(len(x), rng)
+    own = model.reconstruct(x)
+    other = model.generate(noise, **({"skips_from": x} if model.has_skips else {}))
+    pairs = (own, x), (other, x), (own, other), (x, 0 * x + x.mean(axis=0))
+    return Effect(*(_mean_square(model, a, b) for a, b in pairs))
+
+
+def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
+    """The signs of posterior collapse in words, and what to do.
+
+    Parameters
+    ----------
+    kl : array
+        From `kl_per_dimension`.
+    effect : Effect
+    skips : bool
+        Whether the image reaches the decoder through skips as well, see `Model.has_skips`.
+
+    Returns
+    -------
+    str or None
+        None where most dimensions carry information and the pictures depend on z.
+    """
+    silent = kl < NEAR_ZERO
+    unused = effect.change <= NEAR_ZERO * effect.variance
+    seen = []
+    if kl.ndim == 0 and silent:
+        seen.append(f"the one mu and logvar of the whole latent grid carry {kl:.2g} nats")
+    elif silent.mean() >= MOST:
+        seen.append(
+            f"{silent.sum()} of {kl.size} latent dimensions carry less than {NEAR_ZERO} nats "
+            f"each (KL {kl[silent].sum():.2g} of {kl.sum():.2f} nats in total)"
+        )
+    if unused:
+        seen.append(
+            "z hardly changes the picture: noise in its place changes it by a mean square of "
+            f"{effect.change:.2g}, where the variance of the images is {effect.variance:.2g}"
+        )
+    if not seen:
+        return None
+    if unused and skips:
+        advice = "the decoder can use the skips instead: skips='none' leaves it only z"
+    elif unused or silent.all():  # a decoder may still respond to a z that carries no information
+        advice = "this looks like posterior collapse: try a smaller KL weight or a KL warm-up"
+    else:
+        advice = (
+            "the picture does depend on z all the same; for more information in z, try a smaller "
+            "KL weight or a KL warm-up"
+        )
+    return f"{', and '.join(seen)}; {advice}"
 
 
 def report(
@@ -144,40 +232,33 @@ def report(
         raise ValueError(
             f"report: expected at least 2 images, got {len(images)} and nll_images={nll_images}"
         )
-    problem = no_likelihood(model)
+    problem = likelihood.no_likelihood(model)
     if nll_samples and problem:
         raise ValueError(f"report: nll_samples={nll_samples}, but {problem}")
     elbo_rng, nll_rng, effect_rng = rng.spawn(3)
     found: dict[str, Any] = {"images": len(images), "binary_pixels": is_binary(images)}
     if nll_samples:  # first, for its refusals
-        at = powers_of_ten(nll_samples)
+        at = likelihood.powers_of_ten(nll_samples)
         few = images[:nll_images]
-        curve = importance_curve(model, few, at, nll_rng, batch_size, grey_levels)
+        curve = likelihood.importance_curve(model, few, at, nll_rng, batch_size, grey_levels)
         found["nll"] = {str(k): estimate._asdict() for k, estimate in curve.items()}
     if problem:
         found["no_likelihood"] = problem
     else:
-        found["neg_elbo"] = neg_elbo(model, images, elbo_rng, batch_size)._asdict()
-        if isinstance(model, SquaredErrorVAE):
-            found["decoder_sigma"] = gaussian_decoder(model).sigma
+        found["neg_elbo"] = likelihood.neg_elbo(model, images, elbo_rng, batch_size)._asdict()
+        if model.decoder_distribution == "Gaussian":
+            found["decoder_sigma"] = likelihood.gaussian_decoder(model).sigma
     error = reconstruction_error(model, images, batch_size)
     found["reconstruction"] = {"mse": error.mse, "psnr": error.psnr if error.mse else None}
     if isinstance(model, VAE):
-        found |= _use_of_z(model, images, effect_rng, batch_size)
+        mu, logvar = codes(model, images, batch_size)
+        kl = kl_per_dimension(mu, logvar)
+        effect = effect_of_z(model, images[:FEW_IMAGES], effect_rng)
+        found |= {
+            "kl": float(kl.sum()),
+            "kl_per_dimension": kl.ravel().tolist(),
+            "active_units": active_units(mu),
+            "effect_of_z": effect._asdict(),
+            "warning": collapse_warning(kl, effect, model.has_skips),
+        }
     return found
-
-
-def _use_of_z(
-    model: VAE, images: np.ndarray, rng: np.random.Generator, batch_size: int
-) -> dict[str, Any]:
-    mu, logvar = codes(model, images, batch_size)
-    kl = kl_per_dimension(mu, logvar)
-    effect = effect_of_z(model, images[:FEW_IMAGES], rng)
-    skips = isinstance(model, Skip) and model.skips != "none"
-    return {
-        "kl": float(kl.sum()),
-        "kl_per_dimension": kl.ravel().tolist(),
-        "active_units": active_units(mu),
-        "effect_of_z": effect._asdict(),
-        "warning": collapse_warning(kl, effect, skips),
-    }

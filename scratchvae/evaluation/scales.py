@@ -1,4 +1,4 @@
-"""One objective, many spellings: what a KL weight means beside a sum, a mean, or a likelihood.
+"""What a KL weight means beside a sum, a mean, or a likelihood: one objective on several scales.
 
 For a squared error over images of P elements (P = C H W), these have the same minimum:
 
@@ -12,7 +12,8 @@ KL is in nats per image, summed over the latent dimensions, in all of them; all 
 batch. With beta = 1 the objective is the -ELBO, so a KL weight can be read as a choice of sigma. A
 cross-entropy is in nats without any sigma: its beta is the weight beside the sum.
 
-Gradients are those of one spelling times P, or 1 / (2 sigma^2): SGD notices, Adam hardly does.
+The gradients of two scales differ by the same factor, P or 1 / (2 sigma^2). This changes the steps
+of SGD, and hardly those of Adam.
 Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-VAE" (2017).
 """
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Scales(NamedTuple):
@@ -32,9 +33,9 @@ class Scales(NamedTuple):
     beta: float
     sigma: float
 
-    def neg_elbo(self, mean_squared_error: float, kl: float) -> float:
+    def neg_elbo(self, mean_squared_error: Any, kl: Any) -> Any:
         """-ELBO in nats per image (for continuous x, so it may be below zero) of a Gaussian decoder
-        of deviation sigma; beta plays no part in it."""
+        of deviation sigma, whatever beta is; of numbers, or of arrays with one for each image."""
         variance = self.sigma**2
         constant = math.log(2 * math.pi * variance) / 2
         return self.elements * (mean_squared_error / (2 * variance) + constant) + kl
@@ -59,8 +60,8 @@ def loss_scales(
     beta : float, optional
         The KL weight beside -log p(x|z) of a Gaussian decoder.
     sigma : float, optional
-        That decoder's standard deviation. By default 1, or what follows from the two weights where
-        beta is given as well as mean or sum.
+        That decoder's standard deviation. By default 1; where beta is given as well as mean or sum,
+        it follows from the two weights.
 
     Returns
     -------
@@ -91,13 +92,12 @@ def loss_scales(
             "loss_scales: give one of mean, sum and beta, with a sigma or without; or mean or sum "
             f"with beta, and sigma follows; got {', '.join([*given][1:]) or 'none of them'}"
         )
+    sigma = sigma or 1.0
     if mean is not None:
         sum = mean * elements
-    if sum is not None and beta is not None:
-        sigma = math.sqrt(sum / (2 * beta))
-    elif sigma is None:
-        sigma = 1.0
     if sum is None:
         assert beta is not None
         sum = 2 * sigma**2 * beta
+    elif beta is not None:
+        sigma = math.sqrt(sum / (2 * beta))
     return Scales(elements, sum / elements, sum, sum / (2 * sigma**2), sigma)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ..output import table
+
 METHODS = {
     "central": "central differences",
     "direction": "central differences along random directions",
@@ -189,11 +191,3 @@ def _both_sides(r: Result) -> tuple[str, str]:
         while digits < 17 and f"{r.analytic:.{digits}g}" == f"{r.numeric:.{digits}g}":
             digits += 1
     return f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Cells in columns, the first row underlined as a heading."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(line.rstrip() for line in lines)

@@ -40,6 +40,9 @@ class Model(Layer):
     `parameters()`: an optimizer's step is one pass over two arrays.
     """
 
+    decoder_distribution: str | None = None  # p(x|z): "Bernoulli", "Gaussian", or there is none
+    has_skips = False  # whether the decoder sees more of an image than its code
+    shared_codes = 1  # how many dimensions of z have one mu and logvar in common
     image_shape: tuple[int, ...]
     other_shapes: tuple[tuple[int, ...], ...] = ()  # that an image may come in, too
     latent_shape: tuple[int, ...]

@@ -1,21 +1,62 @@
-"""A model in one table, a row per layer, in the form that torchsummary made familiar."""
+"""A model from outside, by watching what its layers put out: a summary, and where a NaN came from.
+
+summary            a table with a row per layer, in the form that torchsummary made familiar
+first_not_finite   the first tensor of a step that is not finite, by name
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import asarray
+from ..backend import array_module, asarray
 from ..layers import MeanLogvar, Reparameterize
 from ..module import Module
-from . import Model
+from .base import Model
 
 MEGABYTE = 1024**2
 NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where modules alone get a row
+TWO_ROWS = {"BatchNorm2dLeakyReLU": ("BatchNorm2d", "LeakyReLU")}  # one layer here, two in PyTorch
+
+
+@contextmanager
+def watched(
+    modules: Iterable[tuple[str, Module]], saw: Callable[[str, Any, Any], None]
+) -> Iterator[None]:
+    """In the `with` block, each forward of these modules ends with `saw(name, module, output)`."""
+    watching = [(name, module) for name, module in modules if hasattr(module, "forward")]
+
+    def watch(name: str, module: Any) -> None:
+        forward = module.forward
+
+        def forward_and_show(*arguments: Any, **options: Any) -> Any:
+            y = forward(*arguments, **options)
+            saw(name, module, y)
+            return y
+
+        vars(module)["forward"] = forward_and_show  # hides the method of the class
+
+    for name, module in watching:
+        watch(name, module)
+    try:
+        yield
+    finally:
+        for _, module in watching:
+            del vars(module)["forward"]
+
+
+def named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    """Every module below this one, by the name that its parameters begin with."""
+    for name, child in module.children():
+        yield prefix + name, child
+        yield from named_modules(child, f"{prefix}{name}.")
+
+
+# --- The table -----------------------------------------------------------------------------------
 
 
 class Row(NamedTuple):
@@ -29,17 +70,27 @@ class Row(NamedTuple):
 def rows(model: Model) -> list[Row]:
     """The layers of `model` as an image passes through them, each with its output."""
     found: list[Row] = []
+
+    def add_row(_: str, layer: Any, y: Any) -> None:
+        if [*layer.children()] or isinstance(layer, NO_ROW):
+            return
+        size = sum(p.value.size for p in layer.parameters().values())
+        name = type(layer).__name__
+        for part in TWO_ROWS.get(name, (name,)):
+            found.append(Row(part, tuple(y.shape[1:]), size))
+            size = 0
+
     x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
     eps = model.noise(1, np.random.default_rng(0))
-    with model.evaluating(), _watched(model, found):
+    with model.evaluating(), watched(named_modules(model), add_row):
         model.forward(asarray(x), eps)
     return found
 
 
 def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
-    """What `input`, `passes` (forward and backward), `parameters` and all of it, the `total`, take.
+    """The memory of `input`, `passes` (forward and backward), `parameters`, and the `total`.
 
-    In MB (1024^2 bytes), as torchsummary reckons: input and parameters as they are stored, and
+    In MB (1024^2 bytes), as torchsummary counts: input and parameters as they are stored, and
     every output twice, once for itself and once for its gradient.
     """
     sizes = {
@@ -54,9 +105,8 @@ def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
 def summary(model: Model) -> str:
     """The table of `scratchvae summary`: rows, totals and memory.
 
-    An activation has a row, also where a layer computes it along with its own output.
-    Sampling, additions and reshapes are no layers and have no row; neither has the sigmoid that a
-    Bernoulli model's loss holds. For the MB see `megabytes`.
+    Sampling, additions and reshapes have no row, as they are no layers; nor has the sigmoid within
+    the loss of a Bernoulli model. For the MB see `megabytes`.
     """
     table = rows(model)
     total, memory = sum(row.parameters for row in table), megabytes(model, table)
@@ -86,28 +136,61 @@ def summary(model: Model) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def _watched(model: Module, found: list[Row]) -> Iterator[None]:
-    """Every layer reports its output to `found`, inside the `with` block and no longer."""
-    layers = [m for m in model.modules() if not [*m.children()] and not isinstance(m, NO_ROW)]
+# --- The first NaN -------------------------------------------------------------------------------
 
-    def report(layer: Module) -> None:
-        forward = layer.forward  # type: ignore[attr-defined]
 
-        def reporting(*arguments: Any) -> Any:
-            y = forward(*arguments)
-            size = sum(p.value.size for p in layer.parameters().values())
-            found.append(Row(type(layer).__name__, tuple(y.shape[1:]), size))
-            if activation := getattr(layer, "activation", None):
-                found.append(Row(type(activation).__name__, tuple(y.shape[1:]), 0))
-            return y
+def first_not_finite(model: Model, x: Any, eps: Any) -> str:
+    """Name the first tensor of a step that is not finite.
 
-        vars(layer)["forward"] = reporting  # hides the method of the class
+    The tensors are looked at in the order in which a step makes them: the batch, the noise, the
+    weights, the outputs of the layers, the terms of the loss, and then, from the last layer to the
+    first, the gradients.
 
-    for layer in layers:
-        report(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del vars(layer)["forward"]
+    Parameters
+    ----------
+    model, x, eps
+        As for `model.loss`. Weights and statistics stay as they are; gradients are overwritten.
+
+    Returns
+    -------
+    str
+        Such as "the output of fc_logvar", "the gradient of fc1.weight", or "none" if all of them
+        are finite.
+    """
+    found: list[str] = []
+
+    def look(name: str, *tensors: Any) -> None:
+        if not all(finite(tensor) for tensor in tensors if hasattr(tensor, "dtype")):
+            found.append(name)
+
+    def look_at_output(name: str, _: Any, y: Any) -> None:
+        look(f"the output of {name}", *(y if isinstance(y, tuple) else (y,)))
+
+    look("the batch", x)
+    look("the noise", eps)
+    for name, p in model.parameters().items():
+        look(f"the weight {name}", p.value)
+    if not found:
+        statistics = [
+            (m, name, getattr(m, name).copy()) for m in model.modules() for name in m.buffers
+        ]
+        try:
+            with np.errstate(all="ignore"), watched(named_modules(model), look_at_output):
+                losses = model.loss(x, eps)
+                look("the reconstruction term", losses.reconstruction)
+                look("the KL term", losses.kl)
+                look("the loss", losses.total)
+                if not found:
+                    model.zero_grad()
+                    model.backward()
+                    for name, p in reversed(model.parameters().items()):
+                        look(f"the gradient of {name}", p.grad)
+        finally:
+            for module, name, statistic in statistics:
+                getattr(module, name)[...] = statistic
+    return found[0] if found else "none"
+
+
+def finite(a: Any) -> bool:
+    """Whether all of an array is finite."""
+    return bool(array_module(a).isfinite(a).all())

@@ -10,7 +10,8 @@
 
 The skips, deepest first: the pooled maps of the five stages and, at full size, the image itself.
 So the decoder can copy the image past z, and does. `skips` says which ones there are: "all", "deep"
-(without the image) or "none"; `leak` measures how little the picture depends on z.
+(without the image) or "none". evaluation/metrics.py, `effect_of_z`, measures how little the picture
+depends on z.
 
 3,733,691 parameters; 3,865,275 with the two heads. Where we leave the document: docs/errata.md.
 """
@@ -18,14 +19,14 @@ So the decoder can copy the image past z, and does. `skips` says which ones ther
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from ..backend import array_module
 from ..layers import Conv2d, ConvTranspose2d, LeakyReLU, MaxPool2d, MeanLogvar, Sigmoid
 from ..module import Module
-from ..ops.mse import mse_forward
 from .base import grid
 from .vae import SquaredErrorVAE
 
@@ -83,14 +84,6 @@ class Up(Module):
         return self.up.backward(dskip), dskip
 
 
-class Leak(NamedTuple):
-    """Mean squared errors per element; see `Skip.leak`."""
-
-    reconstruction: float
-    with_noise_for_z: float
-    change: float
-
-
 class Skip(SquaredErrorVAE):
     """Convolutional VAE with additive skips. Height and width are multiples of 64."""
 
@@ -112,6 +105,8 @@ class Skip(SquaredErrorVAE):
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.skips, self.latent = tuple(image_shape), skips, latent
         self.latent_shape = (CHANNELS[-1], *grid("Skip", image_shape, 64))
+        self.has_skips = skips != "none"
+        self.shared_codes = prod(self.latent_shape) if latent == "scalar" else 1
         C, deepest = image_shape[0], CHANNELS[-1]
         made = {"rng": rng, "dtype": dtype}
         self.encoder = [Down(a, b, **made) for a, b in pairwise((C, *CHANNELS))]
@@ -201,22 +196,6 @@ class Skip(SquaredErrorVAE):
     def reconstruct(self, x: Any) -> Any:
         """Each image through its code (z = mu) and its skips, in evaluation mode."""
         return self.generate(self.embed(x), skips_from=x)
-
-    def leak(self, x: Any, noise: Any) -> Leak:
-        """How much of the images x goes past z: reconstruct them twice, with their own codes and
-        with `noise`, (N, *latent_shape), in their place.
-
-        Returns
-        -------
-        Leak
-            The mean squared error of either reconstruction against x, and of one against the other.
-            A small `change` says that z does not matter. If the error is small as well, well below
-            the variance of x, the picture has gone past z, through the skips; if it is as large as
-            the variance, nothing has got through.
-        """
-        own, other = self.reconstruct(x), self.generate(noise, skips_from=x)
-        pairs = (own, x), (other, x), (own, other)
-        return Leak(*(float(mse_forward(a, b)[0].mean()) for a, b in pairs))
 
     def _on_grid(self, number: Any) -> Any:
         """(N,) -> (N, *latent_shape), the same number everywhere; learned ones stay as they are."""

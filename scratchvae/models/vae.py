@@ -90,6 +90,7 @@ class BernoulliVAE(VAE):
     Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
     """
 
+    decoder_distribution = "Bernoulli"
     error_forward, error_backward = staticmethod(bce_forward), staticmethod(bce_backward)
 
     @property
@@ -108,6 +109,7 @@ class SquaredErrorVAE(VAE):
     Its objective is that of a Gaussian decoder, up to a factor and a constant.
     """
 
+    decoder_distribution = "Gaussian"
     error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
 
     @property

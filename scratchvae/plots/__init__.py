@@ -1,10 +1,10 @@
 """Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
 
-The only package that imports matplotlib, and it draws straight into PNG files: no window, no
+The only package that imports matplotlib. It draws straight into PNG files, without a window or a
 display. A file appears under its name when it is complete, or not at all.
 
-In reading order: `images` puts pixels beside each other, `codes` shows what a model makes of them,
-`curves` has all that is drawn with axes.
+In reading order: `images` puts pixels side by side, `codes` shows what a model makes of them,
+`curves` has the pictures with axes.
 """
 
 from .codes import interpolation, manifold, reconstructions

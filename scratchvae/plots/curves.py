@@ -1,4 +1,4 @@
-"""Curves, points and kernels: what is drawn with axes."""
+"""Pictures with axes: curves, points and kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .images import save
@@ -19,7 +18,7 @@ def loss_curves(
     unit: str = "nats per image",
     held_out: str = "test",
 ) -> None:
-    """Training and test losses by epoch, each with a sampled z, reconstruction and KL apart.
+    """Training and test losses by epoch, each with a sampled z; reconstruction and KL apart.
 
     Parameters
     ----------
@@ -28,27 +27,25 @@ def loss_curves(
     unit : str
         Of the reconstruction.
     held_out : str
-        "validation", where the numbers beside those of the training are called validation_.
+        "validation" if the history has validation_ instead of test_.
     """
     epochs = np.arange(1, len(history) + 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    has_kl = any(
-        epoch[f"{held_out}_kl"] for epoch in history
-    )  # an autoencoder has none, and no sampling
-    parts = ("total", "reconstruction", "kl") if has_kl else ("total",)
-    note = ", sampled z" if has_kl else ""
-    units = {"total": "what training minimises", "reconstruction": unit, "kl": "nats per image"}
-    if not has_kl:
-        units["total"] = unit
-    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+    parts, note = {"total": f"total, {unit}"}, ""
+    if any(epoch[f"{held_out}_kl"] for epoch in history):  # an autoencoder has none, and no noise
+        note = ", sampled z"
+        parts = {
+            "total": "total, what training minimises",
+            "reconstruction": f"reconstruction, {unit}",
+            "kl": "KL, nats per image",
+        }
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    for axes, (part, title) in zip(panels, parts.items(), strict=True):
         for split, style in (("train", "o--"), (held_out, "o-")):
-            axes.plot(
-                epochs, [e[f"{split}_{part}"] for e in history], style, ms=3, label=split + note
-            )
-        axes.set_title(f"{'KL' if part == 'kl' else part}, {units[part]}", fontsize=9)
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0.5, len(history) + 0.5)
+            losses = [epoch[f"{split}_{part}"] for epoch in history]
+            axes.plot(epochs, losses, style, ms=3, label=split + note)
+        axes.set_title(title, fontsize=9)
+        axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
@@ -60,10 +57,9 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
 
     Parameters
     ----------
-    curves : sequence of gradcheck.curves.Curve
+    curves : sequence of Curve, see gradcheck
     """
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
     for axes, curve in zip(panels, curves, strict=True):
         for name, style in (("one_sided", "C1v-"), ("central", "C0o-"), ("complex", "C2s-")):
@@ -96,7 +92,6 @@ def kernel_gradients(
     rows, columns, KH, KW = analytic.shape
     sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
     figure = Figure(figsize=(7, 4) if wide else (10, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(*((3, 1) if wide else (1, 3)))
     shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
     for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
@@ -125,13 +120,12 @@ def code_scatter(
         At most ten classes have a colour of their own.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     colours = [f"C{label % 10}" for label in labels]  # in the order of the data: no class on top
     axes.scatter(codes[:, 0], codes[:, 1], s=5, c=colours, alpha=0.6, linewidths=0)
     for label in np.unique(labels):
         axes.scatter([], [], s=5, color=f"C{label % 10}", label=str(label))
-    axes.set_aspect("equal", adjustable="datalim")  # a square of the plane is one in the picture
+    axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="z[0]", ylabel="z[1]")
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Images side by side: bare, for as many as there are, or under labels."""
+"""Images side by side: without labels, for any number of images, or under labels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ..backend import asnumpy
-from ..models.weights import whole_file
+from ..output import whole_file
 
-DPI, LABELLED_SIZE = 100, 128  # pixels per inch; the most that a labelled image has on a side
+DPI, LABELLED_SIZE = 100, 128  # pixels per inch; the longest side of a labelled image
 
 
 def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
@@ -59,7 +58,7 @@ def _sheet(
     rows = -(-N // columns)
     sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap, C), 64, "uint8")
     for i, image in enumerate(pixels):
-        top, left = (gap + (i // columns) * (H + gap)), (gap + (i % columns) * (W + gap))
+        top, left = gap + (i // columns) * (H + gap), gap + (i % columns) * (W + gap)
         sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
     return sheet
 
@@ -81,7 +80,6 @@ def labelled_rows(
     height, width = sheets[0].shape[:2]
     inches = min(9.0, width / height)  # wide, but no image higher than one inch
     figure = Figure(figsize=(9, (inches * height / width + 0.25) * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for ax, label, sheet in zip(axes, rows, sheets, strict=True):
         ax.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
@@ -114,17 +112,15 @@ def image_table(
     zoom = max(1, LABELLED_SIZE // max(H, W))  # whole pixels: nothing is blurred
     sheet = _sheet("image_table", images.reshape(R * K, *images.shape[2:]), K, data_range, gap=1)
     height, width = (zoom * side for side in sheet.shape[:2])
-    left, top = 16 + 7 * max(map(len, rows)), 28  # pixels; 9 points are 7 wide, at most
-    figure = Figure(figsize=((left + width + 8) / DPI, (top + height + 8) / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)
+    left, top = 16 + 7 * max(map(len, rows)), 28  # pixels; a letter of 9 points is at most 7 wide
     wide, high = left + width + 8, top + height + 8
+    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI)
     axes = figure.add_axes((left / wide, 8 / high, width / wide, height / high))
     axes.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
     axes.set_xticks([k * (W + 1) + (W + 1) / 2 for k in range(K)], columns, fontsize=9)
     axes.set_yticks([r * (H + 1) + (H + 1) / 2 for r in range(R)], rows, fontsize=9)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     save(figure, path, dpi=DPI)
 
 

@@ -10,9 +10,9 @@ from ..backend import to_device
 from ..data import Dataset, batches
 from ..evaluation.metrics import report
 from ..models.weights import save_weights
+from ..output import to_json
 from ..train import streams
 from .checkpoint import Arrays, below, read_checkpoint
-from .json_text import to_json
 from .run import RunFolder
 from .trainer import Trainer
 

@@ -25,9 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..data.cache import lock
 from ..data.images import SUFFIXES
-from ..models.weights import left_behind, write_atomically
+from ..output import left_behind, lock, write_atomically
 from .config import FORMAT, MOST_BYTES, Config, read_config
 
 

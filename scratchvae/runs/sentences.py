@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ..data import Dataset
-from ..models.diagnose import finite
+from ..models.inspect import finite
 from ..ops import Losses
 from ..train import in_words
 from .run import RunFolder

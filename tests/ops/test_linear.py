@@ -34,9 +34,7 @@ def zeros(*shape):
 
 
 def test_errors(engine):
-    with pytest.raises(
-        ValueError, match=r"linear_forward: w \(O, I\) must have I = 3, got"
-    ):
+    with pytest.raises(ValueError, match=r"linear_forward: w \(O, I\) must have I = 3, got"):
         linear_forward(zeros(2, 3), zeros(5, 4))
     with pytest.raises(ValueError, match=r"x must have axes \(N, I\), got shape \(2, 3, 4\)"):
         linear_forward(zeros(2, 3, 4), zeros(5, 4))

@@ -143,7 +143,5 @@ def test_elbo_is_a_mean_over_the_batch(engine):
 def test_shapes_must_agree(engine, op, arrays):
     shapes = [(2,)] * (arrays - 1) + [(3,)] if op == "elbo" else [(2, 3)] * (arrays - 1) + [(2, 4)]
     given = [on_device(np.zeros(shape)) for shape in shapes]
-    with pytest.raises(
-        ValueError, match=rf"{op}_forward: \w+ .*must have .* got "
-    ):
+    with pytest.raises(ValueError, match=rf"{op}_forward: \w+ .*must have .* got "):
         getattr(ops, f"{op}_forward")(*given)

@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all, JSON of any numbers, and the lock."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchvae.output import left_behind, lock, table, to_json, whole_file, write_atomically
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def no_space(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_file_has_no_name_before_it_is_complete(tmp_path):
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "file") as file:
+        file.write(b"half")
+        assert not (tmp_path / "file").exists()
+        1 / 0  # noqa: B018
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere to write into"):
+        write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+def test_what_dead_processes_left_is_found_and_nothing_else(tmp_path):
+    dead = tmp_path / ".file.999999999.tmp"  # no process has so high a number
+    for name in (dead.name, f".file.{os.getpid()}.tmp", ".file.1.tmp", ".file.tmp", "file"):
+        (tmp_path / name).write_bytes(b"")
+    assert [*left_behind(tmp_path)] == [dead]
+
+
+def test_a_lock_is_taken_once(tmp_path):
+    pytest.importorskip("fcntl")
+    with open(tmp_path / "lock", "ab") as one:
+        assert lock(one, wait=False)
+        with open(tmp_path / "lock", "ab") as other:
+            assert not lock(other, wait=False)
+    with open(tmp_path / "lock", "ab") as third:
+        assert lock(third, wait=True)
+
+
+def test_json_of_any_numbers():
+    result = {
+        "nan": float("nan"),
+        "arrays": (np.float32(0.5), np.array([[1, 2]]), np.array([np.inf])),
+        3: Path("runs/one"),
+    }
+    expected = {"nan": None, "arrays": [0.5, [[1, 2]], [None]], "3": str(Path("runs/one"))}
+    assert json.loads(to_json(result)) == expected
+    with pytest.raises(TypeError):
+        to_json({"object": object()})
+
+
+def test_a_table_has_columns_and_a_heading():
+    assert table([["name", "n"], ["a", "100"]]) == "name  n\n----  ---\na     100"
