@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from ..backend import asnumpy
 from ..data import is_binary
-from ..gpu.memory import in_memory
+from ..gpu.graph import in_memory
 from ..models import BernoulliVAE, Model
 from ..ops import reparameterize_forward
 from .likelihood import Estimate, check_model, estimate, model_batches, neg_log_p, posterior

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..backend import array_module, asnumpy, to_device
 from ..data import batches
-from ..gpu.memory import in_memory
+from ..gpu.graph import in_memory
 from ..models import BernoulliVAE, Model, Skip, SquaredErrorVAE
 from ..ops import kl_forward, reparameterize_forward
 from .scales import Scales, loss_scales

@@ -63,8 +63,8 @@ FAULTS = [
         "scratchvae.models.vae",
         [
             (
-                "elbo_forward(reconstruction, kl, self.kl_weight)",
-                "elbo_forward(reconstruction, kl, self.kl_weight if keep else 1.0)",
+                "elbo_forward(reconstruction, kl, beta)",
+                "elbo_forward(reconstruction, kl, beta if keep else 1.0)",
             )
         ],
         "without caches, as in evaluation, the loss has weight 1 for the KL term",
