@@ -82,7 +82,7 @@ def _check(optimizer: str, **at_least_zero: Any) -> None:
     for name, number in at_least_zero.items():
         if not isinstance(number, Real):
             raise TypeError(f"{optimizer}: {name} must be a number, got {number!r}")
-        if not number >= 0:
+        if not float(number) >= 0:
             raise ValueError(f"{optimizer}: {name} must be at least 0, got {number}")
 
 
@@ -169,7 +169,7 @@ class Adam(Optimizer):
         name = type(self).__name__
         _check(name, eps=eps, weight_decay=weight_decay)
         pair = isinstance(betas, tuple | list) and len(betas) == 2
-        if not pair or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas):
+        if not pair or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
             raise ValueError(f"{name}: betas must be two numbers in [0, 1), got {betas}")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.m, self.v = self._zeros(), self._zeros()

@@ -50,7 +50,7 @@ def kernels() -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     lines += [
         "",
-        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, noise.py, ...)",
+        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, gpu/philox.py, ...)",
     ]
     if problem := numba_problem():
         lines.append(f"numba cannot run here: {problem}")

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -35,8 +35,6 @@ from .prefetch import prefetch
 # What changes from step to step -> the dtype of its array on the device.
 NUMBERS = {"seed": "int64", "steps": "int64", "lr": "float64", "kl_weight": "float64"}
 CHECK_EVERY = 100  # steps between two looks at bad_step, each of which waits for the GPU
-GIB = 2**30
-Result = TypeVar("Result")
 
 
 @accelerated
@@ -58,14 +56,6 @@ def _stream(cupy: Any) -> Any:
     return cupy.cuda.Stream()
 
 
-class Captured(NamedTuple):
-    """A graph, the batch that it reads, and the memory pool of everything that it writes."""
-
-    x: Any
-    graph: Any
-    pool: Any
-
-
 class _OnDevice:
     """The graphs of one optimizer and the arrays that they share. It holds no reference to the
     optimizer, so that the memory is freed with it."""
@@ -74,7 +64,8 @@ class _OnDevice:
         self.numbers = {name: cupy.zeros((), dtype) for name, dtype in NUMBERS.items()}
         self.copied: dict[str, Any] = {}  # what the host last wrote into `numbers`
         self.sums, self.bad_step = cupy.zeros(4, "float64"), cupy.zeros((), "int64")
-        self.graphs: dict[tuple[Any, ...], Captured] = {}
+        # kind -> the batch that the graph reads, the graph, the pool of everything that it writes
+        self.graphs: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
         self.arrays: list[Any] = []  # of model and optimizer, which the graphs read and write
         self.last_kind: tuple[Any, ...] = ()
 
@@ -153,9 +144,9 @@ class GPUStepper:
             with self.stream:
                 self._copy_numbers()
                 if self._use_graph and kind in device.graphs:
-                    captured = device.graphs[kind]
-                    captured.x[...] = x
-                    captured.graph.launch()
+                    batch, graph, _ = device.graphs[kind]
+                    batch[...] = x
+                    graph.launch()
                 elif self._use_graph and kind == device.last_kind:
                     device.graphs[kind] = self._run_and_capture(x)
                 else:
@@ -198,7 +189,7 @@ class GPUStepper:
                 device.numbers[name].fill(number)
                 device.copied[name] = number
 
-    def _run_and_capture(self, x: Any) -> Captured:
+    def _run_and_capture(self, x: Any) -> tuple[Any, Any, Any]:
         """Run the step kernel by kernel, which fills a pool with blocks of the right sizes; then
         once more while the stream captures, which records it and runs nothing.
 
@@ -217,7 +208,7 @@ class GPUStepper:
                 with suppress(Exception):  # the capture has failed; the first error says why
                     self.stream.end_capture()
                 raise
-            return Captured(x, self.stream.end_capture(), pool)
+            return x, self.stream.end_capture(), pool
 
     def _run(self, x: Any) -> None:
         """The step: `train.train_step` with noise and numbers on the device; then `record`."""
@@ -259,7 +250,7 @@ class GPUStepper:
             self._device.bad_step.fill(0)
 
 
-def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Result:
+def in_memory(work: Callable[[], Any], name: str, model: Model, N: int) -> Any:
     """`work()` on a batch of N images. If the GPU's memory runs out, the MemoryError says so;
     `name` says what the work was."""
     try:
@@ -272,8 +263,8 @@ def in_memory(work: Callable[[], Result], name: str, model: Model, N: int) -> Re
         vars(module).pop("_cache", None)
     cupy = array_module(model.flat_value)
     cupy.get_default_memory_pool().free_all_blocks()
-    free, total = cupy.cuda.runtime.memGetInfo()
+    free, total = (size / 2**30 for size in cupy.cuda.runtime.memGetInfo())
     raise MemoryError(
-        f"{name}: a batch of {N:,} images does not fit into the GPU's memory ({free / GIB:.2f} of "
-        f"{total / GIB:.2f} GiB free): choose a smaller batch"
+        f"{name}: a batch of {N:,} images does not fit into the GPU's memory ({free:.2f} of "
+        f"{total:.2f} GiB free): choose a smaller batch"
     )
