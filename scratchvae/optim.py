@@ -87,15 +87,8 @@ def _check(optimizer: str, **at_least_zero: Any) -> None:
 
 
 class Optimizer:
-    """Updates the parameters of a model in place.
-
-    Attributes
-    ----------
-    lr : float
-        The learning rate; may be changed between steps.
-    steps : int
-        The number of steps done.
-    """
+    """Updates the parameters of a model in place. `steps` counts the steps done; you may change the
+    learning rate `lr` between two of them."""
 
     def __init__(self, model: Model, lr: float) -> None:
         _check(type(self).__name__, lr=lr)
@@ -201,21 +194,13 @@ class AdamW(Adam):
 
 
 def clip_grad_norm(model: Model, max_norm: float) -> Any:
-    """Scale all gradients together so that their global norm is at most `max_norm`.
+    """Scale all gradients together so that their global norm is at most `max_norm`, which must be
+    above 0. As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
 
     Returns
     -------
     float, or on the GPU an array of one number: to make a float of it would wait for the GPU
         The norm before clipping. If it is NaN or infinite, the gradients are left as they are.
-
-    Raises
-    ------
-    ValueError
-        If max_norm is not above 0.
-
-    Notes
-    -----
-    As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")

@@ -69,16 +69,8 @@ def train_step(
 class CPUStepper:
     """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods.
 
-    Parameters
-    ----------
-    model, optimizer, max_norm
-        As for `train_step`.
-
-    Attributes
-    ----------
-    sums : list of float
-        Total, reconstruction and kl, each times the images of its step; and the images. Assign
-        to it to begin again, or to continue from other sums.
+    `sums` are total, reconstruction and kl, each times the images of its step; and the images.
+    Assign to it to begin again, or to continue from other sums.
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, max_norm: float | None = None) -> None:
@@ -86,8 +78,7 @@ class CPUStepper:
         self.sums = [0.0] * 4
 
     def start_epoch(self, noise: np.random.Generator) -> None:
-        """From now on every step draws its eps from this generator. (On the GPU the generator gives
-        one seed for the epoch.)"""
+        """Every step draws its eps from this generator. (On the GPU it gives the epoch a seed.)"""
         self._noise = noise
 
     def prefetch(self, batches: Iterable[np.ndarray]) -> Iterable[Any]:
