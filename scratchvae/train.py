@@ -127,6 +127,8 @@ def train_epoch(
     On the GPU the steps are graphs that draw their own noise (see gpu/graph.py); noise_rng gives
     each epoch its seed.
     """
+    if not len(images):
+        raise ValueError("train_epoch: expected at least one image, got none")
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
     check_last_batch("train_epoch", model, len(images), batch_size)
     stepper, count = stepper_for(model, optimizer), -(-len(images) // batch_size)

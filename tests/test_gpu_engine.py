@@ -187,7 +187,7 @@ def test_losses_are_checked_now_and_then(cupy, pictures, monkeypatch):
 
 
 def test_evaluation_is_that_of_numpy(cupy, pictures):
-    """Same noise, which the host draws; nothing is looked at before all is enqueued."""
+    """Same noise, which the host draws; no loss is read before all steps are enqueued."""
     model = build(dtype="float64")
     ours = (
         evaluate_sampled(model, pictures, np.random.default_rng(0), 10),
@@ -289,7 +289,7 @@ def test_tf32_is_off_unless_asked_for(cupy):
 
 
 def test_cublas_works_on_memory_of_its_own(cupy):
-    """A workspace for each stream, told after the stream, which resets it."""
+    """A workspace for each stream, set after the stream, which resets it."""
     x = cupy.asarray(np.ones((2, 3), "float32"))
     workspaces = set()
     for stream in (cupy.cuda.Stream(), cupy.cuda.Stream()):

@@ -99,6 +99,12 @@ def test_an_epoch_is_its_steps(images):
     assert_array_equal(a.flat_value, b.flat_value)
 
 
+def test_an_epoch_without_images_is_refused(images):
+    model = sv.models.build("mlp")
+    with pytest.raises(ValueError, match="train_epoch: expected at least one image, got none"):
+        train_epoch(model, sv.optim.SGD(model), images[:0], 32, *streams(0)[:2])
+
+
 def test_evaluation_uses_running_statistics_and_moves_none():
     model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), "uint8")

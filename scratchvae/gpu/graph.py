@@ -1,8 +1,8 @@
 """Training steps on the GPU: each step is one CUDA graph.
 
 Launching a kernel costs the host some microseconds, more than most kernels of a small model run. A
-CUDA graph is a recording of all launches of a step (the capture), which one launch starts again
-(the replay). A replay repeats the recording exactly: the same kernels, addresses and arguments. So
+CUDA graph is a recording of all launches of a step (the capture); one launch runs it again (the
+replay). A replay repeats the recording exactly: the same kernels, addresses and arguments. So
 everything that changes from step to step lies in device memory, where the kernels read it:
 
     x                        copied to the same address before every replay
@@ -34,7 +34,7 @@ from .prefetch import prefetch
 
 # What changes from step to step -> the dtype of its array on the device.
 NUMBERS = {"seed": "int64", "steps": "int64", "lr": "float64", "kl_weight": "float64"}
-CHECK_EVERY = 100  # steps between two looks at bad_step, each of which waits for the GPU
+CHECK_EVERY = 100  # steps between two checks of bad_step, each of which waits for the GPU
 
 
 @accelerated
