@@ -20,7 +20,7 @@ from jobs import FirstGradient, Job, Subject
 from measure import in_turn
 
 import scratchvae as sv
-from scratchvae.gpu.graph import Steps
+from scratchvae.gpu.graph import GPUStepper
 from scratchvae.gpu.philox import fill_normal
 
 blas: Any = importlib.import_module("scratchvae.kernels.cuda.blas")
@@ -29,8 +29,8 @@ SIZE = 4096  # rows and columns of the matrices whose product is the peak
 COPIED = 1 << 28  # floats: 1 GiB, many times the cache
 SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem")
 
-# What is prepared: name -> (a step, the stream it runs on, and its Steps)
-PREPARED: dict[str, tuple[Callable[[], Any], Any, Steps]] = {}
+# What is prepared: name -> (a step, and its stepper)
+PREPARED: dict[str, tuple[Callable[[], Any], GPUStepper]] = {}
 
 
 # --- The GPU -------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ def prepare(job: Job, tf32: bool) -> tuple[Subject, FirstGradient, float]:
     for name, graph in RUNS.items():
         model = sv.models.build(job.model)
         optimizer = getattr(sv.optim, kind)(model, **options)
-        steps = Steps(model, optimizer, seed=0, graph=graph)
-        PREPARED[name] = partial(steps, x_there), steps.stream, steps
+        stepper = GPUStepper(model, optimizer, graph=graph)
+        PREPARED[name] = partial(stepper.step, x_there), stepper
     return (
         Subject(weights, model.data_range, x, eps, losses, flop),
         FirstGradient(order, gradient),
@@ -143,16 +143,19 @@ def _count(job: Job) -> tuple[float, float]:
 
 def turn(name: str, count: int) -> float:
     """Milliseconds of one of `count` steps."""
-    run, stream, _ = PREPARED[name]
-    return timed(run, stream, count)
+    run, stepper = PREPARED[name]
+    return timed(run, stepper.stream, count)
 
 
 def loss(name: str) -> float:
-    """The mean loss of all its steps; not finite if one of them was not."""
+    """The mean loss of its steps since the last call; not finite if one of them was not."""
+    stepper = PREPARED[name][1]
     try:
-        return PREPARED[name][2].losses().total
+        total, *_, images = stepper.sums
     except FloatingPointError:
         return float("nan")
+    stepper.sums = [0.0] * 4
+    return total / images
 
 
 def forget() -> None:

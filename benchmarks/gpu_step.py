@@ -9,8 +9,8 @@ same; 3: no GPU here, which one line says.
 
 A step is loss, gradients and update (Adam; AdamW for `skip`), its noise drawn on the GPU:
 
-    ours      eager     sv.steps.Steps(..., graph=False): kernel by kernel
-              graph     sv.steps.Steps: one CUDA graph; both copy the images to where they belong
+    ours      eager     GPUStepper(..., graph=False): kernel by kernel
+              graph     GPUStepper: one CUDA graph; both copy the images to where they belong
     PyTorch   eager     NCHW or channels_last, default or fused update: the best median counts
               compile   torch.compile(mode="reduce-overhead"), fused update
               graph     a whole step as torch.cuda.CUDAGraph, fused update, the better format

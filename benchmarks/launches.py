@@ -18,7 +18,7 @@ from jobs import MODELS
 from measure import Problem, parser, problems_in_one_line
 
 import scratchvae as sv
-from scratchvae.gpu.graph import Steps
+from scratchvae.gpu.graph import GPUStepper
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 
@@ -51,13 +51,13 @@ def nodes(name: str, cublas: Any) -> tuple[int, int, int]:
 
     function: Any = import_module("cupy._raw")._Function
     model = sv.models.build(name)
-    steps = Steps(model, sv.optim.Adam(model), seed=0)
+    stepper = GPUStepper(model, sv.optim.Adam(model))
     kernels, products = function.launches, cublas.products
     for _ in range(2):  # twice by itself, and once captured
-        steps(cupy.zeros((2, *model.image_shape), "float32"))
-    (captured,) = steps._captured.values()
+        stepper.step(cupy.zeros((2, *model.image_shape), "float32"))
+    ((_, graph, _),) = stepper._device.graphs.values()
     kernels, products = (function.launches - kernels) // 3, (cublas.products - products) // 3
-    return kernels, products, len(captured.graph._work) - kernels - products
+    return kernels, products, len(graph._work) - kernels - products
 
 
 if __name__ == "__main__":

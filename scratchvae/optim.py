@@ -9,9 +9,8 @@ update of two arrays, written below as functions: the formula first, a kernel be
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
-
-import numpy as np
 
 from .backend import accelerated, array_module, device_of, is_gpu_array, to_device
 from .models import Model
@@ -44,8 +43,8 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
         v     = beta2 v + (1 - beta2) g^2           running mean of g^2
         value = value - lr m_hat / (sqrt(v_hat) + eps)
 
-    m and v start at zero and lean towards it; m_hat = m / (1 - beta1^step) and
-    v_hat = v / (1 - beta2^step) set that right.
+    m and v start at zero and are biased towards it; m_hat = m / (1 - beta1^step) and
+    v_hat = v / (1 - beta2^step) correct the bias.
     Sources: Kingma & Ba (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter (arXiv:1711.05101),
     algorithm 2, the decay multiplied by lr as in PyTorch.
     """
@@ -67,8 +66,8 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 def clip_to_norm(grad, max_norm):
     """Scale `grad` in place so that its norm is at most about max_norm; the norm before, a float64.
 
-    The root of the sum of squares; where the squares are too large or too small for the dtype, the
-    largest number is divided out before: the norm of float32 [3e20, 4e20] is 5e20.
+    The norm is the root of the sum of squares. Where the squares are too large or too small for the
+    dtype, the largest number is divided out first: the norm of float32 [3e20, 4e20] is 5e20.
     """
     xp = array_module(grad)
     norm = float(xp.linalg.norm(grad))
@@ -81,44 +80,44 @@ def clip_to_norm(grad, max_norm):
 
 def _check(optimizer: str, **at_least_zero: Any) -> None:
     for name, number in at_least_zero.items():
-        if np.ndim(number) != 0 or not _is_number(number):
+        if not isinstance(number, Real):
             raise TypeError(f"{optimizer}: {name} must be a number, got {number!r}")
-        if not number >= 0:
+        if not float(number) >= 0:
             raise ValueError(f"{optimizer}: {name} must be at least 0, got {number}")
 
 
-def _is_number(number: Any) -> bool:
-    """A number such as 1e-3, np.float32(1e-3), or an array of one on the GPU."""
-    real = isinstance(number, int | float | np.integer | np.floating)
-    return real or getattr(getattr(number, "dtype", None), "kind", "") in ("f", "i", "u")
-
-
 class Optimizer:
-    """Holds a model and its running averages; `step` changes the model's parameters in place."""
+    """Updates the parameters of a model in place. `steps` counts the steps done; you may change the
+    learning rate `lr` between two of them."""
 
     def __init__(self, model: Model, lr: float) -> None:
         _check(type(self).__name__, lr=lr)
         self.model, self.lr, self.steps = model, lr, 0
-        self.captured: Any = None  # the steps.Steps of train_epoch, on the GPU
 
     def zero_grad(self) -> None:
         """Set every gradient to zero: backward adds."""
-        self.model.zero_grad()
+        self.model.flat_grad[...] = 0
 
     def step(self) -> None:
         """Update the parameters from their gradients."""
+        self.steps += 1
+        self.update(self.steps, self.lr)
+
+    def update(self, step: Any, lr: Any) -> None:
+        """The update of step number `step`, counted from 1, with the learning rate `lr`.
+
+        On the GPU both may be arrays of one number, int64 and float64: a captured graph reads them
+        at every replay.
+        """
         raise NotImplementedError
 
     def _zeros(self) -> Any:
         return array_module(self.model.flat_value).zeros_like(self.model.flat_value)
 
-    def _follow(self, *averages: str) -> None:
-        """Move running averages to the device and dtype of the model, should it have moved."""
+    def _moved(self, average: Any) -> Any:
+        """A running average on the device and in the dtype of the model, which has moved."""
         value = self.model.flat_value
-        for name in averages:
-            a = getattr(self, name)
-            if device_of(a) != device_of(value) or a.dtype != value.dtype:
-                setattr(self, name, to_device(a, device_of(value)).astype(value.dtype))
+        return to_device(average, device_of(value)).astype(value.dtype)
 
 
 class SGD(Optimizer):
@@ -139,13 +138,11 @@ class SGD(Optimizer):
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
         self.velocity = self._zeros()
 
-    def step(self) -> None:
-        self._follow("velocity")
-        self.steps += 1
+    def update(self, step: Any, lr: Any) -> None:
         value, grad = self.model.flat_value, self.model.flat_grad
-        sgd_step(
-            value, grad, self.velocity, self.lr, self.momentum, self.weight_decay, self.nesterov
-        )
+        if type(self.velocity) is not type(value) or self.velocity.dtype != value.dtype:
+            self.velocity = self._moved(self.velocity)
+        sgd_step(value, grad, self.velocity, lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -162,21 +159,21 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(model, lr)
-        _check(type(self).__name__, eps=eps, weight_decay=weight_decay)
-        pair = isinstance(betas, tuple | list) and len(betas) == 2 and all(map(_is_number, betas))
-        if not pair or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(
-                f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}"
-            )
+        name = type(self).__name__
+        _check(name, eps=eps, weight_decay=weight_decay)
+        pair = isinstance(betas, tuple | list) and len(betas) == 2
+        if not pair or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
+            raise ValueError(f"{name}: betas must be two numbers in [0, 1), got {betas}")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.m, self.v = self._zeros(), self._zeros()
 
-    def step(self) -> None:
-        self._follow("m", "v")
-        self.steps += 1
+    def update(self, step: Any, lr: Any) -> None:
+        value, grad = self.model.flat_value, self.model.flat_grad
+        if type(self.m) is not type(value) or self.m.dtype != value.dtype:
+            self.m, self.v = self._moved(self.m), self._moved(self.v)
         adam_step(
-            self.model.flat_value, self.model.flat_grad, self.m, self.v, self.steps,
-            self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled,
+            value, grad, self.m, self.v, step, lr, *self.betas, self.eps, self.weight_decay,
+            self.decoupled,
         )  # fmt: skip
 
 
@@ -197,21 +194,13 @@ class AdamW(Adam):
 
 
 def clip_grad_norm(model: Model, max_norm: float) -> Any:
-    """Scale all gradients together so that their global norm is at most `max_norm`.
+    """Scale all gradients together so that their global norm is at most `max_norm`, which must be
+    above 0. As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
 
     Returns
     -------
-    float, or an array of one on the GPU, so that nobody waits
-        The norm before clipping. NaN or infinite: the gradients are left as they are.
-
-    Raises
-    ------
-    ValueError
-        If max_norm is not above 0.
-
-    Notes
-    -----
-    As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
+    float, or on the GPU an array of one number: to make a float of it would wait for the GPU
+        The norm before clipping. If it is NaN or infinite, the gradients are left as they are.
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")

@@ -1,8 +1,8 @@
-"""One training step, one epoch of them, two ways to evaluate, and the random numbers for all."""
+"""Training: one step, one epoch, evaluation, and the random number generators of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,9 +12,7 @@ from tqdm import tqdm
 
 from .backend import to_device
 from .data import WeightedMean, batches
-from .gpu.graph import Steps
-from .gpu.memory import in_memory
-from .gpu.prefetch import to_gpu
+from .gpu.graph import GPUStepper, in_memory
 from .layers import BatchNorm2d
 from .models import Model
 from .models.inspect import first_not_finite
@@ -45,13 +43,14 @@ def train_step(
     ------
     FloatingPointError
         If the loss is not finite; names the first tensor that is not, and leaves the weights as
-        they are. On the GPU nobody looks: that would halt it.
+        they are. Not on the GPU, where reading the loss would wait for every kernel before.
 
     Notes
     -----
     The model stays in the mode it is in; after `model.eval()` call `model.train()` first.
     """
-    _check(model, optimizer, "train_step")
+    if optimizer.model is not model:
+        raise ValueError("train_step: the optimizer was made for another model")
     optimizer.zero_grad()
     losses = model.loss(x, eps)
     if model.device == "cpu" and not np.isfinite(losses.total):
@@ -67,30 +66,38 @@ def train_step(
     return losses
 
 
-def _check(model: Model, optimizer: Optimizer, name: str) -> None:
-    if optimizer.model is not model:
-        raise ValueError(f"{name}: the optimizer was made for another model")
+class CPUStepper:
+    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods.
 
-
-def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
-    """Refuse, before the first step, an epoch whose last step would fail.
-
-    A batch norm over maps of 1 x 1 has one value per channel where a batch has one image, and no
-    variance to train with.
+    `sums` are total, reconstruction and kl, each times the images of its step; and the images.
+    Assign to it to begin again, or to continue from other sums.
     """
-    if images % batch_size != 1 and batch_size != 1:
-        return
-    if not any(isinstance(module, BatchNorm2d) for module in model.modules()):
-        return
-    x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
-    eps = model.noise(1, np.random.default_rng(0))
-    try:
-        deepcopy(model).loss(to_device(x, model.device), eps, keep=False)
-    except ValueError as problem:
-        raise ValueError(
-            f"{name}: {images:,} images in batches of {batch_size} leave a last batch of one, "
-            f"which this model cannot train on ({problem}): choose another batch size"
-        ) from None
+
+    def __init__(self, model: Model, optimizer: Optimizer, max_norm: float | None = None) -> None:
+        self._model, self._optimizer, self._max_norm = model, optimizer, max_norm
+        self.sums = [0.0] * 4
+
+    def start_epoch(self, noise: np.random.Generator) -> None:
+        """Every step draws its eps from this generator. (On the GPU it gives the epoch a seed.)"""
+        self._noise = noise
+
+    def prefetch(self, batches: Iterable[np.ndarray]) -> Iterable[Any]:
+        """The batches where the model computes."""
+        return batches
+
+    def step(self, x: Any) -> None:
+        """A training step on the batch x; adds its losses to `sums`."""
+        eps = self._model.noise(len(x), self._noise)
+        losses = train_step(self._model, self._optimizer, x, eps, self._max_norm)
+        new = zip(self.sums, (*losses, 1), strict=True)
+        self.sums = [total + len(x) * float(mean) for total, mean in new]
+
+
+def stepper_for(
+    model: Model, optimizer: Optimizer, max_norm: float | None = None
+) -> CPUStepper | GPUStepper:
+    """The stepper of the device that the model is on."""
+    return (GPUStepper if model.device == "cuda" else CPUStepper)(model, optimizer, max_norm)
 
 
 def train_epoch(
@@ -117,52 +124,40 @@ def train_epoch(
 
     Notes
     -----
-    On the GPU steps are graphs that draw their own noise (see steps.py); noise_rng gives each epoch
-    its seed.
+    On the GPU the steps are graphs that draw their own noise (see gpu/graph.py); noise_rng gives
+    each epoch its seed.
     """
-    _check(model, optimizer, "train_epoch")
-    mean = WeightedMean[Losses]()
+    if not len(images):
+        raise ValueError("train_epoch: expected at least one image, got none")
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
     check_last_batch("train_epoch", model, len(images), batch_size)
-    count = -(-len(images) // batch_size)
-
-    def bar(steps: Any) -> Any:
-        return tqdm(steps, title, total=count, leave=False, disable=None)
-
-    if model.device == "cuda":
-        _train_on_gpu(model, optimizer, all_batches, bar, noise_rng, mean)
-    else:
-        for x in bar(all_batches):
-            eps = model.noise(len(x), noise_rng)
-            mean.add(train_step(model, optimizer, x, eps), len(x))
-    return mean.mean()
+    stepper, count = stepper_for(model, optimizer), -(-len(images) // batch_size)
+    stepper.start_epoch(noise_rng)
+    on_device = stepper.prefetch(all_batches)
+    for x in tqdm(on_device, title, total=count, leave=False, disable=None):
+        stepper.step(x)
+    *totals, trained = stepper.sums
+    return Losses(*(total / trained for total in totals))
 
 
-LOOK_EVERY = 100  # steps on the GPU; in between, nobody waits for it
+def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
+    """Refuse, before the first step, an epoch whose last step would fail.
 
-
-def _train_on_gpu(
-    model: Model,
-    optimizer: Optimizer,
-    all_batches: Iterator[np.ndarray],
-    bar: Callable[[Any], Any],
-    noise_rng: np.random.Generator,
-    mean: WeightedMean[Losses],
-) -> None:
-    seed, images = int(noise_rng.integers(2**63)), 0
-    if optimizer.captured is None:
-        optimizer.captured = Steps(model, optimizer, seed)
-    step = optimizer.captured
-    step.seed = seed
-    step.forget_losses()  # of an epoch that was interrupted
-    for number, x in enumerate(bar(to_gpu(all_batches, step.stream)), 1):
-        in_memory(partial(step, x), "train_epoch", model, len(x))
-        images += len(x)
-        if number % LOOK_EVERY == 0:
-            mean.add(step.losses(), images)
-            images = 0
-    if images:
-        mean.add(step.losses(), images)
+    Where a batch norm's maps are 1 x 1, a batch of one image has one value per channel: it has no
+    variance to train with. Which maps are 1 x 1 is known when the model runs.
+    """
+    one_left = images % batch_size == 1 or batch_size == 1
+    if not one_left or not any(isinstance(module, BatchNorm2d) for module in model.modules()):
+        return
+    x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
+    eps = model.noise(1, np.random.default_rng(0))
+    try:
+        deepcopy(model).loss(to_device(x, model.device), eps, keep=False)
+    except ValueError as problem:
+        raise ValueError(
+            f"{name}: {images:,} images in batches of {batch_size} leave a last batch of one, "
+            f"which this model cannot train on ({problem}): choose another batch size"
+        ) from None
 
 
 def evaluate_sampled(
@@ -187,9 +182,9 @@ def evaluate_sampled(
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
     """As `evaluate_sampled`, but at z = mu, without noise.
 
-    The KL term pays for a code that is known to within sigma, and here the decoder gets an exact
-    one: the sum bounds no likelihood. Do not call it an ELBO, or put it beside sampled numbers; see
-    docs/elbo.md.
+    The KL term is the cost of a code known to within sigma, but here the decoder gets the exact
+    mean: the sum bounds no likelihood. Do not call it an ELBO or compare it with sampled numbers;
+    see docs/elbo.md.
     """
 
     def no_noise(n: int) -> Any:
@@ -202,7 +197,7 @@ def _evaluate(
     model: Model, images: np.ndarray, batch_size: int, noise: Callable[[int], Any]
 ) -> Losses:
     mean = WeightedMean[Losses]()
-    losses = []  # on the GPU: to look at each would halt it
+    losses = []  # added up at the end: on the GPU, reading a loss waits for its kernels
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
             x, eps = to_device(x, model.device), noise(len(x))
@@ -214,7 +209,7 @@ def _evaluate(
 
 
 def in_words(losses: Losses) -> str:
-    """The losses for people, in as many digits as they mean."""
+    """The losses as text, with as many digits as are meaningful."""
     width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
     recon = f"{losses.reconstruction:{width}}".strip()
     parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
@@ -222,7 +217,7 @@ def in_words(losses: Losses) -> str:
 
 
 class Streams(NamedTuple):
-    """The random numbers of a run, a generator for each purpose; see `streams`."""
+    """The random number generators of a run, one for each purpose; see `streams`."""
 
     shuffle: np.random.Generator
     noise: np.random.Generator
@@ -233,14 +228,9 @@ class Streams(NamedTuple):
 
 
 def streams(seed: int) -> Streams:
-    """All of them, at their beginning."""
-    return Streams(*random_streams(seed, len(Streams._fields)))
+    """All of them, at their beginning.
 
-
-def random_streams(seed: int, count: int) -> list[np.random.Generator]:
-    """`count` independent generators from one seed, one per purpose.
-
-    Shuffling, noise and evaluation each get their own: to draw more of the one changes none of the
-    others.
+    They are independent: to draw more from one generator changes none of the others.
     """
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
+    children = np.random.SeedSequence(seed).spawn(len(Streams._fields))
+    return Streams(*(np.random.default_rng(child) for child in children))

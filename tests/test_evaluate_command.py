@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_metrics_json_unless_there_is_a_seed(run, runs)
 
 def test_black_and_white_is_the_runs_own_draw(run, runs):
     opened = open_run(runs["binary"], "numpy")
-    rng = sv.train.random_streams(0, 4)[3]
+    rng = sv.train.streams(0).test
     expected = report(opened.model, opened.test_images(), rng, 20, 5)
     found = json.loads(run("binary", "--json", "--nll-samples", "20", "--nll-images", "5"))
     assert found["binarized"] and found["test"] == expected and found["test"]["binary_pixels"]

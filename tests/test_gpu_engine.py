@@ -1,6 +1,4 @@
-"""The engine cuda as a whole: moving there, feeding it, its limits and its switch."""
-
-import gc
+"""The engine cuda as a whole: moving there, batches for it, its limits and its switch."""
 
 import numpy as np
 import pytest
@@ -8,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from on_host import cublas
 
 import scratchvae as sv
-from scratchvae.gpu.graph import Steps
-from scratchvae.gpu.prefetch import to_gpu
+from scratchvae.gpu import graph
+from scratchvae.gpu.graph import GPUStepper
+from scratchvae.gpu.prefetch import prefetch
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import LIMIT, contiguous, source
 from scratchvae.models.weights import load_weights, save_weights
@@ -17,7 +16,7 @@ from scratchvae.optim import SGD, Adam
 from scratchvae.train import (
     evaluate_deterministic,
     evaluate_sampled,
-    random_streams,
+    streams,
     train_epoch,
     train_step,
 )
@@ -100,23 +99,23 @@ def test_to_says_what_it_takes(monkeypatch):
         model.to("cuda")
 
 
-# ---------------------------------------------------------------------- feeding
+# ---------------------------------------------------------------------- batches
 
 
 def test_batches_arrive_whole_and_in_order(cupy):
     rng = np.random.default_rng(0)
     batches = [rng.random((n, 2)) for n in (4, 4, 4, 4, 3)]
     stream = cupy.cuda.Stream()
-    arrived = [x.copy().get() for x in to_gpu(batches, stream)]
+    arrived = [x.copy().get() for x in prefetch(batches, stream)]
     for ours, theirs in zip(arrived, batches, strict=True):
         assert_array_equal(ours, theirs)
 
 
 def test_the_batch_in_use_is_not_overwritten_by_the_next(cupy):
-    """Two places: while one is read the other is filled."""
+    """Two slots: while one is read the other is filled."""
     batches = [np.full((2, 2), float(k)) for k in range(5)]
     before = None
-    for k, x in enumerate(to_gpu(batches, cupy.cuda.Stream())):
+    for k, x in enumerate(prefetch(batches, cupy.cuda.Stream())):
         assert (x.get() == k).all()
         if before is not None:
             assert (before.get() == k - 1).all()
@@ -124,8 +123,8 @@ def test_the_batch_in_use_is_not_overwritten_by_the_next(cupy):
 
 
 def test_the_order_of_copies_and_steps_is_told_to_the_gpu(cupy, monkeypatch):
-    """Who waits for whom, since nothing here runs at the same time: the copy waits until the step
-    before last has read the place, the step until the copy is there."""
+    """Only the order of the calls, since nothing here runs at the same time: the copy waits until
+    the step before last has read the slot, the step until the copy is there."""
     log = []
     Event, Stream = cupy.cuda.Event, cupy.cuda.Stream
     numbers = {}
@@ -137,7 +136,7 @@ def test_the_order_of_copies_and_steps_is_told_to_the_gpu(cupy, monkeypatch):
     monkeypatch.setattr(Event, "synchronize", lambda e: log.append(("host waits", number(e))))
     monkeypatch.setattr(Stream, "wait_event", lambda s, e: log.append(("wait", number(e), s)))
     steps = Stream()
-    for _ in to_gpu([np.zeros(2)] * 3, steps):
+    for _ in prefetch([np.zeros(2)] * 3, steps):
         log.append("step")
     streams = [entry[2] for entry in log if entry[0] == "wait"]
     assert streams[0] is not steps and streams[1] is steps
@@ -146,7 +145,7 @@ def test_the_order_of_copies_and_steps_is_told_to_the_gpu(cupy, monkeypatch):
     (_, copied), (_, read, copying), _, (_, arrived, _), _, (_, done, reader) = first
     assert arrived == copied and done == read and reader is steps
     third = log[-6:]
-    assert third[0] == ("host waits", copied)  # the first place again
+    assert third[0] == ("host waits", copied)  # the first slot again
     assert third[1] == ("wait", read, copying)
 
 
@@ -156,38 +155,39 @@ def test_an_epoch_on_the_gpu(cupy, pictures):
     optimizer = Adam(model, lr=1e-2)
     losses = []
     for epoch in range(4):
-        shuffle, noise = random_streams(epoch, 2)
+        shuffle, noise, *_ = streams(epoch)
         cupy.copies.clear()
         losses.append(train_epoch(model, optimizer, pictures, 8, shuffle, noise).total)
         assert cupy.copies == {"to device": 4, "to host": 1}
     assert losses[-1] < losses[1] < losses[0]
     assert optimizer.steps == 16
-    assert [kind[0] for kind in optimizer.captured._captured] == [(8, 1, 4, 4)]  # the rest is one
+    graphs = graph._ON_DEVICE[optimizer].graphs
+    assert [kind[0] for kind in graphs] == [(8, 1, 4, 4)]  # the last batch is one image
 
 
 def test_an_interrupted_epoch_does_not_count_in_the_next(cupy, pictures):
     """With a rate of 0 every epoch of ae has the same mean."""
     model = sv.models.build("ae", image_shape=(1, 4, 4))
     optimizer = SGD(model, lr=0.0)
-    means = [train_epoch(model, optimizer, pictures, 8, *random_streams(0, 2)).total]
-    optimizer.captured(cupy.zeros((8, 1, 4, 4), "float32"))  # and then Ctrl-C
-    means.append(train_epoch(model, optimizer, pictures, 8, *random_streams(0, 2)).total)
+    means = [train_epoch(model, optimizer, pictures, 8, *streams(0)[:2]).total]
+    GPUStepper(model, optimizer).step(cupy.zeros((8, 1, 4, 4), "float32"))  # and then Ctrl-C
+    means.append(train_epoch(model, optimizer, pictures, 8, *streams(0)[:2]).total)
     assert_allclose(means[1], means[0], rtol=1e-6)
 
 
-def test_losses_are_looked_at_now_and_then(cupy, pictures, monkeypatch):
+def test_losses_are_checked_now_and_then(cupy, pictures, monkeypatch):
     """A run that fails stops long before the epoch ends."""
-    monkeypatch.setattr(sv.train, "LOOK_EVERY", 2)
+    monkeypatch.setattr(graph, "CHECK_EVERY", 2)
     model = build()
     model.flat_value[3] = float("nan")
     optimizer = Adam(model)
     with pytest.raises(FloatingPointError, match="the loss of step 1 was not finite"):
-        train_epoch(model, optimizer, pictures, 2, *random_streams(0, 2))
+        train_epoch(model, optimizer, pictures, 2, *streams(0)[:2])
     assert optimizer.steps == 2
 
 
 def test_evaluation_is_that_of_numpy(cupy, pictures):
-    """Same noise, which the host draws; nothing is looked at before all is enqueued."""
+    """Same noise, which the host draws; no loss is read before all steps are enqueued."""
     model = build(dtype="float64")
     ours = (
         evaluate_sampled(model, pictures, np.random.default_rng(0), 10),
@@ -206,12 +206,12 @@ def test_evaluation_is_that_of_numpy(cupy, pictures):
 
 
 @pytest.fixture
-def little_room(cupy, monkeypatch):
+def little_memory(cupy, monkeypatch):
     """A function that leaves so many bytes of the device's memory free."""
 
     def leave(free):
         x = cupy.asarray(np.ones((2, 3), "float32"))
-        for stream in (cupy.cuda.Stream.null, sv.steps._stream(cupy)):
+        for stream in (cupy.cuda.Stream.null, graph._stream(cupy)):
             with stream:
                 sv.ops.linear_forward(x, x)  # cuBLAS has its workspaces
         cupy.get_default_memory_pool().free_all_blocks()
@@ -221,36 +221,33 @@ def little_room(cupy, monkeypatch):
     return leave
 
 
-def test_too_large_a_batch_is_told_what_would_fit(cupy, little_room):
-    """And the size named does fit, half as many again do not. Without a graph: while the stand-in
-    captures, no memory is used twice."""
+def test_a_batch_that_is_too_large(cupy, little_memory):
+    """The error says what did not fit, how much is free now, and what to do. A smaller batch then
+    trains, although the error is still held."""
     many = np.zeros((4000, 4, 4), np.uint8)
     model = build()
-    little_room(2**23)
+    optimizer = Adam(model)
+    little_memory(2**23)
+    before = cupy.cuda.runtime.memGetInfo()[0]
     with pytest.raises(MemoryError) as error:
-        train_epoch(model, Adam(model), many, 4000, *random_streams(0, 2))
-    message = str(error.value)
-    del error  # its traceback holds the batch
-    gc.collect()
-    assert message.startswith("train_epoch: a batch of 4,000 images does not fit into the GPU's")
-    assert " GiB free); about " in message and message.endswith(" would")
-    fits = int(message.split("about ")[1].split()[0].replace(",", ""))
-    assert 20 < fits < 4000
-    step = Steps(model, Adam(model), 0, graph=False)
-    step(cupy.zeros((fits, 1, 4, 4), "float32"))
-    with pytest.raises(MemoryError):
-        step(cupy.zeros((fits * 3 // 2, 1, 4, 4), "float32"))
-    del step
+        train_epoch(model, optimizer, many, 4000, *streams(0)[:2])
+    assert str(error.value) == (
+        "training: a batch of 4,000 images does not fit into the GPU's memory "
+        f"({before / 2**30:.2f} of {cupy.cuda.TOTAL / 2**30:.2f} GiB free): choose a smaller batch"
+    )
+    assert optimizer.steps == 0
+    train_epoch(model, optimizer, many[:100], 50, *streams(0)[:2])
+    assert optimizer.steps == 2
     with pytest.raises(MemoryError, match="evaluate: a batch of 4,000 images"):
         evaluate_deterministic(model, many, 4000)
 
 
-def test_no_room_at_all(little_room, pictures):
+def test_no_memory_at_all(little_memory, pictures):
     model = build()
     optimizer = Adam(model)
-    little_room(20_000)
-    with pytest.raises(MemoryError, match="not even one of 64 would"):
-        train_epoch(model, optimizer, pictures, 8, *random_streams(0, 2))
+    little_memory(20_000)
+    with pytest.raises(MemoryError, match="training: a batch of 8 images does not fit"):
+        train_epoch(model, optimizer, pictures, 8, *streams(0)[:2])
 
 
 def test_memory_errors_of_the_cpu_are_left_alone(monkeypatch, pictures):
@@ -292,7 +289,7 @@ def test_tf32_is_off_unless_asked_for(cupy):
 
 
 def test_cublas_works_on_memory_of_its_own(cupy):
-    """A workspace for each stream, told after the stream, which resets it."""
+    """A workspace for each stream, set after the stream, which resets it."""
     x = cupy.asarray(np.ones((2, 3), "float32"))
     workspaces = set()
     for stream in (cupy.cuda.Stream(), cupy.cuda.Stream()):

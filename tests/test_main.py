@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import json
-import re
 import subprocess
 import sys
 from contextlib import suppress

@@ -7,7 +7,7 @@ from scratchvae.data import batches
 from scratchvae.train import (
     evaluate_deterministic,
     evaluate_sampled,
-    random_streams,
+    streams,
     train_epoch,
     train_step,
 )
@@ -27,7 +27,7 @@ def images():
 def trained(name, images, seed, steps=20, batch_size=32):
     model = sv.models.build(name, latent_dim=4, image_shape=(1, *images.shape[1:]), seed=seed)
     optimizer = sv.optim.Adam(model)
-    shuffle, noise = random_streams(seed, 2)
+    shuffle, noise, *_ = streams(seed)
     losses = []
     while len(losses) < steps:
         for x in batches(images, batch_size, shuffle):
@@ -91,12 +91,18 @@ def test_deterministic_is_z_equal_mu_and_sampled_is_not(images):
 def test_an_epoch_is_its_steps(images):
     """Every image once, the last and smaller batch with its own weight."""
     a, b = (sv.models.build("mlp", dtype="float64") for _ in range(2))
-    losses = train_epoch(a, sv.optim.SGD(a, 0.01), images, 32, *random_streams(5, 2))
-    optimizer, (shuffle, noise), sums = sv.optim.SGD(b, 0.01), random_streams(5, 2), np.zeros(3)
+    losses = train_epoch(a, sv.optim.SGD(a, 0.01), images, 32, *streams(5)[:2])
+    optimizer, (shuffle, noise, *_), sums = sv.optim.SGD(b, 0.01), streams(5), np.zeros(3)
     for x in batches(images, 32, shuffle, dtype="float64"):
         sums += len(x) * np.array(train_step(b, optimizer, x, b.noise(len(x), noise)))
     assert losses == pytest.approx(tuple(sums / 70))
     assert_array_equal(a.flat_value, b.flat_value)
+
+
+def test_an_epoch_without_images_is_refused(images):
+    model = sv.models.build("mlp")
+    with pytest.raises(ValueError, match="train_epoch: expected at least one image, got none"):
+        train_epoch(model, sv.optim.SGD(model), images[:0], 32, *streams(0)[:2])
 
 
 def test_evaluation_uses_running_statistics_and_moves_none():
@@ -121,7 +127,7 @@ def test_images_come_in_the_range_of_the_model(monkeypatch):
         return loss(x, *others, **options)
 
     monkeypatch.setattr(model, "loss", watched)
-    train_epoch(model, sv.optim.SGD(model, 0.01), images, 4, *random_streams(0, 2))
+    train_epoch(model, sv.optim.SGD(model, 0.01), images, 4, *streams(0)[:2])
     evaluate_deterministic(model, images)
     assert seen == [(-1, 1)] * 2
 
@@ -140,8 +146,8 @@ def test_evaluate_repeats_itself_and_restores_the_mode(images):
 
 
 def test_random_streams_are_independent_and_repeatable():
-    a, b = random_streams(0, 2)
-    again, _ = random_streams(0, 2)
+    a, b, *_ = streams(0)
+    again = streams(0).shuffle
     first = a.random(100)
     assert_array_equal(first, again.random(100))
     assert abs(np.corrcoef(first, b.random(100))[0, 1]) < 0.3

@@ -1,4 +1,4 @@
-// The bookkeeping of a training step; see scratchvae/gpu/graph.py. One thread works.
+// Add up the losses of a training step; see scratchvae/gpu/graph.py. One thread works.
 #include "common.cuh"
 
 KERNEL record(const T* total, const T* reconstruction, const T* kl, double* sums, long long* bad_step,

@@ -1,4 +1,4 @@
-"""The bookkeeping of a training step, on one thread: it costs a launch, not time."""
+"""Add up the losses of a training step, on one thread."""
 
 from . import launch
 

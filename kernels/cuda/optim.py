@@ -1,7 +1,7 @@
 """Optimizer steps and clipping, over flat arrays in place.
 
-In a graph `step` and `lr` are arrays of one on the device, int64 and float64: numbers would be what
-they were when it was captured.
+In a graph `step` and `lr` are arrays of one number on the device, int64 and float64: a replay would
+repeat plain numbers as they were at the capture.
 """
 
 from . import blocks_for, empty, launch

@@ -16,7 +16,7 @@ __device__ inline Words philox4x32(unsigned c0, unsigned c1, unsigned c2, unsign
   return {c0, c1, c2, c3};
 }
 
-// Seed and step may move between runs of a graph: then they are read from the device.
+// Seed and step change between replays of a graph: there they are read from the device.
 #define COUNTERS                                                                             \
   const long long *seed_at, const long long *step_at, unsigned seed_low, unsigned seed_high, \
       unsigned step_low, unsigned step_high

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
-from ..gpu.graph import Steps
 from ..gradcheck.report import table
-from ..models import MODELS, Model, build
+from ..models import MODELS, build
 from ..optim import Adam
-from ..train import train_step
+from ..train import stepper_for
 from .machine import machine_facts
 from .options import add_command, positive, print_json, say
 
@@ -126,31 +125,24 @@ def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Res
     ]  # fmt: skip
 
 
-def make_run(name: str, engine: str, batch_size: int, dtype: str) -> Callable[[int], None]:
+def make_run(name: str, engine: str, batch_size: int, dtype: str) -> Callable[[int], Any]:
     """A function that does so many training steps, and returns when the last is done."""
-    model = build(name, dtype=dtype)
-    rng = np.random.default_rng(0)
-    x = rng.uniform(*model.data_range, (batch_size, *model.image_shape)).astype(dtype)
+    model, rng = build(name, dtype=dtype), np.random.default_rng(0)
     if engine == "cuda":
-        return partial(
-            _gpu_steps, Steps(model.to("cuda"), Adam(model), seed=0), to_device(x, "cuda")
-        )
-    return partial(_cpu_steps, model, Adam(model), x, model.noise(batch_size, rng))
+        model.to("cuda")
+    x = rng.uniform(*model.data_range, (batch_size, *model.image_shape)).astype(dtype)
+    stepper = stepper_for(model, Adam(model))
+    stepper.start_epoch(rng)
+    return partial(_steps, stepper, to_device(x, model.device))
 
 
-def _gpu_steps(step: Steps, x: Any, count: int) -> None:
-    """As in training: graphs that draw their own noise."""
+def _steps(stepper: Any, x: Any, count: int) -> list[float]:
     for _ in range(count):
-        step(x)
-    step.stream.synchronize()
+        stepper.step(x)
+    return stepper.sums  # waits for the GPU
 
 
-def _cpu_steps(model: Model, optimizer: Adam, x: Any, eps: Any, count: int) -> None:
-    for _ in range(count):
-        train_step(model, optimizer, x, eps)
-
-
-def seconds(run: Callable[[int], None], count: int) -> float:
+def seconds(run: Callable[[int], Any], count: int) -> float:
     """How long this many steps take."""
     start = time.perf_counter()
     run(count)

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from ..backend import array_module, asnumpy, to_device
 from ..data import batches, is_binary
-from ..gpu.memory import in_memory
+from ..gpu.graph import in_memory
 from ..models import Model
 from ..ops import kl_forward, reparameterize_forward
 from .scales import Scales, loss_scales

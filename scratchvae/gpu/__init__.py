@@ -1,1 +1,1 @@
-"""Training on an NVIDIA GPU: a step as a CUDA graph, batches copied ahead, noise drawn there."""
+"""Training on an NVIDIA GPU: CUDA graphs, prefetched batches, a counter-based generator."""

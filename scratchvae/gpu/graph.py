@@ -1,34 +1,40 @@
-"""Training steps on the GPU: a whole step as one CUDA graph, and nothing that waits for it.
+"""Training steps on the GPU: each step is one CUDA graph.
 
 Launching a kernel costs the host some microseconds, more than most kernels of a small model run. A
-graph is a recording of all the launches of a step, started as one. It repeats itself exactly: same
-kernels, same addresses, same numbers among the arguments. So whatever must move from step to step
-lies in device memory, and the kernels read it there:
+CUDA graph is a recording of all launches of a step (the capture); one launch runs it again (the
+replay). A replay repeats the recording exactly: the same kernels, addresses and arguments. So
+everything that changes from step to step lies in device memory, where the kernels read it:
 
-    x                    copied into the same place every time
-    eps                  drawn by the graph itself, from the seed and the number of the step
-    step, lr, beta       arrays of one, told anew when the host changes them
-    losses               summed up on the device, fetched when somebody asks
-    bad_step             the first step whose loss was not finite
+    x                        copied to the same address before every replay
+    eps                      drawn by the graph itself from seed and step, see philox.py
+    seed, steps, lr, beta    arrays of one number, overwritten when they change on the host
+    sums                     the losses, added up on the device, copied to the host on request
+    bad_step                 the first step whose loss was not finite
 
-Without a graph the same functions run one by one: the same numbers, slower.
+The equations of a step are those of `train.train_step`: models/vae.py, ops/elbo.py, optim.py.
+Without a graph the same functions run one by one and give the same bits.
+Source: NVIDIA, "CUDA C++ Programming Guide", CUDA Graphs, creating a graph by stream capture.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from ..backend import accelerated, array_module, is_gpu_array, tf32_allowed
 from ..models import Model
-from ..ops import Losses
 from ..optim import Optimizer, clip_grad_norm
 from .philox import fill_normal
+from .prefetch import prefetch
 
-# attributes of optimizer, model and Steps -> the dtype of the array of one on the device
-MOVING = {"steps": "int64", "lr": "float64", "kl_weight": "float64", "seed": "int64"}
+# What changes from step to step -> the dtype of its array on the device.
+NUMBERS = {"seed": "int64", "steps": "int64", "lr": "float64", "kl_weight": "float64"}
+CHECK_EVERY = 100  # steps between two checks of bad_step, each of which waits for the GPU
 
 
 @accelerated
@@ -45,235 +51,220 @@ def record(total, reconstruction, kl, sums, bad_step, step, N):
 
 @functools.cache
 def _stream(cupy: Any) -> Any:
-    """The stream of all Steps, so that those of two models do not run at once. It waits for the
-    null stream, and that for it."""
+    """One stream for the steps of all models, so that no two run at once: they share cuBLAS's
+    workspace. It waits for the null stream, and the null stream for it."""
     return cupy.cuda.Stream()
 
 
-class Captured(NamedTuple):
-    """A graph, what it reads first, and the pool of all that it writes to."""
+class _OnDevice:
+    """The graphs of one optimizer and the arrays that they share. It holds no reference to the
+    optimizer, so that the memory is freed with it."""
 
-    x: Any
-    graph: Any
-    pool: Any
+    def __init__(self, cupy: Any) -> None:
+        self.numbers = {name: cupy.zeros((), dtype) for name, dtype in NUMBERS.items()}
+        self.copied: dict[str, Any] = {}  # what the host last wrote into `numbers`
+        self.sums, self.bad_step = cupy.zeros(4, "float64"), cupy.zeros((), "int64")
+        # kind -> the batch that the graph reads, the graph, the pool of everything that it writes
+        self.graphs: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
+        self.arrays: list[Any] = []  # of model and optimizer, which the graphs read and write
+        self.last_kind: tuple[Any, ...] = ()
 
-    def run(self, x: Any) -> None:
-        """A step on the batch x."""
-        self.x[...] = x
-        self.graph.launch()
+
+_ON_DEVICE: WeakKeyDictionary[Optimizer, _OnDevice] = WeakKeyDictionary()
 
 
-class Steps:
-    """Training steps of a model on the GPU, a graph for each batch size.
+class GPUStepper:
+    """Training steps of a model on the GPU; `train.CPUStepper` has the same methods.
 
     Parameters
     ----------
     model, optimizer
         The model on the GPU (`model.to("cuda")`), and an optimizer of it.
-    seed : int
-        Of the noise, 0 or above and below 2^63. A step's noise depends on it and on
-        `optimizer.steps` alone.
     max_norm : float, optional
         Clip the gradients to this norm: see `optim.clip_grad_norm`.
     graph : bool
-        Capture a step when its batch size comes twice running: the last, smaller batch of an epoch
-        is not worth the memory. False runs all steps one kernel at a time.
+        Capture a step when its batch size comes twice in a row: for the last, smaller batch of an
+        epoch a graph would not be worth its memory. False runs every step kernel by kernel.
 
     Notes
     -----
-    lr, kl_weight, free_bits, seed, the settings of the optimizer, the mode of the model and its
-    weights may be changed between steps; some of it costs a new capture. Whoever changes a constant
-    of a layer, such as the momentum of a batch norm, makes new Steps.
+    Between steps you may change the weights, the mode of the model, kl_weight, free_bits and other
+    plain numbers of its layers, lr and the other settings of the optimizer; some changes cost a new
+    capture. All steppers of an optimizer share its graphs, so a new stepper captures nothing again;
+    it begins its sums at zero.
     """
 
     def __init__(
-        self,
-        model: Model,
-        optimizer: Optimizer,
-        seed: int,
-        max_norm: float | None = None,
-        graph: bool = True,
+        self, model: Model, optimizer: Optimizer, max_norm: float | None = None, graph: bool = True
     ) -> None:
         if optimizer.model is not model:
-            raise ValueError("Steps: the optimizer was made for another model")
+            raise ValueError("GPUStepper: the optimizer was made for another model")
         if model.device != "cuda":
-            raise ValueError("Steps: the model lives on the CPU; move it with model.to('cuda')")
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"Steps: seed must be 0 or above and below 2^63, got {seed}")
-        if max_norm is not None and not max_norm > 0:
-            raise ValueError(f"Steps: max_norm must be above 0, got {max_norm}")
-        self.seed = int(seed)
-        self._model, self._optimizer, self._modules = model, optimizer, [*model.modules()]
+            raise ValueError("GPUStepper: the model is on the CPU; move it with model.to('cuda')")
+        self.seed = 0  # of the noise, which depends on it and on optimizer.steps alone
+        self._model, self._optimizer, self._max_norm = model, optimizer, max_norm
+        self._modules = [*model.modules()]
         # A batch norm that averages over all batches counts them on the host.
         counting = any(getattr(module, "momentum", 0) is None for module in self._modules)
-        self._max_norm, self._use_graph = max_norm, graph and not counting
+        self._use_graph = graph and not counting
         self._cupy = array_module(model.flat_value)
-        self._moving = {name: self._cupy.zeros((), dtype) for name, dtype in MOVING.items()}
-        self._told: dict[str, Any] = {}
-        self._sums = self._cupy.zeros(4, "float64")
-        self._bad_step = self._cupy.zeros((), "int64")
         self.stream = _stream(self._cupy)
-        self._captured: dict[tuple[Any, ...], Captured] = {}
-        self._memory: list[Any] = []
-        self._last: tuple[Any, ...] = ()
+        if optimizer not in _ON_DEVICE:
+            _ON_DEVICE[optimizer] = _OnDevice(self._cupy)
+        self._device = _ON_DEVICE[optimizer]
+        self.sums = [0.0] * 4
 
-    def __call__(self, x: Any) -> None:
-        """Enqueue a step on the batch x, an array on the GPU; returns before it is done.
+    def start_epoch(self, noise: np.random.Generator) -> None:
+        """Draw the seed of the epoch's noise."""
+        self.seed = int(noise.integers(2**63))
 
-        x comes from the null stream, which this one waits for, or from `stream` itself.
+    def prefetch(self, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        """The batches on the GPU, each copied while the step before it runs."""
+        return prefetch(batches, self.stream)
+
+    def step(self, x: Any) -> None:
+        """Enqueue a step on the batch x, an array on the GPU; this returns before it is done.
+
+        x comes from the null stream, which this stream waits for, or from `stream` itself.
+
+        Every hundredth step waits for the GPU, and raises FloatingPointError if a loss was not
+        finite.
         """
+        in_memory(functools.partial(self._step, x), "training", self._model, len(x))
+        if self._optimizer.steps % CHECK_EVERY == 0:
+            _ = self.sums  # raises
+
+    def _step(self, x: Any) -> None:
         if not is_gpu_array(x):
-            raise TypeError(f"Steps: x must be an array on the GPU, got {type(x).__name__}")
+            raise TypeError(f"GPUStepper: x must be an array on the GPU, got {type(x).__name__}")
         self._model._check_images("loss", x)
-        self._look_at_memory()
-        kind = self._kind(x)
+        self._forget_graphs_of_other_arrays()
+        device, kind = self._device, self._kind(x)
         try:
             with self.stream:
-                self._tell()
-                if kind in self._captured:
-                    self._captured[kind].run(x)
-                    self._count()
-                elif self._use_graph and kind == self._last:
-                    self._captured[kind] = self._capture(x)
+                self._copy_numbers()
+                if self._use_graph and kind in device.graphs:
+                    batch, graph, _ = device.graphs[kind]
+                    batch[...] = x
+                    graph.launch()
+                elif self._use_graph and kind == device.last_kind:
+                    device.graphs[kind] = self._run_and_capture(x)
                 else:
-                    self._run(x, self._noise_for(x))
-                    self._count()
+                    self._run(x)
         except BaseException:
-            self._told.clear()  # who knows what the device has counted
+            device.copied.clear()  # the device may have counted a step that the host did not
             raise
-        self._last = kind
+        device.last_kind = kind
+        self._optimizer.steps += 1  # on the device the step itself has done so
+        device.copied["steps"] += 1
 
     def _kind(self, x: Any) -> tuple[Any, ...]:
-        """What a graph takes for granted: it serves steps of this kind alone."""
-        settings = (a for a in vars(self._optimizer).items() if a[0] not in MOVING)
-        return (
-            x.shape,
-            x.dtype,
-            tf32_allowed(),
-            getattr(self._model, "free_bits", None),
-            *(module.training for module in self._modules),
-            *(a for a in settings if isinstance(a[1], bool | int | float | tuple)),
+        """Everything that a capture fixes: a graph serves only steps of the same kind."""
+        settings = (
+            value
+            for owner in (self._optimizer, *self._modules)
+            for name, value in vars(owner).items()
+            if isinstance(value, (bool, int, float)) and name not in (*NUMBERS, "training")
         )
+        modes = (module.training for module in self._modules)
+        betas = getattr(self._optimizer, "betas", None)
+        return x.shape, x.dtype, tf32_allowed(), self._max_norm, betas, *modes, *settings
 
-    def _look_at_memory(self) -> None:
-        """Forget all graphs if an array that they write to has been exchanged. The old arrays are
-        held until then: their memory is nobody else's."""
+    def _forget_graphs_of_other_arrays(self) -> None:
+        """Drop all graphs if an array that they use has been replaced. Until then `arrays` keeps
+        the old ones alive, so that their memory is not used for anything else."""
         arrays = [self._model.flat_value, self._model.flat_grad]
         arrays += [getattr(module, name) for module in self._modules for name in module.buffers]
         arrays += [a for a in vars(self._optimizer).values() if is_gpu_array(a)]
-        if [*map(id, arrays)] != [*map(id, self._memory)]:
-            self._captured, self._memory = {}, arrays
+        if [*map(id, arrays)] != [*map(id, self._device.arrays)]:
+            self._device.graphs, self._device.arrays = {}, arrays
 
-    def _count(self) -> None:
-        """The device has counted a step; so does the host."""
-        self._optimizer.steps += 1
-        self._told["steps"] += 1
+    def _copy_numbers(self) -> None:
+        """Write to the device the numbers that have changed on the host."""
+        optimizer, device = self._optimizer, self._device
+        kl_weight = getattr(self._model, "kl_weight", 0.0)
+        now = self.seed, optimizer.steps, optimizer.lr, kl_weight
+        for name, number in zip(NUMBERS, now, strict=True):
+            if device.copied.get(name) != number:
+                device.numbers[name].fill(number)
+                device.copied[name] = number
 
-    def forget_losses(self, sums: Sequence[float] = (0, 0, 0, 0)) -> None:
-        """Begin the means anew, also after a loss that was not finite; or go on from these sums."""
-        with self.stream:
-            for place, number in enumerate(sums):
-                self._sums[place] = number
-            self._bad_step.fill(0)
-
-    def sums(self) -> list[float]:
-        """Total, reconstruction and kl, each times the images of its step, summed up since
-        `forget_losses`; and the number of images. Waits for all steps enqueued.
-
-        Raises
-        ------
-        FloatingPointError
-            If a loss was NaN or infinite; names the first such step.
-        """
-        with self.stream:
-            *sums, bad = self._cupy.concatenate([self._sums, self._bad_step[None]]).get().tolist()
-        if bad:
-            self.forget_losses()
-            raise FloatingPointError(
-                f"the loss of step {int(bad)} was not finite: a smaller lr or clipping (max_norm) "
-                "may help; pictures outside of the model's data_range do this, too"
-            )
-        return sums
-
-    def losses(self) -> Losses:
-        """Means over the images since the last call: floats; then they begin anew.
-
-        Raises
-        ------
-        FloatingPointError
-            As `sums`.
-        ValueError
-            If there was no step.
-        """
-        *sums, images = self.sums()
-        if not images:
-            raise ValueError("Steps.losses: no step since the last call")
-        self.forget_losses()
-        return Losses(*(total / images for total in sums))
-
-    def _capture(self, x: Any) -> Captured:
-        """Run a step kernel by kernel, which fills a pool with blocks of the right sizes; and then
+    def _run_and_capture(self, x: Any) -> tuple[Any, Any, Any]:
+        """Run the step kernel by kernel, which fills a pool with blocks of the right sizes; then
         once more while the stream captures, which records it and runs nothing.
 
-        The pool lives with its graph and serves nobody else: what is free in it now, the graph will
-        write to.
+        The pool lives with its graph and serves nothing else: the graph will write to blocks that
+        are free now.
         """
         self._cupy.get_default_memory_pool().free_all_blocks()  # another pool cannot use them
         pool = self._cupy.cuda.MemoryPool()
         with self._cupy.cuda.using_allocator(pool.malloc):
             x = x.copy()
-            eps = self._noise_for(x)
-            self._run(x, eps)
-            self._count()
+            self._run(x)
             self.stream.begin_capture()
             try:
-                self._run(x, eps)
+                self._run(x)
             except BaseException:
-                with suppress(Exception):  # of a capture that failed; the reason is the other one
+                with suppress(Exception):  # the capture has failed; the first error says why
                     self.stream.end_capture()
                 raise
-            return Captured(x, self.stream.end_capture(), pool)
+            return x, self.stream.end_capture(), pool
 
-    def _noise_for(self, x: Any) -> Any:
-        return self._cupy.empty((len(x), *self._model.latent_shape), x.dtype)
+    def _run(self, x: Any) -> None:
+        """The step: `train.train_step` with noise and numbers on the device; then `record`."""
+        model, optimizer, device = self._model, self._optimizer, self._device
+        seed, step, lr, beta = device.numbers.values()
+        eps = self._cupy.empty((len(x), *model.latent_shape), x.dtype)
+        fill_normal(eps, seed, step)
+        optimizer.zero_grad()
+        losses = model.loss(x, eps, **{"kl_weight": beta} if hasattr(model, "kl_weight") else {})
+        model.backward()
+        if self._max_norm is not None:
+            clip_grad_norm(model, self._max_norm)
+        step += 1  # in place, on the device
+        optimizer.update(step, lr)
+        record(*losses, device.sums, device.bad_step, step, len(x))
 
-    def _run(self, x: Any, eps: Any) -> None:
-        """The step: train.train_step, its noise before and its bookkeeping after."""
-        model, optimizer = self._model, self._optimizer
-        with self._on_device():
-            fill_normal(eps, self._moving["seed"], optimizer.steps)
-            optimizer.zero_grad()
-            losses = model.loss(x, eps)
-            model.backward()
-            if self._max_norm is not None:
-                clip_grad_norm(model, self._max_norm)
-            optimizer.step()
-            record(*losses, self._sums, self._bad_step, optimizer.steps, len(x))
+    @property
+    def sums(self) -> list[float]:
+        """Total, reconstruction and kl, each times the images of its step; and the images. Reading
+        waits for the steps so far, and raises FloatingPointError if a loss was not finite; then
+        the sums begin again at zero."""
+        device = self._device
+        with self.stream:
+            numbers = self._cupy.concatenate([device.sums, device.bad_step[None]])
+            *sums, bad_step = numbers.get().tolist()
+        if bad_step:
+            self.sums = [0.0] * 4
+            raise FloatingPointError(
+                f"the loss of step {int(bad_step)} was not finite: a smaller lr or clipping "
+                "(max_norm) may help; pictures outside of the model's data_range do this, too"
+            )
+        return sums
 
-    def _owner(self, name: str) -> Any:
-        return {"kl_weight": self._model, "seed": self}.get(name, self._optimizer)
+    @sums.setter
+    def sums(self, sums: Sequence[float]) -> None:
+        with self.stream:
+            for i, number in enumerate(sums):
+                self._device.sums[i] = number
+            self._device.bad_step.fill(0)
 
-    def _tell(self) -> None:
-        """Tell the device what has changed on the host."""
-        for name, array in self._moving.items():
-            value = getattr(self._owner(name), name, 0)
-            if self._told.get(name) != value:
-                array.fill(value)
-                self._told[name] = value
 
-    @contextmanager
-    def _on_device(self) -> Iterator[None]:
-        """Inside, the moving numbers of model and optimizer are arrays on the device."""
-        names = [name for name in MOVING if name != "seed" and hasattr(self._owner(name), name)]
-        host = {name: getattr(self._owner(name), name) for name in names}
-        try:
-            for name in names:
-                setattr(self._owner(name), name, self._moving[name])
-            yield
-        finally:
-            for name, value in host.items():
-                setattr(self._owner(name), name, value)
-
-    def __reduce__(self) -> Any:
-        """A copied or unpickled optimizer captures steps of its own."""
-        return type(None), ()
+def in_memory(work: Callable[[], Any], name: str, model: Model, N: int) -> Any:
+    """`work()` on a batch of N images. If the GPU's memory runs out, the MemoryError says so;
+    `name` says what the work was."""
+    try:
+        return work()
+    except MemoryError:
+        if model.device != "cuda":
+            raise
+    # Outside of the except block the traceback is gone, and with it the arrays of its frames.
+    for module in model.modules():
+        module.forget()
+    cupy = array_module(model.flat_value)
+    cupy.get_default_memory_pool().free_all_blocks()
+    free, total = (size / 2**30 for size in cupy.cuda.runtime.memGetInfo())
+    raise MemoryError(
+        f"{name}: a batch of {N:,} images does not fit into the GPU's memory ({free:.2f} of "
+        f"{total:.2f} GiB free): choose a smaller batch"
+    )

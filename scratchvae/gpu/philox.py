@@ -1,13 +1,13 @@
-"""Random numbers from a counter: the same on every engine, and no state to carry along.
+"""A counter-based random number generator: the same numbers on every engine, and no state.
 
     Philox4x32-10   four words of 32 bits from a counter of four and a key of two: ten rounds of two
                     multiplications, whose high and low halves are swapped and mixed with the key
     normal numbers  two at a time from two uniform ones, 0 < u <= 1 and 0 <= v < 1:
                     sqrt(-2 log u) cos(2 pi v)  and  sqrt(-2 log u) sin(2 pi v)
 
-A training step needs the noise of its own number, not that which comes next: on the GPU many
-threads draw at once, and a captured graph repeats itself but for the counter. The key is the seed,
-the upper half of the counter the step, the lower half the place among the step's words.
+On the GPU many threads draw at once, and a replayed graph repeats everything but the counter. So
+the noise of a training step depends on the number of the step, not on numbers drawn before. The key
+is the seed, the upper half of the counter the step, the lower half the index of the four words.
 
 Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); Box & Muller, "A
 note on the generation of random normal deviates" (1958).
@@ -42,15 +42,11 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
 @accelerated
 def fill_words(out, seed, step):
     """Fill `out`, uint32 (count, 4), with the words of this seed and step."""
-    out[...] = _words(len(out), seed, step)
-
-
-def _words(count: int, seed: int, step: int) -> np.ndarray:
-    place = np.arange(count, dtype=np.uint64)
-    counter = np.zeros((count, 4), np.uint64)
-    counter[:, 0], counter[:, 1] = place & LOW, place >> 32
+    index = np.arange(len(out), dtype=np.uint64)
+    counter = np.zeros((len(out), 4), np.uint64)
+    counter[:, 0], counter[:, 1] = index & LOW, index >> 32
     counter[:, 2], counter[:, 3] = step & 0xFFFFFFFF, step >> 32
-    return philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    out[...] = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
 
 
 @accelerated
@@ -61,7 +57,7 @@ def fill_normal(out, seed, step):
     ----------
     seed, step : int
         0 or above and below 2^64; every pair of them has numbers of its own. In a captured graph
-        they are int64 arrays of one on the device.
+        they are int64 arrays of one number on the device.
 
     Notes
     -----
@@ -69,7 +65,9 @@ def fill_normal(out, seed, step):
     are computed in float64 and rounded once.
     """
     per_block = 4 if out.dtype == np.float32 else 2
-    w = _words(-(-out.size // per_block), seed, step).astype(np.uint64)
+    words = np.empty((-(-out.size // per_block), 4), np.uint32)
+    fill_words(words, seed, step)
+    w = words.astype(np.uint64)
     if per_block == 4:
         u, v = (w[:, 0::2] + 1.0) * 2.0**-32, w[:, 1::2] * 2.0**-32  # (blocks, 2) pairs
     else:
@@ -85,8 +83,5 @@ def _circle(v: np.ndarray) -> tuple[Any, Any]:
     """cos(2 pi v) and sin(2 pi v), without rounding where 2 v is a multiple of 1/2."""
     quarter = np.rint(4 * v)
     rest = (v - quarter / 4) * (2 * np.pi)  # the difference is exact
-    cosine, sine = np.cos(rest), np.sin(rest)
-    q = quarter.astype(int) % 4
-    return np.choose(q, [cosine, -sine, -cosine, sine]), np.choose(
-        q, [sine, cosine, -sine, -cosine]
-    )
+    c, s, q = np.cos(rest), np.sin(rest), quarter.astype(int) % 4
+    return np.choose(q, [c, -s, -c, s]), np.choose(q, [s, c, -s, -c])

@@ -1,8 +1,9 @@
-"""Batches on their way to the GPU, while it computes on those before.
+"""Copy the next batch to the GPU while it computes on the one before.
 
-A copy from ordinary memory makes the host wait. From pinned memory, which the system never moves,
-the GPU fetches by itself, on a stream of its own. Two places take turns: while a step reads one,
-the next batch goes into the other.
+A copy from ordinary memory makes the host wait. From pinned memory, which the operating system
+never moves, the GPU copies by itself, on a stream of its own. Two slots take turns: while a step
+reads one, the next batch is copied into the other.
+Source: NVIDIA, "CUDA C++ Best Practices Guide", overlap of transfers and computation.
 """
 
 from __future__ import annotations
@@ -13,39 +14,40 @@ from typing import Any
 import numpy as np
 
 
-class _Place:
-    """Room for a batch on both sides, and when it is free again."""
+class _Slot:
+    """A batch in pinned memory and on the GPU, and the events after which each may be
+    overwritten."""
 
     def __init__(self, cupy: Any, batch: np.ndarray) -> None:
         memory = cupy.cuda.alloc_pinned_memory(batch.nbytes)
         self.pinned = np.frombuffer(memory, batch.dtype, batch.size).reshape(batch.shape)
         self.device = cupy.empty(batch.shape, batch.dtype)
         self.copied, self.read = cupy.cuda.Event(), cupy.cuda.Event()
-        self.read.record()  # whoever had this memory before may be busy with it still
+        self.read.record()  # work enqueued earlier may still use this memory
 
 
-def to_gpu(batches: Iterable[np.ndarray], stream: Any) -> Iterator[Any]:
+def prefetch(batches: Iterable[np.ndarray], stream: Any) -> Iterator[Any]:
     """Each batch on the GPU, for work on `stream`.
 
-    A batch may be used by work that is enqueued before the next one is asked for. The first batch
-    is the largest.
+    A batch may be used by work that is enqueued before the next batch is asked for. The first
+    batch must be the largest.
     """
     import cupy
 
     copying = cupy.cuda.Stream(non_blocking=True)
-    places: list[_Place] = []
+    slots: list[_Slot] = []
     try:
         for number, batch in enumerate(batches):
-            if len(places) < 2:
-                places.append(_Place(cupy, batch))
-            place, N = places[number % 2], len(batch)
-            place.copied.synchronize()  # the host's copy may be overwritten
-            np.copyto(place.pinned[:N], batch)
-            copying.wait_event(place.read)  # and so may the GPU's
-            place.device[:N].set(place.pinned[:N], stream=copying)
-            place.copied.record(copying)
-            stream.wait_event(place.copied)
-            yield place.device[:N]
-            place.read.record(stream)
+            if len(slots) < 2:
+                slots.append(_Slot(cupy, batch))
+            slot, N = slots[number % 2], len(batch)
+            slot.copied.synchronize()  # now the pinned memory may be overwritten
+            np.copyto(slot.pinned[:N], batch)
+            copying.wait_event(slot.read)  # then the array on the GPU may be overwritten
+            slot.device[:N].set(slot.pinned[:N], stream=copying)
+            slot.copied.record(copying)
+            stream.wait_event(slot.copied)
+            yield slot.device[:N]
+            slot.read.record(stream)
     finally:
-        copying.synchronize()  # the pinned memory goes back, and nobody reads it any more
+        copying.synchronize()  # no copy may be reading the pinned memory when it is freed

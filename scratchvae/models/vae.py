@@ -51,20 +51,23 @@ class VAE(Model):
         z = self.sample.forward(mu, logvar, eps, keep)
         return self.decode(z, keep), mu, logvar
 
-    def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
+    def loss(self, x: Any, eps: Any, keep: bool = True, kl_weight: Any = None) -> Losses:
+        """As `Model.loss`. `kl_weight` replaces the model's own, such as an array of one float64 on
+        the GPU, which a captured graph reads at every replay."""
         if keep:
             self.forget()  # the caches of an earlier loss, even if this one fails
         who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)
         shapes = self.image_shape, *self.other_shapes
         check_batch(who, "x", x, shapes, *where, limits=self.data_range)
         check_batch(who, "eps", eps, [self.latent_shape], *where, N=len(x))
+        beta = self.kl_weight if kl_weight is None else kl_weight
         output, mu, logvar = self.forward(x, eps, keep)
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
-        losses, elbo_cache = elbo_forward(reconstruction, kl, self.kl_weight)
+        losses, elbo_cache = elbo_forward(reconstruction, kl, beta)
         if self.free_bits:  # training minimises a KL term with a floor; the one to look at has none
             floored, kl_cache = kl_free_bits_forward(mu, logvar, self.free_bits)  # (N,) nats
-            objective, elbo_cache = elbo_forward(reconstruction, floored, self.kl_weight)
+            objective, elbo_cache = elbo_forward(reconstruction, floored, beta)
             losses = losses._replace(total=objective.total)
         cache = (error_cache, kl_cache, elbo_cache, self.free_bits)
         return self._keep((losses, cache), keep)

@@ -12,9 +12,9 @@ from ..backend import asnumpy, is_gpu_array, to_device
 from ..models import Model
 from ..ops import Losses
 from ..optim import Optimizer
+from ..train import CPUStepper, GPUStepper
 from .checkpoint import Arrays, below, generator, need
 from .config import Config
-from .stepping import OnCPU, OnGPU
 
 
 class Resumable:
@@ -32,7 +32,7 @@ class Resumable:
     best_score: float
     _rngs: dict[str, np.random.Generator]
     _next_rngs: dict[str, np.random.Generator] | None
-    _stepping: OnCPU | OnGPU
+    _stepper: CPUStepper | GPUStepper
 
     @property
     def step(self) -> int:
@@ -62,7 +62,7 @@ class Resumable:
         FloatingPointError
             If a weight or a running average is not finite: nobody should go on from there.
         """
-        sums = self._stepping.sums  # first: what it raises says more than what comes below
+        sums = self._stepper.sums  # first: what it raises says more than what comes below
         arrays = self._arrays()
         facts = {
             "step": self.step,
@@ -116,7 +116,7 @@ class Resumable:
             averages[name][...] = to_device(a, self.model.device)
         self.optimizer.steps, self.epoch, self.batch = int(step), epoch, batch
         self._rngs, self._next_rngs = rngs, None
-        self._stepping.sums = [float(total) for total in sums]
+        self._stepper.sums = [float(total) for total in sums]
         self.history, self.best_epoch = deepcopy(history), best_epoch
         self.best_score = best_score if best_epoch else math.inf
 

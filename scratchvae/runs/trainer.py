@@ -28,12 +28,11 @@ from .. import optim
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..models.weights import MAX_BYTES
-from ..train import check_last_batch, evaluate_sampled, streams
+from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
 from .config import Config
 from .images import images_of
 from .schedules import kl_factor, lr_factor
 from .state import Resumable
-from .stepping import OnCPU, OnGPU
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
@@ -79,13 +78,10 @@ class Trainer(Resumable):
                 f"of the optimizer a checkpoint may have {room:,}"
             )
         check_last_batch("batch_size", self.model, len(self.train_images), self._batch_size)
-        on_gpu = config.engine == "cuda"
-        if on_gpu:
+        if config.engine == "cuda":
             self.model.to("cuda")
         self.optimizer = _optimizer(config, self.model)
-        self._stepping: OnCPU | OnGPU = (OnGPU if on_gpu else OnCPU)(
-            self.model, self.optimizer, config.clip_norm
-        )
+        self._stepper = stepper_for(self.model, self.optimizer, config.clip_norm)
         self.full_kl_weight = getattr(self.model, "kl_weight", 0.0)
         rngs = streams(config.seed)
         self.picture_rng, self._test_rng = rngs.pictures, rngs.test
@@ -120,9 +116,9 @@ class Trainer(Resumable):
         FloatingPointError
             If a loss is not finite; names the step and, on the CPU, the first tensor that went bad.
         """
-        for x in self._stepping.feed(islice(self._begin(), self.batch, None)):
+        for x in self._stepper.prefetch(islice(self._begin(), self.batch, None)):
             self._set_rates(self.step)
-            self._stepping.step(x)
+            self._stepper.step(x)
             self.batch += 1
             yield
 
@@ -145,7 +141,7 @@ class Trainer(Resumable):
         assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
         self._arrays()  # what is not finite has a name here, and none after the evaluation
-        *sums, images = self._stepping.sums
+        *sums, images = self._stepper.sums
         train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
         rates = [float(self.optimizer.lr), float(getattr(self.model, "kl_weight", 0.0))]
@@ -156,7 +152,7 @@ class Trainer(Resumable):
         self.history.append(line)
         self.epoch, self.batch = self.epoch + 1, 0
         self._rngs, self._next_rngs = self._next_rngs, None
-        self._stepping.sums = [0.0] * 4
+        self._stepper.sums = [0.0] * 4
         score = held_out.reconstruction + self.full_kl_weight * held_out.kl
         if score < self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
@@ -164,8 +160,11 @@ class Trainer(Resumable):
 
     def _begin(self) -> Iterator[np.ndarray]:
         """The batches of this epoch, all of them; and the generators for the one after."""
-        rngs = {name: deepcopy(self._rngs[name]) for name in ("shuffle", "binarize")}
-        self._next_rngs = rngs | {"noise": self._stepping.begin(self._rngs["noise"])}
+        rngs = deepcopy(self._rngs)
+        if self.model.device == "cpu":  # each step draws from it; on the GPU it gives a seed
+            rngs["noise"] = self._rngs["noise"]
+        self._stepper.start_epoch(rngs["noise"])
+        self._next_rngs = rngs
         images, model = self.train_images, self.model
         if self.config.binarize:
             images = binarize(images, rngs["binarize"])

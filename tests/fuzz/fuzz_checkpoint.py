@@ -35,7 +35,7 @@ class TwoLayersInTraining(Trainer):
         line = dict.fromkeys(self._columns(), 1.5)
         self.epoch, self.batch, self.history = 1, 2, [line]
         self.best_epoch, self.best_score = 1, 2.5
-        self._stepping = SimpleNamespace(sums=[3.0, 2.0, 1.0, 8])
+        self._stepper = SimpleNamespace(sums=[3.0, 2.0, 1.0, 8])
 
 
 @cache

@@ -231,7 +231,7 @@ FAULTS = [
         f"{KERNELS}/elbo.cu",
         [("(beta_at ? T(*beta_at) : beta) *", "beta *")],
         "a graph's backward does not read the weight of the KL term: it is 0",
-        "tests/test_steps.py::test_the_steps_are_those_of_train_step[on_host-SGD]",
+        "tests/test_graph.py::test_the_steps_are_those_of_train_step[on_host-SGD]",
     ),
     # sums, linear, pooling
     Fault(
@@ -268,21 +268,21 @@ FAULTS = [
         f"{KERNELS}/optim.cu",
         [("moving[0] = *lr / (1 - pow(beta1, double(*step)));", "moving[0] = *lr;")],
         "a graph's Adam does not correct m for its start at zero",
-        "tests/test_steps.py::test_the_steps_are_those_of_train_step[on_host-Adam]",
+        "tests/test_graph.py::test_the_steps_are_those_of_train_step[on_host-Adam]",
     ),
     Fault(
         "cuda-learning-rate-frozen",
         f"{KERNELS}/optim.cu",
         [("  if (moving) lr = T(*moving);\n", "")],
         "a graph's SGD does not read the learning rate",
-        "tests/test_steps.py::test_the_steps_are_those_of_train_step[on_host-SGD]",
+        "tests/test_graph.py::test_the_steps_are_those_of_train_step[on_host-SGD]",
     ),
     Fault(
         "cuda-adamw-decays-without-lr",
         f"{KERNELS}/optim.cu",
         [("1 - *lr * shrinking;", "1 - shrinking;")],
         "a graph's AdamW does not multiply the decay by the learning rate",
-        "tests/test_steps.py::test_the_steps_are_those_of_train_step[on_host-AdamW]",
+        "tests/test_graph.py::test_the_steps_are_those_of_train_step[on_host-AdamW]",
     ),
     Fault(
         "cuda-clip-by-the-square",
@@ -296,21 +296,21 @@ FAULTS = [
         f"{KERNELS}/philox.cu",
         [("round < 10", "round < 9")],
         "Philox with nine rounds: as good to look at",
-        f"tests/test_noise.py::test_words_are_the_same_on_every_engine{HERE}",
+        f"tests/test_philox.py::test_words_are_the_same_on_every_engine{HERE}",
     ),
     Fault(
         "cuda-steps-repeat",
         f"{KERNELS}/philox.cu",
         [("step_high = unsigned(*step_at >> 32)", "step_high = 0")],
         "a graph's noise repeats after 2^32 steps",
-        f"tests/test_noise.py::test_a_step_on_the_device_counts_as_one_of_the_host{HERE}",
+        f"tests/test_philox.py::test_a_step_on_the_device_counts_as_one_of_the_host{HERE}",
     ),
     Fault(
         "cuda-sine-is-cosine",
         f"{KERNELS}/philox.cu",
         [("T(radius * sine)", "T(radius * cosine)")],
         "of two normal numbers the second is the first once more",
-        "tests/test_noise.py::test_normal_numbers_are_the_same_on_every_engine"
+        "tests/test_philox.py::test_normal_numbers_are_the_same_on_every_engine"
         "[cuda_on_host-shape1-float32]",
     ),
     Fault(
@@ -318,7 +318,7 @@ FAULTS = [
         f"{KERNELS}/graph.cu",
         [("*bad_step == 0 && !isfinite", "!isfinite")],
         "the step remembered is the last whose loss was not finite, not the first",
-        f"tests/test_steps.py::test_record{HERE}",
+        f"tests/test_graph.py::test_record{HERE}",
     ),
     Fault(
         "cuda-batch-norm-averages-times-zero",

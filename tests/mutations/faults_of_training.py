@@ -22,7 +22,7 @@ FAULTS = [
     Fault(
         "adam-never-counts-its-steps",
         "scratchvae.optim",
-        [("self.steps += 1\n        adam_step", "self.steps = 1\n        adam_step")],
+        [("self.steps += 1", "self.steps = 1")],
         "every step is corrected as if it were the first",
         f"{ADAM}[numpy-0.0-Adam]",
     ),

@@ -1,5 +1,5 @@
-"""Runs of everything that has CUDA kernels: what the race checker and AddressSanitizer look at. The
-results are looked at elsewhere. Ops are found by themselves, other kernels are added to OTHERS."""
+"""Runs of everything that has CUDA kernels, for the race checker and AddressSanitizer; other tests
+check the results. Ops are found by their names, other kernels are added to OTHERS."""
 
 import functools
 

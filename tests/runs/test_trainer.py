@@ -24,7 +24,7 @@ from scratchvae.data import binarize
 from scratchvae.runs import images, trainer
 from scratchvae.runs.images import images_of, split
 from scratchvae.runs.trainer import Trainer
-from scratchvae.train import evaluate_sampled, random_streams, train_epoch
+from scratchvae.train import evaluate_sampled, streams, train_epoch
 
 # ---------------------------------------------------------------------- the plain loop
 
@@ -36,7 +36,7 @@ def test_a_run_is_the_plain_loop(model):
     ours = finish(Trainer(small_config(model, seed=7), data))
     theirs = sv.models.build(model, image_shape=(1, 4, 4), seed=7)
     optimizer = sv.optim.Adam(theirs, lr=1e-3)
-    shuffle, noise, _, test_rng = random_streams(7, 4)
+    shuffle, noise, _, test_rng, *_ = streams(7)
     for epoch in range(3):
         losses = train_epoch(theirs, optimizer, data.train_images, 4, shuffle, noise)
         test = evaluate_sampled(theirs, data.test_images, deepcopy(test_rng))
@@ -112,7 +112,7 @@ def test_a_run_on_the_gpu_is_the_plain_loop(cupy_on_host):
         data = small_data()
         ours = finish(Trainer(small_config(engine="cuda", clip_norm=None), data))
         theirs = sv.models.build("mlp", image_shape=(1, 4, 4)).to("cuda")
-        optimizer, (shuffle, noise) = sv.optim.Adam(theirs), random_streams(0, 2)
+        optimizer, (shuffle, noise, *_) = sv.optim.Adam(theirs), streams(0)
         for line in ours.history:
             losses = train_epoch(theirs, optimizer, data.train_images, 4, shuffle, noise)
             assert line["train_total"] == losses.total
@@ -311,7 +311,7 @@ def test_the_last_images_validate_and_are_never_trained_on(monkeypatch):
     expected = (data.train_images[:7].reshape(7, -1) / np.float32(255)).tolist()
     assert sorted(seen) == sorted(expected * 3)
     assert ours.held_out == "validation" and "validation_total" in ours.history[0]
-    found = evaluate_sampled(ours.model, data.train_images[7:], random_streams(0, 4)[3])
+    found = evaluate_sampled(ours.model, data.train_images[7:], streams(0).test)
     assert ours.history[-1]["validation_total"] == found.total
 
 
@@ -492,7 +492,7 @@ def test_a_loss_on_the_gpu_that_is_not_finite_is_named(cupy_on_host, monkeypatch
             ours.state()
         ours = Trainer(small_config(engine="cuda"), small_data())
         ours.model.flat_value[3] = float("nan")
-        monkeypatch.setattr("scratchvae.runs.stepping.LOOK_EVERY", 2)
+        monkeypatch.setattr("scratchvae.gpu.graph.CHECK_EVERY", 2)
         with pytest.raises(FloatingPointError, match="the loss of step 1 was not finite"):
             for _ in ours.steps():
                 pass

@@ -42,10 +42,10 @@ def normal(shape, dtype, seed=LARGE, step=7):
 
 
 def test_words_are_the_same_on_every_engine(engine):
-    """The counter is place, 0, step, step >> 32; the key the halves of the seed."""
+    """The counter is index, 0, step, step >> 32; the key the halves of the seed."""
     ours = words(300, LARGE, 3 * LARGE)
     halves = [3 * LARGE & 0xFFFFFFFF, 3 * LARGE >> 32]
-    counter = np.array([[place, 0, *halves] for place in range(300)], np.uint64)
+    counter = np.array([[index, 0, *halves] for index in range(300)], np.uint64)
     assert (ours == philox4x32(counter, (LARGE & 0xFFFFFFFF, LARGE >> 32))).all()
 
 
@@ -59,7 +59,7 @@ def test_normal_numbers_are_the_same_on_every_engine(engine, dtype, shape):
 
 
 def test_a_step_on_the_device_counts_as_one_of_the_host(engine):
-    """So a graph draws anew: it reads the step when it runs."""
+    """So each replay of a graph draws other numbers: it reads the step when it runs."""
     step = on_device(np.array([LARGE]))[0] if engine.startswith("cuda") else LARGE
     out = on_device(np.zeros(64))
     fill_normal(out, 5, step)

@@ -1,7 +1,9 @@
 """Training steps on the GPU: a graph repeats what the kernels do one by one."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from harness import on_device
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
-from scratchvae.gpu.graph import Steps, record
+from scratchvae.gpu.graph import _ON_DEVICE, GPUStepper, record
 from scratchvae.gpu.philox import fill_normal
 from scratchvae.layers import BatchNorm2d
+from scratchvae.ops import Losses
 from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
 from scratchvae.train import train_step
 
@@ -40,10 +43,18 @@ def images(model, N, seed=0):
 
 
 def train(model, optimizer, sizes=(3, 3, 3, 2, 2, 2, 3, 1, 2), seed=5, **options):
-    steps = Steps(model, optimizer, seed, **options)
+    stepper = GPUStepper(model, optimizer, **options)
+    stepper.seed = seed
     for k, N in enumerate(sizes):
-        steps(images(model, N, k))
-    return steps.losses(), model.state_dict()
+        stepper.step(images(model, N, k))
+    return losses(stepper), model.state_dict()
+
+
+def losses(stepper):
+    """Means over the images since the last call."""
+    *totals, count = stepper.sums
+    stepper.sums = [0.0] * 4
+    return Losses(*(total / count for total in totals))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,8 @@ def test_the_steps_are_those_of_train_step(cupy, make):
     """On NumPy with the same noise: what lies on the device are step, lr, beta and clipping."""
     model = build(dtype="float64", kl_weight=0.7)
     optimizer = make(model)
-    steps = Steps(model, optimizer, seed=5, max_norm=2.0)
+    stepper = GPUStepper(model, optimizer, max_norm=2.0)
+    stepper.seed = 5
     with sv.using("numpy"):
         other = build(dtype="float64", kl_weight=0.7)
         other_optimizer = make(other)
@@ -105,7 +117,7 @@ def test_the_steps_are_those_of_train_step(cupy, make):
             model.kl_weight = other.kl_weight = 0.2
             optimizer.lr = other_optimizer.lr = 3e-3
         x = images(model, 3, k)
-        steps(x)
+        stepper.step(x)
         eps = np.empty((3, *model.latent_shape))
         fill_normal(eps, 5, k)
         other_optimizer.zero_grad()
@@ -113,7 +125,7 @@ def test_the_steps_are_those_of_train_step(cupy, make):
         other.backward()
         clip_grad_norm(other, 2.0)
         other_optimizer.step()
-    assert_allclose(steps.losses().total, total / 6, rtol=1e-12)
+    assert_allclose(losses(stepper).total, total / 6, rtol=1e-12)
     assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
     assert optimizer.steps == other_optimizer.steps == 6
 
@@ -123,7 +135,8 @@ def test_free_bits_in_a_graph(cupy):
     graph, as it stands among the arguments of the kernels."""
     model = build(dtype="float64", free_bits=0.01)
     optimizer = SGD(model, lr=0.1)
-    steps = Steps(model, optimizer, seed=5)
+    stepper = GPUStepper(model, optimizer)
+    stepper.seed = 5
     with sv.using("numpy"):
         other = build(dtype="float64", free_bits=0.01)
         other_optimizer = SGD(other, lr=0.1)
@@ -132,11 +145,11 @@ def test_free_bits_in_a_graph(cupy):
         if k == 3:
             model.free_bits = other.free_bits = 0.003
         x, eps = images(model, 3, k), np.empty((3, *model.latent_shape))
-        steps(x)
+        stepper.step(x)
         fill_normal(eps, 5, k)
         total += train_step(other, other_optimizer, x.get(), eps).total
-    assert len(steps._captured) == 2
-    assert_allclose(steps.losses().total, total / 6, rtol=1e-12)
+    assert len(stepper._device.graphs) == 2
+    assert_allclose(losses(stepper).total, total / 6, rtol=1e-12)
     assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
 
 
@@ -148,36 +161,36 @@ def test_nothing_is_copied_between_host_and_device(cupy_on_host):
             model = build(name)
             optimizer = Adam(model)
             x, eps = images(model, 2), sv.asarray(np.zeros((2, *model.latent_shape), "float32"))
-            steps, eager = Steps(model, optimizer, 0), Steps(model, optimizer, 0, graph=False)
+            stepper, eager = (GPUStepper(model, optimizer, graph=graph) for graph in (True, False))
             cupy_on_host.copies.clear()
             for _ in range(3):
-                steps(x)
-                eager(x)
-                losses = train_step(model, optimizer, x, eps)
+                stepper.step(x)
+                eager.step(x)
+                found = train_step(model, optimizer, x, eps)
                 clip_grad_norm(model, 1.0)
                 with model.evaluating():
                     model.loss(x, eps, keep=False)
             assert not cupy_on_host.copies, name
-            steps.losses()
+            losses(stepper)
             assert cupy_on_host.copies == {"to host": 1}, name
-            assert losses.total.shape == ()
+            assert found.total.shape == ()
 
 
 def test_a_loss_that_is_not_finite_names_its_step(cupy):
     model = build()
     optimizer = Adam(model)
-    steps = Steps(model, optimizer, 0)
+    stepper = GPUStepper(model, optimizer)
     x = images(model, 2)
     bad = x.copy()
     bad[1, 0, 2, 2] = 1.5  # no probability
     for k in range(5):
-        steps(bad if k == 3 else x)
+        stepper.step(bad if k == 3 else x)
     with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
-        steps.losses()
+        losses(stepper)
     model.load_state_dict(build(seed=1).state_dict())
     optimizer.m[...], optimizer.v[...] = 0, 0
-    steps(x)
-    assert np.isfinite(steps.losses().total)  # who mends the run may go on
+    stepper.step(x)
+    assert np.isfinite(losses(stepper).total)  # with sound weights training continues
 
 
 def one(number, dtype):
@@ -201,16 +214,17 @@ def test_record(engine):
 def test_losses_are_means_over_images_since_the_last_call(cupy):
     """Batches of unequal size weigh by their images."""
     model = build("ae", dtype="float64")
-    steps = Steps(model, SGD(model, lr=0.0), 0)
+    stepper = GPUStepper(model, SGD(model, lr=0.0))
     small, large = images(model, 1, 0), images(model, 3, 1)
     expected = [float(model.loss(x).total) for x in (small, large)]
-    steps(small)
-    steps(large)
-    assert_allclose(steps.losses().total, (expected[0] + 3 * expected[1]) / 4, rtol=1e-12)
-    steps(large)
-    assert_allclose(steps.losses().total, expected[1], rtol=1e-12)
-    with pytest.raises(ValueError, match="no step since the last call"):
-        steps.losses()
+    stepper.step(small)
+    stepper.step(large)
+    assert_allclose(losses(stepper).total, (expected[0] + 3 * expected[1]) / 4, rtol=1e-12)
+    stepper.step(large)
+    assert_allclose(losses(stepper).total, expected[1], rtol=1e-12)
+    assert stepper.sums == [0.0] * 4
+    stepper.sums = [4.0, 3.0, 1.0, 2.0]  # of a run that stopped
+    assert stepper.sums == [4.0, 3.0, 1.0, 2.0]
 
 
 def test_weights_may_change_in_place_and_move(cupy):
@@ -218,33 +232,33 @@ def test_weights_may_change_in_place_and_move(cupy):
     graph follows it."""
     model = build(dtype="float64")
     optimizer = Adam(model)
-    steps, x = Steps(model, optimizer, 0), images(model, 2)
+    stepper, x = GPUStepper(model, optimizer), images(model, 2)
     start = model.state_dict()
     for _ in range(3):
-        steps(x)
-    steps.losses()
+        stepper.step(x)
+    losses(stepper)
     model.load_state_dict(start)
-    steps(x)
+    stepper.step(x)
     eps = np.empty((2, *model.latent_shape))
     fill_normal(eps, 0, 3)
     fresh = build(dtype="float64")
-    assert_allclose(steps.losses().total, float(fresh.loss(x, sv.asarray(eps)).total), rtol=1e-12)
+    assert_allclose(losses(stepper).total, float(fresh.loss(x, sv.asarray(eps)).total), rtol=1e-12)
     model.to("cpu")
     model.to("cuda")
     before = model.flat_value.get()
-    steps(x)
-    assert np.isfinite(steps.losses().total)
+    stepper.step(x)
+    assert np.isfinite(losses(stepper).total)
     assert (model.flat_value.get() != before).any()
 
 
 def test_another_mode_is_another_graph(cupy):
     model = build()
-    steps, x = Steps(model, Adam(model), 0), images(model, 2)
+    stepper, x = GPUStepper(model, Adam(model)), images(model, 2)
     for _ in range(2):
         for _ in range(3):
-            steps(x)
+            stepper.step(x)
         model.eval()
-    assert len(steps._captured) == 2
+    assert len(stepper._device.graphs) == 2
 
 
 def test_what_changes_between_steps_is_not_missed(cupy):
@@ -253,11 +267,11 @@ def test_what_changes_between_steps_is_not_missed(cupy):
     for graph in (True, False):
         model = build("mlp", dtype="float64")
         optimizer = AdamW(model)
-        steps, x = Steps(model, optimizer, 0, graph=graph), images(model, 2)
+        stepper, x = GPUStepper(model, optimizer, graph=graph), images(model, 2)
 
-        def three(steps=steps, x=x):
+        def three(stepper=stepper, x=x):
             for _ in range(3):
-                steps(x)
+                stepper.step(x)
 
         three()
         optimizer.weight_decay = 0.5
@@ -270,9 +284,9 @@ def test_what_changes_between_steps_is_not_missed(cupy):
         three()
         model.to("cpu").to("cuda")
         three()
-        steps.seed = 2**40
+        stepper.seed = 2**40
         three()
-        assert len(steps._captured) == graph  # those before wrote to other arrays
+        assert len(stepper._device.graphs) == graph  # those before wrote to other arrays
         states.append(model.state_dict())
     for name, a in states[0].items():
         assert_array_equal(a, states[1][name])
@@ -281,38 +295,90 @@ def test_what_changes_between_steps_is_not_missed(cupy):
 def test_two_models_do_not_run_at_once(cupy):
     """They share a stream, as cuBLAS's workspace is the stream's."""
     one, other = build(), build("ae")
-    assert Steps(one, Adam(one), 0).stream is Steps(other, Adam(other), 0).stream
+    assert GPUStepper(one, Adam(one)).stream is GPUStepper(other, Adam(other)).stream
 
 
-def test_a_copied_optimizer_captures_steps_of_its_own(cupy):
+def test_steppers_of_an_optimizer_share_its_graphs(cupy):
+    """So `train_epoch`, which makes one for every epoch, captures once; clipping is another graph,
+    and what one stepper adds up does not count for the next."""
     model = build()
-    optimizer = Adam(model)
-    optimizer.captured = Steps(model, optimizer, 0)
-    assert copy.deepcopy(optimizer).captured is None
-    assert pickle.loads(pickle.dumps(optimizer.captured)) is None
+    optimizer, x = Adam(model), images(model, 2)
+    for max_norm in (None, None, 1.0):
+        stepper = GPUStepper(model, optimizer, max_norm)
+        assert stepper.sums == [0.0] * 4
+        for _ in range(3):
+            stepper.step(x)
+    assert len(_ON_DEVICE[optimizer].graphs) == 2 and optimizer.steps == 9
+
+
+def test_a_constant_of_a_layer_may_change(cupy):
+    """A capture fixes it; the next step is captured again."""
+    SMALL["celeba"] = (3, 32, 32)
+    states = []
+    for graph in (True, False):
+        model = build("celeba")
+        stepper, x = GPUStepper(model, SGD(model), graph=graph), images(model, 2)
+        for momentum in (0.1, 0.9):
+            for module in model.modules():
+                if isinstance(module, BatchNorm2d):
+                    module.momentum = momentum
+            for _ in range(3):
+                stepper.step(x)
+        states.append(model.state_dict())
+    for name, a in states[0].items():
+        assert_array_equal(a, states[1][name])
+
+
+def test_a_copied_optimizer_captures_graphs_of_its_own(cupy):
+    model = build()
+    optimizer, x = Adam(model), images(model, 2)
+    stepper = GPUStepper(model, optimizer)
+    for _ in range(3):
+        stepper.step(x)
+    before = model.flat_value.get()
+    for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert other not in _ON_DEVICE and other.model is not model
+        GPUStepper(other.model, other).step(x)
+        assert len(_ON_DEVICE[optimizer].graphs) == 1 and not _ON_DEVICE[other].graphs
+    assert_array_equal(model.flat_value.get(), before)
+
+
+def test_graphs_are_freed_with_their_optimizer(cupy):
+    """At once: no cycle of references holds the GPU's memory until Python looks for cycles."""
+    model = build()
+    optimizer, x = Adam(model), images(model, 2)
+    for _ in range(2):
+        GPUStepper(model, optimizer).step(x)
+    on_device = weakref.ref(_ON_DEVICE[optimizer])
+    gc.disable()
+    try:
+        del optimizer
+        assert on_device() is None
+    finally:
+        gc.enable()
 
 
 def test_errors(cupy):
     model, other = build(), build()
-    steps, x = Steps(model, Adam(model), 0), images(model, 2)
+    stepper, x = GPUStepper(model, Adam(model)), images(model, 2)
     for _ in range(2):  # before the capture and after
-        with pytest.raises(TypeError, match="Steps: x must be an array on the GPU, got ndarray"):
-            steps(x.get())
+        with pytest.raises(
+            TypeError, match="GPUStepper: x must be an array on the GPU, got ndarray"
+        ):
+            stepper.step(x.get())
         with pytest.raises(ValueError, match=r"MLP.loss: x must have shape .* got \(2, 1, 1, 1\)"):
-            steps(x[:, :, :1, :1])
+            stepper.step(x[:, :, :1, :1])
         with pytest.raises(TypeError, match="MLP.loss: x must be float32 as the model"):
-            steps(x.astype("float64"))
+            stepper.step(x.astype("float64"))
         with pytest.raises(TypeError, match="MLP.loss: x must be float32 .*, got uint8: data"):
-            steps(x.astype("uint8"))
+            stepper.step(x.astype("uint8"))
         with pytest.raises(ValueError, match=r"N > 0, got \(0, 1, 4, 4\)"):
-            steps(x[:0])
+            stepper.step(x[:0])
         for _ in range(3):
-            steps(x)
-    with pytest.raises(ValueError, match="Steps: the optimizer was made for another model"):
-        Steps(model, Adam(other), 0)
-    with pytest.raises(ValueError, match="Steps: seed must be 0 or above and below 2.63, got -1"):
-        Steps(model, Adam(model), -1)
-    with pytest.raises(ValueError, match="Steps: max_norm must be above 0, got 0"):
-        Steps(model, Adam(model), 0, max_norm=0)
-    with pytest.raises(ValueError, match=r"lives on the CPU; move it with model.to\('cuda'\)"):
-        Steps(model.to("cpu"), Adam(model), 0)
+            stepper.step(x)
+    with pytest.raises(ValueError, match="GPUStepper: the optimizer was made for another model"):
+        GPUStepper(model, Adam(other))
+    with pytest.raises(ValueError, match="max_norm must be above 0, got 0"):
+        GPUStepper(model, Adam(model), max_norm=0).step(x)
+    with pytest.raises(ValueError, match=r"is on the CPU; move it with model.to\('cuda'\)"):
+        GPUStepper(model.to("cpu"), Adam(model))
