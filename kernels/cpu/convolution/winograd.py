@@ -63,7 +63,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime.memory import scratch
-from ..runtime.reductions import finish_rows
 from .transforms import SparseAxes, Triplets, collect, spread, triplets
 
 INFINITY = None
@@ -360,22 +359,24 @@ def transform_weights_back(plan, dU, dw):
     collect(plan.U, dU, dw)
 
 
-def correlate(plan, x, U, y, b=None, slope=1):
-    """Write y, the small image; b is added to every pixel, and leaky ReLU follows."""
+def correlate(plan, x, U, y, b=None):
+    """Write y, the small image; b is added to every pixel."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.V, x[tile], V)
         _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
         collect(plan.M, M, y[tile])
-        finish_rows(y[tile].reshape(-1, y.shape[3]), b, slope)
+        if b is not None:
+            y[tile] += b
 
 
-def correlate_back(plan, y, U_back, x, b=None, slope=1):
+def correlate_back(plan, y, U_back, x, b=None):
     """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
         spread(plan.M, y[tile], M)
         _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
         collect(plan.V, V, x[tile])
-        finish_rows(x[tile].reshape(-1, x.shape[3]), b, slope)
+        if b is not None:
+            x[tile] += b
 
 
 def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
