@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 from scratchvae.kernels.cpu.runtime import blas, memory, threads
 from scratchvae.kernels.cpu.runtime.threads import share
 
@@ -438,7 +438,7 @@ def _affinity():
 
 
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_op_may_be_computed_amid_another(op, algorithm):
     """At every call of a function of the kernels, as a signal handler or a finalizer may."""
     rng = np.random.default_rng(0)

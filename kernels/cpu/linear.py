@@ -6,6 +6,7 @@ cores add to the same number of dw.
 
 import numpy as np
 
+from . import jit
 from .runtime.memory import empty
 from .runtime.reductions import sum_of_rows
 from .runtime.threads import share
@@ -40,8 +41,13 @@ def linear_backward(dy, cache, need_dx=True):
             np.matmul(dy, w[:, part], out=dx[:, part])
 
     def bias_work(part):
-        return sum_of_rows(dy[part])
+        return _db(dy[part])
 
     db = sum(share(bias_work, N, 0.2 * dy.size)) if has_b else None
     share(work, I, N * I * O // PRODUCTS)
     return dx, dw, db
+
+
+@jit
+def _db(dy):
+    return sum_of_rows(dy)

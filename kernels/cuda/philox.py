@@ -18,6 +18,6 @@ def fill_normal(out, seed, step):
 
 def _counters(seed, step):
     """Where seed and step lie on the device, or null; the halves of both."""
-    places = [n if hasattr(n, "dtype") else None for n in (seed, step)]
+    addresses = [n if hasattr(n, "dtype") else None for n in (seed, step)]
     numbers = [0 if hasattr(n, "dtype") else n for n in (seed, step)]
-    return *places, *(np.uint32(n >> shift & 0xFFFFFFFF) for n in numbers for shift in (0, 32))
+    return *addresses, *(np.uint32(n >> shift & 0xFFFFFFFF) for n in numbers for shift in (0, 32))

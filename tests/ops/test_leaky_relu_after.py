@@ -10,23 +10,23 @@ from numpy.testing import assert_allclose, assert_array_equal
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.gradcheck.cases import CASES
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 
 seeds = st.integers(0, 2**32 - 1)
 small = st.integers(1, 3)
 pairs = st.tuples(small, small)
 slopes = st.sampled_from([0.0, 0.2, 1.0, 2.0])
 tiles = st.sampled_from([1, 2000, 1 << 20])  # bytes: one image a tile, a few, all
-ways = st.sampled_from(sorted(WAYS))  # of the kernel
+ways = st.sampled_from(sorted(ALGORITHMS))  # of the kernel
 TOGETHER = ("linear", "conv2d", "conv_transpose2d")
 together = pytest.mark.parametrize("op", TOGETHER)
 
 
-def check(op, arrays, sizes, slope, room_bytes=1 << 20, way="direct"):
+def check(op, arrays, sizes, slope, padded_bytes=1 << 20, way="direct"):
     """At numbers away from the kink, where engines may take different sides."""
     h, _ = getattr(ops, f"{op}_forward").reference(*arrays, *sizes)
     assume(np.abs(h).min() > 1e-3)
-    with convolutions(way, room_bytes):
+    with convolutions(way, padded_bytes):
         check_op(f"{op}_leaky_relu", arrays, (*sizes, slope))
 
 
@@ -48,18 +48,18 @@ def test_linear_leaky_relu(engine, seed, N, inputs, outputs, bias, slope):
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
     slope=slopes,
-    room_bytes=tiles,
+    padded_bytes=tiles,
     way=ways,
 )
 def test_conv2d_leaky_relu(
-    engine, seed, batch, channels, size, kernel, stride, padding, bias, slope, room_bytes, way
+    engine, seed, batch, channels, size, kernel, stride, padding, bias, slope, padded_bytes, way
 ):
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    check("conv2d", (x, w, b), (stride, padding), slope, room_bytes, way)
+    check("conv2d", (x, w, b), (stride, padding), slope, padded_bytes, way)
 
 
 @pytest.mark.slow_on_host
@@ -74,7 +74,7 @@ def test_conv2d_leaky_relu(
     output_padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
     bias=st.booleans(),
     slope=slopes,
-    room_bytes=tiles,
+    padded_bytes=tiles,
     way=ways,
 )
 def test_conv_transpose2d_leaky_relu(
@@ -89,7 +89,7 @@ def test_conv_transpose2d_leaky_relu(
     output_padding,
     bias,
     slope,
-    room_bytes,
+    padded_bytes,
     way,
 ):
     sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
@@ -99,7 +99,7 @@ def test_conv_transpose2d_leaky_relu(
     w = rng.standard_normal((channels[0], channels[1], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
     sizes = stride, padding, output_padding
-    check("conv_transpose2d", (x, w, b), sizes, slope, room_bytes, way)
+    check("conv_transpose2d", (x, w, b), sizes, slope, padded_bytes, way)
 
 
 def both(op, case, seed=0):
@@ -136,7 +136,7 @@ def test_is_the_one_after_the_other(engine, op, slope):
                 assert_allclose(sv.asnumpy(one), sv.asnumpy(other), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("way", sorted(ALGORITHMS))
 @pytest.mark.parametrize("op", TOGETHER[1:])
 @pytest.mark.parametrize("slope", [0.2, 1.0])
 def test_every_way_in_two_memory_orders(op, way, slope):

@@ -56,8 +56,7 @@ def sum_terms(_, x, windows, offsets, w, rows, b, y, targets, start, end, channe
         _, columns, distance = _layout(context, builder, kinds[3], arguments[3])
         [terms] = _shape(context, builder, kinds[2], arguments[2])
 
-        def write(at, vectors, inside):
-            tile = _Tile(context, builder, kinds[0].dtype, vectors)
+        def write(tile, at, inside):
             ps = tile.below(at, end)
             sources = [builder.gep(x, [tile.item(windows, p)]) for p in ps]
             with for_range_slice(builder, INT(0), terms, INT(TERMS), INT) as (first, _):
@@ -74,8 +73,8 @@ def sum_terms(_, x, windows, offsets, w, rows, b, y, targets, start, end, channe
                 target = builder.gep(y, [builder.add(tile.item(targets, p), channel)])
                 tile.store(new, target, inside)
 
-        lanes = VECTOR_BYTES // (kinds[0].dtype.bitwidth // 8)
-        _in_tiles(builder, builder.sub(columns, c), lanes, start, end, write)
+        columns = builder.sub(columns, c)
+        _in_tiles(context, builder, kinds[0].dtype, columns, start, end, write)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate
@@ -93,8 +92,7 @@ def sum_windows(_, x, windows, offsets, y, dw, rows, first, last, channel, c):
         terms, columns, distance = _layout(context, builder, kinds[4], arguments[4])
         _, _, y_distance = _layout(context, builder, kinds[3], arguments[3])
 
-        def add(at, vectors, inside):
-            tile = _Tile(context, builder, kinds[0].dtype, vectors)
+        def add(tile, at, inside):
             ts = tile.below(at, terms)
             sources = [builder.gep(x, [tile.item(offsets, t)]) for t in ts]
             with for_range_slice(builder, first, last, INT(1), INT) as (p, _):
@@ -108,28 +106,29 @@ def sum_windows(_, x, windows, offsets, y, dw, rows, first, last, channel, c):
                 new = [builder.fadd(old, builder.load(a)) for old, a in both]
                 tile.store(new, target, inside)
 
-        lanes = VECTOR_BYTES // (kinds[0].dtype.bitwidth // 8)
-        _in_tiles(builder, builder.sub(columns, c), lanes, INT(0), terms, add)
+        columns = builder.sub(columns, c)
+        _in_tiles(context, builder, kinds[0].dtype, columns, INT(0), terms, add)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate
 
 
-def _in_tiles(builder, columns, lanes, start, end, kernel):
-    """Call kernel(at, vectors, inside) for tiles of rows at = start, ... below end. With so many
+def _in_tiles(context, builder, dtype, columns, start, end, kernel):
+    """Call kernel(tile, at, inside) for tiles of rows at = start, ... below end. With so many
     columns they have two full vectors, and `inside` is None; or two vectors or one with masks, and
     it is the number of columns. All three are compiled."""
+    lanes = VECTOR_BYTES // (dtype.bitwidth // 8)
 
     def loop(vectors, inside=columns):
         with for_range_slice(builder, start, end, INT(MR[vectors]), INT) as (at, _):
-            kernel(at, vectors, inside)
+            kernel(_Tile(context, builder, dtype, vectors), at, inside)
 
     with builder.if_else(builder.icmp_signed(">=", columns, INT(2 * lanes))) as (full, cut_off):
         with full:
             loop(2, inside=None)
         with cut_off:
-            two_vectors = builder.icmp_signed(">", columns, INT(lanes))
-            with builder.if_else(two_vectors) as (two, one):
+            more_than_one = builder.icmp_signed(">", columns, INT(lanes))
+            with builder.if_else(more_than_one) as (two, one):
                 with two:
                     loop(2)
                 with one:

@@ -1,4 +1,4 @@
-"""Convolution with fewer multiplications, after Toom, Cook and Winograd.
+"""Winograd's convolution, with fewer multiplications; Toom and Cook found it for polynomials.
 
 Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its
 values at P points fix it, and each value is one multiplication: P of them instead of m*r.
@@ -33,25 +33,27 @@ A conv_transpose2d has the roles of x and y exchanged, nothing else; so the func
 the large image x and the small image y of either layer, in NHWC memory.
 
 The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
-more points there are, and what large numbers leave when they cancel is rounding. Barabasz,
-Anderson, Soodhalter and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms.
-That is the worst case, which hardly any data come near. Here is an estimate instead. It takes the
-rounding of each product of a tile for an independent random number, as large as the product. In y,
-relative to y, it is then amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+more points there are, and when these cancel their rounding remains. Barabasz, Anderson, Soodhalter
+and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms. That is the worst case,
+which hardly any data come near. Here is an estimate instead. It takes the rounding of each product
+of a tile for an independent random number, as large as the product. In y, relative to y, it is then
+amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
 
     for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
     for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
 
 `amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
 that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
-whose two factors are fitted to measured errors. correlation.py takes a plan only if they are
-small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+whose two factors are fitted to measured errors. correlate.py takes a plan only if they are small: a
+4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
 
 What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
 and over all of dw; one of dy over the pixels its tile reads, and dw. The rounding of a pixel that
-is much larger than all others spreads in the same way. Sources: Lavin & Gray, "Fast
-algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
-complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
+is much larger than all others spreads in the same way.
+
+Sources: Lavin & Gray, "Fast algorithms for convolutional neural networks" (arXiv:1509.09308);
+Winograd, "Arithmetic complexity of computations" (1980); Knuth, TAOCP volume 2, 4.3.3, for Toom and
+Cook.
 """
 
 from fractions import Fraction
@@ -63,11 +65,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime.memory import scratch
-from .transforms import SparseAxes, Triplets, collect, spread, triplets
+from .transforms import SparseAxes, Triplets, transform, transform_back, triplets
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
-SLOTS = 1 << 12  # of V along an axis; more are not worth a table
+SLOTS = 1 << 12  # of V along an axis; more are not worth storing
 MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
 FITTED = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
@@ -178,7 +180,7 @@ def _shares(total, count):
 
 
 class Axis(NamedTuple):
-    """An axis and its three matrices, as triplets for sparse_axes.py."""
+    """An axis and its three matrices, as triplets for transforms.py."""
 
     tiles_at: list
     phases_at: list
@@ -290,9 +292,9 @@ def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
     of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
     (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
     step = layout.step[p, q]
-    place = (r * np.array(rows_at[1])[q] + s) * N * step
-    place += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
-    return SparseAxes.of(h, w, place, step, layout.stacks, layout.size, C, dtype)
+    offset = (r * np.array(rows_at[1])[q] + s) * N * step
+    offset += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
+    return SparseAxes.of(h, w, offset, step, layout.stacks, layout.size, C, dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -344,7 +346,7 @@ def _largest(how, kind):
 def transform_weights(plan, w):
     """w (C, KH, KW, O), C channels of x, O of y  ->  U."""
     U = np.empty(plan.U.size, w.dtype)
-    spread(plan.U, w, U)
+    transform(plan.U, w, U)
     return U
 
 
@@ -356,15 +358,15 @@ def transposed(plan, U):
 
 def transform_weights_back(plan, dU, dw):
     """dU -> dw (C, KH, KW, O)."""
-    collect(plan.U, dU, dw)
+    transform_back(plan.U, dU, dw)
 
 
 def correlate(plan, x, U, y, b=None):
     """Write y, the small image; b is added to every pixel."""
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.V, x[tile], V)
+        transform(plan.V, x[tile], V)
         _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-        collect(plan.M, M, y[tile])
+        transform_back(plan.M, M, y[tile])
         if b is not None:
             y[tile] += b
 
@@ -372,9 +374,9 @@ def correlate(plan, x, U, y, b=None):
 def correlate_back(plan, y, U_back, x, b=None):
     """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.M, y[tile], M)
+        transform(plan.M, y[tile], M)
         _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-        collect(plan.V, V, x[tile])
+        transform_back(plan.V, V, x[tile])
         if b is not None:
             x[tile] += b
 
@@ -388,8 +390,8 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
     """
     dU = np.zeros(plan.U.size, x.dtype)
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.V, x[tile], V)
-        spread(plan.M, y[tile], M)
+        transform(plan.V, x[tile], V)
+        transform(plan.M, y[tile], M)
         part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
         for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
@@ -399,10 +401,10 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
                 total += more
         if dx is not None:
             _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-            collect(plan.V, V, dx[tile])
+            transform_back(plan.V, V, dx[tile])
         if dy is not None:
             _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-            collect(plan.M, M, dy[tile])
+            transform_back(plan.M, M, dy[tile])
     return dU
 
 

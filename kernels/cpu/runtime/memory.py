@@ -5,7 +5,7 @@
 A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
 its content. `empty` takes a block that an earlier array has left, and the block comes back when the
 last view of the new array dies; so two live arrays never share memory. Content is undefined.
-Kernels take memory for their own use in the same way, with `scratch`: a signal handler or a
+Kernels take memory for their own use with `scratch`: a signal handler or a
 finalizer that computes gets other memory than what it interrupts.
 
 Free blocks go back to the system with `release`, which every model's end calls.
@@ -24,7 +24,7 @@ KEPT = 1 << 22  # bytes: larger scratch memory is not kept for its thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
-if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, where nobody forks
+if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, which has no fork
     PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 
 

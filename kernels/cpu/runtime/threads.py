@@ -81,7 +81,7 @@ def _share(work, parts):
 
 # A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
 OPEN, HERE, THERE, DONE = range(4)
-NOTHING = (c_int64 * 1)(OPEN), 0  # in the place of (states, i), where no part has been done
+NOTHING = (c_int64 * 1)(OPEN), 0  # instead of (states, i), where no part has been done
 
 
 class _Run:
