@@ -200,8 +200,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.direct",
         [
             (
-                "p, last, c, c % width,",
-                "0, last, c, c % width,",
+                "buffer.rows, p, last, c,",
+                "buffer.rows, 0, last, c,",
             )
         ],
         "a second chunk of windows counts the first one again, and small arrays have no second",
@@ -213,8 +213,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.direct",
         [
             (
-                "last = min(p + CHUNK, end)\n            for c in",
-                "last = end if p == 0 else p\n            for c in",
+                "last = min(p + CHUNK, end)\n",
+                "last = end if p == 0 else p\n",
             )
         ],
         "all windows are summed in one go: in float32 a long sum no longer grows by small numbers",

@@ -49,13 +49,13 @@ class Sums:
         self.buffer, self.w = buffer, w
         if buffer.few_channels:
             rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
-            self.w = np.ascontiguousarray(rows[buffer.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
+            of_channels = rows[buffer.lanes].transpose(2, 0, 1)  # (channels, runs, lanes)
+            self.w = np.ascontiguousarray(of_channels).reshape(-1, buffer.lanes.shape[1])
 
     def write(self, x, y, b):
         """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b."""
         b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
-        write = _write_runs if self.buffer.few_channels else _write
-        write(self.buffer, *_rows_and_padded(self.buffer, x), self.w, b, y.reshape(len(y), -1))
+        _write(self.buffer, *_rows_and_padded(self.buffer, x), self.w, b, y.reshape(len(y), -1))
 
 
 def weight_gradient(buffer, x, y):
@@ -64,23 +64,20 @@ def weight_gradient(buffer, x, y):
     O = y.shape[-1]
     x, padded = _rows_and_padded(buffer, x)
     y = y.reshape(-1, O)
-    if buffer.few_channels:
-        runs = np.append(buffer.runs, np.zeros(-len(buffer.runs) % RUN_MR, np.int64))
-        dw = np.zeros((O, len(runs), VECTOR_BYTES // x.itemsize), x.dtype)
-        _add_run_gradient(buffer, x, padded, runs, y, dw, _total(dw, y))
-        real = buffer.lanes >= 0
-        in_rows = np.empty((1, len(buffer.rows), O), x.dtype)
-        in_rows[0, buffer.lanes[real]] = dw[:, : len(real)][:, real].T
-        return in_rows
+    runs = np.append(buffer.runs, np.zeros(-len(buffer.runs) % RUN_MR, np.int64))  # whole tiles
     width = panel_width(O, x.itemsize)
-    dw = np.zeros((O // width, len(buffer.rows), width), x.dtype)
-    _add_gradient(buffer, x, padded, y, dw, _total(dw, y))
-    return dw
-
-
-def _total(dw, y):
-    """Memory for a sum in float64, unless there are few windows."""
-    return np.zeros(dw.size if len(y) > CHUNK * CHUNKS else 0)
+    shape = O // width, len(buffer.rows), width
+    if buffer.few_channels:
+        shape = O, len(runs), VECTOR_BYTES // x.itemsize
+    dw = np.zeros(shape, x.dtype)
+    total = np.zeros(dw.size if len(y) > CHUNK * CHUNKS else 0)  # in float64
+    _add_gradient(buffer, x, padded, runs, y, dw, total)
+    if not buffer.few_channels:
+        return dw
+    real = buffer.lanes >= 0
+    in_rows = np.empty((1, len(buffer.rows), O), x.dtype)
+    in_rows[0, buffer.lanes[real]] = dw[:, : len(real)][:, real].T
+    return in_rows
 
 
 def _rows_and_padded(buffer, x):
@@ -114,11 +111,23 @@ def _windows(buffer, phase, images):
 
 @jit
 def _write(buffer, x, padded, w, b, y):
+    """w (rows of all panels, channels of a panel); of few channels (channels * runs, lanes)."""
     for n in range(0, len(x), buffer.images):
         images, results = x[n : n + buffer.images], y[n:]
         _fill(padded, images, buffer.margin)
         for phase in range(len(buffer.window_bounds) - 1):
             start, end = _windows(buffer, phase, len(images))
+            if buffer.few_channels:
+                first, last = buffer.run_bounds[phase], buffer.run_bounds[phase + 1]
+                runs, run_lengths = buffer.runs[first:last], buffer.run_lengths[first:last]
+                for p in range(start, end, RUN_MR):
+                    for c in range(len(b)):
+                        of_channel = w[c * len(buffer.runs) :]
+                        sum_term_runs(
+                            padded, buffer.windows, runs, run_lengths, of_channel[first:last],
+                            b[c], results, buffer.targets, p, end, c,
+                        )  # fmt: skip
+                continue
             first, last = buffer.term_bounds[phase], buffer.term_bounds[phase + 1]
             offsets, rows = buffer.offsets[first:last], buffer.rows[first:last]
             for c in range(0, len(b), 2 * VECTOR_BYTES // x.itemsize):
@@ -127,24 +136,6 @@ def _write(buffer, x, padded, w, b, y):
                     padded, buffer.windows, offsets, w[panel * buffer.panel_rows :], rows, b,
                     results, buffer.targets, start, end, c, column,
                 )  # fmt: skip
-
-
-@jit
-def _write_runs(buffer, x, padded, w, b, y):
-    """w (channels, runs, lanes)."""
-    for n in range(0, len(x), buffer.images):
-        images, results = x[n : n + buffer.images], y[n:]
-        _fill(padded, images, buffer.margin)
-        for phase in range(len(buffer.window_bounds) - 1):
-            start, end = _windows(buffer, phase, len(images))
-            first, last = buffer.run_bounds[phase], buffer.run_bounds[phase + 1]
-            runs, run_lengths = buffer.runs[first:last], buffer.run_lengths[first:last]
-            for p in range(start, end, RUN_MR):
-                for c in range(len(w)):
-                    sum_term_runs(
-                        padded, buffer.windows, runs, run_lengths, w[c, first:last], b[c], results,
-                        buffer.targets, p, end, c,
-                    )  # fmt: skip
 
 
 @jit
@@ -162,8 +153,9 @@ def _move_back(total, dw):
 
 
 @jit
-def _add_gradient(buffer, x, padded, y, dw, total):
-    """y (windows, channels), dw (panels, rows, channels of a panel)."""
+def _add_gradient(buffer, x, padded, runs, y, dw, total):
+    """y (windows, channels), dw (panels, rows, channels of a panel); of few channels (channels,
+    runs, lanes)."""
     chunks = 0
     windows, panels, width = len(buffer.windows) // buffer.images, len(dw), dw.shape[2]
     for n in range(0, len(x), buffer.images):
@@ -172,33 +164,18 @@ def _add_gradient(buffer, x, padded, y, dw, total):
         _, end = _windows(buffer, 0, len(images))
         for p in range(0, end, CHUNK):
             last = min(p + CHUNK, end)
-            for c in range(0, panels * width, 2 * VECTOR_BYTES // x.itemsize):
-                sum_windows(
-                    padded, buffer.windows, buffer.offsets, results, dw[c // width], buffer.rows,
-                    p, last, c, c % width,
-                )  # fmt: skip
-            chunks += 1
-            if chunks % CHUNKS == 0:
-                _move(dw.reshape(-1), total)
-    _move_back(total, dw.reshape(-1))
-
-
-@jit
-def _add_run_gradient(buffer, x, padded, runs, y, dw, total):
-    """dw (channels, runs, lanes)."""
-    chunks = 0
-    windows = len(buffer.windows) // buffer.images
-    for n in range(0, len(x), buffer.images):
-        images, results = x[n : n + buffer.images], y[n * windows :]
-        _fill(padded, images, buffer.margin)
-        _, end = _windows(buffer, 0, len(images))
-        for p in range(0, end, CHUNK):
-            last = min(p + CHUNK, end)
-            for k in range(0, len(runs), RUN_MR):
-                for c in range(len(dw)):
-                    sum_window_runs(
-                        padded, buffer.windows, runs, results, dw[c], p, last, k, c, len(dw)
-                    )
+            if buffer.few_channels:
+                for k in range(0, len(runs), RUN_MR):
+                    for c in range(len(dw)):
+                        sum_window_runs(
+                            padded, buffer.windows, runs, results, dw[c], p, last, k, c, len(dw)
+                        )
+            else:
+                for c in range(0, panels * width, 2 * VECTOR_BYTES // x.itemsize):
+                    sum_windows(
+                        padded, buffer.windows, buffer.offsets, results, dw[c // width],
+                        buffer.rows, p, last, c, c % width,
+                    )  # fmt: skip
             chunks += 1
             if chunks % CHUNKS == 0:
                 _move(dw.reshape(-1), total)
