@@ -81,7 +81,7 @@ def winograd_results(x, w, dy, stride, padding, tile=4, N=None):
     np.testing.assert_array_equal(y_too, y)
     for one, other in zip(plan.U.stacks(dU), plan.U.stacks(dU_too), strict=True):
         np.testing.assert_array_equal(one, other)
-    winograd.transform_weights_back(plan, dU, dw)
+    winograd.transform_back(plan.U, dU, dw)
     return y, dx, dw
 
 

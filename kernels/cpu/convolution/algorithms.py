@@ -15,6 +15,7 @@ from .. import jit
 from ..runtime.threads import cores
 from . import direct, indirection, winograd
 from .layout import turned
+from .transforms import transform_back
 
 
 class Geometry(NamedTuple):
@@ -76,9 +77,9 @@ class Direct(Algorithm):
 
 
 class Unpadded(Direct):
-    """The same for weights that are not finite. On the way back `Direct` multiplies them by the
-    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as in
-    the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
+    """The same for weights that are not finite. In `correlate_back`, `Direct` multiplies them by
+    the zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as
+    in the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
 
     def prepare_back(self):
         pass
@@ -140,7 +141,7 @@ class Winograd(Algorithm):
 
     def finish(self, dU):
         dw = np.empty(self.shape, dU.dtype)
-        winograd.transform_weights_back(self.plan, dU, dw)
+        transform_back(self.plan.U, dU, dw)
         return super().finish(dw.reshape(1, -1, self.O))
 
 

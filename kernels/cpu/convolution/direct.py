@@ -43,7 +43,7 @@ def _lanes(terms, channels):
 
 
 class Sums:
-    """y of x, or x of y, whichever the buffer is for. w (rows, channels of a panel)."""
+    """y of x, or x of y: what the buffer is for. w (rows, channels of a panel)."""
 
     def __init__(self, buffer, channels, w):
         self.buffer, self.w = buffer, w

@@ -9,7 +9,8 @@ two vectors, lies in registers. For each step of the sum come the vectors of w[t
 numbers of x, each copied into all lanes of a vector: MR * vectors multiplications for MR + vectors
 loads. The names, and the panels into which w is packed, are those of the matrix products of BLAS:
 Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee & van de
-Geijn, "BLIS" (2015). But here x is read where it lies, and no matrix of patches is made.
+Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). But here x is read
+where it lies, and no matrix of patches is made.
 
 With fewer channels than lanes most of these lanes would be empty. Then one channel is computed at a
 time, with the terms in the lanes: runs of neighbours in x.

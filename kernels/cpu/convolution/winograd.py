@@ -129,23 +129,17 @@ def matrices(m, r, count=None):
 def amplification(m, r, count):
     """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
     A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
+    of_points = A, G, B.T
+    squares = [(matrix**2).sum(axis=1) for matrix in of_points]
+    squared_sums = [matrix.sum(axis=1) ** 2 for matrix in of_points]
     found = []
-    for size, power in ((_squares, 1), (_square_of_sum, 2)):
-        a, g, b = size(A, 1), size(G, 1), size(B, 0)
+    for (a, g, b), power in ((squares, 1), (squared_sums, 2)):
         y = (A**2).T @ (g * b) / r**power
         dw = (G**2).T @ (a * b) / m**power
         dx = B**2 @ (a * g) / r**power
         dx = [dx[i::m].sum() for i in range(m)]  # tiles overlap: m pixels apart
         found.append(np.sqrt([max(y), max(dx), max(dw)]))
     return found
-
-
-def _squares(matrix, axis):
-    return (matrix**2).sum(axis)
-
-
-def _square_of_sum(matrix, axis):
-    return matrix.sum(axis) ** 2
 
 
 class Cut(NamedTuple):
@@ -247,54 +241,47 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
     tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
     ones = [np.ones_like(n) for n in tiles]
     rows = tiles[0][0] * tiles[1][0]  # of one image
-    of_one = Layout.of(tiles, phases, 1, C, dtype), Layout.of(tiles, ones, 1, O, dtype)
-    images = max(PLANE_BYTES // (sum(a.size for a in of_one) * dtype.itemsize), -(-ROWS // rows))
+    *_, V_size = _layout(tiles, phases, 1, C, dtype)
+    *_, M_size = _layout(tiles, ones, 1, O, dtype)
+    images = max(PLANE_BYTES // ((V_size + M_size) * dtype.itemsize), -(-ROWS // rows))
     images = -(-N // -(-N // images))  # the same in each slice, nearly
-    V = sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
-    M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
-    U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
+    V = _sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
+    M = _sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
+    U = _sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
     return Plan(V, M, U, images, N * rows)
 
 
-class Layout(NamedTuple):
+def _layout(rows_at, columns_at, N, C, dtype):
     """Of planes: of point (p, q), rows (row of p, row of q, image), columns (column of p, column of
-    q, channel). Planes alike form a stack: products of one call."""
-
-    start: np.ndarray  # of plane (p, q)
-    step: np.ndarray  # from row to row of it
-    stacks: tuple
-    size: int
-
-    @classmethod
-    def of(cls, rows_at, columns_at, N, C, dtype):
-        line = 64 // dtype.itemsize
-        P, Q = (len(r) for r in rows_at)
-        start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
-        stacks, size = [], 0
-        for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
-            if not len(ps) or not len(qs):
-                continue
-            p, q = ps[0], qs[0]
-            rows = int(rows_at[0][p] * rows_at[1][q]) * N
-            columns = int(columns_at[0][p] * columns_at[1][q]) * C
-            # An odd number of cache lines from plane to plane: powers of 2 compete for one cache
-            # set.
-            stride = (-(-rows * columns // line) | 1) * line
-            stacks.append((size, len(ps) * len(qs), rows, columns, stride))
-            for k, (p, q) in enumerate(product(ps, qs)):
-                start[p, q], step[p, q] = size + k * stride, columns
-            size += len(ps) * len(qs) * stride
-        return cls(start, step, tuple(stacks), size)
+    q, channel). The start of each plane, the step from row to row, the stacks, the size of all.
+    Planes alike form a stack: products of one call."""
+    line = 64 // dtype.itemsize
+    P, Q = (len(r) for r in rows_at)
+    start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
+    stacks, size = [], 0
+    for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
+        if not len(ps) or not len(qs):
+            continue
+        p, q = ps[0], qs[0]
+        rows = int(rows_at[0][p] * rows_at[1][q]) * N
+        columns = int(columns_at[0][p] * columns_at[1][q]) * C
+        # An odd number of cache lines from plane to plane: powers of 2 compete for one cache set.
+        stride = (-(-rows * columns // line) | 1) * line
+        stacks.append((size, len(ps) * len(qs), rows, columns, stride))
+        for k, (p, q) in enumerate(product(ps, qs)):
+            start[p, q], step[p, q] = size + k * stride, columns
+        size += len(ps) * len(qs) * stride
+    return start, step, stacks, size
 
 
-def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
-    layout = Layout.of(rows_at, columns_at, N, C, dtype)
+def _sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
+    start, step, stacks, size = _layout(rows_at, columns_at, N, C, dtype)
     of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
     (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
-    step = layout.step[p, q]
+    step = step[p, q]
     offset = (r * np.array(rows_at[1])[q] + s) * N * step
-    offset += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
-    return SparseAxes.of(h, w, offset, step, layout.stacks, layout.size, C, dtype)
+    offset += start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
+    return SparseAxes.of(h, w, offset, step, stacks, size, C, dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -356,11 +343,6 @@ def transposed(plan, U):
     return [np.ascontiguousarray(u) for u in stacks] if plan.rows >= 2 * ROWS else stacks
 
 
-def transform_weights_back(plan, dU, dw):
-    """dU -> dw (C, KH, KW, O)."""
-    transform_back(plan.U, dU, dw)
-
-
 def correlate(plan, x, U, y, b=None):
     """Write y, the small image; b is added to every pixel."""
     for tile, V, M in _tiles(plan, x, y):
@@ -382,7 +364,7 @@ def correlate_back(plan, y, U_back, x, b=None):
 
 
 def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
-    """Return dU, of which `transform_weights_back` makes dw. One of x, y is what the layer has
+    """Return dU, of which `transform_back` makes dw. One of x, y is what the layer has
     read, the other the gradient of what it returned.
 
     The gradient of what it has read is written, too, if there is memory for it, with one transform
