@@ -32,8 +32,8 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.optim import adam_step
 
-HELPERS = ("rows", "threads", "toom_cook", "ways")
-sums, threads, toom_cook, ways = (
+HELPERS = "runtime.reductions", "runtime.threads", "convolution.winograd", "convolution.algorithms"
+sums, threads, winograd, algorithms = (
     import_module(f"scratchvae.kernels.cpu.{name}") for name in HELPERS
 )
 ALL = float("inf")  # a cost for `share` that calls for every core
@@ -114,7 +114,7 @@ def conv2d() -> Table:
     x, w, b = normal((128, 32, 14, 14), (64, 32, 4, 4), (64,))
     x = channels_last(x)
     (N, C, H, W), (O, _, KH, KW), (OH, OW) = x.shape, w.shape, (7, 7)
-    geometry = ways.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
+    geometry = algorithms.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
 
     # The reference, and the two pieces of its tensordot
     cells = ops.windows.windows(ops.windows.pad2d(x, (1, 1)), (KH, KW), (2, 2))
@@ -172,11 +172,12 @@ def conv2d() -> Table:
         threads.share(work, N, ALL)
         return result()
 
-    def way(name: str) -> Callable[[], np.ndarray]:
-        chosen, images = ways.WAYS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
+    def algorithm(name: str) -> Callable[[], np.ndarray]:
+        chosen = algorithms.ALGORITHMS[name](N, w, geometry, ALL)
+        images = x.transpose(0, 2, 3, 1)
 
         def run() -> np.ndarray:
-            threads.share(lambda part: chosen.correlate(images[part], y[part], b, 1.0), N, ALL)
+            threads.share(lambda part: chosen.correlate(images[part], y[part], b), N, ALL)
             return result()
 
         return run
@@ -185,7 +186,7 @@ def conv2d() -> Table:
         y, _ = ops.conv2d_forward(x, w, b, 2, 1)
         return y
 
-    direct = way("direct")
+    direct = algorithm("direct")
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
         Line("naive: loops compiled, 1 core", compiled, compiled),
@@ -201,9 +202,9 @@ def conv2d() -> Table:
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
-        run = way(f"toom_cook_{tile}")
+        run = algorithm(f"winograd_{tile}")
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
-        products = N * C * O * toom_cook.sizes(*geometry, tile)[0]
+        products = N * C * O * winograd.sizes(*geometry, tile)[0]
         note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"
     lines.append(Line("kernel, as it is called", kernel, kernel))
     exact, _ = ops.conv2d_forward.reference(*(a.astype("float64") for a in (x, w, b)), 2, 1)

@@ -20,14 +20,14 @@ ON_CUDA = 1e-5  # in float32
 
 
 @contextmanager
-def convolutions(way, room_bytes=1 << 19):
-    """The kernels' convolutions all go one way; the direct one with so many bytes of padded images
-    in a tile, but at least one image."""
+def convolutions(algorithm, padded_bytes=1 << 19):
+    """The kernels' convolutions all take one algorithm; the direct one with so many bytes of padded
+    images at a time, but at least one image."""
     with (
-        patch.object(correlate, "fastest", lambda *_: (way, 1.0)),
-        patch.object(indirection, "ROOM_BYTES", room_bytes),
-        patch.object(indirection, "forward_table", indirection.forward_table.__wrapped__),
-        patch.object(indirection, "back_table", indirection.back_table.__wrapped__),
+        patch.object(correlate, "fastest", lambda *_: (algorithm, 1.0)),
+        patch.object(indirection, "PADDED_BYTES", padded_bytes),
+        patch.object(indirection, "forward_buffer", indirection.forward_buffer.__wrapped__),
+        patch.object(indirection, "back_buffer", indirection.back_buffer.__wrapped__),
     ):
         yield
 

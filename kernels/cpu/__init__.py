@@ -1,9 +1,9 @@
 """Numba kernels. A kernel module holds plain functions under the names of its op, which prepare
 memory and call what `jit` below compiled.
 
-Nothing is compiled before it is called, and machine code is kept on disk where there is a place for
-it. An edit of any file in this folder makes all of it stale: Numba itself looks at a function's own
-file alone, and would miss a change of what the function uses from another.
+Nothing is compiled before it is called, and machine code is kept on disk where that is possible. An
+edit of any file in this folder makes all of it stale: Numba itself looks at a function's own file
+alone, and would miss a change of what the function uses from another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Batch normalisation over memory with the channels last: two passes forward, two backward, and a
-leaky ReLU on the way if it is asked for.
+leaky ReLU in the same passes if it is asked for.
 
-Sums are taken as in rows.py: chunks of rows in the data's own dtype, and these in float64. The
-chunks' variances are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a
+Sums are taken as in reductions.py: chunks of rows in the data's own dtype, and these in float64.
+The chunks' variances are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a
 Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean beforehand.
 """
 
@@ -17,10 +17,6 @@ from .runtime.threads import share
 
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
     return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
-
-
-def batch_norm_backward(dy, cache):
-    return _backward(dy, cache)
 
 
 def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
@@ -48,7 +44,7 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negati
     return _like(y, x.shape), cache, running
 
 
-def _backward(dy, cache):
+def batch_norm_backward(dy, cache):
     rows, mean, inv_std, w, b, training, slope = cache
     shape, dtype = dy.shape, dy.dtype
     dy = _as_rows(dy)
@@ -60,8 +56,8 @@ def _backward(dy, cache):
 
     def add_up(part):
         sums = np.zeros((2, width))
-        room = np.empty((2, width), dtype)
-        _sums(wide_dy[part], wide_x[part], *vectors, slope, *sums, room)
+        local = np.empty((2, width), dtype)
+        _sums(wide_dy[part], wide_x[part], *vectors, slope, *sums, local)
         return sums
 
     parts = share(add_up, len(wide_x), 0.3 * rows.size)
@@ -125,27 +121,27 @@ def _moments(rows):
 
 
 @jit
-def _chunk_moments(x, mean, squares, room):
+def _chunk_moments(x, mean, squares, local):
     """mean and sum of squared deviations of every column, a chunk of rows at a time."""
     M, C = x.shape
-    local, deviations = room[0], room[1]
+    mean_of_chunk, deviations = local[0], local[1]
     for start in range(0, M, CHUNK):
         chunk = x[start : start + CHUNK]
         n = len(chunk)
-        local[:] = 0
+        mean_of_chunk[:] = 0
         for r in range(n):
             row = chunk[r]
             for c in range(C):
-                local[c] += row[c]
+                mean_of_chunk[c] += row[c]
         for c in range(C):
-            local[c] /= n
+            mean_of_chunk[c] /= n
             deviations[c] = 0
         for r in range(n):
             row = chunk[r]
             for c in range(C):
-                deviations[c] += (row[c] - local[c]) ** 2
+                deviations[c] += (row[c] - mean_of_chunk[c]) ** 2
         for c in range(C):
-            delta = local[c] - mean[c]
+            delta = mean_of_chunk[c] - mean[c]
             mean[c] += delta * (n / (start + n))
             squares[c] += deviations[c] + delta * delta * (start * (n / (start + n)))
 
@@ -160,10 +156,10 @@ def _scale(x, mean, scale, shift, slope, y):
 
 
 @jit
-def _sums(dy, x, mean, scale, shift, slope, db, dw, room):
+def _sums(dy, x, mean, scale, shift, slope, db, dw, local):
     """db += sum of dh, dw += sum of dh (x - mean), a chunk of rows at a time."""
     M, C = x.shape
-    local_db, local_dw = room[0], room[1]
+    local_db, local_dw = local[0], local[1]
     for start in range(0, M, CHUNK):
         dy_chunk, x_chunk = dy[start : start + CHUNK], x[start : start + CHUNK]
         local_db[:] = 0

@@ -1,5 +1,5 @@
-"""conv_transpose2d as a correlation backwards: its y is the large image, its x the small one. See
-correlation.py. With a leaky ReLU after it, if it is asked for; a slope of 1 is none."""
+"""conv_transpose2d is a correlation backwards: its y is the large image, its x the small one. See
+convolution/correlate.py."""
 
 from .convolution.algorithms import Geometry
 from .convolution.correlate import correlate_back, correlate_back_gradients, prepare
@@ -7,28 +7,18 @@ from .convolution.layout import to_nchw, to_nhwc
 
 
 def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
-    return _forward(x, w, b, stride, padding, output_padding, 1.0)
-
-
-def conv_transpose2d_backward(dy, cache, need_dx=True):
-    return _backward(dy, cache, need_dx)
-
-
-def _forward(x, w, b, stride, padding, output_padding, slope):
     (N, _, *grid), kernel_size = x.shape, w.shape[2:]
     sizes = zip(grid, kernel_size, stride, padding, output_padding, strict=True)
     image = tuple((H - 1) * S - 2 * P + K + OP for H, K, S, P, OP in sizes)
     geometry = Geometry(image, tuple(grid), kernel_size, stride, padding)
-    way = prepare(N, w, geometry)
+    algorithm = prepare(N, w, geometry)
     x = to_nhwc(x)
-    y = correlate_back(way, x, b, slope)
-    cache = (way, x, None if slope == 1 else y, b is not None, slope)
+    y = correlate_back(algorithm, x, b)
+    cache = (algorithm, x, b is not None)
     return to_nchw(y), cache
 
 
-def _backward(dy, cache, need_dx):
-    way, x, y, has_b, slope = cache
-    dy = to_nhwc(dy)
-    y = dy if y is None else y
-    dx, dw, db = correlate_back_gradients(way, x, y, dy, slope, need_dx)
-    return dx if dx is None else to_nchw(dx), dw, db if has_b else None
+def conv_transpose2d_backward(dy, cache, need_dx=True):
+    algorithm, x, has_b = cache
+    dx, dw, db = correlate_back_gradients(algorithm, x, to_nhwc(dy), need_dx)
+    return to_nchw(dx) if need_dx else None, dw, db if has_b else None

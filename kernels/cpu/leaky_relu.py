@@ -1,5 +1,5 @@
-"""Leaky ReLU in one pass each way, and without a mask: where the slope is positive, y has the sign
-of x."""
+"""Leaky ReLU in one pass forward and one backward, without a mask: where the slope is positive, y
+has the sign of x."""
 
 from . import jit
 from .runtime.elementwise import elements

@@ -1,4 +1,5 @@
-"""ReLU in one pass each way. NumPy's `where` makes a mask first, and then goes without SIMD."""
+"""ReLU in one pass forward and one backward. NumPy's `where` makes a mask first, and uses no
+SIMD."""
 
 from . import ZERO, jit
 from .runtime.elementwise import elements

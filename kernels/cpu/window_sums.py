@@ -1,4 +1,4 @@
-"""Sums over windows of an image, and the way back: all of average pooling and upsampling.
+"""Sums over windows of an image, and their transpose: all of average pooling and upsampling.
 
     collect   y[n,i,j,c] = p[i] q[j] * sum of x[n,h,k,c] over the rows of window i, columns of j
     spread    x[n,h,k,c] = sum of p[i] q[j] y[n,i,j,c] over the windows (i,j) that hold (h,k)

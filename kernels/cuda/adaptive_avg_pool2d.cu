@@ -16,7 +16,7 @@ KERNEL adaptive_avg_pool2d_forward(const T* x, T* y, T* row_share, T* column_sha
                                    int W, int OH, int OW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, OH, OW);
+  Location at = location_of(i, OH, OW);
   Range rows = overlap(at.row, H, OH), columns = overlap(at.column, W, OW);
   T share_of_row = T(1) / (rows.end - rows.first);
   T share_of_column = T(1) / (columns.end - columns.first);
@@ -37,7 +37,7 @@ KERNEL adaptive_avg_pool2d_backward(const T* dy, const T* row_share, const T* co
                                     int count, int H, int W, int OH, int OW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, H, W);
+  Location at = location_of(i, H, W);
   Range rows = overlap(at.row, OH, H), columns = overlap(at.column, OW, W);
   T sum = 0;
   for (int row = rows.first; row < rows.end; row++) {

@@ -8,13 +8,8 @@ def adaptive_avg_pool2d_forward(x, output_size):
     y = empty((*x.shape[:2], *output_size), x.dtype)
     row_share, column_share = (empty((size,), x.dtype) for size in output_size)
     sizes = *x.shape[2:], *output_size
-    launch(
-        "adaptive_avg_pool2d",
-        "adaptive_avg_pool2d_forward",
-        blocks_for(y.size),
-        *(x, y, row_share, column_share, y.size),
-        *sizes,
-    )
+    arguments = x, y, row_share, column_share, y.size, *sizes
+    launch("adaptive_avg_pool2d", "adaptive_avg_pool2d_forward", blocks_for(y.size), *arguments)
     cache = (row_share, column_share, x.shape, sizes)
     return y, cache
 
@@ -22,11 +17,6 @@ def adaptive_avg_pool2d_forward(x, output_size):
 def adaptive_avg_pool2d_backward(dy, cache):
     row_share, column_share, shape, sizes = cache
     dy, dx = contiguous(dy), empty(shape, dy.dtype)
-    launch(
-        "adaptive_avg_pool2d",
-        "adaptive_avg_pool2d_backward",
-        blocks_for(dx.size),
-        *(dy, row_share, column_share, dx, dx.size),
-        *sizes,
-    )
+    arguments = dy, row_share, column_share, dx, dx.size, *sizes
+    launch("adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", blocks_for(dx.size), *arguments)
     return dx

@@ -7,7 +7,7 @@ KERNEL avg_pool2d_forward(const T* x, T* y, int count, int H, int W, int OH, int
                           int SH, int SW, int PH, int PW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, OH, OW);
+  Location at = location_of(i, OH, OW);
   Range rows = pixels_of_window(at.row, H, KH, SH, PH);
   Range columns = pixels_of_window(at.column, W, KW, SW, PW);
   T sum = 0;
@@ -25,7 +25,7 @@ KERNEL avg_pool2d_backward(const T* dy, T* dx, int count, int H, int W, int OH, 
                            int KW, int SH, int SW, int PH, int PW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, H, W);
+  Location at = location_of(i, H, W);
   Range rows = windows_of_pixel(at.row, OH, KH, SH, PH);
   Range columns = windows_of_pixel(at.column, OW, KW, SW, PW);
   T sum = 0;

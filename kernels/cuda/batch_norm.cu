@@ -13,7 +13,7 @@ struct Share {  // of this block
 };
 
 // Where value m of a channel lies.
-__device__ inline int place(int m, int channel, int C, int P) {
+__device__ inline int index_of(int m, int channel, int C, int P) {
   return (m / P * C + channel) * P + m % P;
 }
 
@@ -24,20 +24,20 @@ __device__ inline int place(int m, int channel, int C, int P) {
 // outlier. Groups are merged by M2 = sum of their M2 + sum of n (mean - common mean)^2 (Chan, Golub &
 // LeVeque 1979).
 KERNEL moments(const T* x, double* parts, int N, int C, int P, int count) {
-  __shared__ double room[3][32];
+  __shared__ double warp_sums[3][32];
   const Share share(N, P, count);
   double n = 0, shift = 0, sum = 0, squares = 0;
   for (int m = share.first; m < share.end; m += share.step) {
-    double value = x[place(m, share.channel, C, P)];
+    double value = x[index_of(m, share.channel, C, P)];
     if (n == 0) shift = value;
     n += 1;
     sum += value - shift;
     squares += (value - shift) * (value - shift);
   }
   double mean = n > 0 ? shift + sum / n : 0, M2 = n > 0 ? squares - sum * sum / n : 0;
-  double all = block_sum(n, room[0]);
-  double common = block_sum(n * mean, room[1]) / (all > 0 ? all : 1);
-  M2 = block_sum(M2 + n * (mean - common) * (mean - common), room[2]);
+  double all = block_sum(n, warp_sums[0]);
+  double common = block_sum(n * mean, warp_sums[1]) / (all > 0 ? all : 1);
+  M2 = block_sum(M2 + n * (mean - common) * (mean - common), warp_sums[2]);
   if (threadIdx.x > 0) return;
   parts += 3 * blockIdx.x;
   parts[0] = all, parts[1] = common, parts[2] = M2;
@@ -71,7 +71,7 @@ KERNEL normalise(const T* x, const T* running_mean, const T* running_var, const 
     }
   }
   for (int m = share.first; m < share.end; m += share.step) {
-    int i = place(m, c, C, P);
+    int i = index_of(m, c, C, P);
     y[i] = leaky_relu(w[c] * ((x[i] - centre) * inv_std) + b[c], slope);
   }
 }
@@ -84,19 +84,19 @@ __device__ inline T before_activation(T dy, T x_hat, T w, T b, T slope) {
 // The sums of dh and of dh x_hat over each part: parts (C, count, 2).
 KERNEL gradient_parts(const T* dy, const T* x, const T* mean, const T* inv_std, const T* w,
                       const T* b, double* parts, T slope, int N, int C, int P, int count) {
-  __shared__ double room[2][32];
+  __shared__ double warp_sums[2][32];
   const Share share(N, P, count);
   const int c = share.channel;
   double sum = 0, products = 0;
   for (int m = share.first; m < share.end; m += share.step) {
-    int i = place(m, c, C, P);
+    int i = index_of(m, c, C, P);
     T x_hat = (x[i] - mean[c]) * inv_std[c];
     T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);
     sum += dh;
     products += dh * x_hat;
   }
-  sum = block_sum(sum, room[0]);
-  products = block_sum(products, room[1]);
+  sum = block_sum(sum, warp_sums[0]);
+  products = block_sum(products, warp_sums[1]);
   if (threadIdx.x == 0) parts[2 * blockIdx.x] = sum, parts[2 * blockIdx.x + 1] = products;
 }
 
@@ -112,7 +112,7 @@ KERNEL gradient(const T* dy, const T* x, const T* mean, const T* inv_std, const 
   if (share.part == 0 && threadIdx.x == 0) db[c] = T(sum), dw[c] = T(products);
   const T level = T(sum / share.end), slant = T(products / share.end);  // averages of the formula
   for (int m = share.first; m < share.end; m += share.step) {
-    int i = place(m, c, C, P);
+    int i = index_of(m, c, C, P);
     T x_hat = (x[i] - mean[c]) * inv_std[c];
     T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);
     if (training) dh -= level + x_hat * slant;  // not with zeros: 0 x infinity is NaN

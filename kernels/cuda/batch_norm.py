@@ -11,10 +11,6 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
     return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
 
 
-def batch_norm_backward(dy, cache):
-    return _backward(dy, cache)
-
-
 def _forward(x, running_mean, running_var, w, b, training, momentum, eps, slope):
     x, *vectors = map(contiguous, (x, running_mean, running_var, w, b))
     sizes = _sizes(x)
@@ -32,7 +28,7 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, slope)
     return y, cache, new if training else (running_mean, running_var)
 
 
-def _backward(dy, cache):
+def batch_norm_backward(dy, cache):
     x, mean, inv_std, w, b, training, slope = cache
     dy, sizes = contiguous(dy), _sizes(x)
     blocks = sizes[1] * sizes[3]

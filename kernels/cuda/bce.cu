@@ -2,9 +2,9 @@
 #include "common.cuh"
 
 // A block per image: y (N,), and difference = s(l) - t like the logits. On the host a target outside of
-// [0, 1] is an error; here nobody waits to look, so it makes the image's loss NaN.
+// [0, 1] is an error; a check here would wait for the GPU, so it makes the image's loss NaN.
 KERNEL bce_forward(const T* logits, const T* target, T* y, T* difference, int P) {
-  __shared__ double room[32];
+  __shared__ double warp_sums[32];
   double sum = 0;
   for (int p = threadIdx.x; p < P; p += blockDim.x) {
     int i = blockIdx.x * P + p;
@@ -13,7 +13,7 @@ KERNEL bce_forward(const T* logits, const T* target, T* y, T* difference, int P)
     difference[i] = (l > 0 ? T(1) : e) / (1 + e) - t;
     sum += t >= 0 && t <= 1 ? (l > 0 ? l : T(0)) - t * l + log1p(e) : T(nan(""));
   }
-  sum = block_sum(sum, room);
+  sum = block_sum(sum, warp_sums);
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum);
 }
 

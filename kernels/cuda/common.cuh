@@ -11,14 +11,14 @@ __device__ inline int thread_number() { return blockIdx.x * blockDim.x + threadI
 __device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
 
 // The sum of a value over the block, in every thread; the same from run to run. A warp adds up by
-// exchanging registers: after distances 16, 8, 4, 2, 1 every lane has the warp's sum. `room` holds one
-// sum per warp; a second call in the same kernel needs a room of its own.
-__device__ inline double block_sum(double value, double (&room)[32]) {
+// exchanging registers: after distances 16, 8, 4, 2, 1 every lane has the warp's sum. `warp_sums`
+// holds one sum per warp; a second call in the same kernel needs another array.
+__device__ inline double block_sum(double value, double (&warp_sums)[32]) {
   for (int distance = 16; distance > 0; distance /= 2)
     value += __shfl_xor_sync(0xffffffffu, value, distance);
-  if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = value;
+  if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = value;
   __syncthreads();
   double sum = 0;
-  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += room[warp];
+  for (int warp = 0; warp < blockDim.x / 32; warp++) sum += warp_sums[warp];
   return sum;
 }

@@ -1,4 +1,4 @@
-// conv2d, conv_transpose2d and their gradients: three products, one way to read images (tiles.cuh).
+// conv2d, conv_transpose2d and their gradients: three products, which read images alike (tiles.cuh).
 //
 //     gather     y[n,o,i,j]   = sum over c,u,v of  w[o,c,u,v] x[n, c, i*SH + u - PH, j*SW + v - PW]
 //                conv2d forward; dx of conv_transpose2d
@@ -24,7 +24,7 @@ struct Sizes {
 
 // w (O, C, KH, KW), b (O,) or null; blockIdx.y: rows of w
 template <class Tile>
-__device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, T slope, Sizes s) {
+__device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, Sizes s) {
   const int P = s.OH * s.OW, K = s.C * s.KH * s.KW, columns = s.N * P;
   const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x * Tile::COLUMNS;
 
@@ -45,14 +45,14 @@ __device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, T s
     T* to = y + g / P * s.O * P + g % P;
     for (int i = 0; i < SIDE; i++) {
       int o = row + first_row<Tile>() + i;
-      if (o < s.O) to[o * P] = leaky_relu(b ? sums[i][j] + b[o] : sums[i][j], slope);
+      if (o < s.O) to[o * P] = b ? sums[i][j] + b[o] : sums[i][j];
     }
   }
 }
 
 // w (C, O, KH, KW), b (O,) or null; blockIdx.x: the phase and its columns, phases in turn
 template <class Tile>
-__device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, T slope, Sizes s) {
+__device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, Sizes s) {
   const int phases = s.SH * s.SW, phase = blockIdx.x % phases;
   const int h0 = phase / s.SW, k0 = phase % s.SW;                    // its first pixel
   const int u0 = (h0 + s.PH) % s.SH, v0 = (k0 + s.PW) % s.SW;        // its first tap
@@ -86,8 +86,7 @@ __device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, T sl
     T* to = y + (g / P * s.O * s.OH + h) * s.OW + k;
     for (int i = 0; i < SIDE; i++) {
       int o = row + first_row<Tile>() + i;
-      if (o < s.O)
-        to[o * s.OH * s.OW] = leaky_relu(b ? sums[i][j] + b[o] : sums[i][j], slope);
+      if (o < s.O) to[o * s.OH * s.OW] = b ? sums[i][j] + b[o] : sums[i][j];
     }
   }
 }
@@ -138,29 +137,29 @@ KERNEL add_parts(const T* parts, T* dw, T* db, int count, int O, int columns) {
 }
 
 // Few rows ask for wide tiles: for 3 channels of an image, a square one would be 61 rows of nothing.
-KERNEL gather_16(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL gather_16(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<16> tile;
-  gather(tile, x, w, b, y, slope, THE_SIZES);
+  gather(tile, x, w, b, y, THE_SIZES);
 }
-KERNEL gather_32(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL gather_32(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<32> tile;
-  gather(tile, x, w, b, y, slope, THE_SIZES);
+  gather(tile, x, w, b, y, THE_SIZES);
 }
-KERNEL gather_64(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL gather_64(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<64> tile;
-  gather(tile, x, w, b, y, slope, THE_SIZES);
+  gather(tile, x, w, b, y, THE_SIZES);
 }
-KERNEL paint_16(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL paint_16(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<16> tile;
-  paint(tile, x, w, b, y, slope, THE_SIZES);
+  paint(tile, x, w, b, y, THE_SIZES);
 }
-KERNEL paint_32(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL paint_32(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<32> tile;
-  paint(tile, x, w, b, y, slope, THE_SIZES);
+  paint(tile, x, w, b, y, THE_SIZES);
 }
-KERNEL paint_64(const T* x, const T* w, const T* b, T* y, T slope, SIZES) {
+KERNEL paint_64(const T* x, const T* w, const T* b, T* y, SIZES) {
   __shared__ Tile<64> tile;
-  paint(tile, x, w, b, y, slope, THE_SIZES);
+  paint(tile, x, w, b, y, THE_SIZES);
 }
 KERNEL weights_16(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
   __shared__ Tile<16> tile;

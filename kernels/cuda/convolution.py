@@ -7,26 +7,25 @@ BLOCKS = 264  # two for each multiprocessor of an H100: what a long sum is cut u
 LEAST_TERMS = 64  # of a part of a long sum
 
 
-def gather(x, w, b, size, stride, padding, slope=1.0):
-    """y (N, O, *size) of w (O, C, KH, KW): conv2d, then leaky ReLU; a slope of 1 is none."""
-    N, O = len(x), len(w)
-    y = empty((N, O, *size), x.dtype)
-    rows = _rows(O)
-    blocks = (blocks_for(N * size[0] * size[1], COLUMNS[rows]), blocks_for(O, rows))
-    sizes = (*x.shape, O, *size, *w.shape[2:], *stride, *padding)
-    launch("convolution", f"gather_{rows}", blocks, x, w, b, y, slope, *sizes)
-    return y
+def gather(x, w, b, size, stride, padding):
+    """y (N, O, *size) of w (O, C, KH, KW): conv2d."""
+    pixels = len(x) * size[0] * size[1]
+    return _product("gather", len(w), pixels, 1, x, w, b, size, stride, padding)
 
 
-def paint(x, w, b, size, stride, padding, slope=1.0):
-    """y (N, O, *size) of w (C, O, KH, KW): conv_transpose2d, then leaky ReLU."""
-    N, O = len(x), w.shape[1]
-    y = empty((N, O, *size), x.dtype)
-    rows, phases = _rows(O), stride[0] * stride[1]
-    largest = -(-size[0] // stride[0]) * -(-size[1] // stride[1])  # pixels of the first phase
-    blocks = (phases * blocks_for(N * largest, COLUMNS[rows]), blocks_for(O, rows))
-    sizes = (*x.shape, O, *size, *w.shape[2:], *stride, *padding)
-    launch("convolution", f"paint_{rows}", blocks, x, w, b, y, slope, *sizes)
+def paint(x, w, b, size, stride, padding):
+    """y (N, O, *size) of w (C, O, KH, KW): conv_transpose2d."""
+    pixels = len(x) * -(-size[0] // stride[0]) * -(-size[1] // stride[1])  # of the first phase
+    phases = stride[0] * stride[1]
+    return _product("paint", w.shape[1], pixels, phases, x, w, b, size, stride, padding)
+
+
+def _product(kernel, O, pixels, phases, x, w, b, size, stride, padding):
+    y, rows = empty((len(x), O, *size), x.dtype), _rows(O)
+    blocks = phases * blocks_for(pixels, COLUMNS[rows]), blocks_for(O, rows)
+    arrays = x, w, None if b is None else contiguous(b), y
+    sizes = *x.shape, O, *size, *w.shape[2:], *stride, *padding
+    launch("convolution", f"{kernel}_{rows}", blocks, *arrays, *sizes)
     return y
 
 
@@ -54,11 +53,3 @@ def weight_gradient(left, right, kernel_size, stride, padding, with_bias=False):
 def _rows(O):
     """Of the tile: as many as there are channels, roughly."""
     return 16 if O <= 16 else 32 if O <= 32 else 64
-
-
-def forward(product, x, w, b, size, stride, padding, slope):
-    """y and the cache that both convolutions keep."""
-    x, w = contiguous(x), contiguous(w)
-    y = product(x, w, b if b is None else contiguous(b), size, stride, padding, slope)
-    cache = (x, w, None if slope == 1 else y, b is not None, stride, padding, slope)
-    return y, cache

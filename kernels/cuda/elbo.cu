@@ -5,11 +5,11 @@
 // from the device.
 KERNEL elbo_forward(const T* reconstruction, const T* kl, T* losses, const double* beta_at, T beta,
                     int N) {
-  __shared__ double room[2][32];
+  __shared__ double warp_sums[2][32];
   double sum = 0, kl_sum = 0;
   for (int n = threadIdx.x; n < N; n += blockDim.x) sum += reconstruction[n], kl_sum += kl[n];
-  sum = block_sum(sum, room[0]) / N;
-  kl_sum = block_sum(kl_sum, room[1]) / N;
+  sum = block_sum(sum, warp_sums[0]) / N;
+  kl_sum = block_sum(kl_sum, warp_sums[1]) / N;
   if (threadIdx.x > 0) return;
   losses[0] = T(sum + (beta_at ? *beta_at : double(beta)) * kl_sum);
   losses[1] = T(sum), losses[2] = T(kl_sum);

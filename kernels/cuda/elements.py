@@ -12,10 +12,3 @@ def elements(file, kernel, *arguments):
     y = empty_like(arguments[0])
     launch(file, kernel, blocks_for(y.size), *arguments, y, y.size)
     return y
-
-
-def through_activation(dy, y, slope):
-    """The gradient before a fused leaky ReLU, from its result y; a slope of 1 is none."""
-    if slope == 1:
-        return contiguous(dy)
-    return elements("leaky_relu", "leaky_relu_backward", dy, y, slope)

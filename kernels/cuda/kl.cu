@@ -3,13 +3,13 @@
 
 // A block per image: y (N,).
 KERNEL kl_forward(const T* mu, const T* logvar, T* y, int P) {
-  __shared__ double room[32];
+  __shared__ double warp_sums[32];
   double sum = 0;
   for (int p = threadIdx.x; p < P; p += blockDim.x) {
     T m = mu[blockIdx.x * P + p], v = logvar[blockIdx.x * P + p];
     sum += m * m + (expm1(v) - v);
   }
-  sum = block_sum(sum, room);
+  sum = block_sum(sum, warp_sums);
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum / 2);
 }
 

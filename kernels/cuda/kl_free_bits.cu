@@ -6,28 +6,28 @@ __device__ inline T twice_kl(T m, T v) { return m * m + (expm1(v) - v); }
 // Which of the P dimensions cost less than free_bits on average. As column_sums in channels.cu: 32
 // dimensions in a block of 1024 threads, whose 32 warps share the images.
 KERNEL find_free(const T* mu, const T* logvar, bool* free, T free_bits, int N, int P) {
-  __shared__ double room[32][32];
+  __shared__ double partial[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, p = blockIdx.x * 32 + lane;
   double sum = 0;
   if (p < P)
     for (int n = warp; n < N; n += 32) sum += twice_kl(mu[n * P + p], logvar[n * P + p]);
-  room[warp][lane] = sum;
+  partial[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || p >= P) return;
-  for (int other = 1; other < 32; other++) sum += room[other][lane];
+  for (int other = 1; other < 32; other++) sum += partial[other][lane];
   free[p] = sum / (2 * N) < free_bits;  // false for NaN, which stays
 }
 
 // A block per image: y (N,).
 KERNEL kl_free_bits_forward(const T* mu, const T* logvar, const bool* free, T* y, T free_bits,
                             int P) {
-  __shared__ double room[32];
+  __shared__ double warp_sums[32];
   double sum = 0;
   for (int p = threadIdx.x; p < P; p += blockDim.x) {
     int i = blockIdx.x * P + p;
     sum += free[p] ? 2 * free_bits : twice_kl(mu[i], logvar[i]);
   }
-  sum = block_sum(sum, room);
+  sum = block_sum(sum, warp_sums);
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum / 2);
 }
 

@@ -7,7 +7,7 @@ KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W
                           int KH, int KW, int SH, int SW, int PH, int PW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, OH, OW);
+  Location at = location_of(i, OH, OW);
   Range rows = pixels_of_window(at.row, H, KH, SH, PH);
   Range columns = pixels_of_window(at.column, W, KW, SW, PW);
   const T* plane = x + at.plane * H * W;
@@ -27,12 +27,12 @@ KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W
 }
 
 // A thread for each dx: it looks at the windows that hold its pixel, and takes the dy of those that
-// it won. So no two threads write to one place, and sums have one order.
+// it won. So no two threads write to one location, and sums have one order.
 KERNEL max_pool2d_backward(const T* dy, const int* winner, T* dx, int count, int H, int W, int OH,
                            int OW, int KH, int KW, int SH, int SW, int PH, int PW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, H, W);
+  Location at = location_of(i, H, W);
   Range rows = windows_of_pixel(at.row, OH, KH, SH, PH);
   Range columns = windows_of_pixel(at.column, OW, KW, SW, PW);
   int pixel = at.row * W + at.column;

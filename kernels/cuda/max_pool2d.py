@@ -19,7 +19,6 @@ def max_pool2d_forward(x, kernel_size, stride, padding):
 def max_pool2d_backward(dy, cache):
     winner, shape, sizes = cache
     dy, dx = contiguous(dy), empty(shape, dy.dtype)
-    launch(
-        "max_pool2d", "max_pool2d_backward", blocks_for(dx.size), dy, winner, dx, dx.size, *sizes
-    )
+    arguments = dy, winner, dx, dx.size, *sizes
+    launch("max_pool2d", "max_pool2d_backward", blocks_for(dx.size), *arguments)
     return dx

@@ -5,19 +5,19 @@
 // the mean would leave few digits of a variance that is small beside the mean. Sums are doubles.
 KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_plus_eps, int N,
                            int P) {
-  __shared__ double room[2][32];
+  __shared__ double warp_sums[2][32];
   int n = blockIdx.x;
   const T* image = x + n * P;
   double sum = 0;
   for (int i = threadIdx.x; i < P; i += blockDim.x) sum += image[i];
-  double average = block_sum(sum, room[0]) / P;
+  double average = block_sum(sum, warp_sums[0]) / P;
 
   double squares = 0;
   for (int i = threadIdx.x; i < P; i += blockDim.x) {
     double deviation = image[i] - average;
     squares += deviation * deviation;
   }
-  double spread = block_sum(squares, room[1]) / P + eps;
+  double spread = block_sum(squares, warp_sums[1]) / P + eps;
 
   if (threadIdx.x == 0) {
     y[n] = average;

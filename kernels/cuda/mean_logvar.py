@@ -17,10 +17,6 @@ def mean_logvar_forward(x, eps):
 def mean_logvar_backward(dy, cache):
     x, mean, var_plus_eps = cache
     dy, dx, N, P = contiguous(dy), empty_like(x), len(x), x.size // len(x)
-    launch(
-        "mean_logvar",
-        "mean_logvar_backward",
-        blocks_for(dx.size),
-        *(dy, x, mean, var_plus_eps, dx, dx.size, N, P),
-    )
+    arguments = dy, x, mean, var_plus_eps, dx, dx.size, N, P
+    launch("mean_logvar", "mean_logvar_backward", blocks_for(dx.size), *arguments)
     return dx

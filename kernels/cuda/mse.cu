@@ -3,7 +3,7 @@
 
 // A block per image: y (N,), and the difference for backward.
 KERNEL mse_forward(const T* prediction, const T* target, T* y, T* difference, int P, int divisor) {
-  __shared__ double room[32];
+  __shared__ double warp_sums[32];
   double sum = 0;
   for (int p = threadIdx.x; p < P; p += blockDim.x) {
     int i = blockIdx.x * P + p;
@@ -11,7 +11,7 @@ KERNEL mse_forward(const T* prediction, const T* target, T* y, T* difference, in
     difference[i] = d;
     sum += double(d) * d;
   }
-  sum = block_sum(sum, room);
+  sum = block_sum(sum, warp_sums);
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum / divisor);
 }
 

@@ -38,7 +38,7 @@ KERNEL adam_step(T* value, const T* grad, T* m, T* v, const double* moving, T st
 // not fit into a double, scaled before, and of all others (Blue 1978, "A portable Fortran program to find
 // the Euclidean norm of a vector").
 KERNEL square_parts(const T* grad, double* parts, int count) {
-  __shared__ double shared[3][32];
+  __shared__ double warp_sums[3][32];
   double small = 0, medium = 0, large = 0;
   for (int i = thread_number(); i < count; i += gridDim.x * blockDim.x) {
     double g = fabs(double(grad[i]));
@@ -46,20 +46,20 @@ KERNEL square_parts(const T* grad, double* parts, int count) {
     else if (g < 0x1p-500) small += g * 0x1p600 * (g * 0x1p600);
     else medium += g * g;  // NaN, too
   }
-  small = block_sum(small, shared[0]), medium = block_sum(medium, shared[1]);
-  large = block_sum(large, shared[2]);
+  small = block_sum(small, warp_sums[0]), medium = block_sum(medium, warp_sums[1]);
+  large = block_sum(large, warp_sums[2]);
   parts += 3 * blockIdx.x;
   if (threadIdx.x == 0) parts[0] = small, parts[1] = medium, parts[2] = large;
 }
 
 // Scale grad to at most max_norm; norm_of: its norm before. NaN and infinity leave it as it is.
 KERNEL clip(T* grad, const double* parts, double* norm_of, T max_norm, int part_count, int count) {
-  __shared__ double shared[3][32];
+  __shared__ double warp_sums[3][32];
   double sums[3] = {0, 0, 0};
   for (int part = threadIdx.x; part < part_count; part += blockDim.x)
     for (int k = 0; k < 3; k++) sums[k] += parts[3 * part + k];
-  double small = block_sum(sums[0], shared[0]), medium = block_sum(sums[1], shared[1]);
-  double large = block_sum(sums[2], shared[2]);
+  double small = block_sum(sums[0], warp_sums[0]), medium = block_sum(sums[1], warp_sums[1]);
+  double large = block_sum(sums[2], warp_sums[2]);
   double norm = sqrt(medium + small * 0x1p-600 * 0x1p-600);  // twice: 2^-1200 is no double
   if (large > 0) norm = sqrt(large + medium * 0x1p-600 * 0x1p-600) * 0x1p600;
   else if (medium == 0) norm = sqrt(small) * 0x1p-600;

@@ -17,7 +17,7 @@ def fill_normal(out, seed, step):
 
 
 def _counters(seed, step):
-    """The device addresses of seed and step, or null; the halves of both."""
+    """Where seed and step lie on the device, or null; the halves of both."""
     addresses = [n if hasattr(n, "dtype") else None for n in (seed, step)]
     numbers = [0 if hasattr(n, "dtype") else n for n in (seed, step)]
     return *addresses, *(np.uint32(n >> shift & 0xFFFFFFFF) for n in numbers for shift in (0, 32))

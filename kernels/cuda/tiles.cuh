@@ -1,10 +1,10 @@
-// A matrix product whose right factor is never written down: it is read out of images on the way.
+// A matrix product whose right factor is never written down: it is read out of images while the sum runs.
 //
 //     sums[row, column] = sum over k of  left[row, k] right[k, column]
 //
 // A block of 256 threads makes ROWS x COLUMNS sums, 4 x 4 of them in the registers of each thread. In
 // every step it loads DEPTH terms k of both factors into shared memory, where each number is read by
-// many threads: 4 + 4 numbers for 16 products. While it multiplies, the next terms are on their way
+// many threads: 4 + 4 numbers for 16 products. While it multiplies, the next terms are copied
 // from global memory into registers.
 //
 // A convolution is such a product (convolution.cu). A column says where in the images it starts, a tap
@@ -67,7 +67,7 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
     }
   };
 
-  if (first >= last) return;  // for the whole block: nobody waits
+  if (first >= last) return;  // for the whole block: no thread is left waiting
   if (threadIdx.x < DEPTH) tile.taps[k] = tap(first + k);
   __syncthreads();
   fetch(first);

@@ -6,7 +6,7 @@
 KERNEL upsample_nearest_forward(const T* x, T* y, int count, int H, int W, int SH, int SW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, H * SH, W * SW);
+  Location at = location_of(i, H * SH, W * SW);
   y[i] = x[(at.plane * H + at.row / SH) * W + at.column / SW];
 }
 
@@ -14,7 +14,7 @@ KERNEL upsample_nearest_forward(const T* x, T* y, int count, int H, int W, int S
 KERNEL upsample_nearest_backward(const T* dy, T* dx, int count, int H, int W, int SH, int SW) {
   int i = thread_number();
   if (i >= count) return;
-  Place at = place_of(i, H, W);
+  Location at = location_of(i, H, W);
   const T* block = dy + ((at.plane * H + at.row) * SH * W + at.column) * SW;
   T sum = 0;
   for (int u = 0; u < SH; u++) {

@@ -16,13 +16,6 @@ def upsample_nearest_forward(x, scale_factor):
 def upsample_nearest_backward(dy, cache):
     shape, sizes = cache
     dy, dx = contiguous(dy), empty(shape, dy.dtype)
-    launch(
-        "upsample_nearest",
-        "upsample_nearest_backward",
-        blocks_for(dx.size),
-        dy,
-        dx,
-        dx.size,
-        *sizes,
-    )
+    arguments = dy, dx, dx.size, *sizes
+    launch("upsample_nearest", "upsample_nearest_backward", blocks_for(dx.size), *arguments)
     return dx

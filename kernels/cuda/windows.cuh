@@ -1,11 +1,11 @@
 // Windows over images: what the pools and upsampling share.
 
 // Where an element of images (N, C, H, W) lies. A plane is one channel of one image.
-struct Place {
+struct Location {
   int plane, row, column;
 };
 
-__device__ inline Place place_of(int element, int H, int W) {
+__device__ inline Location location_of(int element, int H, int W) {
   int line = element / W;
   return {line / H, line % H, element % W};
 }

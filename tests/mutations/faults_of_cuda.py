@@ -84,23 +84,11 @@ FAULTS = [
         f"{OPS}/test_conv2d.py::test_large_images{HERE}",
     ),
     Fault(
-        "cuda-bias-after-the-activation",
-        f"{KERNELS}/convolution.cu",
-        [
-            (
-                "to[o * P] = leaky_relu(b ? sums[i][j] + b[o] : sums[i][j], slope);",
-                "to[o * P] = leaky_relu(sums[i][j], slope) + (b ? b[o] : T(0));",
-            )
-        ],
-        "the bias is added to what comes out of the activation",
-        f"{OPS}/test_leaky_relu_after.py::test_is_the_one_after_the_other[cuda_on_host-0.2-conv2d]",
-    ),
-    Fault(
         "cuda-leaky-relu-as-a-maximum",
-        f"{KERNELS}/convolution.cu",
+        f"{KERNELS}/leaky_relu.cu",
         [("return x > 0 ? x : slope * x;", "return x > slope * x ? x : slope * x;")],
         "max(x, slope x): right for slopes up to 1",
-        f"{OPS}/test_leaky_relu_after.py::test_is_the_one_after_the_other[cuda_on_host-3.0-conv2d]",
+        f"{OPS}/test_activations.py::test_leaky_relu_slope{HERE}",
     ),
     # batch_norm.cu
     Fault(

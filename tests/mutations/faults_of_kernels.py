@@ -3,7 +3,8 @@ those with intrinsics as new machine code."""
 
 from planting import Fault
 
-DIRECT = "tests/test_direct.py"
+DIRECT = "tests/kernels/test_direct.py"
+WINOGRAD = "tests/kernels/test_winograd.py"
 
 FAULTS = [
     # what all kernels share: threads, memory, memory order, compilation
@@ -12,7 +13,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.correlate",
         [("        dw += more_dw\n        db += more_db\n", "        pass\n")],
         "dw and db are those of one core's images: right on a machine with one",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
@@ -20,13 +21,13 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.correlate",
         [("        db += more_db\n", "")],
         "dw is summed over the cores, db is not",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
         "linear-kernel-bias-of-the-first-core",
         "scratchvae.kernels.cpu.linear",
-        [("None if b is None else b[part]", "None if b is None else b[: part.stop - part.start]")],
+        [("+= b[part]", "+= b[: part.stop - part.start]")],
         "every core adds the first numbers of the bias to its columns",
         "tests/ops/test_cores.py::test_three_cores[linear-5]",
         "linear",
@@ -48,7 +49,7 @@ FAULTS = [
     Fault(
         "elements-in-two-memory-orders",
         "scratchvae.kernels.cpu.runtime.elementwise",
-        [("[_flat(a, order) if", "[_flat(a, memory_order(a)) if")],
+        [("a.transpose(order)", "a.transpose(memory_order(a))")],
         "each array is flattened in its own memory order: dy and y meet at different pixels",
         "tests/ops/test_activations.py::test_dy_may_have_another_memory_order[numba-relu]",
         "relu",
@@ -63,9 +64,9 @@ FAULTS = [
     Fault(
         "sum-of-rows-takes-one-lane",
         "scratchvae.kernels.cpu.runtime.reductions",
-        [("total.reshape(-1, rows.shape[1]).sum(axis=0)", "total[: rows.shape[1]]")],
+        [("            total[c] += total[k + c]\n", "            pass\n")],
         "several rows are added side by side, and the first of these sums is returned",
-        "tests/test_rows.py::test_a_long_sum_keeps_its_digits",
+        "tests/kernels/test_reductions.py::test_a_long_sum_keeps_its_digits",
         "conv2d",
     ),
     Fault(
@@ -73,52 +74,13 @@ FAULTS = [
         "scratchvae.kernels.cpu.runtime.reductions",
         [
             (
-                "                local[c] += row[c]\n"
-                "        for c in range(C):\n            total[c] += local[c]",
-                "                local[c] += row[c]\n"
-                "        for c in range(C):\n            total[c] = local[c]",
+                "            total[c] += local[c]\n",
+                "            total[c] = local[c]\n",
             )
         ],
         "the sum is that of the last 64 rows",
         "tests/ops/test_linear.py::test_a_long_batch[numba]",
         "linear",
-    ),
-    Fault(
-        "activation-kernel-asks-dy-for-the-sign",
-        "scratchvae.kernels.cpu.runtime.reductions",
-        [("dy_row[c] if y_row[c] > 0 else", "dy_row[c] if dy_row[c] > 0 else")],
-        "the mask of the activation is that of dy, not of y",
-        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
-        "linear_leaky_relu",
-    ),
-    Fault(
-        "activation-kernel-sums-db-before-it",
-        "scratchvae.kernels.cpu.runtime.reductions",
-        [("local[c] += dh_row[c]", "local[c] += dy_row[c]")],
-        "db is the sum of dy, as if there were no activation",
-        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
-        "linear_leaky_relu",
-    ),
-    Fault(
-        "activation-kernel-leaks-without-the-bias",
-        "scratchvae.kernels.cpu.runtime.reductions",
-        [("row[c] = h if h > 0 else slope * h", "row[c] = h if h > 0 else slope * row[c]")],
-        "where the activation is off, the bias is left out",
-        "tests/ops/test_cores.py::test_three_cores[linear_leaky_relu-5]",
-        "linear_leaky_relu",
-    ),
-    Fault(
-        "activation-kernel-in-one-half-of-the-convolutions",
-        "scratchvae.kernels.cpu.convolution.correlate",
-        [
-            (
-                "dh, db = _through_activation(dx[part], x[part], slope)",
-                "dh, db = _through_activation(dx[part], x[part], 1)",
-            )
-        ],
-        "conv_transpose2d's backward leaves the activation out",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d_leaky_relu-direct-5]",
-        "conv_transpose2d_leaky_relu",
     ),
     Fault(
         "machine-code-outlives-an-edit",
@@ -127,14 +89,14 @@ FAULTS = [
         "machine code on disk is not stale when a file changes that its function uses",
         "tests/test_kernels.py::test_an_edit_of_any_file_makes_machine_code_stale",
     ),
-    # direct.py, registers.py. No judge is asked about what writes behind a result, or reads what
+    # direct.py, microkernel.py. No judge is asked about what writes behind a result, or reads what
     # memory held.
     Fault(
         "direct-margin-in-pixels",
         "scratchvae.kernels.cpu.convolution.indirection",
         [("margin = geometry.padding[0], geometry.padding[1] * C", "margin = geometry.padding")],
         "the left margin is so many numbers, not pixels: right for one channel",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
@@ -142,30 +104,30 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.indirection",
         [("+ j * SW * C", "+ j * C")],
         "the windows of a row begin at neighbours, not at every SW-th pixel: right for stride 1",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
-        "direct-room-not-cleared",
+        "direct-margins-not-cleared",
         "scratchvae.kernels.cpu.convolution.direct",
-        [("    room.fill(0)\n", "    pass\n")],
+        [("    padded.fill(0)\n", "    pass\n")],
         "in the margins stands what the last layer left: right in memory fresh from the system",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
     ),
     Fault(
         "direct-phase-without-padding",
         "scratchvae.kernels.cpu.convolution.indirection",
         [("np.arange((phase - P) % S, H, S)", "np.arange(phase, H, S)")],
         "the padding is left out of a pixel's phase: right where the stride divides it",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
-        "direct-places-without-padding",
+        "direct-windows-without-padding",
         "scratchvae.kernels.cpu.convolution.indirection",
         [("(pixels + P) // S + before", "pixels // S + before")],
-        "the padding is left out of a pixel's place in y",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "the padding is left out of a pixel's offset in y",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
@@ -173,7 +135,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.indirection",
         [("before, taps, taps // S", "before, taps[::-1], taps // S")],
         "the taps run one way and the pixels they meet the other: a convolution for a correlation",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
@@ -181,27 +143,27 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.direct",
         [
             (
-                "rows = table.offsets[first:last], table.rows[first:last]",
-                "rows = table.offsets[first:last], table.rows[: last - first]",
+                "rows = buffer.offsets[first:last], buffer.rows[first:last]",
+                "rows = buffer.offsets[first:last], buffer.rows[: last - first]",
             )
         ],
         "every phase takes its weights from the beginning: right for stride 1",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-direct-5]",
         "conv_transpose2d",
     ),
     Fault(
-        "direct-weights-of-the-first-tile",
+        "direct-weights-of-the-first-panel",
         "scratchvae.kernels.cpu.convolution.direct",
-        [("w[tile * table.rows_of_a_tile :]", "w[0 * tile :]")],
-        "all channels take the weights of the first ones: right while one tile holds them all",
-        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
+        [("w[panel * buffer.panel_rows :]", "w[0 * panel :]")],
+        "all channels take the weights of the first ones: right while one panel holds them all",
+        f"{DIRECT}::test_groups_of_images[3-3-float64-panels of weights]",
     ),
     Fault(
-        "direct-rows-of-another-tile",
+        "direct-rows-of-another-panel",
         "scratchvae.kernels.cpu.convolution.indirection",
-        [("rows.append(o * tiles * taps", "rows.append(o * taps")],
-        "on the way back the rows of all tiles are taken for those of one",
-        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of weights]",
+        [("rows.append(o * panels * taps", "rows.append(o * taps")],
+        "on the way back the rows of all panels are taken for those of one",
+        f"{DIRECT}::test_groups_of_images[3-3-float64-panels of weights]",
     ),
     Fault(
         "direct-bias-with-gaps",
@@ -215,7 +177,7 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.indirection",
         [("np.append(rows[order], -1)[terms]", "np.append(rows, -1)[terms]")],
         "for few channels the weights keep their order where the offsets have another",
-        f"{DIRECT}::test_tiles_of_images[3-3-float32-few inputs]",
+        f"{DIRECT}::test_groups_of_images[3-3-float32-few inputs]",
         "conv_transpose2d",
     ),
     Fault(
@@ -223,27 +185,27 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.indirection",
         [("prepend=offsets[:1] - 2", "append=offsets[-1:] + 2")],
         "where a run of neighbours ends, its last number is given to the next one",
-        f"{DIRECT}::test_tiles_of_images[3-3-float32-few outputs]",
+        f"{DIRECT}::test_groups_of_images[3-3-float32-few outputs]",
         "conv2d",
     ),
     Fault(
         "direct-last-tile-counted-whole",
         "scratchvae.kernels.cpu.convolution.direct",
-        [("start + (end - start) // table.images * images", "end")],
-        "a last tile with fewer images is computed to its end, and written behind the result",
-        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
+        [("start + (end - start) // buffer.images * images", "end")],
+        "a last group with fewer images is computed to its end, and written behind the result",
+        f"{DIRECT}::test_groups_of_images[4-1-float64-one vector]",
     ),
     Fault(
-        "direct-every-chunk-from-the-first-place",
+        "direct-every-chunk-from-the-first-window",
         "scratchvae.kernels.cpu.convolution.direct",
         [
             (
-                "p, last, t, c, column, 1,",
-                "0, last, t, c, column, 1,",
+                "buffer.rows, p, last, c,",
+                "buffer.rows, 0, last, c,",
             )
         ],
-        "a second chunk of places counts the first one again, and small arrays have no second",
-        f"{DIRECT}::test_tiles_of_images[3-3-float64-two chunks]",
+        "a second chunk of windows counts the first one again, and small arrays have no second",
+        f"{DIRECT}::test_groups_of_images[3-3-float64-two chunks]",
         "conv2d",
     ),
     Fault(
@@ -251,29 +213,29 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.direct",
         [
             (
-                "last = min(p + CHUNK, end)\n            for c in",
-                "last = end if p == 0 else p\n            for c in",
+                "last = min(p + CHUNK, end)\n",
+                "last = end if p == 0 else p\n",
             )
         ],
-        "all places are summed in one go: in float32 a long sum no longer grows by small numbers",
+        "all windows are summed in one go: in float32 a long sum no longer grows by small numbers",
         f"{DIRECT}::test_a_long_sum_keeps_its_digits",
         "conv2d",
     ),
     Fault(
-        "registers-dw-of-the-last-chunk",
+        "microkernel-dw-of-the-last-chunk",
         "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
-                "[builder.fadd(old, builder.load(a)) for old, a in zip(olds",
-                "[builder.load(a) for _, a in zip(olds",
+                "[builder.fadd(old, builder.load(a)) for old, a in both]",
+                "[builder.load(a) for _, a in both]",
             )
         ],
-        "dw is that of the last chunk of places: right while one chunk holds them all",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "dw is that of the last chunk of windows: right while one chunk holds them all",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
-        "registers-dw-of-the-last-chunk-of-runs",
+        "microkernel-dw-of-the-last-chunk-of-runs",
         "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
@@ -282,11 +244,11 @@ FAULTS = [
             )
         ],
         "the same for few channels with long sums",
-        f"{DIRECT}::test_tiles_of_images[2-5-float32-few outputs]",
+        f"{DIRECT}::test_groups_of_images[2-5-float32-few outputs]",
         "conv2d",
     ),
     Fault(
-        "registers-rows-beyond-the-last-place",
+        "microkernel-rows-beyond-the-last-window",
         "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
@@ -294,50 +256,41 @@ FAULTS = [
                 "self.builder.add(start, INT(r))",
             )
         ],
-        "the last tile of places is not cut off: it writes behind the result",
-        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
+        "the last tile of windows is not cut off: it writes behind the result",
+        f"{DIRECT}::test_groups_of_images[4-1-float64-one vector]",
     ),
     Fault(
-        "registers-store-without-a-mask",
-        "scratchvae.kernels.cpu.convolution.microkernel",
-        [("for v in h], y_row, inside)", "for v in h], y_row)")],
-        "whole vectors are written: the last pixel's stick out of the result",
-        f"{DIRECT}::test_tiles_of_images[4-1-float64-one vector]",
-    ),
-    Fault(
-        "registers-first-vector-twice",
-        "scratchvae.kernels.cpu.convolution.microkernel",
-        [("[INT(v * self.lanes) for v in range(vectors)]", "[INT(0) for v in range(vectors)]")],
-        "the second vector of a row is the first one again: right while one holds all channels",
-        f"{DIRECT}::test_tiles_of_images[3-3-float64-two vectors]",
-        "conv2d",
-    ),
-    Fault(
-        "registers-bias-of-the-first-tile",
-        "scratchvae.kernels.cpu.convolution.microkernel",
-        [("tile.load(builder.gep(b, [channel]), inside)", "tile.load(b, inside)")],
-        "each tile of channels adds the first one's bias",
-        f"{DIRECT}::test_tiles_of_images[3-3-float64-tiles of channels]",
-        "conv2d",
-    ),
-    Fault(
-        "registers-activation-before-the-bias",
+        "microkernel-store-without-a-mask",
         "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
-                "builder.fadd(builder.load(a), bias) for a, bias",
-                "builder.fadd(tile.leaky_relu(builder.load(a), slope), bias) for a, bias",
-            ),
-            ("[tile.leaky_relu(v, slope) for v in h]", "h"),
+                "channel)])\n                tile.store(new, target, inside)",
+                "channel)])\n                tile.store(new, target)",
+            )
         ],
-        "the bias is added after the activation",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d_leaky_relu-direct-5]",
-        "conv2d_leaky_relu",
+        "whole vectors are written: the last pixel's stick out of the result",
+        f"{DIRECT}::test_groups_of_images[4-1-float64-one vector]",
     ),
     Fault(
-        "registers-runs-without-an-end",
+        "microkernel-first-vector-twice",
         "scratchvae.kernels.cpu.convolution.microkernel",
-        [("weights, tile.item(inside, k))", "weights)")],
+        [("[INT(v * self.lanes) for v in range(vectors)]", "[INT(0) for v in range(vectors)]")],
+        "the second vector of a row is the first one again: right while one holds all channels",
+        f"{DIRECT}::test_groups_of_images[3-3-float64-two vectors]",
+        "conv2d",
+    ),
+    Fault(
+        "microkernel-bias-of-the-first-tile",
+        "scratchvae.kernels.cpu.convolution.microkernel",
+        [("tile.load(builder.gep(b, [channel]), inside)", "tile.load(b, inside)")],
+        "each tile of channels adds the first one's bias",
+        f"{DIRECT}::test_groups_of_images[3-3-float64-tiles of channels]",
+        "conv2d",
+    ),
+    Fault(
+        "microkernel-runs-without-an-end",
+        "scratchvae.kernels.cpu.convolution.microkernel",
+        [("weights, tile.item(run_lengths, k))", "weights)")],
         "numbers behind a run's end are multiplied by 0, which NaN and infinity survive",
         f"{DIRECT}::test_nan_and_infinity_stay_in_their_windows[nan-few outputs]",
         "conv2d",
@@ -346,17 +299,17 @@ FAULTS = [
         "conv2d-kernel-bias-forgotten",
         "scratchvae.kernels.cpu.convolution.direct",
         [("x.dtype) if b is None else", "x.dtype) if True else")],
-        "one of the ways leaves the bias out",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "one of the algorithms leaves the bias out",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
-    # ways.py, conv_transpose2d.py
+    # algorithms.py, conv_transpose2d.py
     Fault(
         "conv2d-kernel-dw-transposed",
         "scratchvae.kernels.cpu.convolution.algorithms",
         [("return turned(dw).reshape", "return dw.reshape")],
         "dw is reshaped to (O, ...) where O is last",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv2d-direct-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv2d-direct-5]",
         "conv2d",
     ),
     Fault(
@@ -367,51 +320,51 @@ FAULTS = [
         "tests/ops/test_conv_transpose2d.py::test_sizes_of_the_celeba_decoder[numba]",
         "conv_transpose2d",
     ),
-    # toom_cook.py, sparse_axes.py
+    # winograd.py, transforms.py
     Fault(
-        "toom-cook-leaves-out-the-wrong-point",
+        "winograd-leaves-out-the-wrong-point",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("points(count or n)[:n]", "points(count or n)[-n:]")],
         "a short tile or phase leaves out the first point, its outputs and weights the last",
-        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
+        f"{WINOGRAD}::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
-        "toom-cook-inverse-transposed",
+        "winograd-inverse-transposed",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("B_tile[i, p]", "B_tile[p, i]")],
         "the inputs are transformed by E^-1 instead of its transpose",
-        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
+        f"{WINOGRAD}::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
-        "toom-cook-short-tile-as-a-long-one",
+        "winograd-short-tile-as-a-long-one",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("matrices(m, r, how.count)[2]", "matrices(int(how.tiles[0]), r, how.count)[2]")],
         "tiles of m - 1 outputs get the matrix of those of m",
-        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
+        f"{WINOGRAD}::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
-        "toom-cook-dw-of-the-last-slice",
+        "winograd-dw-of-the-last-slice",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)", "part = dU")],
         "the second slice's dw overwrites the first's: right while one slice holds the batch",
-        "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
+        f"{WINOGRAD}::test_slices_of_the_batch[5]",
     ),
     Fault(
-        "toom-cook-slice-not-filled",
+        "winograd-slice-not-filled",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("            V[...] = M[...] = 0\n", "            pass\n")],
         "a slice with fewer images keeps an earlier one's: dw counts those again, and their NaN",
-        "tests/test_toom_cook.py::test_slices_of_the_batch[5]",
+        f"{WINOGRAD}::test_slices_of_the_batch[5]",
     ),
     Fault(
         "transform-keeps-its-last-four-terms",
         "scratchvae.kernels.cpu.convolution.transforms",
         [("        out[at + c] += first + last", "        out[at + c] = first + last")],
         "rows with more than four terms: the second group of four overwrites the first",
-        "tests/test_toom_cook.py::test_tiles_of_two_sizes",
+        f"{WINOGRAD}::test_tiles_of_two_sizes",
         "conv2d",
     ),
     Fault(
@@ -419,11 +372,11 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.transforms",
         [("    columns[group[lane == 0]] = matrix.column[lane == 0, None]\n", "")],
         "unused terms, of factor 0, read the first pixel: if it is NaN, all is",
-        "tests/test_toom_cook.py::test_a_nan_stays_in_its_tile",
+        f"{WINOGRAD}::test_a_nan_stays_in_its_tile",
     ),
     # what shortcuts may not spoil: digits, and what is not finite
     Fault(
-        "toom-cook-limit-of-another-dtype",
+        "winograd-limit-of-another-dtype",
         "scratchvae.kernels.cpu.convolution.correlate",
         [("> MOST_ROUNDINGS:", "> 100 * MOST_ROUNDINGS:")],
         "a hundred times the rounding is let through: what float64 could bear ruins float32",
@@ -432,37 +385,37 @@ FAULTS = [
         "conv2d",
     ),
     Fault(
-        "toom-cook-error-of-one-axis",
+        "winograd-error-of-one-axis",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("every = [np.prod(", "every = [np.max(")],
         "the error of both axes is taken for that of the worse one: right for 1 x K",
         "tests/ops/test_conv_accuracy.py::test_kernels_of_any_size[5-float32]",
     ),
     Fault(
-        "toom-cook-plans-any-image",
+        "winograd-plans-any-image",
         "scratchvae.kernels.cpu.convolution.winograd",
         [(" or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:", ":")],
-        "large images get tables as large as they are: seconds before the first multiplication",
-        "tests/test_toom_cook.py::test_planning_makes_few_and_small_matrices[float32]",
+        "large images get matrices as large as they are: seconds before the first multiplication",
+        f"{WINOGRAD}::test_planning_makes_few_and_small_matrices[float32]",
     ),
     Fault(
-        "toom-cook-leaves-out-channels",
+        "winograd-leaves-out-channels",
         "scratchvae.kernels.cpu.convolution.winograd",
         [("            result += part\n", "")],
         "channels are summed 128 at a time, and only the first 128 arrive",
-        "tests/test_toom_cook.py::test_more_channels_than_are_summed_in_one_go",
+        f"{WINOGRAD}::test_more_channels_than_are_summed_in_one_go",
     ),
     Fault(
         "transform-writes-what-nothing-reads",
         "scratchvae.kernels.cpu.convolution.transforms",
         [("        x[:, rows] = 0\n", "        pass\n")],
         "a pixel that is in no window gets 0 times another's gradient, which may be NaN",
-        "tests/test_toom_cook.py::test_rows_and_columns_that_nothing_reads",
+        f"{WINOGRAD}::test_rows_and_columns_that_nothing_reads",
     ),
     Fault(
-        "infinite-weights-take-the-fast-way",
+        "infinite-weights-take-the-fast-algorithm",
         "scratchvae.kernels.cpu.convolution.correlate",
-        [('WAYS[name if finite(w) else "unpadded"]', "WAYS[name]")],
+        [('ALGORITHMS[name if finite(w) else "unpadded"]', "ALGORITHMS[name]")],
         "zeros of a margin meet an infinite weight, and 0 x infinity is NaN",
         "tests/ops/test_conv_not_finite.py::test_as_the_reference"
         "[numba-conv_transpose2d-geometry0-float32]",
@@ -472,21 +425,21 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.algorithms",
         [("-((tap - P) // S)", "(P - tap) // S")],
         "the first pixel that a tap meets is rounded down: right for stride 1",
-        "tests/ops/test_cores.py::test_three_cores_every_way[conv_transpose2d-unpadded-5]",
+        "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-unpadded-5]",
     ),
     Fault(
         "direct-dw-without-its-total",
         "scratchvae.kernels.cpu.convolution.direct",
         [("        dw[i] += total[i]\n", "        dw[i] += 0 * total[i]\n")],
-        "dw is that of the last places: right while there are no more than 4096",
+        "dw is that of the last windows: right while there are no more than 4096",
         f"{DIRECT}::test_a_long_sum_keeps_its_digits",
     ),
     Fault(
-        "direct-tables-for-all-images",
+        "direct-buffers-for-all-images",
         "scratchvae.kernels.cpu.convolution.indirection",
-        [("ROOM_BYTES // size, PLACES // places", "ROOM_BYTES // size")],
-        "as many images as memory holds of the small ones: with stride 8 millions of places",
-        f"{DIRECT}::test_a_room_holds_as_many_images_as_its_bytes",
+        [("PADDED_BYTES // size, WINDOWS // windows", "PADDED_BYTES // size")],
+        "as many images as memory holds of the small ones: with stride 8 millions of windows",
+        f"{DIRECT}::test_padded_images_fill_so_many_bytes",
     ),
     # one op each
     Fault(

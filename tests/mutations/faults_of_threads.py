@@ -115,7 +115,7 @@ FAULTS = [
             )
         ],
         "a signal handler that computes overwrites the buffer of what it interrupts",
-        f"{THREADS}::test_an_op_may_be_computed_amid_another[toom_cook_2-conv2d]",
+        f"{THREADS}::test_an_op_may_be_computed_amid_another[winograd_2-conv2d]",
     ),
     Fault(
         "memory-lease-forgotten",

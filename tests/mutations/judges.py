@@ -7,8 +7,8 @@
 
 Each takes the name of an op or a model and returns True (it sees the fault), False, or None where
 it has nothing to say: no loops, no kernel. What raises is seen, too. The cases of an op are the
-ones of `scratchvae check`; convolutions take each of the kernels' ways, not only the one that is
-the fastest for such small arrays.
+ones of `scratchvae check`; convolutions take each of the kernels' algorithms, not only the one that
+is the fastest for such small arrays.
 """
 
 from unittest.mock import patch
@@ -21,7 +21,7 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck import check_model, check_op, tensor_error
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 from scratchvae.ops import CASES
 
 ENGINES = ("numpy", "numba")
@@ -120,14 +120,14 @@ def ask(judge, subject):
         with np.errstate(all="ignore"):
             if not subject.startswith(("conv2d", "conv_transpose2d")):
                 return JUDGES[judge](subject)
-            answers = [_ask_one_way(judge, subject, way) for way in WAYS]
+            answers = [_ask_one_algorithm(judge, subject, algorithm) for algorithm in ALGORITHMS]
             return None if None in answers else any(answers)
     except Exception:
         return True
 
 
-def _ask_one_way(judge, subject, way):
-    with patch("scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (way, 1.0)):
+def _ask_one_algorithm(judge, subject, algorithm):
+    with patch("scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (algorithm, 1.0)):
         return JUDGES[judge](subject)
 
 

@@ -6,11 +6,11 @@ objects. So the fault is everywhere at once, wherever a function was imported to
 nothing has to be imported again.
 
 Numba's functions run as machine code, which no new `__code__` reaches. There a plain Python
-function with the changed code takes the place of the compiled one in its module: slow, but the
-arrays of the tests are small. So do the compiled functions of that module that call it: their
-machine code holds the right one. What calls an intrinsic cannot run as Python: in a module with
-intrinsics these functions are compiled anew instead, and not kept on disk. So are all of them when
-the fault is where their intrinsics are written.
+function with the changed code takes the place of the compiled one, in its module and wherever it
+was imported: slow, but the arrays of the tests are small. So do the compiled functions of these
+modules that call it: their machine code holds the right one. What calls an intrinsic cannot run as
+Python: in a module with intrinsics these functions are compiled anew instead, and not kept on disk.
+So are all of them when the fault is where their intrinsics are written.
 
 A CUDA kernel's fault changes a .cu file, its headers in place: g++ compiles that file alone, and
 tests/on_host runs what came of it instead of the right kernels.
@@ -134,10 +134,12 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
         for before, after in _with_inner_functions(*outer):
             for name, python in compiled.items():
                 if _same(python.__code__, before):
-                    swaps.append(_global_swap(module, name, _stand_in(module, python, after)))
-                    # Callers come first: they may be among the changed.
-                    callers = _callers(module, compiled, name)
-                    swaps[:0] = [_global_swap(module, *caller) for caller in callers]
+                    stand_in = _stand_in(module, python, after)
+                    for other in _holders(module, name):
+                        swaps.append(_global_swap(other, name, stand_in))
+                        # Callers come first: they may be among the changed.
+                        callers = _callers(other, _compiled_functions(other), name)
+                        swaps[:0] = [_global_swap(other, *caller) for caller in callers]
                     found += before is outer[0]
             for function in live:
                 if _same(function.__code__, before):
@@ -274,6 +276,12 @@ def _compiled_functions(module: ModuleType) -> dict[str, Any]:
         for name, value in vars(module).items()
         if hasattr(value, "py_func") and value.py_func.__module__ == module.__name__
     }
+
+
+def _holders(module: ModuleType, name: str) -> list[ModuleType]:
+    """The module, and those that have imported this function of it."""
+    function, ours = getattr(module, name), [*sys.modules.items()]
+    return [m for key, m in ours if key.startswith("scratchvae") and vars(m).get(name) is function]
 
 
 def _callers(module: ModuleType, compiled: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:

@@ -9,9 +9,9 @@ from harness import convolutions
 from planting import Fault, Refused, changed_text, planted
 
 import scratchvae as sv
-from scratchvae.kernels.cpu import max_pool2d
+from scratchvae.kernels.cpu import linear, max_pool2d
 from scratchvae.kernels.cpu.convolution import direct, transforms, winograd
-from scratchvae.kernels.cpu.runtime import memory
+from scratchvae.kernels.cpu.runtime import memory, reductions
 from scratchvae.ops import linear_backward, linear_forward
 
 LINEAR = "scratchvae.ops.linear"
@@ -87,14 +87,22 @@ def test_numbas_functions_run_as_python_then():
 
 
 def test_and_so_do_those_that_call_them():
-    compiled = transforms._spread, transforms._collect, transforms._add
+    compiled = transforms._transform, transforms._transform_back, transforms._add
     before = "        out[at + c] += first + last"
     with planted(
         fault("scratchvae.kernels.cpu.convolution.transforms", (before, before.replace("+=", "-=")))
     ):
-        ours = transforms._spread, transforms._collect, transforms._add
+        ours = transforms._transform, transforms._transform_back, transforms._add
         assert not any(hasattr(function, "py_func") for function in ours)
-    assert (transforms._spread, transforms._collect, transforms._add) == compiled
+    assert (transforms._transform, transforms._transform_back, transforms._add) == compiled
+
+
+def test_and_so_do_those_that_import_them():
+    compiled = linear._db, reductions.sum_of_rows
+    change = "            total[c] += total[k + c]", "            total[c] += 2 * total[k + c]"
+    with planted(fault("scratchvae.kernels.cpu.runtime.reductions", change)):
+        assert linear._db(np.ones((2, 1))).item() == 3  # of two rows side by side
+    assert (linear._db, reductions.sum_of_rows) == compiled
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from scratchvae.kernels.cpu.runtime import memory, threads
 
 
 def _replace(monkeypatch, name, function):
-    """In every kernel module that has imported it."""
-    for file in pkgutil.iter_modules(cpu.__path__):
-        module = import_module(f"{cpu.__name__}.{file.name}")
+    """In every kernel module that has it."""
+    for file in pkgutil.walk_packages(cpu.__path__, f"{cpu.__name__}."):
+        module = import_module(file.name)
         if hasattr(module, name):
             monkeypatch.setattr(module, name, function)
 
@@ -29,8 +29,8 @@ def memory_full_of_nan(monkeypatch):
     """What a kernel has not written shows."""
 
     def filling(function):
-        def full(shape, dtype):
-            a = function(shape, dtype)
+        def full(*arguments):
+            a = function(*arguments)
             a.reshape(-1).view("uint8").fill(255)  # every float of such bytes is NaN
             return a
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import scratchvae as sv
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
 
 small = st.integers(1, 3)
@@ -22,18 +22,18 @@ pairs = st.tuples(small, small)
     stride=pairs,
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
-    room_bytes=st.sampled_from([1, 2000, 1 << 20]),  # one image a tile, a few, all
-    way=st.sampled_from(sorted(WAYS)),  # of the kernel
+    padded_bytes=st.sampled_from([1, 2000, 1 << 20]),  # one image a tile, a few, all
+    algorithm=st.sampled_from(sorted(ALGORITHMS)),  # of the kernel
 )
 def test_conv2d(
-    engine, seed, batch, channels, size, kernel, stride, padding, bias, room_bytes, way
+    engine, seed, batch, channels, size, kernel, stride, padding, bias, padded_bytes, algorithm
 ):
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[1], channels[0], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    with convolutions(way, room_bytes):
+    with convolutions(algorithm, padded_bytes):
         check_op("conv2d", (x, w, b), (stride, padding))
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import scratchvae as sv
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 from scratchvae.ops import conv_transpose2d_backward, conv_transpose2d_forward
 
 small = st.integers(1, 3)
@@ -23,8 +23,8 @@ pairs = st.tuples(small, small)
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     output_padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     bias=st.booleans(),
-    room_bytes=st.sampled_from([1, 2000, 1 << 20]),  # one image a tile, a few, all
-    way=st.sampled_from(sorted(WAYS)),  # of the kernel
+    padded_bytes=st.sampled_from([1, 2000, 1 << 20]),  # one image a tile, a few, all
+    algorithm=st.sampled_from(sorted(ALGORITHMS)),  # of the kernel
 )
 def test_conv_transpose2d(
     engine,
@@ -37,8 +37,8 @@ def test_conv_transpose2d(
     padding,
     output_padding,
     bias,
-    room_bytes,
-    way,
+    padded_bytes,
+    algorithm,
 ):
     sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
     assume(all(op < s and (n - 1) * s - 2 * p + k + op > 0 for n, k, s, p, op in sizes))
@@ -46,7 +46,7 @@ def test_conv_transpose2d(
     x = rng.standard_normal((batch, channels[0], *size))
     w = rng.standard_normal((channels[0], channels[1], *kernel))
     b = rng.standard_normal(channels[1]) if bias else None
-    with convolutions(way, room_bytes):
+    with convolutions(algorithm, padded_bytes):
         check_op("conv_transpose2d", (x, w, b), (stride, padding, output_padding))
 
 

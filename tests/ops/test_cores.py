@@ -24,7 +24,7 @@ WIDE_STEPS = {  # the convolutions among CASES go from column to column
     ),
 }
 CONVOLUTIONS = [op for op in OPS if op.startswith("conv")]
-WITHOUT_WAYS = [op for op in OPS if op not in CONVOLUTIONS]
+WITHOUT_ALGORITHMS = [op for op in OPS if op not in CONVOLUTIONS]
 
 pytestmark = pytest.mark.usefixtures("three_cores", "memory_full_of_nan")
 
@@ -46,17 +46,17 @@ def check_on_cores(op, case, N):
 
 
 @pytest.mark.parametrize("N", [5, 2])  # shared unevenly; fewer than cores
-@pytest.mark.parametrize("op", WITHOUT_WAYS)
+@pytest.mark.parametrize("op", WITHOUT_ALGORITHMS)
 def test_three_cores(op, N):
     for case in CASES[op]:
         check_on_cores(op, case, N)
 
 
 @pytest.mark.parametrize("N", [5, 2])
-@pytest.mark.parametrize("way", algorithms.WAYS)
+@pytest.mark.parametrize("algorithm", algorithms.ALGORITHMS)
 @pytest.mark.parametrize("op", CONVOLUTIONS)
-def test_three_cores_every_way(op, way, N):
-    """In tiles of one image each."""
-    with convolutions(way, room_bytes=1):
-        for case in [*CASES[op], WIDE_STEPS[op.removesuffix("_leaky_relu")]]:
+def test_three_cores_every_algorithm(op, algorithm, N):
+    """One image at a time."""
+    with convolutions(algorithm, padded_bytes=1):
+        for case in [*CASES[op], WIDE_STEPS[op]]:
             check_on_cores(op, case, N)

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops, using
-from scratchvae.kernels.cpu.convolution.algorithms import WAYS
+from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
 from scratchvae.ops import CASES
 
 OPS = sorted(set(CASES) - {"elbo"})
@@ -53,7 +53,7 @@ def places(op, value):
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("op", OPS)
 def test_it_goes_where_the_reference_takes_it(engine, op, value):
-    """Toom and Cook's way spreads it over a tile: the convolutions take the direct one here."""
+    """Winograd's algorithm spreads it over a tile: the convolutions take the direct one here."""
     if engine == "cuda_on_host" and op.startswith("conv"):
         pytest.skip("its kernels multiply zeros beside an image: see test_conv_not_finite.py")
     direct = patch(
@@ -67,10 +67,12 @@ def test_it_goes_where_the_reference_takes_it(engine, op, value):
 
 
 @pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 @pytest.mark.parametrize("op", [op for op in OPS if op.startswith("conv")])
-def test_no_way_of_a_convolution_swallows(op, way, value):
-    fastest = patch("scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (way, 1.0))
+def test_no_algorithm_of_a_convolution_swallows(op, algorithm, value):
+    fastest = patch(
+        "scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: (algorithm, 1.0)
+    )
     with fastest, using("numba"):
         for case, name, seed in places(op, value):
             for ours, theirs in zip(*with_one(op, case, name, value, seed), strict=True):
@@ -91,7 +93,7 @@ def test_finite_numbers_stay_finite(engine):
 
 @pytest.mark.parametrize("value", VALUES)
 def test_adaptive_pooling_keeps_it_in_its_windows(engine, value):
-    """Both ways: a window for every pixel, and every pixel for its windows."""
+    """Forward and backward: a window for every pixel, and every pixel for its windows."""
     x = np.zeros((2, 3, 6, 5), "float32")
     x[1, 2, 3, 1] = value
     y, cache = ops.adaptive_avg_pool2d_forward(on_device(x), (4, 3))

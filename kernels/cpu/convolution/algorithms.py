@@ -1,4 +1,4 @@
-"""The ways to compute a correlation and its gradients, on one core: see correlation.py.
+"""The algorithms for a correlation and its gradients, on one core: see correlate.py.
 
 All have the same methods. `correlate`, `correlate_back` and `gradients` take images of a batch,
 channels last, and write their results into arrays they are given.
@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import jit
-from ..runtime.reductions import finish_rows
 from ..runtime.threads import cores
 from . import direct, indirection, winograd
 from .layout import turned
+from .transforms import transform_back
 
 
 class Geometry(NamedTuple):
@@ -28,7 +28,7 @@ class Geometry(NamedTuple):
     padding: tuple
 
 
-class _Way:
+class Algorithm:
     """What all have in common. w (O, C, KH, KW); cost: nanoseconds on one core, for all images."""
 
     def __init__(self, N, w, geometry, cost):
@@ -41,61 +41,62 @@ class _Way:
         return turned(dw).reshape(self.w.shape)
 
 
-class _Direct(_Way):
+class Direct(Algorithm):
     """Every product of the definition. See direct.py."""
 
     def __init__(self, N, w, geometry, cost):
         super().__init__(N, w, geometry, cost)
         self.sizes = geometry, self.C, self.O, self.images, w.itemsize
-        self.forward = self._sums(indirection.forward_table, self.O, w.size // self.O)
+        self.forward = self._sums(indirection.forward_buffer, self.O, w.size // self.O)
 
     def prepare_back(self):
         """What correlate_back, and gradients with x_out, need."""
         taps = prod(self.geometry.kernel_size)
-        self.back = self._sums(indirection.back_table, self.C, taps)
+        self.back = self._sums(indirection.back_buffer, self.C, taps)
 
-    def _sums(self, table, channels, count):
-        """With the weights turned over, so that channels, `count` numbers apart, are neighbours."""
-        width = indirection.tile_width(channels, self.w.itemsize)
+    def _sums(self, buffer, channels, count):
+        """With the weights packed: in a panel the channels, `count` numbers apart in w, are
+        neighbours."""
+        width = indirection.panel_width(channels, self.w.itemsize)
         w = turned(self.w.reshape(-1, width, count)).reshape(-1, width)
-        return direct.Sums(table(*self.sizes), channels, w)
+        return direct.Sums(buffer(*self.sizes), channels, w)
 
-    def correlate(self, x, y, b, slope):
-        self.forward.write(x, y, b, slope)
+    def correlate(self, x, y, b):
+        self.forward.write(x, y, b)
 
-    def correlate_back(self, y, x, b, slope):
-        self.back.write(y, x, b, slope)
+    def correlate_back(self, y, x, b):
+        self.back.write(y, x, b)
 
     def gradients(self, x, y, x_out=None, y_out=None):
         """dw for `finish`."""
         if x_out is not None:
-            self.back.write(y, x_out, None, 1)
+            self.back.write(y, x_out, None)
         if y_out is not None:
-            self.forward.write(x, y_out, None, 1)
-        return direct.weight_gradient(self.forward.table, x, y)
+            self.forward.write(x, y_out, None)
+        return direct.weight_gradient(self.forward.buffer, x, y)
 
 
-class _Unpadded(_Direct):
-    """The same for weights that are not finite. On the way back `_Direct` multiplies them by the
-    zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as in
-    the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
+class Unpadded(Direct):
+    """The same for weights that are not finite. In `correlate_back`, `Direct` multiplies them by
+    the zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as
+    in the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
 
     def prepare_back(self):
         pass
 
-    def correlate_back(self, y, x, b, slope):
+    def correlate_back(self, y, x, b):
         x.fill(0)
-        kernel_size = self.geometry.kernel_size
+        image, grid, kernel_size, stride, padding = self.geometry
         for tap in product(*map(range, kernel_size)):
-            pixels, places = zip(
-                *map(_met, tap, *self.geometry[:2], *self.geometry[3:]), strict=True
-            )
-            x[:, *pixels] += y[:, *places] @ self.w[:, :, *tap]
-        finish_rows(x.reshape(-1, self.C), b, slope)
+            both = map(_met, tap, image, grid, stride, padding)
+            pixels, windows = zip(*both, strict=True)
+            x[:, *pixels] += y[:, *windows] @ self.w[:, :, *tap]
+        if b is not None:
+            x += b
 
     def gradients(self, x, y, x_out=None, y_out=None):
         if x_out is not None:
-            self.correlate_back(y, x_out, None, 1)
+            self.correlate_back(y, x_out, None)
         return super().gradients(x, y, None, y_out)
 
 
@@ -116,8 +117,8 @@ def finite(a):
     return total == 0
 
 
-class _ToomCook(_Way):
-    """Fewer products, more sums. See toom_cook.py."""
+class Winograd(Algorithm):
+    """Fewer products, more sums. See winograd.py."""
 
     def __init__(self, N, w, geometry, cost, tile):
         super().__init__(N, w, geometry, cost)
@@ -129,24 +130,24 @@ class _ToomCook(_Way):
     def prepare_back(self):
         self.U_back = winograd.transposed(self.plan, self.U)
 
-    def correlate(self, x, y, b, slope):
-        winograd.correlate(self.plan, x, self.U, y, b, slope)
+    def correlate(self, x, y, b):
+        winograd.correlate(self.plan, x, self.U, y, b)
 
-    def correlate_back(self, y, x, b, slope):
-        winograd.correlate_back(self.plan, y, self.U_back, x, b, slope)
+    def correlate_back(self, y, x, b):
+        winograd.correlate_back(self.plan, y, self.U_back, x, b)
 
     def gradients(self, x, y, x_out=None, y_out=None):
         return winograd.weight_gradient(self.plan, x, y, x_out, self.U_back, y_out, self.U)
 
     def finish(self, dU):
         dw = np.empty(self.shape, dU.dtype)
-        winograd.transform_weights_back(self.plan, dU, dw)
+        transform_back(self.plan.U, dU, dw)
         return super().finish(dw.reshape(1, -1, self.O))
 
 
-WAYS = {
-    "direct": _Direct,
-    "unpadded": _Unpadded,
-    "toom_cook_2": partial(_ToomCook, tile=2),
-    "toom_cook_4": partial(_ToomCook, tile=4),
+ALGORITHMS = {
+    "direct": Direct,
+    "unpadded": Unpadded,
+    "winograd_2": partial(Winograd, tile=2),
+    "winograd_4": partial(Winograd, tile=4),
 }

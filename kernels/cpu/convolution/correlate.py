@@ -4,12 +4,12 @@
 
     correlate         x -> y          conv2d's forward,            conv_transpose2d's dx
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
-    ..._gradients     x, y -> dw      of both, with the dx of one of them on the way
+    ..._gradients     x, y -> dw      of both, with the dx of one of them as well
 
-There are two ways to compute it: every product of the definition, or the way of Toom and Cook, with
-fewer products, which pays where there are many channels, and is taken where its rounding is small
-enough. They stand in ways.py; `prepare` chooses. A third one is for weights that are not finite.
-Here the images have their channels last, in shape and memory: (N, H, W, C).
+`prepare` chooses one of the algorithms in algorithms.py: direct convolution, which computes every
+product of the definition, or Winograd's, with fewer products, which pays where there are many
+channels, and is taken where its rounding is small enough. A third one is for weights that are not
+finite. Here the images have their channels last, in shape and memory: (N, H, W, C).
 """
 
 from math import prod
@@ -17,29 +17,30 @@ from math import prod
 import numpy as np
 
 from ..runtime.memory import empty
-from ..runtime.reductions import through_activation
+from ..runtime.reductions import sum_of_rows
 from ..runtime.threads import cores, share
 from . import direct, winograd
-from .algorithms import WAYS, finite
+from .algorithms import ALGORITHMS, finite
 
-# What Toom and Cook may lose, see toom_cook.py: 5e-6 of the largest result in float32, 1e-14 in
-# float64, where a gradient check with steps of 1e-6 has to see seven digits.
+# What Winograd's algorithm may lose, see winograd.py: 5e-6 of the largest result in float32, 1e-14
+# in float64, where a gradient check with steps of 1e-6 has to see seven digits.
 MOST_ROUNDINGS = 84
 
 
 def prepare(N, w, geometry):
-    """The way that should be the fastest one for N images, with the weights as it wants them."""
+    """The algorithm that should be the fastest one for N images, with its weights prepared."""
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
-    return WAYS[name if finite(w) else "unpadded"](N, w, geometry, cost)
+    return ALGORITHMS[name if finite(w) else "unpadded"](N, w, geometry, cost)
 
 
 def fastest(N, shape, geometry):
-    """The name of a way, and its cost: about how many nanoseconds it takes on one core.
+    """The name of an algorithm, and its cost: about how many nanoseconds it takes on one core.
 
-    From timings of single layers: 0.02 for a product, 0.024 in the small matrices of Toom and Cook;
-    0.3 for a number of an image copied, 1 for one transformed, where few channels are like 16; and
-    while the other cores wait 0.75 for one of the weights, or of the transformed ones.
+    From timings of single layers: 0.02 for a product, 0.024 in the small matrices of Winograd's
+    algorithm; 0.3 for a number of an image copied, 1 for one transformed, where fewer than 16
+    channels cost as much as 16; and, while the other cores wait, 0.75 for one of the weights, or of
+    the transformed ones.
     """
     O, C, *kernel_size = shape
     weights = 0.75 * cores() * C * O
@@ -51,60 +52,54 @@ def fastest(N, shape, geometry):
             continue
         V, M, U = winograd.sizes(*geometry, tile)
         images = 0.024 * V * C * O + V * max(C, 16) + M * max(O, 16)
-        costs[f"toom_cook_{tile}"] = N * images + weights * U
+        costs[f"winograd_{tile}"] = N * images + weights * U
     name = min(costs, key=costs.get)
     return name, costs[name]
 
 
-def correlate(way, x, b, slope):
-    """y of x, plus b for every pixel, unless it is None, and leaky ReLU, unless its slope is 1."""
-    y = empty((len(x), *way.geometry.grid, way.O), x.dtype)
-    share(lambda part: way.correlate(x[part], y[part], b, slope), len(x), way.cost)
+def correlate(algorithm, x, b):
+    """y of x, plus b for every pixel, unless it is None."""
+    y = empty((len(x), *algorithm.geometry.grid, algorithm.O), x.dtype)
+    share(lambda part: algorithm.correlate(x[part], y[part], b), len(x), algorithm.cost)
     return y
 
 
-def correlate_back(way, y, b, slope):
+def correlate_back(algorithm, y, b):
     """x of y, likewise."""
-    x = empty((len(y), *way.geometry.image, way.C), y.dtype)
-    way.prepare_back()
-    share(lambda part: way.correlate_back(y[part], x[part], b, slope), len(y), way.cost)
+    x = empty((len(y), *algorithm.geometry.image, algorithm.C), y.dtype)
+    algorithm.prepare_back()
+    share(lambda part: algorithm.correlate_back(y[part], x[part], b), len(y), algorithm.cost)
     return x
 
 
-def correlate_gradients(way, x, y, dy, slope, need_dx):
-    """dx, dw, db of `correlate`, which has given y."""
+def correlate_gradients(algorithm, x, dy, need_dx):
+    """dx, dw, db of `correlate`."""
     dx = empty(x.shape, x.dtype) if need_dx else None
     if need_dx:
-        way.prepare_back()
+        algorithm.prepare_back()
 
     def gradients(part):
-        dh, db = _through_activation(dy[part], y[part], slope)
-        return way.gradients(x[part], dh, x_out=dx[part] if need_dx else None), db
+        dw = algorithm.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
+        return dw, sum_of_rows(dy[part].reshape(-1, algorithm.O))
 
-    return dx, *_sum_of_parts(gradients, way, len(x))
+    return dx, *_sum_of_parts(gradients, algorithm, len(x))
 
 
-def correlate_back_gradients(way, y, x, dx, slope, need_dy):
-    """dy, dw, db of `correlate_back`, which has given x."""
+def correlate_back_gradients(algorithm, y, dx, need_dy):
+    """dy, dw, db of `correlate_back`."""
     dy = empty(y.shape, y.dtype) if need_dy else None
 
     def gradients(part):
-        dh, db = _through_activation(dx[part], x[part], slope)
-        return way.gradients(dh, y[part], y_out=dy[part] if need_dy else None), db
+        dw = algorithm.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
+        return dw, sum_of_rows(dx[part].reshape(-1, algorithm.C))
 
-    return dy, *_sum_of_parts(gradients, way, len(y))
-
-
-def _through_activation(dy, y, slope):
-    channels = y.shape[-1]
-    dh, db = through_activation(dy.reshape(-1, channels), y.reshape(-1, channels), slope)
-    return dh.reshape(dy.shape), db
+    return dy, *_sum_of_parts(gradients, algorithm, len(y))
 
 
-def _sum_of_parts(gradients, way, N):
+def _sum_of_parts(gradients, algorithm, N):
     """dw and db: what `gradients` gives for each core's images."""
-    (dw, db), *others = share(gradients, N, 2 * way.cost)
+    (dw, db), *others = share(gradients, N, 2 * algorithm.cost)
     for more_dw, more_db in others:
         dw += more_dw
         db += more_db
-    return way.finish(dw), db
+    return algorithm.finish(dw), db

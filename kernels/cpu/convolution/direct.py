@@ -1,8 +1,9 @@
-"""A correlation and its transpose without patches, products included.
+"""Direct convolution: a correlation and its transpose without patches, products included.
 
-Images are copied, some at a time, into a room with margins of zeros, which stays in the L2 cache.
-There a table knows the places of all numbers (tables.py), and the sums of their products stay in
-registers (registers.py): for y or dx, a tile of places and channels; for dw, of terms and channels.
+A few images at a time are copied into padded images, which stay in the L2 cache. An indirection
+buffer says where all numbers lie there (indirection.py), and the sums of their products stay in
+registers (microkernel.py): for y or dx, a tile of windows and channels; for dw, of terms and
+channels.
 """
 
 from math import prod
@@ -11,11 +12,18 @@ import numpy as np
 
 from .. import jit
 from ..runtime.memory import scratch
-from .indirection import SUM_OF_LANES, tile_width
-from .microkernel import BYTES, ROWS, RUN_ROWS, add_places, add_run_places, add_runs, add_terms
+from .indirection import SUM_OF_LANES, panel_width
+from .microkernel import (
+    RUN_MR,
+    VECTOR_BYTES,
+    sum_term_runs,
+    sum_terms,
+    sum_window_runs,
+    sum_windows,
+)
 
 # A long sum in float32 loses digits, most where all terms are alike. So dw is summed
-CHUNK = 128  # places, in registers;
+CHUNK = 128  # windows, in registers;
 CHUNKS = 32  # in memory; and then in float64
 
 
@@ -29,126 +37,105 @@ def products(image, grid, kernel_size, stride, padding, C, O):
 
 def _lanes(terms, channels):
     """The lanes used for a sum: of channels, or of a few channels' terms."""
-    lanes = BYTES // 4  # of float32
+    lanes = VECTOR_BYTES // 4  # of float32
     wide = lanes if channels <= lanes else 2 * lanes
     return min(terms * -(-channels // wide) * wide, channels * (terms + SUM_OF_LANES * lanes))
 
 
 class Sums:
-    """y of x, or x of y, whichever the table is for. w (rows, channels of a tile)."""
+    """y of x, or x of y: what the buffer is for. w (rows, channels of a panel)."""
 
-    def __init__(self, table, channels, w):
-        self.table, self.w = table, w
-        if table.few:
+    def __init__(self, buffer, channels, w):
+        self.buffer, self.w = buffer, w
+        if buffer.few_channels:
             rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
-            self.w = np.ascontiguousarray(rows[table.lanes].transpose(2, 0, 1))  # (O, runs, lanes)
+            of_channels = rows[buffer.lanes].transpose(2, 0, 1)  # (channels, runs, lanes)
+            self.w = np.ascontiguousarray(of_channels).reshape(-1, buffer.lanes.shape[1])
 
-    def write(self, x, y, b, slope):
-        """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b, through
-        leaky ReLU."""
+    def write(self, x, y, b):
+        """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b."""
         b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
-        write = _write_runs if self.table.few else _write
-        slope, y = x.dtype.type(slope), y.reshape(len(y), -1)
-        write(self.table, *_rows_and_room(self.table, x), self.w, b, slope, y)
+        _write(self.buffer, *_rows_and_padded(self.buffer, x), self.w, b, y.reshape(len(y), -1))
 
 
-def weight_gradient(table, x, y):
-    """dw (tiles, terms, channels of a tile): the products of y with the x of each term, summed over
-    all places."""
+def weight_gradient(buffer, x, y):
+    """dw (panels, terms, channels of a panel): the products of y with the x of each term, summed
+    over all windows."""
     O = y.shape[-1]
-    x, room = _rows_and_room(table, x)
+    x, padded = _rows_and_padded(buffer, x)
     y = y.reshape(-1, O)
-    if table.few:
-        runs = np.append(table.runs, np.zeros(-len(table.runs) % RUN_ROWS, np.int64))
-        dw = np.zeros((O, len(runs), BYTES // x.itemsize), x.dtype)
-        _add_run_gradient(table, x, room, runs, y, dw, _total(dw, y))
-        real = table.lanes >= 0
-        in_rows = np.empty((1, len(table.rows), O), x.dtype)
-        in_rows[0, table.lanes[real]] = dw[:, : len(real)][:, real].T
-        return in_rows
-    width = tile_width(O, x.itemsize)
-    dw = np.zeros((O // width, len(table.rows), width), x.dtype)
-    _add_gradient(table, x, room, y, dw, _total(dw, y))
-    return dw
+    runs = np.append(buffer.runs, np.zeros(-len(buffer.runs) % RUN_MR, np.int64))  # whole tiles
+    width = panel_width(O, x.itemsize)
+    shape = O // width, len(buffer.rows), width
+    if buffer.few_channels:
+        shape = O, len(runs), VECTOR_BYTES // x.itemsize
+    dw = np.zeros(shape, x.dtype)
+    total = np.zeros(dw.size if len(y) > CHUNK * CHUNKS else 0)  # in float64
+    _add_gradient(buffer, x, padded, runs, y, dw, total)
+    if not buffer.few_channels:
+        return dw
+    real = buffer.lanes >= 0
+    in_rows = np.empty((1, len(buffer.rows), O), x.dtype)
+    in_rows[0, buffer.lanes[real]] = dw[:, : len(real)][:, real].T
+    return in_rows
 
 
-def _total(dw, y):
-    """Room for a sum in float64, unless there are few places."""
-    return np.zeros(dw.size if len(y) > CHUNK * CHUNKS else 0)
-
-
-def _rows_and_room(table, x):
+def _rows_and_padded(buffer, x):
     """x, and memory for some padded images, all zero. Both are (images, rows, numbers)."""
     N, H, W, C = x.shape
-    height, width = table.room
-    shape = table.images, height, width * C
-    room = scratch((prod(shape) + BYTES,), x.dtype)  # a run's end may stick out
-    room.fill(0)
-    return x.reshape(N, H, W * C), room[: prod(shape)].reshape(shape)
+    height, width = buffer.padded_size
+    shape = buffer.images, height, width * C
+    padded = scratch((prod(shape) + VECTOR_BYTES,), x.dtype)  # a run's end may stick out
+    padded.fill(0)
+    return x.reshape(N, H, W * C), padded[: prod(shape)].reshape(shape)
 
 
 @jit
-def _fill(room, x, margin):
-    """Copy images into the room, inside its margins. What does not fit in is reached by no tap."""
+def _fill(padded, x, margin):
+    """Copy images inside the margins. What does not fit in is reached by no tap."""
     top, left = margin
-    width = min(x.shape[2], room.shape[2] - left)
+    width = min(x.shape[2], padded.shape[2] - left)
     for n in range(x.shape[0]):
-        for h in range(min(x.shape[1], room.shape[1] - top)):
-            source, target = x[n, h], room[n, top + h, left:]
+        for h in range(min(x.shape[1], padded.shape[1] - top)):
+            source, target = x[n, h], padded[n, top + h, left:]
             for k in range(width):
                 target[k] = source[k]
 
 
 @jit
-def _places(table, phase, images):
-    """The places of a phase in so many images: from, to."""
-    start, end = table.place_starts[phase], table.place_starts[phase + 1]
-    return start, start + (end - start) // table.images * images
+def _windows(buffer, phase, images):
+    """The windows of a phase in so many images: from, to."""
+    start, end = buffer.window_bounds[phase], buffer.window_bounds[phase + 1]
+    return start, start + (end - start) // buffer.images * images
 
 
 @jit
-def _write(table, x, room, w, b, slope, y):
-    wide = 2 * BYTES // x.itemsize
-    for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n:]
-        _fill(room, images, table.margin)
-        for phase in range(len(table.place_starts) - 1):
-            start, end = _places(table, phase, len(images))
-            first, last = table.term_starts[phase], table.term_starts[phase + 1]
-            offsets, rows = table.offsets[first:last], table.rows[first:last]
-            for c in range(0, len(b), wide):
-                tile = c // w.shape[1]
-                weights, column = w[tile * table.rows_of_a_tile :], c % w.shape[1]
-                if 2 * w.shape[1] <= wide:
-                    for p in range(start, end, ROWS[1]):
-                        add_terms(
-                            room, table.places, offsets, weights, rows, b, slope, results,
-                            table.targets, p, end, c, column, 1,
+def _write(buffer, x, padded, w, b, y):
+    """w (rows of all panels, channels of a panel); of few channels (channels * runs, lanes)."""
+    for n in range(0, len(x), buffer.images):
+        images, results = x[n : n + buffer.images], y[n:]
+        _fill(padded, images, buffer.margin)
+        for phase in range(len(buffer.window_bounds) - 1):
+            start, end = _windows(buffer, phase, len(images))
+            if buffer.few_channels:
+                first, last = buffer.run_bounds[phase], buffer.run_bounds[phase + 1]
+                runs, run_lengths = buffer.runs[first:last], buffer.run_lengths[first:last]
+                for p in range(start, end, RUN_MR):
+                    for c in range(len(b)):
+                        of_channel = w[c * len(buffer.runs) :]
+                        sum_term_runs(
+                            padded, buffer.windows, runs, run_lengths, of_channel[first:last],
+                            b[c], results, buffer.targets, p, end, c,
                         )  # fmt: skip
-                else:
-                    for p in range(start, end, ROWS[2]):
-                        add_terms(
-                            room, table.places, offsets, weights, rows, b, slope, results,
-                            table.targets, p, end, c, column, 2,
-                        )  # fmt: skip
-
-
-@jit
-def _write_runs(table, x, room, w, b, slope, y):
-    """w (channels, runs, lanes)."""
-    for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n:]
-        _fill(room, images, table.margin)
-        for phase in range(len(table.place_starts) - 1):
-            start, end = _places(table, phase, len(images))
-            first, last = table.run_starts[phase], table.run_starts[phase + 1]
-            runs, inside = table.runs[first:last], table.inside[first:last]
-            for p in range(start, end, RUN_ROWS):
-                for c in range(len(w)):
-                    add_runs(
-                        room, table.places, runs, inside, w[c, first:last], b[c], slope, results,
-                        table.targets, p, end, c,
-                    )  # fmt: skip
+                continue
+            first, last = buffer.term_bounds[phase], buffer.term_bounds[phase + 1]
+            offsets, rows = buffer.offsets[first:last], buffer.rows[first:last]
+            for c in range(0, len(b), 2 * VECTOR_BYTES // x.itemsize):
+                panel, column = c // w.shape[1], c % w.shape[1]
+                sum_terms(
+                    padded, buffer.windows, offsets, w[panel * buffer.panel_rows :], rows, b,
+                    results, buffer.targets, start, end, c, column,
+                )  # fmt: skip
 
 
 @jit
@@ -166,50 +153,29 @@ def _move_back(total, dw):
 
 
 @jit
-def _add_gradient(table, x, room, y, dw, total):
-    """y (places, channels), dw (tiles, rows, channels of a tile)."""
+def _add_gradient(buffer, x, padded, runs, y, dw, total):
+    """y (windows, channels), dw (panels, rows, channels of a panel); of few channels (channels,
+    runs, lanes)."""
     chunks = 0
-    wide, places = 2 * BYTES // x.itemsize, len(table.places) // table.images
-    for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n * places :]
-        _fill(room, images, table.margin)
-        _, end = _places(table, 0, len(images))
+    windows, panels, width = len(buffer.windows) // buffer.images, len(dw), dw.shape[2]
+    for n in range(0, len(x), buffer.images):
+        images, results = x[n : n + buffer.images], y[n * windows :]
+        _fill(padded, images, buffer.margin)
+        _, end = _windows(buffer, 0, len(images))
         for p in range(0, end, CHUNK):
             last = min(p + CHUNK, end)
-            for c in range(0, len(dw) * dw.shape[2], wide):
-                tile, column = dw[c // dw.shape[2]], c % dw.shape[2]
-                if 2 * dw.shape[2] <= wide:
-                    for t in range(0, dw.shape[1], ROWS[1]):
-                        add_places(
-                            room, table.places, table.offsets, results, tile, table.rows,
-                            p, last, t, c, column, 1,
-                        )  # fmt: skip
-                else:
-                    for t in range(0, dw.shape[1], ROWS[2]):
-                        add_places(
-                            room, table.places, table.offsets, results, tile, table.rows,
-                            p, last, t, c, column, 2,
-                        )  # fmt: skip
-            chunks += 1
-            if chunks % CHUNKS == 0:
-                _move(dw.reshape(-1), total)
-    _move_back(total, dw.reshape(-1))
-
-
-@jit
-def _add_run_gradient(table, x, room, runs, y, dw, total):
-    """dw (channels, runs, lanes)."""
-    chunks = 0
-    places = len(table.places) // table.images
-    for n in range(0, len(x), table.images):
-        images, results = x[n : n + table.images], y[n * places :]
-        _fill(room, images, table.margin)
-        _, end = _places(table, 0, len(images))
-        for p in range(0, end, CHUNK):
-            last = min(p + CHUNK, end)
-            for k in range(0, len(runs), RUN_ROWS):
-                for c in range(len(dw)):
-                    add_run_places(room, table.places, runs, results, dw[c], p, last, k, c, len(dw))
+            if buffer.few_channels:
+                for k in range(0, len(runs), RUN_MR):
+                    for c in range(len(dw)):
+                        sum_window_runs(
+                            padded, buffer.windows, runs, results, dw[c], p, last, k, c, len(dw)
+                        )
+            else:
+                for c in range(0, panels * width, 2 * VECTOR_BYTES // x.itemsize):
+                    sum_windows(
+                        padded, buffer.windows, buffer.offsets, results, dw[c // width],
+                        buffer.rows, p, last, c, c % width,
+                    )  # fmt: skip
             chunks += 1
             if chunks % CHUNKS == 0:
                 _move(dw.reshape(-1), total)

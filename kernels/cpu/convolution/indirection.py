@@ -1,15 +1,18 @@
-"""Where the numbers of a convolution lie in memory, for direct.py.
+"""The indirection buffers of a convolution: where its numbers lie in memory, for direct.py.
 
     y[n,i,j,:] = sum over u,v,c of  x[n, i*SH + u - PH, j*SW + v - PW, c]  w[u,v,c,:]
 
-With the padded images as one flat array, the x of a term lies at places[n,i,j] + offsets[u,v,c]:
-two tables that depend on the shapes alone. The transpose is the same, phase by phase. A pixel h of
-x has taken part in those y[i] that lead to it with some u:
+With the padded images as one flat array, the x of a term lies at windows[n,i,j] + offsets[u,v,c]:
+two buffers that depend on the shapes alone. (In Dukhan, "The Indirect Convolution Algorithm",
+arXiv:1907.02129, the buffer has a pointer to a row of pixels for each tap of each output.)
+
+The transpose is the same, phase by phase. A pixel h of x has taken part in those y[i] that lead to
+it with some u:
 
     h + PH = i*SH + u     so  u = (h + PH) % SH, or SH more, ...;  i = (h + PH - u) / SH
 
 All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v; seen from them,
-their y lie at the same offsets. So dx is SH*SW sums over places and offsets, in a padded dy.
+their y lie at the same offsets. So dx is SH*SW sums over windows and offsets, in a padded dy.
 """
 
 from functools import lru_cache
@@ -18,95 +21,95 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .microkernel import BYTES
+from .microkernel import VECTOR_BYTES
 
-ROOM_BYTES = 1 << 20  # of padded images
-PLACES = 1 << 17  # of several images
+PADDED_BYTES = 1 << 20  # of padded images
+WINDOWS = 1 << 17  # of several images
 SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplications of vectors, about
 
 
-class Table(NamedTuple):
-    """Where the numbers of a sum lie. Phases one after the other: starts[k] is where one begins."""
+class IndirectionBuffer(NamedTuple):
+    """Where the numbers of a sum lie. Phases follow one another: number k has the windows from
+    window_bounds[k] to window_bounds[k + 1], and likewise terms and runs."""
 
-    room: tuple  # height, width of a padded image
+    padded_size: tuple  # height, width of a padded image
     margin: tuple  # above; at the left, in numbers
-    images: int  # that the tables are for
-    places: np.ndarray  # in padded images, for each pixel of the result
-    targets: np.ndarray  # in the result, likewise
-    place_starts: np.ndarray
-    offsets: np.ndarray  # from a place, for each term
-    rows: np.ndarray  # of the first tile of weights, likewise
-    term_starts: np.ndarray
+    images: int  # that the buffer is for
+    panel_rows: int  # from one panel of weights to the next
+    windows: np.ndarray  # where each pixel of the result has its window, in the padded images
+    targets: np.ndarray  # where it lies itself, in the result
+    window_bounds: np.ndarray
+    offsets: np.ndarray  # of each term, from the start of a window
+    rows: np.ndarray  # of the term's weights, in their first panel
+    term_bounds: np.ndarray
     runs: np.ndarray  # the first offset of neighbours that fill a vector, or a part of it
-    inside: np.ndarray  # how many of them
-    run_starts: np.ndarray
+    run_lengths: np.ndarray  # how many neighbours
+    run_bounds: np.ndarray
     lanes: np.ndarray  # (runs, lanes): the row of each; -1: none
-    rows_of_a_tile: int  # from one tile of weights to the next
-    few: bool  # whether to take the channels one by one, a run of terms in the lanes; else no runs
+    few_channels: bool  # so that runs of terms are in the lanes, one channel at a time
 
 
 @lru_cache(maxsize=32)
-def forward_table(geometry, C, O, N, itemsize):
-    """x -> y. Weights (tiles, C, KH, KW, channels of a tile)."""
+def forward_buffer(geometry, C, O, N, itemsize):
+    """x -> y. Weights (panels, C, KH, KW, channels of a panel)."""
     (OH, OW), (KH, KW), (SH, SW) = geometry.grid, geometry.kernel_size, geometry.stride
-    room = height, width = (OH - 1) * SH + KH, (OW - 1) * SW + KW
+    padded_size = height, width = (OH - 1) * SH + KH, (OW - 1) * SW + KW
     images = _images(height * width * C * itemsize, OH * OW, N)
     n, i, j = np.ogrid[:images, :OH, :OW]
-    places = (n * height + i * SH) * width * C + j * SW * C
+    windows = (n * height + i * SH) * width * C + j * SW * C
     u, v, c = np.ogrid[:KH, :KW, :C]
     offsets = (u * width + v) * C + c
-    targets = np.arange(0, places.size * O, O)
+    targets = np.arange(0, windows.size * O, O)
     rows = (c * KH + u) * KW + v
     margin = geometry.padding[0], geometry.padding[1] * C
     order = np.arange(offsets.size)
-    return _table(
-        room, margin, images, [places], [targets], [offsets], [rows], [order], C * KH * KW, O,
-        itemsize,
-    )  # fmt: skip
+    shared = padded_size, margin, images, C * KH * KW
+    return _buffer(shared, [windows], [targets], [offsets], [rows], [order], O, itemsize)
 
 
 @lru_cache(maxsize=32)
-def back_table(geometry, C, O, N, itemsize):
-    """y -> x. Weights (O, tiles, KH, KW, channels of a tile)."""
+def back_buffer(geometry, C, O, N, itemsize):
+    """y -> x. Weights (O, panels, KH, KW, channels of a panel)."""
     (H, W), grid, kernel_size, stride, padding = geometry
     sizes = [*zip((H, W), grid, kernel_size, stride, padding, strict=True)]
     margin = tuple((K - 1) // S for _, _, K, S, _ in sizes)
-    room = height, width = tuple(
+    padded_size = height, width = tuple(
         before + max(OH, (H - 1 + P) // S + 1)
         for before, (H, OH, _, S, P) in zip(margin, sizes, strict=True)
     )
     images = _images(height * width * O * itemsize, H * W, N)
     n, o = np.arange(images)[:, None, None], np.arange(O)
-    taps, tiles = prod(kernel_size), C // tile_width(C, itemsize)
-    places, targets, offsets, rows, orders = [], [], [], [], []
+    taps, panels = prod(kernel_size), C // panel_width(C, itemsize)
+    windows, targets, offsets, rows, orders = [], [], [], [], []
     of_rows, of_columns = (_phases(*both) for both in zip(margin, sizes, strict=True))
     for h, i, u, du in of_rows:
         for w, j, v, dv in of_columns:
-            places.append((n * height + i[:, None]) * width * O + j * O)
+            windows.append((n * height + i[:, None]) * width * O + j * O)
             targets.append((n * H + h[:, None]) * W * C + w * C)
             back, tap = du[:, None] * width + dv, u[:, None] * kernel_size[1] + v  # (u, v)
             offsets.append(o - back[..., None] * O)
-            rows.append(o * tiles * taps + tap[..., None])
+            rows.append(o * panels * taps + tap[..., None])
             orders.append(_taps_backwards(*rows[-1].shape))
     beside = _beside(*sizes)
     if len(beside):  # pixels that no window reads: a phase without terms
         targets.append((n.reshape(-1, 1) * H * W + beside) * C)
-        places.append(np.zeros_like(targets[-1]))
+        windows.append(np.zeros_like(targets[-1]))
         for none in (offsets, rows, orders):
             none.append(np.zeros(0, int))
-    margin = margin[0], margin[1] * O
-    return _table(room, margin, images, places, targets, offsets, rows, orders, taps, C, itemsize)
+    shared = padded_size, (margin[0], margin[1] * O), images, taps
+    return _buffer(shared, windows, targets, offsets, rows, orders, C, itemsize)
 
 
-def tile_width(channels, itemsize):
-    """How many channels of the weights lie side by side: what the registers take, if that divides
-    them. Whole rows of many channels, a multiple of 4 kB apart, would meet in a few cache lines."""
-    wide = 2 * BYTES // itemsize
+def panel_width(channels, itemsize):
+    """How many channels of the weights lie side by side in a packed panel: those of the widest tile
+    (NR), if that divides them. Whole rows of many channels, a multiple of 4 kB apart, would meet in
+    a few cache lines."""
+    wide = 2 * VECTOR_BYTES // itemsize
     return wide if channels % wide == 0 else channels
 
 
-def _images(size, places, N):
-    return max(1, min(N, ROOM_BYTES // size, PLACES // places))
+def _images(size, windows, N):
+    return max(1, min(N, PADDED_BYTES // size, WINDOWS // windows))
 
 
 def _phases(before, size):
@@ -134,37 +137,35 @@ def _beside(rows, columns):
     return np.flatnonzero(~np.outer(*met))
 
 
-def _table(
-    room, margin, images, places, targets, offsets, rows, orders, rows_of_a_tile, channels, itemsize
-):
-    """orders: of each phase's terms, by their offsets."""
-    width, phases = BYTES // itemsize, len(offsets)
-    places, place_starts = _joined(places)
-    offsets, term_starts = _joined(offsets)
+def _buffer(shared, windows, targets, offsets, rows, orders, channels, itemsize):
+    """shared: what all phases share. Of each phase, arrays; orders: of its terms, by offset."""
+    width, phases = VECTOR_BYTES // itemsize, len(offsets)
+    windows, window_bounds = _joined(windows)
+    offsets, term_bounds = _joined(offsets)
     rows, _ = _joined(rows)
-    few = False
-    runs, inside, run_starts = np.zeros(0, int), np.zeros(0, int), np.zeros(phases + 1, int)
+    few_channels = False
+    runs, run_lengths, run_bounds = np.zeros(0, int), np.zeros(0, int), np.zeros(phases + 1, int)
     lanes = np.zeros((0, width), int)
     if channels < width:
-        order = np.repeat(term_starts[:-1], np.diff(term_starts)) + _joined(orders)[0]
-        firsts = _firsts(offsets[order], term_starts, width)
-        few = channels * (len(firsts) + SUM_OF_LANES * phases) < len(offsets)
-    if few:
-        runs, inside = offsets[order[firsts]], np.diff(firsts, append=len(order))
-        run_starts, lane = np.searchsorted(firsts, term_starts), np.arange(width)
-        terms = np.where(lane < inside[:, None], firsts[:, None] + lane, -1)
+        order = np.repeat(term_bounds[:-1], np.diff(term_bounds)) + _joined(orders)[0]
+        firsts = _firsts(offsets[order], term_bounds, width)
+        few_channels = channels * (len(firsts) + SUM_OF_LANES * phases) < len(offsets)
+    if few_channels:
+        runs, run_lengths = offsets[order[firsts]], np.diff(firsts, append=len(order))
+        run_bounds, lane = np.searchsorted(firsts, term_bounds), np.arange(width)
+        terms = np.where(lane < run_lengths[:, None], firsts[:, None] + lane, -1)
         lanes = np.append(rows[order], -1)[terms]
-    return Table(
-        room, margin, images, places, _joined(targets)[0], place_starts, offsets, rows, term_starts,
-        runs, inside, run_starts, lanes, rows_of_a_tile, few,
-    )  # fmt: skip
+    of_windows = windows, _joined(targets)[0], window_bounds
+    of_terms = offsets, rows, term_bounds
+    of_runs = runs, run_lengths, run_bounds, lanes, few_channels
+    return IndirectionBuffer(*shared, *of_windows, *of_terms, *of_runs)
 
 
-def _firsts(offsets, phase_starts, width):
+def _firsts(offsets, phase_bounds, width):
     """Where runs begin: neighbours side by side, at most `width` each, all of one phase."""
     at = np.arange(len(offsets))
     begins = np.diff(offsets, prepend=offsets[:1] - 2) != 1
-    begins[phase_starts[phase_starts < len(offsets)]] = True
+    begins[phase_bounds[phase_bounds < len(offsets)]] = True
     since = at - np.maximum.accumulate(np.where(begins, at, 0))
     return np.flatnonzero(since % width == 0)
 

@@ -1,10 +1,10 @@
-"""Sparse matrices along both axes of images: the transforms of toom_cook.py and their transposes.
+"""Sparse matrices along both axes of images: the transforms of winograd.py and their transposes.
 
-    spread    planes = H x W^T       from images x (N, H, W, C)
-    collect   x = H^T planes W       its transpose
+    transform         planes = H x W^T       from images x (N, H, W, C)
+    transform_back    x = H^T planes W       its transpose
 
 The matrices H (slots, height) and W (slots, width) act on each image and channel. `planes` is flat
-memory laid out by the caller: the C numbers of image n, slots i and j, start at place[i, j] +
+memory laid out by the caller: the C numbers of image n, slots i and j, start at offset[i, j] +
 n * step[i, j]. One row of W*C numbers, which fits into the L1 cache, is between the two axes.
 """
 
@@ -25,7 +25,7 @@ class SparseAxes(NamedTuple):
     w: tuple
     h_back: tuple  # H^T
     w_back: tuple
-    place: np.ndarray  # (slots of H, slots of W)
+    offset: np.ndarray  # (slots of H, slots of W)
     step: np.ndarray
     layout: tuple  # (start, planes, rows, columns, distance of planes) of each stack
     size: int
@@ -33,13 +33,13 @@ class SparseAxes(NamedTuple):
     none: tuple  # slots of H, slots of W, height, width without a term: they are zero
 
     @classmethod
-    def of(cls, h, w, place, step, layout, size, C, dtype):
+    def of(cls, h, w, offset, step, layout, size, C, dtype):
         there = terms(h, dtype, by_row=True), terms(w, dtype, by_row=False)
         back = terms(h.T, dtype, by_row=True), terms(w.T, dtype, by_row=False)
         none = tuple(
             np.setdiff1d(np.arange(matrix.shape[0]), matrix.row) for matrix in (h, w, h.T, w.T)
         )
-        return cls(*there, *back, place.view(_u), step.view(_u), layout, size, C, none)
+        return cls(*there, *back, offset.view(_u), step.view(_u), layout, size, C, none)
 
     def stacks(self, planes):
         """Views (planes, rows, columns) of the planes that are alike."""
@@ -75,9 +75,10 @@ def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
     A row without that many gets factors 0, for a column of its own: what is not finite goes no
-    farther. (One without any reads column 0; `spread` and `collect` make it zero.) One with more
-    has further groups. `by_row` they follow the row's first, and `rows` is where each row's groups
-    start; else they follow the first groups of all rows, and `rows` is each group's row.
+    farther. (One without any reads column 0; `transform` and `transform_back` make it zero.) One
+    with more has further groups. `by_row` they follow the row's first, and `rows` is where each
+    row's groups start; else they follow the first groups of all rows, and `rows` is each group's
+    row.
     """
     height = matrix.shape[0]
     first = np.searchsorted(matrix.row, np.arange(height + 1))  # of each row
@@ -99,28 +100,28 @@ def terms(matrix, dtype, by_row):
     return rows.astype(np.uint64), columns.astype(np.uint64), factors
 
 
-def spread(axes, x, planes):
+def transform(axes, x, planes):
     row = x.shape[2] * axes.C
     line = scratch((row,), x.dtype)
-    args = axes.place, axes.step, *axes.h, *axes.w
-    _spread(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
+    args = axes.offset, axes.step, *axes.h, *axes.w
+    _transform(x.reshape(-1), _u(len(x)), planes, *args, line, _u(row), _u(axes.C))
     rows, columns = axes.none[:2]
     if len(rows):
-        _clear(planes, axes.place[rows], axes.step[rows], len(x), axes.C)
+        _clear(planes, axes.offset[rows], axes.step[rows], len(x), axes.C)
     if len(columns):
-        _clear(planes, axes.place[:, columns], axes.step[:, columns], len(x), axes.C)
+        _clear(planes, axes.offset[:, columns], axes.step[:, columns], len(x), axes.C)
 
 
-def _clear(planes, place, step, N, C):
+def _clear(planes, offset, step, N, C):
     """Write zeros into these slots of all images."""
     for n in range(N):
-        planes[(place + _u(n) * step)[..., None] + np.arange(C, dtype=_u)] = 0
+        planes[(offset + _u(n) * step)[..., None] + np.arange(C, dtype=_u)] = 0
 
 
-def collect(axes, planes, x):
-    line = scratch((axes.place.shape[1] * axes.C,), x.dtype)
-    args = axes.place, axes.step, *axes.h_back, *axes.w_back
-    _collect(planes, x.reshape(-1), _u(len(x)), _u(x.shape[2]), *args, line, _u(axes.C))
+def transform_back(axes, planes, x):
+    line = scratch((axes.offset.shape[1] * axes.C,), x.dtype)
+    args = axes.offset, axes.step, *axes.h_back, *axes.w_back
+    _transform_back(planes, x.reshape(-1), _u(len(x)), _u(x.shape[2]), *args, line, _u(axes.C))
     rows, columns = axes.none[2:]
     if len(rows):
         x[:, rows] = 0
@@ -160,8 +161,8 @@ def _add(out, at, source, where, base, factors, size):
 
 
 @jit
-def _spread(x, N, planes, place, step, starts, h, h_factors, rows, w, w_factors, line, row, C):
-    slots_h, slots_w = place.shape
+def _transform(x, N, planes, offset, step, starts, h, h_factors, rows, w, w_factors, line, row, C):
+    slots_h, slots_w = offset.shape
     H, none = _u(x.size) // (N * row), _u(0)
     h, w = h * row, w * C
     for n in range(N):
@@ -173,15 +174,17 @@ def _spread(x, N, planes, place, step, starts, h, h_factors, rows, w, w_factors,
                 else:
                     _add(line, none, x, h[g], base, h_factors[g], row)
             for j in range(slots_w):  # planes[i] = W times line
-                _write(planes, place[i, j] + n * step[i, j], line, w[j], none, w_factors[j], C)
+                _write(planes, offset[i, j] + n * step[i, j], line, w[j], none, w_factors[j], C)
             for g in range(slots_w, len(rows)):
-                at = place[i, rows[g]] + n * step[i, rows[g]]
+                at = offset[i, rows[g]] + n * step[i, rows[g]]
                 _add(planes, at, line, w[g], none, w_factors[g], C)
 
 
 @jit
-def _collect(planes, x, N, W, place, step, starts, h, h_factors, rows, w, w_factors, line, C):
-    H, slots_w = _u(len(starts) - 1), _u(place.shape[1])
+def _transform_back(
+    planes, x, N, W, offset, step, starts, h, h_factors, rows, w, w_factors, line, C
+):
+    H, slots_w = _u(len(starts) - 1), _u(offset.shape[1])
     where, none = np.empty(FOUR, np.uint64), _u(0)
     w = w * C
     for n in range(N):
@@ -189,7 +192,7 @@ def _collect(planes, x, N, W, place, step, starts, h, h_factors, rows, w, w_fact
             for g in range(starts[i], starts[i + 1]):  # line (slots of W, C) = row i of H^T, planes
                 for j in range(slots_w):
                     for k in range(FOUR):
-                        where[k] = place[h[g, k], j] + n * step[h[g, k], j]
+                        where[k] = offset[h[g, k], j] + n * step[h[g, k], j]
                     if g == starts[i]:
                         _write(line, j * C, planes, where, none, h_factors[g], C)
                     else:

@@ -1,4 +1,4 @@
-"""Convolution with fewer multiplications, after Toom, Cook and Winograd.
+"""Winograd's convolution, with fewer multiplications; Toom and Cook found it for polynomials.
 
 Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its
 values at P points fix it, and each value is one multiplication: P of them instead of m*r.
@@ -33,25 +33,27 @@ A conv_transpose2d has the roles of x and y exchanged, nothing else; so the func
 the large image x and the small image y of either layer, in NHWC memory.
 
 The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
-more points there are, and what large numbers leave when they cancel is rounding. Barabasz,
-Anderson, Soodhalter and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms.
-That is the worst case, which hardly any data come near. Here is an estimate instead. It takes the
-rounding of each product of a tile for an independent random number, as large as the product. In y,
-relative to y, it is then amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+more points there are, and when these cancel their rounding remains. Barabasz, Anderson, Soodhalter
+and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms. That is the worst case,
+which hardly any data come near. Here is an estimate instead. It takes the rounding of each product
+of a tile for an independent random number, as large as the product. In y, relative to y, it is then
+amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
 
     for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
     for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
 
 `amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
 that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
-whose two factors are fitted to measured errors. correlation.py takes a plan only if they are
-small: a 4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+whose two factors are fitted to measured errors. correlate.py takes a plan only if they are small: a
+4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
 
 What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
 and over all of dw; one of dy over the pixels its tile reads, and dw. The rounding of a pixel that
-is much larger than all others spreads in the same way. Sources: Lavin & Gray, "Fast
-algorithms for convolutional neural networks" (arXiv:1509.09308); Winograd (1980), "Arithmetic
-complexity of computations"; Knuth, TAOCP volume 2, 4.3.3, for Toom and Cook.
+is much larger than all others spreads in the same way.
+
+Sources: Lavin & Gray, "Fast algorithms for convolutional neural networks" (arXiv:1509.09308);
+Winograd, "Arithmetic complexity of computations" (1980); Knuth, TAOCP volume 2, 4.3.3, for Toom and
+Cook.
 """
 
 from fractions import Fraction
@@ -63,12 +65,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime.memory import scratch
-from ..runtime.reductions import finish_rows
-from .transforms import SparseAxes, Triplets, collect, spread, triplets
+from .transforms import SparseAxes, Triplets, transform, transform_back, triplets
 
 INFINITY = None
 PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
-SLOTS = 1 << 12  # of V along an axis; more are not worth a table
+SLOTS = 1 << 12  # of V along an axis; more are not worth storing
 MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
 FITTED = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
 ROWS = 64  # but a product of fewer rows runs at half the speed
@@ -128,23 +129,17 @@ def matrices(m, r, count=None):
 def amplification(m, r, count):
     """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
     A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
+    of_points = A, G, B.T
+    squares = [(matrix**2).sum(axis=1) for matrix in of_points]
+    squared_sums = [matrix.sum(axis=1) ** 2 for matrix in of_points]
     found = []
-    for size, power in ((_squares, 1), (_square_of_sum, 2)):
-        a, g, b = size(A, 1), size(G, 1), size(B, 0)
+    for (a, g, b), power in ((squares, 1), (squared_sums, 2)):
         y = (A**2).T @ (g * b) / r**power
         dw = (G**2).T @ (a * b) / m**power
         dx = B**2 @ (a * g) / r**power
         dx = [dx[i::m].sum() for i in range(m)]  # tiles overlap: m pixels apart
         found.append(np.sqrt([max(y), max(dx), max(dw)]))
     return found
-
-
-def _squares(matrix, axis):
-    return (matrix**2).sum(axis)
-
-
-def _square_of_sum(matrix, axis):
-    return matrix.sum(axis) ** 2
 
 
 class Cut(NamedTuple):
@@ -179,7 +174,7 @@ def _shares(total, count):
 
 
 class Axis(NamedTuple):
-    """An axis and its three matrices, as triplets for sparse_axes.py."""
+    """An axis and its three matrices, as triplets for transforms.py."""
 
     tiles_at: list
     phases_at: list
@@ -246,54 +241,47 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
     tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
     ones = [np.ones_like(n) for n in tiles]
     rows = tiles[0][0] * tiles[1][0]  # of one image
-    of_one = Layout.of(tiles, phases, 1, C, dtype), Layout.of(tiles, ones, 1, O, dtype)
-    images = max(PLANE_BYTES // (sum(a.size for a in of_one) * dtype.itemsize), -(-ROWS // rows))
+    *_, V_size = _layout(tiles, phases, 1, C, dtype)
+    *_, M_size = _layout(tiles, ones, 1, O, dtype)
+    images = max(PLANE_BYTES // ((V_size + M_size) * dtype.itemsize), -(-ROWS // rows))
     images = -(-N // -(-N // images))  # the same in each slice, nearly
-    V = sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
-    M = sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
-    U = sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
+    V = _sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
+    M = _sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
+    U = _sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
     return Plan(V, M, U, images, N * rows)
 
 
-class Layout(NamedTuple):
+def _layout(rows_at, columns_at, N, C, dtype):
     """Of planes: of point (p, q), rows (row of p, row of q, image), columns (column of p, column of
-    q, channel). Planes alike form a stack: products of one call."""
-
-    start: np.ndarray  # of plane (p, q)
-    step: np.ndarray  # from row to row of it
-    stacks: tuple
-    size: int
-
-    @classmethod
-    def of(cls, rows_at, columns_at, N, C, dtype):
-        line = 64 // dtype.itemsize
-        P, Q = (len(r) for r in rows_at)
-        start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
-        stacks, size = [], 0
-        for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
-            if not len(ps) or not len(qs):
-                continue
-            p, q = ps[0], qs[0]
-            rows = int(rows_at[0][p] * rows_at[1][q]) * N
-            columns = int(columns_at[0][p] * columns_at[1][q]) * C
-            # An odd number of cache lines from plane to plane: powers of 2 compete for one cache
-            # set.
-            stride = (-(-rows * columns // line) | 1) * line
-            stacks.append((size, len(ps) * len(qs), rows, columns, stride))
-            for k, (p, q) in enumerate(product(ps, qs)):
-                start[p, q], step[p, q] = size + k * stride, columns
-            size += len(ps) * len(qs) * stride
-        return cls(start, step, tuple(stacks), size)
+    q, channel). The start of each plane, the step from row to row, the stacks, the size of all.
+    Planes alike form a stack: products of one call."""
+    line = 64 // dtype.itemsize
+    P, Q = (len(r) for r in rows_at)
+    start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
+    stacks, size = [], 0
+    for ps, qs in product(*[(range(n - 1), range(n - 1, n)) for n in (P, Q)]):
+        if not len(ps) or not len(qs):
+            continue
+        p, q = ps[0], qs[0]
+        rows = int(rows_at[0][p] * rows_at[1][q]) * N
+        columns = int(columns_at[0][p] * columns_at[1][q]) * C
+        # An odd number of cache lines from plane to plane: powers of 2 compete for one cache set.
+        stride = (-(-rows * columns // line) | 1) * line
+        stacks.append((size, len(ps) * len(qs), rows, columns, stride))
+        for k, (p, q) in enumerate(product(ps, qs)):
+            start[p, q], step[p, q] = size + k * stride, columns
+        size += len(ps) * len(qs) * stride
+    return start, step, stacks, size
 
 
-def sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
-    layout = Layout.of(rows_at, columns_at, N, C, dtype)
+def _sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
+    start, step, stacks, size = _layout(rows_at, columns_at, N, C, dtype)
     of_h, of_w = (slots(*at) for at in zip(rows_at, columns_at, strict=True))
     (p, r, c), (q, s, d) = (a[:, None] for a in of_h), of_w
-    step = layout.step[p, q]
-    place = (r * np.array(rows_at[1])[q] + s) * N * step
-    place += layout.start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
-    return SparseAxes.of(h, w, place, step, layout.stacks, layout.size, C, dtype)
+    step = step[p, q]
+    offset = (r * np.array(rows_at[1])[q] + s) * N * step
+    offset += start[p, q] + (c * np.array(columns_at[1])[q] + d) * C
+    return SparseAxes.of(h, w, offset, step, stacks, size, C, dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -345,7 +333,7 @@ def _largest(how, kind):
 def transform_weights(plan, w):
     """w (C, KH, KW, O), C channels of x, O of y  ->  U."""
     U = np.empty(plan.U.size, w.dtype)
-    spread(plan.U, w, U)
+    transform(plan.U, w, U)
     return U
 
 
@@ -355,31 +343,28 @@ def transposed(plan, U):
     return [np.ascontiguousarray(u) for u in stacks] if plan.rows >= 2 * ROWS else stacks
 
 
-def transform_weights_back(plan, dU, dw):
-    """dU -> dw (C, KH, KW, O)."""
-    collect(plan.U, dU, dw)
-
-
-def correlate(plan, x, U, y, b=None, slope=1):
-    """Write y, the small image; b is added to every pixel, and leaky ReLU follows."""
+def correlate(plan, x, U, y, b=None):
+    """Write y, the small image; b is added to every pixel."""
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.V, x[tile], V)
+        transform(plan.V, x[tile], V)
         _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-        collect(plan.M, M, y[tile])
-        finish_rows(y[tile].reshape(-1, y.shape[3]), b, slope)
+        transform_back(plan.M, M, y[tile])
+        if b is not None:
+            y[tile] += b
 
 
-def correlate_back(plan, y, U_back, x, b=None, slope=1):
+def correlate_back(plan, y, U_back, x, b=None):
     """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.M, y[tile], M)
+        transform(plan.M, y[tile], M)
         _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-        collect(plan.V, V, x[tile])
-        finish_rows(x[tile].reshape(-1, x.shape[3]), b, slope)
+        transform_back(plan.V, V, x[tile])
+        if b is not None:
+            x[tile] += b
 
 
 def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
-    """Return dU, of which `transform_weights_back` makes dw. One of x, y is what the layer has
+    """Return dU, of which `transform_back` makes dw. One of x, y is what the layer has
     read, the other the gradient of what it returned.
 
     The gradient of what it has read is written, too, if there is memory for it, with one transform
@@ -387,8 +372,8 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
     """
     dU = np.zeros(plan.U.size, x.dtype)
     for tile, V, M in _tiles(plan, x, y):
-        spread(plan.V, x[tile], V)
-        spread(plan.M, y[tile], M)
+        transform(plan.V, x[tile], V)
+        transform(plan.M, y[tile], M)
         part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
         V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
         for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
@@ -398,10 +383,10 @@ def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
                 total += more
         if dx is not None:
             _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-            collect(plan.V, V, dx[tile])
+            transform_back(plan.V, V, dx[tile])
         if dy is not None:
             _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-            collect(plan.M, M, dy[tile])
+            transform_back(plan.M, M, dy[tile])
     return dU
 
 

@@ -18,7 +18,7 @@ from functools import partial
 
 from numpy._core import _multiarray_umath
 
-from .. import POINTER, VOID, c_function
+from .. import INT, POINTER, VOID, c_function
 from .atomic import get_at, set_at
 
 INSIDE, BEFORE, GET, SET = range(4)
@@ -53,30 +53,29 @@ def _leave_all(state):
     state[INSIDE] = 0
 
 
-# Not functions of Python's: those may be interrupted before their first line.
+@c_function(INT(POINTER))
+def _threads(state):
+    if state[GET] == 0:
+        return 0
+    return state[BEFORE] if state[INSIDE] != 0 else get_at(state[GET])
+
+
+# These are not functions of Python's, which may be interrupted before their first line.
 enter, leave = partial(_enter, _state), partial(_leave, _state)
-
-
-def threads():
-    """BLAS's number of threads outside; None if it cannot be known."""
-    if _state[GET] == 0:
-        return None
-    return _state[BEFORE] if _state[INSIDE] else _get()
+threads = partial(_threads, _state)  # how many BLAS has outside; 0 if that cannot be known
 
 
 def _find():
-    """The function that tells BLAS's number of threads, or None. Its address and that of the one
-    that sets it are noted."""
+    """Note the addresses of the functions that get and set BLAS's number of threads."""
     library = ctypes.PyDLL(_multiarray_umath.__file__)  # and all that it is linked with
     for name in ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}"):
         if hasattr(library, name.format("set_num_threads")):
-            functions = (getattr(library, name.format(f"{x}_num_threads")) for x in ("get", "set"))
-            get, set_ = functions
-            _state[GET], _state[SET] = (ctypes.cast(f, ctypes.c_void_p).value for f in (get, set_))
-            return get
-    return None
+            for slot, verb in ((GET, "get"), (SET, "set")):
+                function = getattr(library, name.format(f"{verb}_num_threads"))
+                _state[slot] = ctypes.cast(function, ctypes.c_void_p).value
+            return
 
 
-_get = _find()
+_find()
 if hasattr(os, "register_at_fork"):  # the other threads, and what they have entered, are gone
     os.register_at_fork(after_in_child=partial(_leave_all, _state))

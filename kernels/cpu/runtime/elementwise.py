@@ -14,15 +14,17 @@ def elements(function, *arguments, cost=0.2):
     """
     y = empty_like(arguments[0])
     order = memory_order(y)
-    flat = [_flat(a, order) if isinstance(a, np.ndarray) else a for a in (*arguments, y)]
+    flat = []
+    for a in (*arguments, y):
+        if isinstance(a, np.ndarray):  # a view, if its numbers lie in this order without gaps
+            a = np.ascontiguousarray(a.transpose(order)).reshape(-1)
+        flat.append(a)
 
     def work(part):
-        function(*(a[part] if isinstance(a, np.ndarray) else a for a in flat))
+        pieces = []
+        for a in flat:
+            pieces.append(a[part] if isinstance(a, np.ndarray) else a)
+        function(*pieces)
 
     share(work, y.size, cost * y.size)
     return y
-
-
-def _flat(a, order):
-    """All numbers of `a`, its axes in this order: a view, if they lie in memory so."""
-    return np.ascontiguousarray(a.transpose(order)).reshape(-1)

@@ -5,7 +5,7 @@
 A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
 its content. `empty` takes a block that an earlier array has left, and the block comes back when the
 last view of the new array dies; so two live arrays never share memory. Content is undefined.
-Kernels take memory for their own use in the same way, with `scratch`: a signal handler or a
+Kernels take memory for their own use with `scratch`: a signal handler or a
 finalizer that computes gets other memory than what it interrupts.
 
 Free blocks go back to the system with `release`, which every model's end calls.
@@ -24,7 +24,7 @@ KEPT = 1 << 22  # bytes: larger scratch memory is not kept for its thread
 
 # By default, mmap shares such memory with all forks, which would write into each other's arrays.
 PRIVATE = {}
-if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, where nobody forks
+if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, which has no fork
     PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 
 
@@ -47,15 +47,28 @@ class _Closed(list):
 _free = {}  # (bits of the size, thread that has it as scratch memory or None): a _Free
 
 
-def empty(shape, dtype):
+def empty(shape, dtype, thread=None):
     """An array like np.empty's; large ones start at a multiple of 64 bytes."""
-    return _lease(None, shape, dtype)
+    dtype = np.dtype(dtype)
+    size = int(dtype.itemsize * prod(shape))
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    bits = (size - 1).bit_length()  # a block has 2^bits bytes: arrays of like sizes take turns
+    key = bits, thread if size <= KEPT else None
+    free = _free.get(key)
+    if free is None:
+        free = _free.setdefault(key, _Free())
+    try:
+        block = free.pop().block
+    except IndexError:
+        block = _Block(1 << bits)
+    return np.asarray(_Lease(block, free, shape, dtype))
 
 
 def scratch(shape, dtype):
-    """The same, for a kernel's own use: a block that this thread had before, if it can be, as its
-    numbers may still be in the cache of this core."""
-    return _lease(get_ident(), shape, dtype)
+    """The same, for a kernel's own use: a block that this thread had before, if there is one, as
+    its numbers may still be in the cache of this core."""
+    return empty(shape, dtype, get_ident())
 
 
 def zeros(shape, dtype):
@@ -79,6 +92,8 @@ def memory_order(a):
     The images come first even where they do not in `a`, so that a kernel can give some of them to
     each core, and can see an image as one row: `images_as_rows`.
     """
+    if a.flags.c_contiguous:
+        return range(a.ndim)
     return sorted(range(a.ndim), key=lambda axis: (axis > 0, -abs(a.strides[axis])))
 
 
@@ -94,23 +109,6 @@ def release():
     for free in [*before.values()]:  # another thread may be adding one
         free.__class__ = _Closed
         free.clear()
-
-
-def _lease(thread, shape, dtype):
-    dtype = np.dtype(dtype)
-    size = int(dtype.itemsize * prod(shape))
-    if size < SMALL:
-        return np.empty(shape, dtype)
-    bits = (size - 1).bit_length()  # a block has 2^bits bytes: arrays of like sizes take turns
-    key = bits, thread if size <= KEPT else None
-    free = _free.get(key)
-    if free is None:
-        free = _free.setdefault(key, _Free())
-    try:
-        block = free.pop().block
-    except IndexError:
-        block = _Block(1 << bits)
-    return np.asarray(_Lease(block, free, shape, dtype))
 
 
 class _Block:

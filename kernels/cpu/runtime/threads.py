@@ -81,7 +81,7 @@ def _share(work, parts):
 
 # A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
 OPEN, HERE, THERE, DONE = range(4)
-NOTHING = (c_int64 * 1)(OPEN), 0  # in the place of (states, i), where no part has been done
+NOTHING = (c_int64 * 1)(OPEN), 0  # instead of (states, i), where no part has been done
 
 
 class _Run:
@@ -140,7 +140,7 @@ class _Worker:
     it awake. It waits without the interpreter lock, and gives its core away at every look.
 
     The system likes to wake a thread on the core of the one that woke it, and to leave both there
-    for a while, taking turns: whichever finds itself on the other's core moves to another one.
+    for a while, taking turns. A thread that finds itself on the other's core moves to another.
     """
 
     def __init__(self):
