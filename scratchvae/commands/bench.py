@@ -22,8 +22,8 @@ from ..gpu.graph import Steps
 from ..gradcheck.report import table
 from ..models import MODELS, Model, build
 from ..optim import Adam
+from ..runs.environment import machine_facts
 from ..train import train_step
-from .machine import machine_facts
 from .options import json_option, positive, print_json, say
 
 ROUNDS = 7

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         check_place(args.out, args.folder)
     run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
-    rng = streams(seed).test  # that of metrics.json, see runs/ending.py
+    rng = streams(seed).test  # that of metrics.json, see runs/results.py
     images = run.test_images()
     if args.nll_samples and not args.grey_levels:
         refuse_grey_levels(run, images)

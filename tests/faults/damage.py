@@ -78,8 +78,8 @@ def best_damaged(benches):
     run = stopped(bench)
     folder = RunFolder(run)
     last = folder.all_checkpoints()[0]
-    arrays, facts = read_checkpoint(last)
-    last.write_bytes(to_bytes(arrays, facts | {"best_score": -1.0}))  # no later epoch is better
+    arrays, progress = read_checkpoint(last)
+    last.write_bytes(to_bytes(arrays, progress | {"best_score": -1.0}))  # no later epoch is better
     folder.best.write_bytes(flip(folder.best.read_bytes(), 100_000))
     ended = bench.resume(run)
     assert ended.status == 2 and "are lost; those of the last one are in" in ended.told, ended

@@ -16,7 +16,7 @@ import re
 import signal
 from pathlib import Path
 
-from scratchvae.runs import preparing, stepping, trainer
+from scratchvae.runs import session, stepping, trainer
 
 TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
 
@@ -56,7 +56,7 @@ class Instants:
         }
         for name, path in paths.items():
             setattr(os, name, self._watched(getattr(os, name), name, path))
-        preparing.load = self._watched(preparing.load, "load the data", _nameless)
+        session.load = self._watched(session.load, "load the data", _nameless)
         stepping.train_step = self._watched(stepping.train_step, "step", _nameless)
         trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
 
