@@ -1,7 +1,7 @@
 """Every option of a training run: its meaning, its default and its limits.
 
-The command line is made from this table. `config.json` is the same table filled in, and whoever has
-that file can make the run again.
+The command line is made from this table. `config.json` is the same table filled in, and enough to
+make the run again.
 """
 
 from __future__ import annotations

@@ -130,16 +130,6 @@ class RunFolder:
         """The checkpoints after a number of steps, the last one first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
 
-    def put_aside(self, path: Path) -> Path:
-        """Give a damaged checkpoint a name that is never read: it would count as the last one, and
-        sound ones would be deleted before it. Returns the new name."""
-        return path.rename(path.with_name(f"{path.name}.damaged"))
-
-    def forget_results(self) -> None:
-        """Delete weights.safetensors and metrics.json: the checkpoints have what is in them."""
-        for path in (self.weights, self.metrics):
-            path.unlink(missing_ok=True)
-
     def sweep(self) -> None:
         """Delete the temporary files of processes that were killed."""
         for folder in (self.path, self.checkpoints, self.pictures):

@@ -89,7 +89,7 @@ def resume(
     """Continue the run in the folder from its last good checkpoint.
 
     On the same machine, with the same engine, versions and number of threads, the results are
-    bit-identical to those of a run that never stopped; `say` is told of differences.
+    bit-identical to those of a run that never stopped. `say` receives what is different.
 
     Parameters
     ----------
@@ -97,13 +97,10 @@ def resume(
         As in `train`.
     **changes
         Options to change: `epochs`, to train longer; `engine`; `data` and `data_dir`, where the
-        same data are elsewhere now; `lr` and `clip_norm`, after a divergence. `say` is told, and
-        config.json records at which step.
+        same data are elsewhere now; `lr` and `clip_norm`, after a divergence. config.json records
+        the changes and their step.
 
-    Returns
-    -------
-    dict
-        The content of metrics.json.
+    Returns the metrics, and raises, as `train`.
 
     Raises
     ------
@@ -112,8 +109,6 @@ def resume(
         checkpoint to continue from, or if more epochs are done than asked for.
     TypeError
         If another option is to change.
-    Stopped, FloatingPointError, RuntimeError, OSError, MemoryError
-        As in `train`.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
@@ -157,7 +152,9 @@ def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
     """Restore the newest checkpoint that is sound, and put aside the damaged ones before it."""
     found, damaged = take_first(files.all_checkpoints(), trainer.restore)
     for path, problem in damaged.items():
-        say(f"put aside as {files.put_aside(path).name}: {problem}")
+        # Under its old name it would count as the last one, and newer ones would be deleted first.
+        aside = path.rename(path.with_name(f"{path.name}.damaged"))
+        say(f"put aside as {aside.name}: {problem}")
     if found:
         where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
         return f"{where}, after step {trainer.step:,}"
@@ -197,7 +194,8 @@ def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool)
             if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
                 _save(trainer, files)
             if not trainer.done:
-                files.forget_results()  # of an earlier end: they would be taken for the last
+                for old in (files.weights, files.metrics):  # not the results of this run any more
+                    old.unlink(missing_ok=True)
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()

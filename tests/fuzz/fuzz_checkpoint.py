@@ -20,7 +20,7 @@ ODD = (
 
 
 class TwoLayersInTraining(Trainer):
-    """A Trainer that fits into a few kilobytes: what `state` and `restore` look at."""
+    """A Trainer that fits into a few kilobytes: what `checkpoint` and `restore` look at."""
 
     def __init__(self):
         self.model = TwoLayers()
@@ -56,20 +56,20 @@ def build(random):
     return mutated(content, random, seeds()) if random.random() < 0.2 else content
 
 
-def edit_a_fact(arrays, progress, random):
+def edit_progress(arrays, progress, random):
     progress[random.choice([*progress])] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS)))
 
 
-def edit_a_state(arrays, progress, random):
-    place = progress
-    while isinstance(place, dict) and place and random.random() < 0.8:
-        last, key = place, random.choice([*place])
-        place = place[key]
-    if place is not progress:
+def edit_within_progress(arrays, progress, random):
+    value = progress
+    while isinstance(value, dict) and value and random.random() < 0.8:
+        last, key = value, random.choice([*value])
+        value = value[key]
+    if value is not progress:
         last[key] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS, 2**128, 2**127)))
 
 
-def forget_a_fact(arrays, progress, random):
+def forget_progress(arrays, progress, random):
     progress.pop(random.choice([*progress, "none"]), None)
 
 
@@ -104,7 +104,14 @@ def rename_a_tensor(arrays, progress, random):
     arrays[random.choice(names)] = arrays.pop(random.choice([*arrays]))
 
 
-EDITS = (edit_a_fact, edit_a_state, edit_a_state, forget_a_fact, edit_a_tensor, rename_a_tensor)
+EDITS = (
+    edit_progress,
+    edit_within_progress,
+    edit_within_progress,
+    forget_progress,
+    edit_a_tensor,
+    rename_a_tensor,
+)
 
 
 def parser(folder):
