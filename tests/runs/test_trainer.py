@@ -119,7 +119,7 @@ def test_a_run_on_the_gpu_is_the_plain_loop(cupy_on_host):
 
 
 def test_steps_that_were_left_go_on_in_the_same_trainer():
-    """Without a state in between; nor does one that is looked at change anything."""
+    """Without a checkpoint in between; nor does making one change anything."""
     data = small_data()
     ours = Trainer(small_config(binarize=True), data)
     while not ours.done:
@@ -154,7 +154,7 @@ def test_an_epoch_ends_after_its_last_step_only():
 
 @pytest.fixture
 def saved():
-    """The state in the middle of the second epoch."""
+    """A checkpoint in the middle of the second epoch."""
     ours = Trainer(small_config(), small_data())
     for _ in ours.steps():
         pass
@@ -164,7 +164,7 @@ def saved():
 
 
 def refused(state, said, config=None):
-    """The state is refused, and nothing in the trainer has changed."""
+    """The checkpoint is refused, and nothing in the trainer has changed."""
     ours = Trainer(config or small_config(), small_data(seed=1))
     next(ours.steps())
     before = everything(ours)
@@ -274,7 +274,7 @@ def test_what_is_not_finite_is_not_saved():
             ours.checkpoint()
 
 
-def test_a_restored_trainer_shares_nothing_with_the_state(saved):
+def test_a_restored_trainer_shares_nothing_with_the_checkpoint(saved):
     ours = Trainer(small_config(), small_data())
     ours.restore(*saved)
     before = json.dumps(saved[1])
