@@ -118,8 +118,10 @@ def log_of(run):
 
 
 def instants(run):
-    """Their names, in order, of the last run into this folder."""
-    return log_of(run).read_text().splitlines()
+    """Their names, in order, of the last run into this folder; none if it was killed before it
+    began to count."""
+    log = log_of(run)
+    return log.read_text().splitlines() if log.exists() else []
 
 
 def kind(name):
