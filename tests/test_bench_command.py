@@ -7,7 +7,7 @@ import pytest
 from scratchvae.__main__ import main
 from scratchvae.backend import current_engine
 from scratchvae.commands import bench
-from scratchvae.commands.machine import machine_facts
+from scratchvae.runs.environment import machine_facts
 
 SMALL = ["--batch-size", "4", "--steps", "2"]
 

@@ -92,12 +92,11 @@ def test_factors_lie_between_0_and_1(run, warmup, data):
 @given(run=runs, warmup=warmups)
 def test_warm_ups_never_fall_and_schedules_never_rise(run, warmup):
     steps = range(run[0] * run[1])
-    for rising in (
-        [lr_factor("constant", step, *run, warmup=warmup) for step in steps],
-        [kl_factor("linear", step, *run, warmup=warmup) for step in steps],
-    ):
-        assert rising == sorted(rising)
-        assert rising[-1] == 1 or warmup * run[0] >= len(steps)
+    rates = [lr_factor("constant", step, *run, warmup=warmup) for step in steps]
+    weights = [kl_factor("linear", step, *run, warmup=warmup) for step in steps]
+    assert rates == sorted(rates) and weights == sorted(weights)
+    assert rates[-1] == 1 or warmup * run[0] >= len(steps)  # the first step moves, too
+    assert weights[-1] == 1 or warmup * run[0] > len(steps) - 1  # the first step has weight 0
     for schedule in ("exponential", "cosine"):
         falling = [lr_factor(schedule, step, *run) for step in steps]
         assert falling == sorted(falling, reverse=True)

@@ -21,8 +21,8 @@ from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
 from ..gradcheck.report import table
 from ..models import MODELS, build
 from ..optim import Adam
+from ..runs.environment import machine_facts
 from ..train import stepper_for
-from .machine import machine_facts
 from .options import add_command, positive, print_json, say
 
 ROUNDS = 7

@@ -260,7 +260,7 @@ def in_memory(work: Callable[[], Any], name: str, model: Model, N: int) -> Any:
             raise
     # Outside of the except block the traceback is gone, and with it the arrays of its frames.
     for module in model.modules():
-        module.forget()
+        vars(module).pop("_cache", None)
     cupy = array_module(model.flat_value)
     cupy.get_default_memory_pool().free_all_blocks()
     free, total = (size / 2**30 for size in cupy.cuda.runtime.memGetInfo())

@@ -1,15 +1,12 @@
-"""Training runs that survive: options, folders, checkpoints, and how to go on.
+"""Training runs that survive: options, folders, checkpoints, and how to continue.
 
-In reading order: `config` has the options (`option` says what they may be), `trainer` the training
-between two stops (`images` divides the data, `state` is what
-the next step depends on), `snapshot` makes a file of it, `folder` keeps the files, `session` trains
-and goes on (`preparing` comes before, `stopping` hears the signals, `sentences` is what is said),
-`ending` leaves the results, `opening` reads them.
+In reading order: `config` has the options, `schedules` moves two of them, `trainer` is the training
+between two stops, `checkpoint` makes a file of it, `run` is the folder of files, `environment` what
+a run depends on besides, `session` trains and resumes, `signals` stop it, `results` end it.
 """
 
 from .config import Config
-from .opening import Run, open_run
-from .run import RunFolder
+from .run import Run, RunFolder, open_run
 from .session import resume, train
 from .signals import Stopped
 

@@ -1,7 +1,7 @@
-"""Every option of a training run: its meaning, its default, and what it may be.
+"""Every option of a training run: its meaning, its default and its limits.
 
-The command line is made from this table, `config.json` is it filled in, and whoever has that file
-can make the run again.
+The command line is made from this table. `config.json` is the same table filled in, and enough to
+make the run again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+import operator
+import os
+import reprlib
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
+
+import numpy as np
 
 from ..backend import ENGINES
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
-from .option import checked, option
 from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
@@ -30,16 +34,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "skip": {"batch_size": 32, "optimizer": "adamw", "weight_decay": 1e-4},
 }
 
-# An option that only some models have -> the argument of theirs that it is about.
-OF_MODELS = {
-    "latent_dim": "latent_dim",
-    "skips": "skips",
-    "latent": "latent",
-    "kl_weight": "kl_weight",
-    "beta": "kl_weight",
-    "kl_schedule": "kl_weight",
-    "free_bits": "free_bits",
-}
+# An option that only some models have -> the argument of theirs that it sets.
+OF_MODELS = {name: name for name in ("latent_dim", "skips", "latent", "kl_weight", "free_bits")}
+OF_MODELS |= {"beta": "kl_weight", "kl_schedule": "kl_weight"}
 # An option that does nothing unless another one has this value.
 BELONGS_TO = {
     "momentum": ("optimizer", "sgd"),
@@ -47,6 +44,18 @@ BELONGS_TO = {
     "kl_warmup": ("kl_schedule", "linear"),
     "kl_cycles": ("kl_schedule", "cyclical"),
 }
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+LIMITS = {
+    "at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt
+}  # fmt: skip
+
+
+def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
+    """A field of `Config`: its kind, its default (None: it may be left out), and what limits it:
+    `choices`, or some of LIMITS. Whole numbers are at most MOST unless they say otherwise."""
+    if kind in (int, tuple):
+        limits = {"at_most": MOST} | limits
+    return field(default=default, metadata={"kind": kind, "help": help, "limits": limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,8 @@ class Config:
     Raises
     ------
     ValueError
-        If an option is not what it may be, or does not go with another; the message names it.
+        If an option has a wrong kind, is beyond a limit or contradicts another one; the message
+        names it.
     """
 
     model: str = option(str, "mlp", "model to train", choices=tuple(MODELS))
@@ -65,7 +75,7 @@ class Config:
     )
     data_dir: str | None = option(str, None, "folder with its files, looked into and nowhere else")
     image_shape: tuple[int, ...] | None = option(
-        tuple, None, "channels, height and width; the data set's", at_least=1, at_most=MOST
+        tuple, None, "channels, height and width; the data set's", at_least=1
     )
     latent_dim: int | None = option(int, None, "length of a code", at_least=1, at_most=2**20)
     skips: str | None = option(
@@ -74,17 +84,18 @@ class Config:
     latent: str | None = option(
         str, None, "what mu and logvar are in the model skip", choices=("scalar", "learned")
     )
-    epochs: int | None = option(int, None, "passes over the data", at_least=1, at_most=MOST)
-    batch_size: int | None = option(int, None, "images in a step", at_least=1, at_most=MOST)
+    # Those of RECIPE are given as None, and never None afterwards.
+    epochs: int = option(int, None, "passes over the data", at_least=1)
+    batch_size: int = option(int, None, "images in a step", at_least=1)
     seed: int = option(int, 0, "random seed of the run", at_least=0, at_most=2**63 - 1)
     dtype: str = option(str, "float32", "of weights and batches", choices=("float32", "float64"))
     engine: str = option(str, "auto", "compute engine", choices=("auto", *ENGINES))
     tf32: bool = option(bool, False, "cuda: faster, rougher products of linear layers")
 
-    optimizer: str | None = option(str, None, "optimizer", choices=("adam", "adamw", "sgd"))
-    lr: float | None = option(float, None, "learning rate", above=0)
+    optimizer: str = option(str, None, "optimizer", choices=("adam", "adamw", "sgd"))
+    lr: float = option(float, None, "learning rate", above=0)
     momentum: float = option(float, 0.0, "of sgd", at_least=0, below=1)
-    weight_decay: float | None = option(float, None, "weight decay", at_least=0)
+    weight_decay: float = option(float, None, "weight decay", at_least=0)
     lr_schedule: str = option(str, "constant", "how the rate moves", choices=LR_SCHEDULES)
     lr_decay: float = option(float, 0.95, "exponential: factor for each epoch", above=0, at_most=1)
     lr_warmup: float = option(float, 0.0, "epochs in which the rate grows from nothing", at_least=0)
@@ -94,11 +105,11 @@ class Config:
         float, None, "weight of the KL term, on the scale of the model's loss", at_least=0
     )
     beta: float | None = option(
-        float, None, "the same, beside -log p(x|z) of the decoder (Gaussian: sigma 1)", at_least=0
+        float, None, "KL weight relative to the log-likelihood (1 = the ELBO)", at_least=0
     )
     kl_schedule: str = option(str, "constant", "how the KL weight moves", choices=KL_SCHEDULES)
     kl_warmup: float = option(float, 10.0, "linear: epochs until it is there in full", at_least=0)
-    kl_cycles: int = option(int, 4, "cyclical: how often it starts", at_least=1, at_most=MOST)
+    kl_cycles: int = option(int, 4, "cyclical: how often it starts", at_least=1)
     free_bits: float = option(
         float, 0.0, "nats that each latent dimension may use at no cost", at_least=0
     )
@@ -111,39 +122,40 @@ class Config:
         below=1,
     )  # fmt: skip
     patience: int | None = option(
-        int, None, "stop after so many epochs without a better validation loss", at_least=1,
-        at_most=MOST,
-    )  # fmt: skip
+        int, None, "stop after so many epochs without a better validation loss", at_least=1
+    )
     checkpoint_every: int = option(
-        int, 1000, "steps between checkpoints, besides those after epochs", at_least=1, at_most=MOST
+        int, 1000, "steps between checkpoints, besides those after epochs", at_least=1
     )
     keep: int = option(int, 3, "how many of the last checkpoints stay", at_least=1, at_most=1000)
     pictures: tuple[int, ...] = option(
-        tuple, (), "epochs after which pictures are drawn", at_least=1, at_most=MOST
+        tuple, (), "epochs after which pictures are drawn", at_least=1
     )
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            value = checked(spec.name, getattr(self, spec.name), spec.default, **spec.metadata)
-            object.__setattr__(self, spec.name, value)
-        recipe = RECIPE | RECIPES.get(self.model, {})
-        for name, value in recipe.items():
+            value, kind = getattr(self, spec.name), spec.metadata["kind"]
+            if value is not None or spec.default is not None:
+                value = checked(spec.name, value, kind, **spec.metadata["limits"])
+                object.__setattr__(self, spec.name, value)
+        for name, value in (RECIPE | RECIPES.get(self.model, {})).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         self._check_together()
 
     def _check_together(self) -> None:
-        """Options that do not go with each other, or with the model."""
+        """ValueError for options that contradict each other, or that the model does not have."""
         if self.image_shape is not None and len(self.image_shape) != 3:
             raise ValueError(f"image_shape must be three numbers, got {self.image_shape}")
         if self.kl_weight is not None and self.beta is not None:
             raise ValueError("kl_weight and beta say the same on two scales: give one of them")
+        changed = {spec.name for spec in fields(self) if getattr(self, spec.name) != spec.default}
         takes = inspect.signature(MODELS[self.model]).parameters
         for name, argument in OF_MODELS.items():
-            if getattr(self, name) != _default(name) and argument not in takes:
+            if name in changed and argument not in takes:
                 raise ValueError(f"{name}: the model {self.model} has no {argument}")
         for name, (other, value) in BELONGS_TO.items():
-            if getattr(self, name) != _default(name) and getattr(self, other) != value:
+            if name in changed and getattr(self, other) != value:
                 raise ValueError(
                     f"{name} belongs to {other} {value}, and {other} is {getattr(self, other)}"
                 )
@@ -161,14 +173,11 @@ class Config:
         return issubclass(model, BernoulliVAE)
 
     def model_options(self) -> dict[str, Any]:
-        """What `models.build` is told."""
-        names = ("latent_dim", "image_shape", "skips", "latent")
-        options = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        if (weight := self._full_kl_weight()) is not None:
-            options["kl_weight"] = weight
-        if self.free_bits:
-            options["free_bits"] = self.free_bits
-        return options | {"seed": self.seed, "dtype": self.dtype}
+        """The arguments for `models.build`."""
+        names = ("latent_dim", "image_shape", "skips", "latent", "seed", "dtype")
+        options = {name: getattr(self, name) for name in names}
+        options |= {"kl_weight": self._full_kl_weight(), "free_bits": self.free_bits or None}
+        return {name: value for name, value in options.items() if value is not None}
 
     def _full_kl_weight(self) -> float | None:
         """On the scale of the model's loss; None: the model's own."""
@@ -186,7 +195,7 @@ class Config:
 
     @classmethod
     def from_json(cls, options: Any) -> Config:
-        """The reverse of `to_json`. ValueError for what is no such table, or names no option."""
+        """The reverse of `to_json`. ValueError if it is no table, or names an unknown option."""
         if not isinstance(options, dict):
             raise ValueError(f"expected a table of options, got {type(options).__name__}")
         known = [spec.name for spec in fields(cls)]
@@ -199,29 +208,65 @@ class Config:
 
 
 def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
-    """The config in the bytes of a config.json, and the facts about the run that stand beside it.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, too long, from another version, or not a config.
-    """
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"config.json: expected at most {MOST_BYTES} bytes, got {len(text)}")
+    """The config in the bytes of a config.json, and what else it says about the run: environment,
+    data, changes. ValueError if it is not JSON, too long, from another version, or not a config."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"config.json: not JSON: {error}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"config.json: expected a table with format {FORMAT}")
-    facts = found.get("run", {})
-    if not isinstance(facts, dict):
-        raise ValueError(f"config.json: expected a table in run, got {type(facts).__name__}")
-    try:
-        return Config.from_json(found.get("options")), facts
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"expected at most {MOST_BYTES} bytes, got {len(text)}")
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON: {error}") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"expected a table with format {FORMAT}")
+        about = found.get("run", {})
+        if not isinstance(about, dict):
+            raise ValueError(f"expected a table in run, got {type(about).__name__}")
+        return Config.from_json(found.get("options")), about
     except ValueError as error:
         raise ValueError(f"config.json: {error}") from None
 
 
-def _default(name: str) -> Any:
-    return Config.__dataclass_fields__[name].default
+def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
+    """The value as this kind; ValueError if it has another kind, or is beyond a limit of LIMITS or
+    none of the `choices`.
+
+    Whole numbers do for floats, lists for tuples (of whole numbers), NumPy's numbers for Python's,
+    and paths for text. NaN and the infinities are no numbers.
+    """
+    if kind is tuple:
+        if not isinstance(value, tuple | list) or len(value) > 1000:
+            raise ValueError(f"{name} must be a list of whole numbers, got {short(value)}")
+        return tuple(checked(name, number, int, **limits) for number in value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if kind is float and type(value) is int and abs(value) <= 2**53:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} must be {KINDS[kind]}, got {short(value)}")
+    for word, limit in limits.items():
+        if word == "choices":
+            if value not in limit:
+                raise ValueError(f"{name} must be one of {', '.join(limit)}; got {short(value)}")
+        elif not LIMITS[word](value, limit):
+            raise ValueError(f"{name} must be {word.replace('_', ' ')} {limit}, got {short(value)}")
+    return value
+
+
+def fits(value: Any, kind: type, **limits: Any) -> bool:
+    """Whether `checked` takes this value."""
+    try:
+        checked("", value, kind, **limits)
+    except ValueError:
+        return False
+    return True
+
+
+def short(value: Any) -> str:
+    """A value for an error message, however long or deep it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python does not write out numbers of thousands of digits
+        return "a huge number"

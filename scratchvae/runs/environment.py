@@ -1,34 +1,54 @@
-"""Where a run computes: whatever may move the last digits of its numbers."""
+"""What a run depends on besides its options: machine, libraries and data. config.json records them,
+so that `resume` can tell what has changed."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..backend import numba_problem
+from ..data import Dataset
+from ..data.decode import cores
+
+CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")  # its names in the package index
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """Facts about this machine and its libraries, JSON-ready: engine, threads, versions, cpu, gpu
-    (if it is the engine)."""
-    packages = ["numpy", "numba"]
-    facts: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
-    if engine == "cuda":
-        packages += ["cupy", "cupy-cuda12x", "cupy-cuda13x"]
-        facts["gpu"] = gpu()
+    """What may change the last digits of a run's numbers: engine, threads, cpu, gpu (if it is the
+    engine), versions."""
+    found: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
+    if engine == "cuda":  # cuBLAS chooses its algorithms by the GPU
+        runtime = importlib.import_module("cupy").cuda.runtime
+        found["gpu"] = str(runtime.getDeviceProperties(0)["name"].decode())
     versions = {"scratchvae": __version__, "python": platform.python_version()}
-    versions |= {name: found for name in packages if (found := _version(name))}
-    return facts | {"versions": versions}
+    versions |= _versions("numpy", "numba", *(CUPY if engine == "cuda" else ()))
+    return found | {"versions": versions}
+
+
+def machine_facts() -> dict[str, str | int | None]:
+    """What a measured time depends on; None for what is unknown here."""
+    versions = _versions("numpy", "numba", *CUPY)
+    return {
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "blas": blas(),
+        "python": platform.python_version(),
+        "numpy": versions.get("numpy"),
+        "numba": versions.get("numba"),
+        "cupy": next((versions[name] for name in CUPY if name in versions), None),
+    }
 
 
 def threads() -> dict[str, int]:
-    """How many threads compute, in the kernels and in BLAS beside them: on another number of them
-    sums are cut up differently."""
+    """How many threads compute, in the kernels and in BLAS: another number divides sums
+    differently."""
     if numba_problem() is None:
         kernels = importlib.import_module("scratchvae.kernels.cpu.runtime.threads")
         return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
@@ -47,30 +67,64 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def gpu() -> str:
-    """The GPU's name: cuBLAS picks its algorithms by it."""
-    runtime = importlib.import_module("cupy").cuda.runtime
-    return str(runtime.getDeviceProperties(0)["name"].decode())
+def blas() -> str | None:
+    """Which BLAS, for which kind of processor, on how many threads; None without threadpoolctl,
+    which is no dependency."""
+    if not find_spec("threadpoolctl"):
+        return None
+    pools = importlib.import_module("threadpoolctl").threadpool_info()
+    return ", ".join(
+        f"{pool['internal_api']} {pool.get('architecture', '')} x{pool['num_threads']}"
+        for pool in pools
+        if pool["user_api"] == "blas"
+    )
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What has changed, in words such as "threads 2 -> 1"."""
-    flat_before, flat_now = _flat(before), _flat(now)
+def differences(before: Any, now: dict[str, Any]) -> list[str]:
+    """What has changed between two environments, in words such as "threads 2 -> 1"."""
+    old, new = _flat(before), _flat(now)
     return [
-        f"{name} {flat_before.get(name, 'unknown')} -> {flat_now.get(name, 'none')}"
-        for name in [*flat_now, *(flat_before.keys() - flat_now.keys())]
-        if flat_before.get(name) != flat_now.get(name)
+        f"{name} {old.get(name, 'unknown')} -> {new.get(name, 'none')}"
+        for name in [*new, *(old.keys() - new.keys())]
+        if old.get(name) != new.get(name)
     ]
 
 
-def _flat(facts: dict[str, Any]) -> dict[str, Any]:
-    versions = facts.get("versions")
-    others = {name: value for name, value in facts.items() if name != "versions"}
-    return others | (versions if isinstance(versions, dict) else {})
+def about_data(data: Dataset) -> dict[str, Any]:
+    """What identifies a data set: name, digest and counts."""
+    counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
+    return {"name": data.name, "sha256": data.digest(), **counts}
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def same_data(before: Any, now: dict[str, Any]) -> bool:
+    """Whether it is the same data set, under whatever name."""
+    return all(_table(before).get(name) == now[name] for name in now if name != "name")
+
+
+def data_in_words(about: Any) -> str:
+    """What `about_data` returned, for people."""
+    about = _table(about)
+    return (
+        f"{about.get('name')} with {about.get('train_images')} and {about.get('test_images')} "
+        f"images (SHA-256 {str(about.get('sha256'))[:12]}...)"
+    )
+
+
+def _table(found: Any) -> dict[str, Any]:
+    """What was read from config.json, if it is a table; else an empty one."""
+    return found if isinstance(found, dict) else {}
+
+
+def _flat(found: Any) -> dict[str, Any]:
+    """An environment with the versions among the rest."""
+    others = {name: value for name, value in _table(found).items() if name != "versions"}
+    return others | _table(_table(found).get("versions"))
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """The versions of those that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,6 +1,6 @@
-"""A run is a folder, and whatever happens to the machine, the folder stays readable.
+"""A run is a folder that stays readable even if the process is killed or the machine fails.
 
-    config.json             all options, where it runs, which data: enough to make the run again
+    config.json             all options, environment, data: enough to make the run again
     history.csv             a line for each epoch
     checkpoints/            step-000000468.safetensors, ...: the last ones
         best.safetensors    the one with the best validation loss (if there is a validation share)
@@ -9,9 +9,10 @@
     weights.safetensors  metrics.json                   at the end
     lock                    held by the process that trains here
 
-Every file is written beside its place, flushed to the disk and renamed into it: it is the old one
-or the new one, never half of it. What a killed process left half-written has a name that is never
-read.
+Every file is written under a temporary name, flushed to the disk and renamed: it is the old one or
+the new one, never a part. No program reads the temporary files that a killed process leaves.
+
+`RunFolder` writes them; `open_run` reads them: a trained model, its options, its data.
 """
 
 from __future__ import annotations
@@ -22,22 +23,25 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..backend import use
+from ..data import Dataset, load
 from ..data.images import SUFFIXES
+from ..models import Model, build
+from ..models.weights import load_weights
 from ..output import left_behind, lock, write_atomically
+from .checkpoint import below, take_first
 from .config import FORMAT, MOST_BYTES, Config, read_config
+from .trainer import images_of
 
 
 class RunFolder:
-    """The files of one run.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The folder; it need not exist yet.
-    """
+    """The files of one run, in a folder that need not exist yet."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -45,15 +49,24 @@ class RunFolder:
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
+    def make(self) -> None:
+        """Make the folder and that of its checkpoints.
+
+        FileExistsError if the folder has pictures and no run: a run's pictures would be mixed with
+        them, and the next run would train on both.
+        """
+        if self.path.exists() and not self.config.exists():
+            found = sorted(n for n in os.listdir(self.path) if n.lower().endswith(SUFFIXES))
+            if found:
+                raise FileExistsError(
+                    f"{self.path} is a folder of pictures ({found[0]}, ...): name another one"
+                )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the system lets go of it when the process dies.
-
-        Raises
-        ------
-        RuntimeError
-            If another process holds it.
-        """
+        """Hold the folder for this process; the system releases it when the process dies.
+        RuntimeError if another process holds it."""
         with open(self.path / "lock", "a+b") as file:
             if not lock(file, wait=False):
                 file.seek(0)
@@ -67,69 +80,36 @@ class RunFolder:
             file.flush()
             yield
 
-    def refuse_pictures(self) -> None:
-        """FileExistsError if there are somebody's pictures in the folder: those of a run would be
-        mixed up with them, and trained on by the next one."""
-        if self.path.exists() and not self.config.exists():
-            found = sorted(n for n in os.listdir(self.path) if n.lower().endswith(SUFFIXES))
-            if found:
-                raise FileExistsError(
-                    f"{self.path} is a folder of pictures ({found[0]}, ...): name another one"
-                )
-
-    def begin(self, config: Config, run: dict[str, Any]) -> None:
-        """Write the config of a new run.
-
-        Raises
-        ------
-        FileExistsError
-            If there is a run in the folder already, or what is left of one.
-        """
-        if not self.config.exists() and (self.all_checkpoints() or self.best.exists()):
-            raise FileExistsError(
-                f"{self.checkpoints} holds checkpoints of a run whose config.json is lost: name "
-                "another folder"
-            )
+    def begin(self, config: Config, about: dict[str, Any]) -> None:
+        """Write the config of a new run. FileExistsError if there is a run already, or what is left
+        of one."""
         if self.config.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already: go on with --resume {self.path}, or name "
                 "another folder"
             )
-        self.write_config(config, run)
+        if self.all_checkpoints() or self.best.exists():
+            raise FileExistsError(
+                f"{self.checkpoints} holds checkpoints of a run whose config.json is lost: name "
+                "another folder"
+            )
+        self.write_config(config, about)
 
-    def make(self) -> None:
-        """The folder and those in it."""
-        for folder in (self.path, self.checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def write_config(self, config: Config, run: dict[str, Any]) -> None:
-        """Replace config.json; `run` is what else should be known: environment, data, changes."""
-        content = {"format": FORMAT, "options": config.to_json(), "run": run}
-        self.write("config.json", _json(content))
+    def write_config(self, config: Config, about: dict[str, Any]) -> None:
+        """Replace config.json; `about` is what else it says: environment, data, changes."""
+        content = {"format": FORMAT, "options": config.to_json(), "run": about}
+        write_atomically(self.config, (json.dumps(content, indent=1) + "\n").encode())
 
     def read_config(self) -> tuple[Config, dict[str, Any]]:
-        """The config and the facts beside it.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no run in this folder.
-        ValueError
-            If its config.json is damaged.
-        """
+        """The reverse of `write_config`. FileNotFoundError if there is no run in this folder,
+        ValueError if its config.json is damaged."""
         try:
             with open(self.config, "rb") as file:
-                text = file.read(MOST_BYTES + 1)
+                return read_config(file.read(MOST_BYTES + 1))
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path}: no run here, there is no config.json") from None
-        try:
-            return read_config(text)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
-
-    def write(self, name: str, content: bytes) -> None:
-        """A whole file or none."""
-        write_atomically(self.path / name, content)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
@@ -140,37 +120,92 @@ class RunFolder:
         writer.writerows(
             [epoch, *map(repr, numbers.values())] for epoch, numbers in enumerate(history, 1)
         )
-        self.write("history.csv", text.getvalue().encode())
+        write_atomically(self.path / "history.csv", text.getvalue().encode())
 
     def checkpoint(self, step: int) -> Path:
         """The file of the checkpoint after this many steps."""
         return self.checkpoints / f"step-{step:09}.safetensors"
 
     def all_checkpoints(self) -> list[Path]:
-        """Those after a number of steps, the last one first."""
+        """The checkpoints after a number of steps, the last one first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
 
-    def keep_last(self, count: int) -> None:
-        """Delete all but the last `count` checkpoints."""
-        for path in self.all_checkpoints()[count:]:
-            path.unlink(missing_ok=True)
-
-    def put_aside(self, path: Path) -> Path:
-        """Give a damaged checkpoint a name that is never read: it would count as the last one, and
-        sound ones would be deleted before it. Returns the new name."""
-        return path.rename(path.with_name(f"{path.name}.damaged"))
-
-    def forget_results(self) -> None:
-        """Delete weights.safetensors and metrics.json: the checkpoints have what is in them."""
-        for path in (self.weights, self.metrics):
-            path.unlink(missing_ok=True)
-
     def sweep(self) -> None:
-        """Delete what a killed process left half-written."""
+        """Delete the temporary files of processes that were killed."""
         for folder in (self.path, self.checkpoints, self.pictures):
             for path in left_behind(folder):
                 path.unlink(missing_ok=True)
 
 
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
+@dataclass(frozen=True)
+class Run:
+    """A trained model and where it comes from; see `open_run`.
+
+    Attributes
+    ----------
+    folder : Path
+    config : Config
+    model : Model
+        In evaluation mode, where the engine computes.
+    weights : Path
+        The file that they are from.
+    """
+
+    folder: Path
+    config: Config
+    model: Model
+    weights: Path
+
+    def load_data(self) -> Dataset:
+        """The run's data set, in grey even if the run was trained in black and white."""
+        return load(self.config.data, self.config.data_dir)
+
+    def test_images(self) -> np.ndarray:
+        """uint8 images as the run was tested with: binarised, the same draw, if it was."""
+        return images_of(self.config, self.load_data()).test
+
+
+def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = False) -> Run:
+    """Build the model of a run and load its weights.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        A run that is done, or one that is under way or was stopped: then its best checkpoint, or
+        else its last one, is taken.
+    engine, tf32
+        As for `use`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run, or no weights yet.
+    ValueError
+        If its files are damaged.
+    """
+    files = RunFolder(folder)
+    config, _ = files.read_config()
+    engine = use(engine, tf32=tf32)
+    if config.image_shape is None:
+        raise ValueError(f"{files.path}: config.json has no image_shape")
+    model = build(config.model, **config.model_options())
+    if engine == "cuda":
+        model.to("cuda")
+    if (weights := files.weights).exists():
+        load_weights(model, weights)
+    else:
+        weights = _load_checkpoint(model, files)
+    model.eval()
+    return Run(files.path, config, model, weights)
+
+
+def _load_checkpoint(model: Model, files: RunFolder) -> Path:
+    """Load the weights of the best checkpoint, or else of the last sound one."""
+    found, refused = take_first(
+        filter(Path.exists, (files.best, *files.all_checkpoints())),
+        lambda arrays, _: model.load_state_dict(below("model.", arrays)),
+    )
+    if found is None:
+        why = "".join(f": {problem}" for problem in [*refused.values()][:1])
+        raise FileNotFoundError(f"{files.path}: no weights yet, and no sound checkpoint{why}")
+    return found

@@ -1,4 +1,4 @@
-"""How the learning rate and the KL weight move during training: factors, as functions of time.
+"""Schedules of the learning rate and the KL weight: factors, as functions of time.
 
     time t in epochs, whole or not; T = all of them
 
@@ -11,9 +11,9 @@
                     cyclical      min(1, 2 (c t / T mod 1))             c times: half a cycle up,
                                                                         half a cycle at 1
 
-A KL term that is there in full from the first step can push all codes onto the prior before the
-decoder has learned to use them; a weight that grows from zero gives it time, and one that starts
-over gives it several chances. With these weights below 1 the objective is not the -ELBO.
+A KL term with its full weight from the first step can push all codes onto the prior before the
+decoder has learned to use them. A weight that grows from zero gives the decoder time, and one that
+starts over gives it several chances. While the weight is below 1 the objective is not the -ELBO.
 
 Sources: Loshchilov & Hutter (arXiv:1608.03983), equation 5, one cycle; Bowman et al.
 (arXiv:1511.06349), section 3.1; Fu et al. (arXiv:1903.10145), equation 6 with R = 1/2.
@@ -35,24 +35,10 @@ def lr_factor(
     decay: float = 0.95,
     warmup: float = 0.0,
 ) -> float:
-    """What the learning rate is multiplied by in a step.
+    """The factor of the learning rate in a step. ValueError for an unknown schedule.
 
-    Parameters
-    ----------
-    schedule : {"constant", "exponential", "cosine"}
-    step : int
-        Counts from 0 over all epochs.
-    steps_per_epoch, epochs : int
-        Epochs of the whole run.
-    decay : float
-        Of "exponential", for each epoch.
-    warmup : float
-        Epochs in which the rate grows from almost nothing, before or while the schedule acts.
-
-    Raises
-    ------
-    ValueError
-        For an unknown schedule.
+    Steps count from 0 over all epochs of the run; `decay` is that of "exponential"; the rate warms
+    up in `warmup` epochs, before or while the schedule acts.
     """
     t = step / steps_per_epoch
     if schedule == "constant":
@@ -63,7 +49,7 @@ def lr_factor(
         factor = (1 + math.cos(math.pi * min(1.0, t / epochs))) / 2
     else:
         raise ValueError(f"lr_factor: schedule must be one of {LR_SCHEDULES}, got {schedule!r}")
-    if warmup > 0:  # the first step moves, too
+    if warmup > 0:  # not from zero: the first step moves, too
         factor *= min(1.0, (step + 1) / (warmup * steps_per_epoch))
     return factor
 
@@ -76,22 +62,10 @@ def kl_factor(
     warmup: float = 10.0,
     cycles: int = 4,
 ) -> float:
-    """What the KL weight is multiplied by in a step.
+    """The factor of the KL weight in a step. ValueError for an unknown schedule.
 
-    Parameters
-    ----------
-    schedule : {"constant", "linear", "cyclical"}
-    step, steps_per_epoch, epochs
-        As for `lr_factor`.
-    warmup : float
-        Of "linear": epochs until the weight is there in full.
-    cycles : int
-        Of "cyclical": how often the weight starts at zero.
-
-    Raises
-    ------
-    ValueError
-        For an unknown schedule.
+    Steps count as for `lr_factor`; "linear" reaches the full weight after `warmup` epochs, and
+    "cyclical" starts at zero `cycles` times.
     """
     if schedule == "constant":
         return 1.0

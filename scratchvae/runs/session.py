@@ -1,41 +1,47 @@
-"""Train in a folder, to the end or to the next signal; and go on from there.
+"""Train in a folder, to the end or to the next signal; and continue from there.
 
     train(config, folder)    begins
-    resume(folder)           goes on, as if it had never stopped
+    resume(folder)           continues, as if it had never stopped
 
-A signal lets the step at hand finish; then everything is saved (see stopping.py).
+After a signal the current step is finished and everything is saved (see signals.py).
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ..data import Dataset
-from .checkpoint import read_checkpoint, to_bytes
+from ..backend import use
+from ..data import Dataset, load
+from ..models.inspect import finite
+from ..ops import Losses
+from ..output import write_atomically
+from ..train import in_words
+from .checkpoint import take_first, to_bytes
 from .config import Config
-from .environment import differences, environment
-from .preparing import about_data, data_in_words, prepared_for, same_data, table
+from .environment import about_data, data_in_words, differences, environment, same_data
 from .results import leave_pictures, leave_results
 from .run import RunFolder
-from .sentences import diverged, farewell, go_on, introduction, kept, line
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import Trainer
+from .trainer import Trainer, image_shape
 
 Say = Callable[[str], None]
-MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run goes on
+MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run continues
+IMAGES = "images:"  # before the folder of a data set that is one
 
 
 def train(
     config: Config, folder: str | os.PathLike[str], say: Say = print, bar: bool = True
 ) -> dict[str, Any]:
-    """Train from the beginning, and leave a run in the folder (see folder.py).
+    """Train from the beginning, and leave a run in the folder (see run.py).
 
     Parameters
     ----------
@@ -43,14 +49,14 @@ def train(
     folder : str or path-like
         Made if need be. It must not hold a run.
     say : callable
-        Is told how it goes, a line at a time.
+        Receives messages, a line at a time.
     bar : bool
         Draw a progress bar, if there is a terminal.
 
     Returns
     -------
     dict
-        What metrics.json holds.
+        The content of metrics.json.
 
     Raises
     ------
@@ -63,167 +69,214 @@ def train(
     OSError
         If a file cannot be written; names it, and the last good checkpoint.
     ValueError, MemoryError
-        If data, config or folder are not what they must be.
+        If data, config or folder do not fit.
     """
-    run_folder = RunFolder(folder)
-    config, data = prepared_for(config)
-    trainer = Trainer(config, data)  # what does not fit should not leave a folder
-    facts = {"environment": environment(config.engine), "data": about_data(data)}
-    run_folder.refuse_pictures()
-    run_folder.make()
-    with run_folder.locked():
-        run_folder.sweep()  # a process may have been killed before there was a run to resume
-        run_folder.begin(config, facts)
-        say(introduction(trainer, data))
-        return _run(trainer, data, run_folder, say, bar)
+    files = RunFolder(folder)
+    config, data = _prepare(config)
+    trainer = Trainer(config, data)  # first: what it refuses should not leave a folder
+    about = {"environment": environment(config.engine), "data": about_data(data)}
+    files.make()
+    with files.locked():
+        files.sweep()  # a process may have been killed before there was a run to resume
+        files.begin(config, about)
+        say(_introduction(trainer, data))
+        return _run(trainer, data, files, say, bar)
 
 
 def resume(
     folder: str | os.PathLike[str], say: Say = print, bar: bool = True, **changes: Any
 ) -> dict[str, Any]:
-    """Go on with the run in the folder from its last good checkpoint.
+    """Continue the run in the folder from its last good checkpoint.
 
-    On the same machine, with the same engine, versions and number of threads, every number comes
-    out as if the run had never stopped; differences are announced.
+    On the same machine, with the same engine, versions and number of threads, the results are
+    bit-identical to those of a run that never stopped. `say` receives what is different.
 
     Parameters
     ----------
-    folder : str or path-like
-    say : callable
-        Is told how it goes, a line at a time.
-    bar : bool
-        Draw a progress bar, if there is a terminal.
+    folder, say, bar
+        As in `train`.
     **changes
-        Options that may be another: `epochs`, to train longer; `engine`; `data` and `data_dir`,
-        where the same data lie elsewhere now; `lr` and `clip_norm`, after a divergence. They are
-        announced, and config.json says at which step.
+        Options to change: `epochs`, to train longer; `engine`; `data` and `data_dir`, where the
+        same data are elsewhere now; `lr` and `clip_norm`, after a divergence. config.json records
+        the changes and their step.
 
-    Returns
-    -------
-    dict
-        What metrics.json holds.
+    Returns the metrics, and raises, as `train`.
 
     Raises
     ------
     ValueError
         Also if the data set is not the one that the run was begun with, if there are weights but no
-        checkpoint to go on from, or if more epochs are done than asked for.
+        checkpoint to continue from, or if more epochs are done than asked for.
     TypeError
         If another option is to change.
-    Stopped, FloatingPointError, RuntimeError, OSError, MemoryError
-        As in `train`.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
-    run_folder = RunFolder(folder)
-    config, facts = run_folder.read_config()
-    with run_folder.locked():
-        run_folder.sweep()
-        run_folder.make()  # whoever deletes the checkpoints begins again
-        prepared, data = prepared_for(replace(config, **changes))
-        if not same_data(facts.get("data"), about_data(data)):
+    files = RunFolder(folder)
+    before, about = files.read_config()
+    with files.locked():
+        files.sweep()
+        files.make()  # if the checkpoints were deleted, the run begins again
+        config, data = _prepare(replace(before, **changes))
+        if not same_data(about.get("data"), about_data(data)):
             raise ValueError(
-                f"{run_folder.path}: the data set has changed: the run was begun with "
-                f"{data_in_words(facts.get('data'))}, this is {data_in_words(about_data(data))}"
+                f"{files.path}: the data set has changed: the run was begun with "
+                f"{data_in_words(about.get('data'))}, this is {data_in_words(about_data(data))}"
             )
-        if elsewhere := differences(table(facts.get("environment")), environment(prepared.engine)):
+        if elsewhere := differences(about.get("environment"), environment(config.engine)):
             say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
-        trainer = Trainer(prepared, data)
-        say(introduction(trainer, data))
-        say(_restore(trainer, run_folder, say))
-        _note_changes(config, trainer, run_folder, facts, say)
-        return _run(trainer, data, run_folder, say, bar)
+        trainer = Trainer(config, data)
+        say(_introduction(trainer, data))
+        say(_restore(trainer, files, say))
+        _note_changes(before, trainer, files, about, say)
+        return _run(trainer, data, files, say, bar)
+
+
+def _prepare(config: Config) -> tuple[Config, Dataset]:
+    """Choose the engine and load the data; the config with both, and with absolute paths, which
+    mean the same when the run is continued from another folder."""
+    engine = use(config.engine, tf32=config.tf32)
+    data = load(config.data, config.data_dir)
+    name, data_dir = config.data, config.data_dir and _absolute(config.data_dir)
+    if name.startswith(IMAGES):
+        name = IMAGES + _absolute(name.removeprefix(IMAGES))
+    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
+    return replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir), data
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
+    """Restore the newest checkpoint that is sound, and put aside the damaged ones before it."""
+    found, damaged = take_first(files.all_checkpoints(), trainer.restore)
+    for path, problem in damaged.items():
+        # Under its old name it would count as the last one, and newer ones would be deleted first.
+        aside = path.rename(path.with_name(f"{path.name}.damaged"))
+        say(f"put aside as {aside.name}: {problem}")
+    if found:
+        where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
+        return f"{where}, after step {trainer.step:,}"
+    if files.weights.exists():
+        raise ValueError(
+            f"{files.path}: the run was done, its weights are there, but no checkpoint to go on "
+            f"from; to make it again: scratchvae train --config {files.config} --out ANOTHER"
+        )
+    none = "no checkpoint is sound" if damaged else "there is no checkpoint yet"
+    return f"{none}: from the beginning"
 
 
 def _note_changes(
-    before: Config, trainer: Trainer, folder: RunFolder, facts: dict[str, Any], say: Say
+    before: Config, trainer: Trainer, files: RunFolder, about: dict[str, Any], say: Say
 ) -> None:
-    """Tell of options that are not those of before, and write down from which step on."""
+    """Write down, and say, which options have changed and from which step on."""
     now, epochs_begun = trainer.config, trainer.epoch + (trainer.batch > 0)
-    assert now.epochs is not None
     if now.epochs < epochs_begun:
         raise ValueError(f"epochs: {epochs_begun} have begun already, got {now.epochs}")
     old, new = before.to_json(), now.to_json()
     if changed := {name: [old[name], new[name]] for name in old if old[name] != new[name]}:
-        earlier = facts.get("changes") if isinstance(facts.get("changes"), list) else []
-        facts = facts | {"changes": [*(earlier or []), {"step": trainer.step} | changed]}
-        folder.write_config(now, facts)
+        earlier = about.get("changes")
+        changes = [
+            *(earlier if isinstance(earlier, list) else []),
+            {"step": trainer.step} | changed,
+        ]
+        files.write_config(now, about | {"changes": changes})
         words = [f"{name} {a} -> {b}" for name, (a, b) in changed.items()]
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
 
 
-def _run(trainer: Trainer, data: Dataset, folder: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
+def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Epoch after epoch, with checkpoints in between; then the results."""
-    # NumPy's warnings of what is not finite: the loss is looked at, and its error says more.
+    # No NumPy warnings of what is not finite: the trainer looks at the losses, and says more.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
         try:
             if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
-                save(trainer, folder)
+                _save(trainer, files)
             if not trainer.done:
-                folder.forget_results()  # of an earlier end: they would be taken for the last
+                for old in (files.weights, files.metrics):  # not the results of this run any more
+                    old.unlink(missing_ok=True)
             while not trainer.done and not asked:
-                _epoch(trainer, folder, say, bar, asked)
+                _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
-            return leave_results(trainer, data, folder)
+            return leave_results(trainer, data, files)
         except FloatingPointError as problem:
-            raise FloatingPointError(diverged(trainer, folder, problem)) from None
+            raise FloatingPointError(_divergence(trainer, files, problem)) from None
         except OSError as problem:
-            why = f"{problem.strerror or problem}; {kept(folder)}{go_on(folder)}"
+            why = f"{problem.strerror or problem}; {_last_good(files)}{_how_to_go_on(files)}"
             raise OSError(problem.errno, why, problem.filename) from problem
         except StopNow:
-            raise Stopped(farewell(trainer, folder), asked.signal) from None
+            where = f"in epoch {trainer.epoch + 1}"
+            if trainer.done:
+                where = "before the results were there"
+            message = f"stopped {where}, after step {trainer.step:,}; everything is saved"
+            raise Stopped(message + _how_to_go_on(files), asked.signal) from None
 
 
-def _epoch(trainer: Trainer, folder: RunFolder, say: Say, bar: bool, asked: Asked) -> None:
-    """The rest of an epoch, or what can be done of it; either is saved."""
-    with _bar(trainer, bar) as progress:
+def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked) -> None:
+    """The rest of an epoch, or the part of it before a signal; either is saved."""
+    title, total, done = f"epoch {trainer.epoch + 1}", trainer.steps_per_epoch, trainer.batch
+    hidden = None if bar else True  # None: unless there is a terminal
+    with tqdm(
+        desc=title, total=total, initial=done, leave=False, disable=hidden, file=sys.stderr
+    ) as progress:
         for _ in trainer.steps():
             progress.update()
             if asked:
-                save(trainer, folder)
+                _save(trainer, files)
                 return
             if trainer.step % trainer.config.checkpoint_every == 0:
-                save(trainer, folder)
-    numbers = trainer.end_epoch()
-    if trainer.epoch in trainer.config.pictures:  # before the checkpoint, after which nobody would
-        folder.pictures.mkdir(exist_ok=True)
-        leave_pictures(trainer, folder.pictures, f"epoch-{trainer.epoch:04}-")
-    save(trainer, folder)
-    say(line(trainer, numbers))
+                _save(trainer, files)
+    line = trainer.end_epoch()
+    if trainer.epoch in trainer.config.pictures:  # first: after the checkpoint, none would be drawn
+        files.pictures.mkdir(exist_ok=True)
+        leave_pictures(trainer, files.pictures, f"epoch-{trainer.epoch:04}-")
+    _save(trainer, files)
+    parts = [
+        f"{part} {in_words(Losses(*(line[f'{part}_{name}'] for name in Losses._fields)))}"
+        for part in ("train", trainer.held_out)
+    ]
+    say(f"epoch {trainer.epoch:2}  {'  '.join(parts)}")
 
 
-def save(trainer: Trainer, folder: RunFolder) -> None:
-    """A checkpoint, the history, and the old checkpoints gone."""
-    content = to_bytes(*trainer.state())
-    folder.write(str(folder.checkpoint(trainer.step).relative_to(folder.path)), content)
+def _save(trainer: Trainer, files: RunFolder) -> None:
+    """Write a checkpoint and the history, and delete old checkpoints."""
+    content = to_bytes(*trainer.checkpoint())
+    write_atomically(files.checkpoint(trainer.step), content)
     if trainer.batch == 0 and trainer.held_out == "validation" and trainer.is_best:
-        folder.write(str(folder.best.relative_to(folder.path)), content)
-    folder.write_history(trainer.history)
-    folder.keep_last(trainer.config.keep)
+        write_atomically(files.best, content)
+    files.write_history(trainer.history)
+    for path in files.all_checkpoints()[trainer.config.keep :]:
+        path.unlink(missing_ok=True)
 
 
-def _restore(trainer: Trainer, folder: RunFolder, say: Say) -> str:
-    """Take up the newest checkpoint that is sound; a damaged one is told of, and put aside."""
-    checkpoints = folder.all_checkpoints()
-    for path in checkpoints:
-        try:
-            trainer.restore(*read_checkpoint(path))
-            where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
-            return f"{where}, after step {trainer.step:,}"
-        except ValueError as problem:
-            say(f"put aside as {folder.put_aside(path).name}: {problem}")
-    if folder.weights.exists():
-        raise ValueError(
-            f"{folder.path}: the run was done, its weights are there, but no checkpoint to go on "
-            f"from; to make it again: scratchvae train --config {folder.config} --out ANOTHER"
-        )
-    none = "no checkpoint is sound" if checkpoints else "there is no checkpoint yet"
-    return f"{none}: from the beginning"
+def _introduction(trainer: Trainer, data: Dataset) -> str:
+    """Model, engine and data."""
+    config, model = trainer.config, trainer.model
+    return (
+        f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
+        f"{data.name}: {len(trainer.train_images):,} images to train on, "
+        f"{len(trainer.held_out_images):,} of the {trainer.held_out} set; "
+        f"losses in {model.loss_unit}"
+    )
 
 
-def _bar(trainer: Trainer, wanted: bool) -> Any:
-    """A progress bar on a terminal; nothing elsewhere."""
-    return tqdm(
-        desc=f"epoch {trainer.epoch + 1}", total=trainer.steps_per_epoch, initial=trainer.batch,
-        leave=False, disable=None if wanted else True, file=sys.stderr,
-    )  # fmt: skip
+def _divergence(trainer: Trainer, files: RunFolder, problem: FloatingPointError) -> str:
+    """Where, why, and what is left. On the GPU the steps do not look for the tensor."""
+    found = ""
+    if trainer.model.device == "cuda":
+        bad = (name for name, p in trainer.model.parameters().items() if not finite(p.value))
+        found = f"; by now {name} is not finite" if (name := next(bad, None)) else ""
+    epoch = trainer.epoch + 1
+    return f"training diverged in epoch {epoch}: {problem}{found}; {_last_good(files)}"
+
+
+def _last_good(files: RunFolder) -> str:
+    last = next(iter(files.all_checkpoints()), None)
+    return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+
+def _how_to_go_on(files: RunFolder) -> str:
+    """The command that continues the run, if it is still there."""
+    command = f"scratchvae train --resume {shlex.quote(str(files.path))}"
+    return f"; go on with: {command}" if files.config.exists() else ""

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM as wishes: asked to stop, a run finishes its step and saves first."""
+"""After SIGINT (Ctrl-C) or SIGTERM a run finishes its step and saves before it stops."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ class Stopped(Exception):
 
 
 class StopNow(KeyboardInterrupt):
-    """A signal, where no step has to be finished first."""
+    """A signal came where no step has to be finished first."""
 
 
 class Asked:
-    """True once a SIGINT or SIGTERM came; `signal` is the first one's number.
-
-    A second SIGINT interrupts at once: what was saved before is there.
-    """
+    """True after a SIGINT or SIGTERM; `signal` is the first one's number. A second SIGINT
+    interrupts at once: what was saved before is there."""
 
     def __init__(self) -> None:
         self.signal, self._at_once = 0, False
@@ -34,7 +32,7 @@ class Asked:
         return self.signal != 0
 
     def interrupt_from_now_on(self) -> None:
-        """StopNow for any signal, and for one that has come already."""
+        """Raise StopNow for any signal, also for one that has come already."""
         self._at_once = True
         if self:
             raise StopNow
@@ -52,13 +50,10 @@ class Asked:
 @contextmanager
 def asked_to_stop() -> Iterator[Asked]:
     """Note signals, within the block, instead of ending the process."""
-    asked = Asked()
-    if threading.current_thread() is not threading.main_thread():  # others get no signals
-        yield asked
-        return
-    before = {
-        number: signal.signal(number, asked.note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    asked, before = Asked(), {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, asked.note)
     try:
         yield asked
     finally:

@@ -1,62 +1,97 @@
-"""Training as something that can stop between any two steps, and go on elsewhere.
+"""Training that can stop between any two steps, and continue in another process.
 
 A `Trainer` holds all that the next step depends on, and nothing else does:
 
     weights, BatchNorm statistics    the model's
     running averages, step count     the optimizer's
     random states                    of shuffling, of black and white, of the noise
-    epoch, batch                     where in the data
+    epoch, batch                     the position in the data
     sums of the losses, history      for the means to come out the same
 
-`state` writes it down, `restore` takes it up, and the step after is the same to the last bit. What
-is drawn once for an epoch (its order, its black and white, on the GPU the seed of its noise) comes
-from copies of the generators, which take the originals' place when the epoch is done: so a position
-in the epoch needs no more than the number of batches.
+`checkpoint` returns it, `restore` takes it, and the next step is the same to the last bit. What is
+drawn once for an epoch (its order, its black and white, on the GPU the seed of its noise) comes
+from copies of the generators, which replace the originals when the epoch is done. A position in an
+epoch therefore needs no more than the number of batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import optim
+from ..backend import asnumpy, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
 from ..models import Model, build
 from ..models.weights import MAX_BYTES
+from ..ops import Losses
 from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
-from .config import Config
-from .images import images_of
+from .checkpoint import Arrays, below
+from .config import Config, fits
 from .schedules import kl_factor, lr_factor
-from .state import Resumable
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
 
-class Trainer(Resumable):
+class Images(NamedTuple):
+    """uint8 arrays (N, H, W) or (N, C, H, W), and which of them is evaluated after every epoch:
+    "validation", or "test" if no images are kept to validate."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    test: np.ndarray
+    which: str
+
+
+def images_of(config: Config, data: Dataset) -> Images:
+    """Divide a data set as the config says; the last training images validate. ValueError if the
+    share leaves no image to train on, or none to validate.
+
+    If the run is in black and white, images that are not trained on are drawn only once: what is
+    compared from epoch to epoch, and from run to run of one seed, stays the same.
+    """
+    train, test = data.train_images, data.test_images
+    count = round(config.validation * len(train))
+    if config.validation and not 0 < count < len(train):
+        raise ValueError(
+            f"validation: a share of {config.validation:g} of {len(train)} images is {count} of "
+            "them; some must be left on either side"
+        )
+    train, validation = train[: len(train) - count], train[len(train) - count :]
+    if config.binarize:
+        rng = streams(config.seed).binarize_held_out
+        test, validation = binarize(test, rng), binarize(validation, rng)
+    if count:
+        return Images(train, validation, test, "validation")
+    return Images(train, test, test, "test")
+
+
+def image_shape(data: Dataset) -> tuple[int, ...]:
+    """Channels, height and width of its images."""
+    return (1, *data.train_images.shape[1:])[-3:]
+
+
+class Trainer:
     """A model in training: its data, its optimizer, and how far it has come.
 
-        for _ in trainer.steps(): ...       to the end of the epoch, or break, and save the state
+        for _ in trainer.steps(): ...       to the end of the epoch, or break, and save a checkpoint
         trainer.end_epoch()
 
-    Parameters
-    ----------
-    config : Config
-        With the engine that is in use.
-    data : Dataset
-
-    Raises
-    ------
-    ValueError
-        If the model does not fit the data, or the validation share leaves nothing.
+    `config` names the engine that is in use. ValueError if the model does not fit the data.
     """
 
     def __init__(self, config: Config, data: Dataset) -> None:
         self.config = config
+        if image_shape(data) != config.image_shape:
+            raise ValueError(
+                f"the model {config.model} takes images of shape {config.image_shape}, those of "
+                f"{data.name} have {image_shape(data)}"
+            )
         try:
             self.model = build(config.model, **config.model_options())
         except ValueError as problem:
@@ -66,18 +101,13 @@ class Trainer(Resumable):
         self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
             config, data
         )
-        if (1, *self.train_images.shape[1:])[-3:] != self.model.image_shape:
-            raise ValueError(
-                f"the model {config.model} takes images of shape {self.model.image_shape}, those "
-                f"of {data.name} have {self.train_images.shape[1:]}"
-            )
-        room = MAX_BYTES - (1 << 24)  # for names and the history
-        if (size := 3 * self.model.flat_value.nbytes) > room:  # weights and two averages
+        most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
+        if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(
                 f"the model {config.model} has {size // 3:,} bytes of weights; with the averages "
-                f"of the optimizer a checkpoint may have {room:,}"
+                f"of the optimizer a checkpoint may have {most:,}"
             )
-        check_last_batch("batch_size", self.model, len(self.train_images), self._batch_size)
+        check_last_batch("batch_size", self.model, len(self.train_images), config.batch_size)
         if config.engine == "cuda":
             self.model.to("cuda")
         self.optimizer = _optimizer(config, self.model)
@@ -91,30 +121,36 @@ class Trainer(Resumable):
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
 
-    # ------------------------------------------------------------------ training
+    @property
+    def step(self) -> int:
+        """Steps done so far, over all epochs."""
+        return self.optimizer.steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """If the images do not divide evenly, the last step has fewer."""
+        return -(-len(self.train_images) // self.config.batch_size)
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are, or patience has come to its end. An epoch that has begun is
-        finished first."""
-        epochs, patience = self.config.epochs, self.config.patience
-        assert epochs is not None
-        waited = self.epoch - self.best_epoch
+        """Whether all epochs are done, or patience has ended. An epoch that has begun is finished
+        first."""
+        patience, waited = self.config.patience, self.epoch - self.best_epoch
         too_long = patience is not None and waited >= patience
-        return self.batch == 0 and (self.epoch >= epochs or too_long)
+        return self.batch == 0 and (self.epoch >= self.config.epochs or too_long)
 
     @property
     def is_best(self) -> bool:
         """Whether no epoch before the last one had a better loss on what is held out."""
         return self.best_epoch == self.epoch > 0
 
+    # ------------------------------------------------------------------ training
+
     def steps(self) -> Iterator[None]:
         """The rest of this epoch: a step each time the iterator moves.
 
-        Raises
-        ------
-        FloatingPointError
-            If a loss is not finite; names the step and, on the CPU, the first tensor that went bad.
+        FloatingPointError if a loss is not finite; it names the step and, on the CPU, the first
+        tensor that went bad.
         """
         for x in self._stepper.prefetch(islice(self._begin(), self.batch, None)):
             self._set_rates(self.step)
@@ -123,14 +159,9 @@ class Trainer(Resumable):
             yield
 
     def end_epoch(self) -> dict[str, float]:
-        """After the last step: evaluate, and note how it went. Returns the line of the history.
+        """After the last step: evaluate, and add a line to the history, which is returned.
 
-        Raises
-        ------
-        FloatingPointError
-            If a loss is not finite.
-        RuntimeError
-            If there are steps left in this epoch.
+        FloatingPointError if a loss is not finite; RuntimeError if there are steps left.
         """
         if self.batch != self.steps_per_epoch:
             raise RuntimeError(
@@ -159,7 +190,7 @@ class Trainer(Resumable):
         return line
 
     def _begin(self) -> Iterator[np.ndarray]:
-        """The batches of this epoch, all of them; and the generators for the one after."""
+        """All batches of this epoch; also makes the generators for the next one."""
         rngs = deepcopy(self._rngs)
         if self.model.device == "cpu":  # each step draws from it; on the GPU it gives a seed
             rngs["noise"] = self._rngs["noise"]
@@ -168,13 +199,12 @@ class Trainer(Resumable):
         images, model = self.train_images, self.model
         if self.config.binarize:
             images = binarize(images, rngs["binarize"])
-        return batches(images, self._batch_size, rngs["shuffle"], model.data_range, model.dtype)
+        size = self.config.batch_size
+        return batches(images, size, rngs["shuffle"], model.data_range, model.dtype)
 
     def _set_rates(self, step: int) -> None:
-        """Learning rate and KL weight as they are in this step."""
-        config, epochs = self.config, self.config.epochs
-        assert epochs is not None and config.lr is not None
-        now = step, self.steps_per_epoch, epochs
+        """Set learning rate and KL weight to those of this step."""
+        config, now = self.config, (step, self.steps_per_epoch, self.config.epochs)
         self.optimizer.lr = config.lr * lr_factor(
             config.lr_schedule, *now, config.lr_decay, config.lr_warmup
         )
@@ -183,10 +213,114 @@ class Trainer(Resumable):
                 config.kl_schedule, *now, config.kl_warmup, config.kl_cycles
             )
 
+    def _columns(self) -> list[str]:
+        """The names in a line of the history."""
+        losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
+        return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def checkpoint(self) -> tuple[Arrays, dict[str, Any]]:
+        """Copies of the tensors, and of the progress for JSON: all that the next step depends on.
+
+        FloatingPointError if a weight or a running average is not finite: no run should continue
+        from there.
+        """
+        sums = self._stepper.sums  # first: what it raises says more than what comes below
+        arrays = self._arrays()
+        progress = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": sums,
+            "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score if self.best_epoch else None,
+        }
+        return arrays, deepcopy(progress)
+
+    def restore(self, arrays: Arrays, progress: dict[str, Any]) -> None:
+        """Continue from a checkpoint. ValueError if it belongs to another config, or makes no
+        sense; then nothing is changed."""
+
+        def need(name: str, right: Callable[[Any], bool]) -> Any:
+            if name not in progress or not right(progress[name]):
+                raise ValueError(f"the checkpoint's {name} is missing or makes no sense")
+            return progress[name]
+
+        def count(most: float) -> Callable[[Any], bool]:
+            return lambda n: fits(n, int, at_least=0, at_most=most)
+
+        epoch = need("epoch", count(math.inf))
+        batch = need("batch", count(self.steps_per_epoch))
+        step = need("step", lambda n: n == epoch * self.steps_per_epoch + batch)
+        history = need("history", lambda lines: self._is_history(lines, epoch))
+        seen = min(batch * self.config.batch_size, len(self.train_images))
+        sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
+        best_epoch = need("best_epoch", count(epoch))
+        best_score = need("best_score", lambda x: not best_epoch or fits(x, float))
+        states = need("random", lambda s: isinstance(s, dict) and s.keys() == {*self._rngs})
+        rngs = {name: _generator(state) for name, state in states.items()}
+        averages, found = self._averages(), below("optimizer.", arrays)
+        if _layout(found) != _layout(averages):
+            raise ValueError("the checkpoint's optimizer is not that of this run")
+        self.model.load_state_dict(below("model.", arrays))  # checks all before it copies any
+        for name, a in found.items():
+            averages[name][...] = to_device(a, self.model.device)
+        self.optimizer.steps, self.epoch, self.batch = int(step), epoch, batch
+        self._rngs, self._next_rngs = rngs, None
+        self._stepper.sums = [float(total) for total in sums]
+        self.history, self.best_epoch = deepcopy(history), best_epoch
+        self.best_score = best_score if best_epoch else math.inf
+
+    def _arrays(self) -> Arrays:
+        """Copies of all tensors; FloatingPointError if one is not finite."""
+        arrays = {f"model.{name}": a for name, a in self.model.state_dict().items()}
+        arrays |= {f"optimizer.{name}": asnumpy(a).copy() for name, a in self._averages().items()}
+        for name, a in arrays.items():
+            if not np.isfinite(a).all():
+                raise FloatingPointError(
+                    f"after step {self.step} {name} is not finite: a smaller lr or clipping may "
+                    "help"
+                )
+        return arrays
+
+    def _averages(self) -> dict[str, Any]:
+        """The optimizer's arrays, by name."""
+        settings = vars(self.optimizer).items()
+        return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
+
+    def _is_history(self, lines: Any, epochs: int) -> bool:
+        """A list of a dict for each epoch, with a number for each column."""
+        return (
+            isinstance(lines, list)
+            and len(lines) == epochs
+            and all(isinstance(line, dict) and [*line] == self._columns() for line in lines)
+            and all(_are_numbers([*line.values()]) for line in lines)
+        )
+
 
 def _optimizer(config: Config, model: Model) -> optim.Optimizer:
-    assert config.optimizer is not None
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "sgd":
         options["momentum"] = config.momentum
     return OPTIMIZERS[config.optimizer](model, **options)
+
+
+def _generator(state: Any) -> np.random.Generator:
+    """A random generator in this state, as `rng.bit_generator.state` gave it."""
+    rng = np.random.default_rng(0)
+    try:
+        rng.bit_generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ValueError(f"no state of a random generator: {error!r}") from None
+    return rng
+
+
+def _layout(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name: (a.shape, a.dtype) for name, a in arrays.items()}
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, list) and all(fits(x, float) for x in found)

@@ -1,4 +1,4 @@
-"""`python tests/faults [ROOM ...]`: do to training runs what machines do, and see what survives.
+"""`python tests/faults [GROUP ...]`: do to training runs what machines do, and see what survives.
 
 Prints a table: the fault, what happened, what survived, and a verdict. Whatever happens, nothing
 may be lost but the work since the last checkpoint, and a run that is taken up again has to end as
@@ -17,24 +17,26 @@ os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_N
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
-from examination import ENGINES, ROOMS, examine_all, table  # noqa: E402
+from examination import ENGINES, GROUPS, examine_all, table  # noqa: E402
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser("python tests/faults", description=__doc__.split("\n\n")[1])
-    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"{', '.join(ROOMS)}; default all")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)}; default all"
+    )
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="how many (50)")
     parser.add_argument("--seed", type=int, default=0, help="for where and when (0)")
     parser.add_argument("--numpy", action="store_true", help="leave the engine numba out")
     parser.add_argument("--json", action="store_true", help="one record for each fault")
     asked = parser.parse_args(arguments)
-    if unknown := set(asked.rooms) - ROOMS.keys():
-        parser.error(f"no such room: {', '.join(unknown)}; there are {', '.join(ROOMS)}")
+    if unknown := set(asked.groups) - GROUPS.keys():
+        parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         rows = []
         engines = ENGINES[:1] if asked.numpy else ENGINES
-        rooms = asked.rooms or ROOMS
-        for row in examine_all(Path(folder), engines, rooms, asked.kills, asked.seed):
+        groups = asked.groups or GROUPS
+        for row in examine_all(Path(folder), engines, groups, asked.kills, asked.seed):
             rows.append(row)
             if not asked.json and sys.stderr.isatty():
                 print(

@@ -30,7 +30,7 @@ OPTIONS = (
 
 
 class Bench:
-    """A run to be disturbed, and how it ends when nobody disturbs it.
+    """A run to be disturbed, and how it ends when nothing disturbs it.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from bench import contents, leftovers
 from scratchvae.runs import RunFolder, open_run
 from scratchvae.runs.checkpoint import read_checkpoint, to_bytes
 
-WAYS = {
+KINDS = {
     "cut in half": lambda content: content[: len(content) // 2],
     "one bit flipped in the tensors": lambda content: flip(content, len(content) - 1000),
     "one bit flipped in the header": lambda content: flip(content, 100),
@@ -24,8 +24,8 @@ def flip(content, at):
 
 def faults(benches, kills, seed):
     """Checkpoints, the best one, config.json."""
-    for way in WAYS:
-        yield f"the last checkpoint {way}", partial(last_damaged, way)
+    for kind in KINDS:
+        yield f"the last checkpoint {kind}", partial(last_damaged, kind)
     yield "all checkpoints damaged", all_damaged
     yield "best.safetensors damaged", best_damaged
     yield "config.json damaged", config_damaged
@@ -46,12 +46,12 @@ def terminate():
     signal.raise_signal(signal.SIGTERM)
 
 
-def last_damaged(way, benches):
+def last_damaged(kind, benches):
     """The one before is taken."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     last, before = RunFolder(run).all_checkpoints()
-    last.write_bytes(WAYS[way](last.read_bytes()))
+    last.write_bytes(KINDS[kind](last.read_bytes()))
     aside = f"checkpoints/{last.name}.damaged"
     ended = bench.resume(run)
     told = [line for line in ended.out.splitlines() if line.startswith("put aside")]
@@ -78,8 +78,8 @@ def best_damaged(benches):
     run = stopped(bench)
     folder = RunFolder(run)
     last = folder.all_checkpoints()[0]
-    arrays, facts = read_checkpoint(last)
-    last.write_bytes(to_bytes(arrays, facts | {"best_score": -1.0}))  # no later epoch is better
+    arrays, progress = read_checkpoint(last)
+    last.write_bytes(to_bytes(arrays, progress | {"best_score": -1.0}))  # no later epoch is better
     folder.best.write_bytes(flip(folder.best.read_bytes(), 100_000))
     ended = bench.resume(run)
     assert ended.status == 2 and "are lost; those of the last one are in" in ended.told, ended

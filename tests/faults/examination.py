@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import damage
 import kills
-import places
 import stops
+import storage
 from bench import Bench
 
-ROOMS = {
+GROUPS = {
     "kills": kills.faults,
     "damage": damage.faults,
-    "places": places.faults,
+    "storage": storage.faults,
     "stops": stops.faults,
 }
 ENGINES = ("numpy", "numba")
@@ -27,13 +27,13 @@ class Row(NamedTuple):
     verdict: str  # ok, FAILED or skipped
 
 
-def examine_all(folder, engines, rooms, count, seed):
+def examine_all(folder, engines, groups, count, seed):
     """Rows, as they come."""
     folder.chmod(0o755)  # some faults need a user without rights
     for engine in engines:
         _benches[f"tiny-{engine}"] = Bench(folder, "tiny", engine)
-    for room in rooms:
-        _faults.extend(ROOMS[room](_benches, count, seed))
+    for group in groups:
+        _faults.extend(GROUPS[group](_benches, count, seed))
     with get_context("fork").Pool(os.cpu_count()) as pool:
         yield from pool.imap(examine, range(len(_faults)))
 
@@ -44,7 +44,7 @@ def examine(number):
     try:
         happened, survived = fault(_benches)
         return Row(name, happened, survived, "ok")
-    except places.Skipped as reason:
+    except storage.Skipped as reason:
         return Row(name, "skipped", str(reason), "skipped")
     except Exception as failure:
         return Row(name, "", f"{type(failure).__name__}: {failure}", "FAILED")

@@ -17,7 +17,7 @@ import signal
 from pathlib import Path
 
 from scratchvae import train
-from scratchvae.runs import preparing, trainer
+from scratchvae.runs import session, trainer
 
 TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
 
@@ -57,7 +57,7 @@ class Instants:
         }
         for name, path in paths.items():
             setattr(os, name, self._watched(getattr(os, name), name, path))
-        preparing.load = self._watched(preparing.load, "load the data", _nameless)
+        session.load = self._watched(session.load, "load the data", _nameless)
         train.train_step = self._watched(train.train_step, "step", _nameless)
         trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
 
@@ -119,8 +119,10 @@ def log_of(run):
 
 
 def instants(run):
-    """Their names, in order, of the last run into this folder."""
-    return log_of(run).read_text().splitlines()
+    """Their names, in order, of the last run into this folder; none if it was killed before it
+    began to count."""
+    log = log_of(run)
+    return log.read_text().splitlines() if log.exists() else []
 
 
 def kind(name):

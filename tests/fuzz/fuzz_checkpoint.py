@@ -20,7 +20,7 @@ ODD = (
 
 
 class TwoLayersInTraining(Trainer):
-    """A Trainer that fits into a few kilobytes: what `state` and `restore` look at."""
+    """A Trainer that fits into a few kilobytes: what `checkpoint` and `restore` look at."""
 
     def __init__(self):
         self.model = TwoLayers()
@@ -40,40 +40,40 @@ class TwoLayersInTraining(Trainer):
 
 @cache
 def seeds():
-    return [to_bytes(*TwoLayersInTraining().state())]
+    return [to_bytes(*TwoLayersInTraining().checkpoint())]
 
 
 def build(random):
-    """Tensors and facts that were edited; the digest is that of what is there."""
-    arrays, facts = TwoLayersInTraining().state()
-    facts = json.loads(json.dumps(facts))
+    """Tensors and progress that were edited; the digest is that of what is there."""
+    arrays, progress = TwoLayersInTraining().checkpoint()
+    progress = json.loads(json.dumps(progress))
     for _ in range(random.choice((0, 1, 1, 2, 4))):
-        random.choice(EDITS)(arrays, facts, random)
+        random.choice(EDITS)(arrays, progress, random)
     try:
-        content = to_bytes(arrays, facts)
+        content = to_bytes(arrays, progress)
     except (ValueError, UnicodeEncodeError):  # NaN, which this writer refuses
         content = seeds()[0]
     return mutated(content, random, seeds()) if random.random() < 0.2 else content
 
 
-def edit_a_fact(arrays, facts, random):
-    facts[random.choice([*facts])] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS)))
+def edit_progress(arrays, progress, random):
+    progress[random.choice([*progress])] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS)))
 
 
-def edit_a_state(arrays, facts, random):
-    place = facts
-    while isinstance(place, dict) and place and random.random() < 0.8:
-        last, key = place, random.choice([*place])
-        place = place[key]
-    if place is not facts:
+def edit_within_progress(arrays, progress, random):
+    value = progress
+    while isinstance(value, dict) and value and random.random() < 0.8:
+        last, key = value, random.choice([*value])
+        value = value[key]
+    if value is not progress:
         last[key] = deepcopy(random.choice((*ODD, *LONGER_INTEGERS, 2**128, 2**127)))
 
 
-def forget_a_fact(arrays, facts, random):
-    facts.pop(random.choice([*facts, "none"]), None)
+def forget_progress(arrays, progress, random):
+    progress.pop(random.choice([*progress, "none"]), None)
 
 
-def edit_a_tensor(arrays, facts, random):
+def edit_a_tensor(arrays, progress, random):
     name = random.choice([*arrays])
     a = arrays[name]
     choices = (
@@ -90,7 +90,7 @@ def edit_a_tensor(arrays, facts, random):
     arrays[name] = random.choice(choices)
 
 
-def rename_a_tensor(arrays, facts, random):
+def rename_a_tensor(arrays, progress, random):
     names = (
         "model.",
         "optimizer.",
@@ -104,7 +104,14 @@ def rename_a_tensor(arrays, facts, random):
     arrays[random.choice(names)] = arrays.pop(random.choice([*arrays]))
 
 
-EDITS = (edit_a_fact, edit_a_state, edit_a_state, forget_a_fact, edit_a_tensor, rename_a_tensor)
+EDITS = (
+    edit_progress,
+    edit_within_progress,
+    edit_within_progress,
+    forget_progress,
+    edit_a_tensor,
+    rename_a_tensor,
+)
 
 
 def parser(folder):
@@ -113,12 +120,12 @@ def parser(folder):
 
     def read(path):
         trainer = TwoLayersInTraining()
-        before = to_bytes(*trainer.state())
+        before = to_bytes(*trainer.checkpoint())
         try:
             with np.errstate(all="ignore"):
                 trainer.restore(*read_checkpoint(path))
         except ValueError:
-            assert to_bytes(*trainer.state()) == before
+            assert to_bytes(*trainer.checkpoint()) == before
             return False
         rng = trainer._rngs["shuffle"]
         assert sorted(rng.permutation(18)) == [*range(18)]

@@ -180,7 +180,7 @@ def test_beta_of_a_squared_error_needs_the_shape():
     ],
 )
 def test_what_does_not_go_together_is_refused(options, said):
-    """An option without effect is a mistake of somebody's, and better known now."""
+    """An option without effect is a mistake, better reported at once."""
     with pytest.raises(ValueError, match=said):
         Config(**options)
 

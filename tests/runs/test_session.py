@@ -10,9 +10,9 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file
 from small_runs import trained, write_photographs
 
-from scratchvae.runs import open_run, resume, session, trainer
+from scratchvae.runs import checkpoint, open_run, resume, session, trainer
 from scratchvae.runs.checkpoint import read_checkpoint
-from scratchvae.runs.preparing import same_data
+from scratchvae.runs.environment import same_data
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch
     run = small(tmp_path / "run", digits, epochs=9, validation=0.2, patience=2, keep=1)
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["epoch"], metrics["epochs_trained"]) == (2, 4)
-    arrays, facts = read_checkpoint(run / "checkpoints/best.safetensors")
-    assert facts["epoch"] == facts["best_epoch"] == 2
+    arrays, progress = read_checkpoint(run / "checkpoints/best.safetensors")
+    assert progress["epoch"] == progress["best_epoch"] == 2
     state = open_run(run, "numpy").model.state_dict()
     for name, a in state.items():
         assert_array_equal(a, arrays[f"model.{name}"])
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_not_called_damaged(tmp_path, digits, monkeypatch
     def fails(path):
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(session, "read_checkpoint", fails)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", fails)
     with pytest.raises(OSError, match="Input/output error"):
         resume(run)
     assert (run / "checkpoints/step-000000003.safetensors").exists()

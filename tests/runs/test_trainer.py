@@ -21,9 +21,8 @@ from runs.training import (
 
 import scratchvae as sv
 from scratchvae.data import binarize
-from scratchvae.runs import images, trainer
-from scratchvae.runs.images import images_of, split
-from scratchvae.runs.trainer import Trainer
+from scratchvae.runs import trainer
+from scratchvae.runs.trainer import Trainer, images_of
 from scratchvae.train import evaluate_sampled, streams, train_epoch
 
 # ---------------------------------------------------------------------- the plain loop
@@ -120,25 +119,25 @@ def test_a_run_on_the_gpu_is_the_plain_loop(cupy_on_host):
 
 
 def test_steps_that_were_left_go_on_in_the_same_trainer():
-    """Without a state in between; nor does one that is looked at change anything."""
+    """Without a checkpoint in between; nor does making one change anything."""
     data = small_data()
     ours = Trainer(small_config(binarize=True), data)
     while not ours.done:
         for _ in ours.steps():
-            ours.state()
+            ours.checkpoint()
             break
         if ours.batch == ours.steps_per_epoch:
             ours.end_epoch()
     assert everything(ours) == everything(finish(Trainer(small_config(binarize=True), data)))
 
 
-def test_a_state_is_a_copy():
+def test_a_checkpoint_is_a_copy():
     ours = Trainer(small_config(), small_data())
     next(ours.steps())
-    arrays, facts = ours.state()
-    before = {n: a.copy() for n, a in arrays.items()}, json.dumps(facts)
+    arrays, progress = ours.checkpoint()
+    before = {n: a.copy() for n, a in arrays.items()}, json.dumps(progress)
     finish(ours)
-    assert json.dumps(facts) == before[1]
+    assert json.dumps(progress) == before[1]
     for name, a in arrays.items():
         assert_array_equal(a, before[0][name])
 
@@ -155,17 +154,17 @@ def test_an_epoch_ends_after_its_last_step_only():
 
 @pytest.fixture
 def saved():
-    """The state in the middle of the second epoch."""
+    """A checkpoint in the middle of the second epoch."""
     ours = Trainer(small_config(), small_data())
     for _ in ours.steps():
         pass
     ours.end_epoch()
     next(ours.steps())
-    return ours.state()
+    return ours.checkpoint()
 
 
 def refused(state, said, config=None):
-    """The state is refused, and nothing in the trainer has changed."""
+    """The checkpoint is refused, and nothing in the trainer has changed."""
     ours = Trainer(config or small_config(), small_data(seed=1))
     next(ours.steps())
     before = everything(ours)
@@ -185,19 +184,19 @@ def refused(state, said, config=None):
         ({"validation": 0.1}, "history is missing or makes no sense"),
     ],
 )
-def test_a_state_of_another_run_is_refused(saved, options, said):
+def test_a_checkpoint_of_another_run_is_refused(saved, options, said):
     refused(saved, said, small_config(**options))
 
 
-FACTS = ["step", "epoch", "batch", "sums", "random", "history", "best_epoch", "best_score"]
+PROGRESS = ["step", "epoch", "batch", "sums", "random", "history", "best_epoch", "best_score"]
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_missing_facts_are_refused(saved, name):
-    arrays, facts = saved
-    assert sorted(facts) == sorted(FACTS)
-    del facts[name]
-    refused((arrays, facts), f"the checkpoint's {name} is missing or makes no sense")
+@pytest.mark.parametrize("name", PROGRESS)
+def test_missing_progress_is_refused(saved, name):
+    arrays, progress = saved
+    assert sorted(progress) == sorted(PROGRESS)
+    del progress[name]
+    refused((arrays, progress), f"the checkpoint's {name} is missing or makes no sense")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +216,7 @@ def test_missing_facts_are_refused(saved, name):
         ("sums", [0.0] * 4),
         ("sums", ["0", 0.0, 0.0, 4.0]),
         ("sums", [float("nan"), 0.0, 0.0, 4.0]),
+        ("sums", [10**400, 0.0, 0.0, 4.0]),
         ("history", []),
         ("history", [{}]),
         ("history", [[1.0]]),
@@ -224,14 +224,15 @@ def test_missing_facts_are_refused(saved, name):
         ("best_epoch", -1),
         ("best_score", None),
         ("best_score", float("nan")),
+        ("best_score", 10**400),
         ("random", {}),
         ("random", []),
     ],
 )
-def test_absurd_facts_are_refused(saved, name, value):
-    arrays, facts = saved
+def test_absurd_progress_is_refused(saved, name, value):
+    arrays, progress = saved
     refused(
-        (arrays, facts | {name: value}),
+        (arrays, progress | {name: value}),
         f"the checkpoint's {name} is missing or makes no sense|step",
     )
 
@@ -243,23 +244,25 @@ RANDOM += [{"has_uint32": "x"}, {"uinteger": -1}, {"uinteger": 2**32}, {"state":
 
 @pytest.mark.parametrize("change", RANDOM)
 def test_absurd_random_states_are_refused(saved, change):
-    arrays, facts = saved
-    state = facts["random"]["shuffle"]
-    facts["random"]["shuffle"] = state | change if isinstance(change, dict) and change else change
-    refused((arrays, facts), "no state of a random generator")
+    arrays, progress = saved
+    state = progress["random"]["shuffle"]
+    progress["random"]["shuffle"] = (
+        state | change if isinstance(change, dict) and change else change
+    )
+    refused((arrays, progress), "no state of a random generator")
 
 
 @pytest.mark.parametrize("name", ["model.fc1.weight", "optimizer.m"])
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape", "complex", "text"])
 def test_other_tensors_are_refused(saved, name, change):
-    arrays, facts = saved
+    arrays, progress = saved
     a = arrays.pop(name)
     if change == "surplus":
         arrays |= {name: a, f"{name}.more": a}
     elif change != "missing":
         arrays[name] = {"shape": a[..., None], "complex": a + 1j, "text": a.astype("S3")}[change]
     said = "optimizer is not that" if "optimizer" in name else "load_state_dict"
-    refused((arrays, facts), said)
+    refused((arrays, progress), said)
 
 
 def test_what_is_not_finite_is_not_saved():
@@ -268,10 +271,10 @@ def test_what_is_not_finite_is_not_saved():
         a = ours.optimizer.v if "v" in name else ours.model.fc1.bias.value
         a[1] = np.nan
         with pytest.raises(FloatingPointError, match=f"after step 0 {name} is not finite"):
-            ours.state()
+            ours.checkpoint()
 
 
-def test_a_restored_trainer_shares_nothing_with_the_state(saved):
+def test_a_restored_trainer_shares_nothing_with_the_checkpoint(saved):
     ours = Trainer(small_config(), small_data())
     ours.restore(*saved)
     before = json.dumps(saved[1])
@@ -322,8 +325,10 @@ def test_a_share_that_leaves_nothing_is_refused(share):
 
 
 def test_no_share_is_no_image():
-    train, validation = split(np.arange(5), 0.0)
-    assert len(train) == 5 and len(validation) == 0
+    data = small_data()
+    images = images_of(small_config(), data)
+    assert len(images.train) == 11 and images.held_out is data.test_images
+    assert images.which == "test"
 
 
 @pytest.mark.parametrize(
@@ -346,10 +351,11 @@ def test_black_and_white_is_drawn_anew_in_each_epoch_and_once_for_what_is_held_o
         held_out.append(images)
         return evaluate_sampled(model, images, rng)
 
+    data, config = small_data(train=40), small_config(binarize=True, validation=0.25)
+    ours = Trainer(config, data)
     monkeypatch.setattr(trainer, "binarize", watched)
     monkeypatch.setattr(trainer, "evaluate_sampled", evaluate)
-    data, config = small_data(train=40), small_config(binarize=True, validation=0.25)
-    ours = finish(Trainer(config, data))
+    finish(ours)
     assert len(drawn) == 3 and all(sv.data.is_binary(a) for a in drawn)
     assert len({a.tobytes() for a in drawn}) == 3
     mean = np.mean(drawn, axis=0).ravel()
@@ -361,7 +367,7 @@ def test_black_and_white_is_drawn_anew_in_each_epoch_and_once_for_what_is_held_o
     assert_array_equal(again.test, ours.test_images)
     assert_array_equal(images_of(replace(config, validation=0.0), data).test, again.test)
     assert (images_of(replace(config, seed=1), data).test != again.test).any()
-    assert images.images_of(replace(config, binarize=False), data).test is data.test_images
+    assert images_of(replace(config, binarize=False), data).test is data.test_images
 
 
 # ---------------------------------------------------------------------- rates
@@ -432,7 +438,7 @@ def test_patience_stops_after_the_right_epoch(monkeypatch):
 def test_a_run_that_ran_out_of_patience_stays_done_and_one_of_few_epochs_goes_on(monkeypatch):
     scored(monkeypatch, [5, 6, 4, 3])
     config, data = small_config(validation=0.2, patience=1, epochs=10), small_data()
-    state = finish(Trainer(config, data)).state()
+    state = finish(Trainer(config, data)).checkpoint()
     for epochs in (10, 20):
         again = Trainer(replace(config, epochs=epochs), data)
         again.restore(*state)
@@ -489,7 +495,7 @@ def test_a_loss_on_the_gpu_that_is_not_finite_is_named(cupy_on_host, monkeypatch
         for _ in ours.steps():
             pass
         with pytest.raises(FloatingPointError, match="the loss of step 1 was not finite"):
-            ours.state()
+            ours.checkpoint()
         ours = Trainer(small_config(engine="cuda"), small_data())
         ours.model.flat_value[3] = float("nan")
         monkeypatch.setattr("scratchvae.gpu.graph.CHECK_EVERY", 2)

@@ -32,7 +32,7 @@ def finish(trainer):
 
 
 def train_with_stops(config, data, stops, path):
-    """A run that is saved after each of these steps, forgotten, and taken up by a new trainer."""
+    """A run that is saved after each of these steps; every time a new trainer continues it."""
     trainer, stops = Trainer(config, data), sorted({*stops})
     while not trainer.done:
         for _ in trainer.steps():
@@ -49,16 +49,16 @@ def train_with_stops(config, data, stops, path):
 
 
 def through_a_file(trainer, other, path):
-    path.write_bytes(to_bytes(*trainer.state()))
+    path.write_bytes(to_bytes(*trainer.checkpoint()))
     other.restore(*read_checkpoint(path))
     return other
 
 
 def everything(trainer):
-    """All that a state holds, to compare with ==: a short digest for each tensor and fact."""
-    arrays, facts = trainer.state()
+    """All that a checkpoint holds, to compare with ==: a short digest for each part."""
+    arrays, progress = trainer.checkpoint()
     contents = {n: repr((a.dtype, a.shape)).encode() + a.tobytes() for n, a in arrays.items()}
-    contents |= {name: repr(fact).encode() for name, fact in facts.items()}
+    contents |= {name: repr(value).encode() for name, value in progress.items()}
     return {name: sha256(content).hexdigest()[:12] for name, content in contents.items()}
 
 

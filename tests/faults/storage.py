@@ -1,4 +1,4 @@
-"""Disks that are full, folders that cannot be written or are gone, runs in each other's way."""
+"""Disks that are full, folders that cannot be written or are gone, two runs in one folder."""
 
 import os
 import resource
@@ -63,7 +63,7 @@ def file_limit(at, benches):
 
 
 def small_disk(benches):
-    """A file system of its own, that nobody else sees and that is gone with its process."""
+    """A file system that only this process sees, and that disappears with it."""
     bench = benches["tiny-numpy"]
     run, disk = bench.new_run(), bench.new_run()
     disk.mkdir()
