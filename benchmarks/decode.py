@@ -4,21 +4,21 @@
 
 Makes a folder of JPEGs in CelebA's size. Then, in turns: Pillow alone decodes, crops and resizes
 every file on as many threads and drops the result; `load_folder` fills an empty cache; and
-`load_folder` finds it full. Medians; the ratio is first / Pillow. Run it on a quiet machine.
+`load_folder` reads the full one. Medians; the ratio is first / Pillow.
 """
 
-import argparse
-import statistics
+from __future__ import annotations
+
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import numpy as np
 import PIL
+from measure import parser, positive
 from PIL import Image
 
 from scratchvae.data.decode import GROUP, cores
@@ -41,8 +41,7 @@ def make_photographs(folder: Path, count: int) -> None:
 def pillow_alone(paths: list[Path]) -> None:
     groups = [paths[i : i + GROUP] for i in range(0, len(paths), GROUP)]
     with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(shrink_all, groups):
-            pass
+        list(pool.map(shrink_all, groups))
 
 
 def shrink_all(paths: list[Path]) -> None:
@@ -53,17 +52,11 @@ def shrink_all(paths: list[Path]) -> None:
             square.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=4000, help="files (default: 4000)")
-    parser.add_argument("--rounds", type=int, default=9, help="measurements (default: 9)")
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--count", type=positive, default=4000, help="files (default: 4000)")
+    options.add_argument("--rounds", type=positive, default=9, help="measurements (default: 9)")
+    given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "photographs")
         folder.mkdir()
@@ -75,16 +68,17 @@ def main() -> None:
 
         times: dict[str, list[float]] = {"Pillow alone": [], "first run": [], "second run": []}
         for turn in range(given.rounds):
-            cache = Path(scratch, f"cache{turn}")
-            times["Pillow alone"].append(seconds(partial(pillow_alone, paths)))
-            for name in ("first run", "second run"):
-                run = partial(load_folder, folder, SIZE, CROP, cache_dir=cache)
-                times[name].append(seconds(run))
-        for name, measured in times.items():
-            median = statistics.median(measured)
-            print(f"{name:13} {median:8.3f} s {1e3 * median / given.count:8.4f} ms per image")
+            load = partial(load_folder, folder, SIZE, CROP, cache_dir=Path(scratch, f"cache{turn}"))
+            runs = (partial(pillow_alone, paths), load, load)
+            for seconds, run in zip(times.values(), runs, strict=True):
+                start = time.perf_counter()
+                run()
+                seconds.append(time.perf_counter() - start)
+        for name, seconds in times.items():
+            each = 1e3 * median(seconds) / given.count
+            print(f"{name:13} {median(seconds):8.3f} s {each:8.4f} ms per image")
         ratios = [b / a for a, b in zip(times["Pillow alone"], times["first run"], strict=True)]
-        print(f"first / Pillow {statistics.median(ratios):.2f}")
+        print(f"first / Pillow {median(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The six models in PyTorch: those of tests/torch_models.py, with what a benchmark needs besides.
 
 Their own `losses` takes the KL term from torch.distributions, as a second opinion should; here it
-is the formula that most people write, which costs less. Their encoders and decoders are apart only
-where `forward` does not need both at once: for `ae` and `skip` they are written out here.
+is the closed formula, which most programs use and which costs less. `ae` and `skip` have no encoder
+and decoder that can be called apart: they are written out here.
 """
 
 from __future__ import annotations

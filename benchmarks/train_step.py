@@ -1,49 +1,50 @@
 """Time training steps of the six models, ours and PyTorch's in turns.
 
     python benchmarks/train_step.py [--models mlp conv ...] [--against torch|nothing]
-        [--what train|forward|sample|encode|evaluate] [--batch-size N] [--steps N]
-        [--image-size N] [--threads N] [--sweep batch|image|channels] [--json FILE]
+        [--what train|forward|sample|encode] [--batch-size N] [--steps N] [--image-size N]
+        [--threads N] [--sweep batch|image] [--json FILE]
 
 Ours and PyTorch's are two processes with the same weights, images and noise. Before anything is
-timed, the first losses of both (images for sample, codes for encode) are compared; beyond 1e-3 the
-program stops. Then they run in turns of five steps until each has `--steps`. The first step of
-every turn is not counted, its caches are cold; measure.py says the rest. What a step is:
+timed, the first losses and gradients of both (images for sample, codes for encode) are compared;
+beyond 1e-3, for gradients 1e-2, relative to the largest number, the program stops. Then they run in
+turns of five steps until each has `--steps`; see measure.py. What a step is:
 
     train       loss, backward, and the update: Adam; AdamW for `skip`     sv.train.train_step
     forward     the loss alone, nothing kept for backward                  model.loss(keep=False)
     sample      images from codes                                          model.generate
     encode      codes from images                                          model.embed
-    evaluate    a pass over 10,000 images, 2,000 of 64 x 64                sv.train.evaluate_sampled
 
 PyTorch runs eagerly in both memory formats, of which the better median counts, and with
-torch.optim's default update; the column "fused" has the better one with `fused=True`. Its KL term
-is the closed formula. (low-high) are quartiles; ratio is ours / PyTorch. GFLOP are counted from the
-layers' shapes (flops.py), and "of peak" is ours against the best of five float32 products of
-2048 x 2048 matrices by np.matmul on all its threads, measured in our process before the models.
+torch.optim's default update; the column "fused" has the better one with `fused=True`. (low-high)
+are quartiles; ratio is ours / PyTorch. GFLOP are counted from the layers' shapes (flops.py), and
+"of peak" is ours against the best of five float32 products of 2048 x 2048 matrices by np.matmul on
+all its threads, measured in our process before the models.
 
-`--sweep` shows how the cost of a step grows: sweep.py. Run it on a quiet machine.
+`--sweep` prints how the cost of a step grows with the batch (of `conv`, or --models) or with the
+size of the images (of `conv`, `celeba`, `skip`); ours alone, unless `--against torch` is given.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from jobs import BATCH, MODELS, Job
-from machine import has_torch, machine_lines
 from measure import (
     Problem,
+    has_torch,
+    machine_line,
     parser,
     positive,
     problems_in_one_line,
     set_threads,
+    write,
 )
 from pair import Pair, Result
-from sweep import SWEEPS, plan, sweep
 
-WHAT = ("train", "forward", "sample", "encode", "evaluate")
-STEPS = 30
+WHAT = ("train", "forward", "sample", "encode")
+BATCHES = [2**i for i in range(11)]
+SIZES = {"conv": [28, 56, 112, 224, 256], "celeba": [64, 128, 256], "skip": [64, 128, 256]}
 
 
 def arguments() -> argparse.Namespace:
@@ -53,10 +54,10 @@ def arguments() -> argparse.Namespace:
     add("--against", choices=["torch", "nothing"], help="default: torch if it is installed")
     add("--what", choices=WHAT, default="train", help="what a step is (default: train)")
     add("--batch-size", type=positive, metavar="N", help="default: 128; skip 32")
-    add("--steps", type=positive, default=STEPS, metavar="N", help="timed steps (default: 30)")
+    add("--steps", type=positive, default=30, metavar="N", help="timed steps (default: 30)")
     add("--image-size", type=positive, metavar="N", help="default: the model's own")
     add("--threads", type=positive, metavar="N", help="default: what each library chooses")
-    add("--sweep", choices=SWEEPS, help="how the cost grows; ours alone by default")
+    add("--sweep", choices=["batch", "image"], help="how the cost grows; ours alone by default")
     add("--json", type=Path, metavar="FILE", help="write every time measured, too")
     given = options.parse_args()
     if given.against is None:
@@ -66,56 +67,68 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    sweeps = plan(given) if given.sweep else {}
+    tables = plan(given)
     set_threads(given.threads)
     if given.json:
-        write(given.json, {})  # an unwritable file is better known now
+        write(given.json, {})  # report an unwritable file before measuring
     with Pair(given.against == "torch") as pair:
-        print(machine_lines(pair.machine))
-        print(f"sgemm peak {pair.peak:.0f} GFLOP/s\n", flush=True)
-        results = sweep(pair, given, sweeps) if sweeps else table(pair, given)
-        facts = {"machine": pair.machine, "sgemm_peak_gflops": pair.peak}
+        print(machine_line(pair.facts, **{"sgemm peak": f"{pair.peaks['sgemm']:.0f} GFLOP/s"}))
+        results = [result for jobs in tables for result in table(pair, given, jobs)]
+        facts = {"machine": pair.facts, "peaks": pair.peaks, "arguments": vars(given)}
     if given.json:
-        options = {k: str(v) if k == "json" else v for k, v in vars(given).items()}
-        rows = [result.as_json() for result in results]
-        write(given.json, facts | {"arguments": options, "results": rows})
+        write(given.json, facts | {"results": [result.as_json() for result in results]})
+    if errors := [error for result in results for error in result.errors.values()]:
+        largest = max(first for first, *_ in errors)
+        print(f"\nthe same computation: first results differ by {largest:.0e} at most")
 
 
-def table(pair: Pair, given: argparse.Namespace) -> list[Result]:
-    """A row for every model, printed as soon as it is measured."""
-    print(f"{given.what}, ms a step: median (quartiles) of {given.steps}")
-    heading = f"{'model':6} {'batch':>5} {'ours':>22}"
+def plan(given: argparse.Namespace) -> list[list[Job]]:
+    """A list of jobs for each table; Problem if the arguments contradict each other."""
+
+    def job(model: str, batch: int | None, size: int | None) -> Job:
+        return Job(model, batch or BATCH.get(model, 128), given.what, size)
+
+    if not given.sweep:
+        models = given.models or MODELS
+        return [[job(model, given.batch_size, given.image_size) for model in models]]
+    if given.sweep == "batch":
+        if given.batch_size:
+            raise Problem("--sweep batch takes no --batch-size")
+        models = given.models or ["conv"]
+        return [[job(model, n, given.image_size) for n in BATCHES] for model in models]
+    models = given.models or list(SIZES)
+    if given.image_size or (unknown := [model for model in models if model not in SIZES]):
+        what = "no --image-size" if given.image_size else f"no --models {' '.join(unknown)}"
+        raise Problem(f"--sweep image takes {what}; it knows sizes for {', '.join(SIZES)}")
+    return [[job(model, given.batch_size, size) for size in SIZES[model]] for model in models]
+
+
+def table(pair: Pair, given: argparse.Namespace, jobs: list[Job]) -> list[Result]:
+    """A row for every job, printed as soon as it is measured."""
+    print(f"\n{given.what}, ms a step: median (quartiles) of {given.steps}")
+    heading = f"{'model':6} {'batch':>5} {'image':>5} {'ours':>22}"
     if pair.theirs:
         heading += f" {'PyTorch':>22} {'format':13} {'ratio':>5}"
         heading += f" {'fused':>22} {'ratio':>5}" if given.what == "train" else ""
-    print(f"{heading} {'GFLOP':>7} {'GFLOP/s':>7} {'of peak':>7}", flush=True)
+    print(f"{heading} {'an image':>9} {'GFLOP':>7} {'GFLOP/s':>7} {'of peak':>7}", flush=True)
     results = []
-    for model in given.models or MODELS:
-        batch = given.batch_size or BATCH.get(model, 128)
-        result = pair.measure(Job(model, batch, given.what, given.image_size), given.steps)
-        print(row(result, pair.peak), flush=True)
+    for job in jobs:
+        result = pair.measure(job, given.steps)
+        print(row(result, pair.peaks["sgemm"]), flush=True)
         results.append(result)
-    if pair.theirs:
-        largest = max(error for result in results for error in result.errors.values())
-        print(f"\nthe same computation: first results differ by {largest:.0e} at most")
     return results
 
 
 def row(result: Result, peak: float) -> str:
-    text = f"{result.job.model:6} {result.job.batch_size:5} {result.spread('ours')!s:>22}"
-    if plain := result.best():
-        text += f" {result.spread(plain)!s:>22} {plain:13} {result.ratio(plain):5.2f}"
-    if fused := result.best(fused=True):
+    job = result.job
+    text = f"{job.model:6} {job.batch_size:5} {job.image_size or 'own':>5} {result.ours!s:>22}"
+    if plain := result.best("eager", fused=False):
+        memory_format = plain.removeprefix("eager ")
+        text += f" {result.spread(plain)!s:>22} {memory_format:13} {result.ratio(plain):5.2f}"
+    if fused := result.best("eager", fused=True):
         text += f" {result.spread(fused)!s:>22} {result.ratio(fused):5.2f}"
-    share = f"{result.gflops / peak:.0%}"
-    return f"{text} {result.gflop:7.3f} {result.gflops:7.1f} {share:>7}"
-
-
-def write(path: Path, content: dict[str, object]) -> None:
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise Problem(f"--json: {error}") from None
+    image, share = result.ours.median / job.batch_size, f"{result.gflops / peak:.0%}"
+    return f"{text} {image:9.4f} {result.gflop:7.3f} {result.gflops:7.1f} {share:>7}"
 
 
 if __name__ == "__main__":
