@@ -17,11 +17,10 @@ OPTIMIZER: dict[str, tuple[str, dict[str, float]]] = {
 
 
 class Job(NamedTuple):
-    """One row of a table."""
+    """One row of a table: training steps."""
 
     model: str
     batch_size: int
-    what: str = "train"  # or forward, sample, encode
     image_size: int | None = None  # None: as the model is by default
     gpu: bool = False
     tf32: bool = False
@@ -36,11 +35,11 @@ class Subject(NamedTuple):
 
     weights: dict[str, np.ndarray]
     x: np.ndarray  # images
-    eps: np.ndarray  # noise, or codes to decode
-    result: np.ndarray  # train, forward: the losses; sample: images; encode: codes
-    gradient: dict[str, np.ndarray]  # of the parameters; empty if the job is not training
+    eps: np.ndarray  # noise
+    losses: np.ndarray
+    gradient: dict[str, np.ndarray]  # of the parameters
     flop: float = 0  # of a step
-    moved: float = 0  # bytes that a training step must move
+    moved: float = 0  # bytes that it must move
 
 
 def difference(a: Any, b: Any) -> float:

@@ -167,7 +167,7 @@ def prepare(case: Timed, workers: dict[str, Worker]) -> None:
     work = workers["numba"].call("prepare_op", case)
     if "torch" in workers:
         error: float = workers["torch"].call("prepare_op", case.op, case.options, *work)
-        if not error <= SAME["results"]:
+        if not error <= SAME["losses"]:
             raise Problem(f"{case.op} {case.label}: PyTorch and ours differ by {error:.1e}")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from flops import forward_flop, training_bytes, training_flop
+from flops import training_bytes, training_flop
 from jobs import WARM_UP, Job, Subject
 from measure import RUNS, forget, sgemm_peak
 
@@ -30,13 +29,9 @@ def prepare(job: Job) -> Subject:
     forget()
     sv.use("numba")
     model, subject = first_step(job)
-    x, eps = subject.x, subject.eps
-    if job.what == "train":
-        kind, options = job.optimizer
-        optimizer = getattr(sv.optim, kind)(model, **options)
-        RUNS["ours"] = partial(train_step, model, optimizer, x, eps)
-    else:
-        RUNS["ours"] = _inference(model, job.what, x, eps)
+    kind, options = job.optimizer
+    optimizer = getattr(sv.optim, kind)(model, **options)
+    RUNS["ours"] = partial(train_step, model, optimizer, subject.x, subject.eps)
     for _ in range(WARM_UP):
         RUNS["ours"]()
     return subject
@@ -47,21 +42,15 @@ def prepared() -> list[str]:
 
 
 def first_step(job: Job) -> tuple[sv.models.Model, Subject]:
-    """The model on the engine in use, weights and images from seed 0, what the job computes from
-    them first, and the gradients of the losses."""
+    """The model on the engine in use; weights and images from seed 0, their losses and gradients."""
     model, rng = build(job), np.random.default_rng(0)
     weights = model.state_dict()
     x = rng.uniform(*model.data_range, (job.batch_size, *model.image_shape)).astype("float32")
     eps = rng.standard_normal((job.batch_size, *model.latent_shape), "float32")
-    here, gradient = (sv.asarray(x), sv.asarray(eps)), {}
-    if job.what == "train":
-        result: Any = [float(part) for part in model.loss(*here)]
-        model.backward()
-        parameters = model.parameters().items()
-        gradient = {name: np.array(sv.asnumpy(p.grad)) for name, p in parameters}
-    else:
-        result = _inference(model, job.what, *here)()
-    return model, Subject(weights, x, eps, np.array(result), gradient, *_count(job))
+    losses = [float(part) for part in model.loss(sv.asarray(x), sv.asarray(eps))]
+    model.backward()
+    gradient = {name: np.array(sv.asnumpy(p.grad)) for name, p in model.parameters().items()}
+    return model, Subject(weights, x, eps, np.array(losses), gradient, *_count(job))
 
 
 def build(job: Job) -> sv.models.Model:
@@ -72,23 +61,16 @@ def build(job: Job) -> sv.models.Model:
     return sv.models.build(job.model, image_shape=size)
 
 
-def _inference(model: sv.models.Model, what: str, x: Any, eps: Any) -> Callable[[], Any]:
-    steps: dict[str, Callable[[], Any]] = {
-        "forward": lambda: model.loss(x, eps, keep=False),
-        "sample": lambda: model.generate(eps),
-        "encode": lambda: model.embed(x),
-    }
-    return steps[what]
-
-
 def _count(job: Job) -> tuple[float, float]:
-    """Operations of a step, and bytes of a training step: from shapes alone, so for one image."""
+    """Operations and bytes of a step: from shapes alone, so from a forward pass of one image."""
     with sv.using("numpy"):
         model = build(job)
         x = np.full((1, *model.image_shape), np.mean(model.data_range), "float32")
         eps = np.zeros((1, *model.latent_shape), "float32")
-        trains = job.what == "train"
-        run = _inference(model, "forward" if trains else job.what, x, eps)
+
+        def run() -> None:
+            model.forward(x, eps)
+
         with model.evaluating():  # batch norm cannot train on one image
-            flop = (training_flop if trains else forward_flop)(model, run)
-            return job.batch_size * flop, training_bytes(model, run, job.batch_size)
+            moved = training_bytes(model, run, job.batch_size)
+            return job.batch_size * training_flop(model, run), moved

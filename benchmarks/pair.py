@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from jobs import Job, Subject
 from measure import NO_TORCH, TURN, Problem, Spread, Worker, alternate, best, has_torch, spread
 
-# The limits on the differences of first results and of gradients, relative to the largest number.
+# The limits on the differences of first losses and of gradients, relative to the largest number.
 # A ReLU at its kink moves a gradient by 1e-4; a wrong gradient is far beyond 1e-2.
-SAME = {"results": 1e-3, "gradients": 1e-2}
+SAME = {"losses": 1e-3, "gradients": 1e-2}
 
 
 class NotTheSame(Problem):
@@ -24,7 +24,7 @@ class Result(NamedTuple):
     gflop: float  # of a step
     gbytes: float  # that a training step must move at least
     milliseconds: dict[str, list[float]]
-    errors: dict[str, list[float]]  # of PyTorch's first results and gradients, against ours
+    errors: dict[str, list[float]]  # of PyTorch's first losses and gradients, against ours
     failed: dict[str, str]  # PyTorch's runs that did not work, and why
 
     def spread(self, run: str) -> Spread:
@@ -109,7 +109,7 @@ class Pair:
                 sides.append((self.theirs, name))
         found = alternate(sides, steps, turn)
         for worker, name in sides:
-            if job.what == "train" and not worker.call("is_finite", name):
+            if not worker.call("is_finite", name):
                 raise Problem(f"{job.model}: the loss of {name} is no longer finite")
         for worker, _ in sides:
             worker.call("forget")
@@ -118,9 +118,9 @@ class Pair:
 
 def compare(job: Job, name: str, errors: list[float]) -> None:
     """NotTheSame if PyTorch's run and ours do not compute the same."""
-    for (what, limit), error in zip(SAME.items(), errors, strict=False):
+    for (what, limit), error in zip(SAME.items(), errors, strict=True):
         if not error <= limit:
             raise NotTheSame(
-                f"{job.model}, batch {job.batch_size}, {job.what}: the {what} of PyTorch ({name}) "
-                f"and ours differ by {error:.1e}, more than {limit:g}: they do not compute the same"
+                f"{job.model}, batch {job.batch_size}: the {what} of PyTorch ({name}) and ours "
+                f"differ by {error:.1e}, more than {limit:g}: they do not compute the same"
             )

@@ -1,8 +1,7 @@
 """The six models in PyTorch: those of tests/torch_models.py, with what a benchmark needs besides.
 
 Their own `losses` takes the KL term from torch.distributions, as a second opinion should; here it
-is the closed formula, which most programs use and which costs less. `ae` and `skip` have no encoder
-and decoder that can be called apart: they are written out here.
+is the closed formula, which most programs use and which costs less.
 """
 
 from __future__ import annotations
@@ -69,27 +68,3 @@ def losses(model: Any, x: Any, eps: Any) -> tuple[Any, Any, Any]:
     reconstruction = model.error(output, x)
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / len(x)
     return reconstruction + model.kl_weight * kl, reconstruction, kl
-
-
-def encode(model: Any, x: Any) -> Any:
-    """The code of each image, without noise."""
-    if isinstance(model, models.AE):
-        return model.fc_z(F.relu(model.fc1(x.flatten(1))))
-    if isinstance(model, models.Skip):
-        for stage in model.encoder:
-            x = F.max_pool2d(stage(x), 2)
-        x = F.max_pool2d(x, 2)
-        return x.mean((1, 2, 3), keepdim=True).expand_as(x)
-    return model.encode(x)[0]
-
-
-def generate(model: Any, z: Any) -> Any:
-    """The image of each code; `skip` gets no skips."""
-    if isinstance(model, models.AE):
-        return torch.sigmoid(model.fc3(F.relu(model.fc2(z)))).view(-1, 1, 28, 28)
-    if isinstance(model, models.Skip):
-        for stage in model.decoder:
-            z = stage(stage.up(z))
-        return torch.sigmoid(z)
-    y = model.decode(z)
-    return y if isinstance(model, models.CelebA) else torch.sigmoid(y)

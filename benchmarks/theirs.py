@@ -20,7 +20,7 @@ import torch
 from jobs import WARM_UP, Job, Subject, difference
 from measure import RUNS, queued
 from measure import times as times_on_cpu
-from their_models import build, encode, generate, losses
+from their_models import build, losses
 
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,11 +47,10 @@ def allow_tf32(allowed: bool) -> None:
 
 
 def names(job: Job, compiled: bool = False) -> list[str]:
-    """Without a convolution there is one memory format; without training there is no update."""
+    """Without a convolution there is one memory format."""
     convolves = any(weight.ndim == 4 for weight in build(job.model, None).parameters())
     formats = list(FORMATS) if convolves else ["NCHW"]
-    updates = ("", " fused") if job.what == "train" else ("",)
-    found = [f"eager {name}{update}" for update in updates for name in formats]
+    found = [f"eager {name}{update}" for update in ("", " fused") for name in formats]
     if job.gpu:
         found += [*(f"graph {name}" for name in formats), *["compile NCHW"] * compiled]
     return found
@@ -71,8 +70,8 @@ def start(job: Job) -> None:
 
 
 def prepare(name: str, job: Job, subject: Subject) -> list[float] | str:
-    """Make RUNS[name] and warm it up. How far the first result and the gradients are from ours,
-    without TF32; or why there is no such run on the GPU."""
+    """Make RUNS[name] and warm it up. How far the first losses and gradients are from ours, without
+    TF32; or why there is no such run on the GPU."""
     try:
         return _prepare(name, job, subject)
     except Exception as error:
@@ -96,11 +95,6 @@ def _prepare(name: str, job: Job, subject: Subject) -> list[float]:
         )
         for a in (subject.x, subject.eps)
     )
-    if job.what != "train":
-        RUNS[name] = _inference(model, job.what, x, eps)
-        first, *_ = [_numbers(RUNS[name]()) for _ in range(WARM_UP)]
-        return [difference(subject.result, first)]
-
     errors = _compare(model, x, eps, subject) if subject.gradient else []
     RUNS[name] = _training(model, job, kind, bool(fused), x, eps)
     return errors
@@ -116,21 +110,7 @@ def _compare(model: Any, x: Any, eps: Any, subject: Subject) -> list[float]:
     parameters = dict(model.named_parameters())
     pairs = [(a, parameters[name].grad.cpu().numpy()) for name, a in subject.gradient.items()]
     ours, theirs = (np.concatenate([a.ravel() for a in row]) for row in zip(*pairs, strict=True))
-    return [difference(subject.result, _numbers(parts)), difference(ours, theirs)]
-
-
-def _numbers(result: Any) -> Any:
-    return [part.item() for part in result] if isinstance(result, tuple) else result.cpu().numpy()
-
-
-def _inference(model: Any, what: str, x: Any, eps: Any) -> Run:
-    model.train(what == "forward")
-    steps: dict[str, Run] = {
-        "forward": lambda: losses(model, x, eps),
-        "sample": lambda: generate(model, eps),
-        "encode": lambda: encode(model, x),
-    }
-    return torch.inference_mode()(steps[what])
+    return [difference(subject.losses, [part.item() for part in parts]), difference(ours, theirs)]
 
 
 def _training(model: Any, job: Job, kind: str, fused: bool, x: Any, eps: Any) -> Run:

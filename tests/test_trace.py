@@ -23,7 +23,9 @@ def test_files_calls_and_changes_are_counted(trace_step):
     assert dict(found.calls) == {"scratchvae/backend.py": 4}
     assert dict(found.entries) == {"scratchvae/backend.py": 1} and found.changes == 1
     found = trace_step.trace(sv.layers.ReLU)
-    assert list(found.calls)[:2] == ["scratchvae/layers.py", "scratchvae/module.py"][-len(found[0]) :]
+    assert (
+        list(found.calls)[:2] == ["scratchvae/layers.py", "scratchvae/module.py"][-len(found[0]) :]
+    )
 
 
 def test_the_step_passes_train_model_ops_and_optimizer(trace_step, monkeypatch, capsys):
