@@ -17,25 +17,36 @@ process of its own, and its lines are measured in turns (see measure.py). Column
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
-from machine import machine_facts, machine_lines
-from measure import RUNS, Worker, alternate, parser, positive, problems_in_one_line, spread
+from jobs import channels_last
+from measure import (
+    RUNS,
+    Worker,
+    alternate,
+    machine_line,
+    parser,
+    positive,
+    problems_in_one_line,
+    spread,
+)
 from numba import config, njit
 
 import scratchvae as sv
 from scratchvae import ops
+from scratchvae.commands.machine import machine_facts
 from scratchvae.optim import adam_step
 
-HELPERS = ("rows", "threads", "toom_cook", "ways")
-sums, threads, toom_cook, ways = (
-    import_module(f"scratchvae.kernels.cpu.{name}") for name in HELPERS
-)
+KERNELS = "scratchvae.kernels.cpu"
+algorithms: Any = import_module(f"{KERNELS}.convolution.algorithms")
+winograd: Any = import_module(f"{KERNELS}.convolution.winograd")
+reductions: Any = import_module(f"{KERNELS}.runtime.reductions")
+threads: Any = import_module(f"{KERNELS}.runtime.threads")
 ALL = float("inf")  # a cost for `share` that calls for every core
 
 
@@ -61,30 +72,9 @@ def normal(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     return [rng.standard_normal(shape, "float32") for shape in shapes]
 
 
-def channels_last(x: np.ndarray) -> np.ndarray:
-    """The same (N, C, H, W), in the memory order in which conv layers leave it."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-
-
-@contextmanager
-def value_of(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """owner.name = value, within the block."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
 def with_value(owner: Any, name: str, value: Any, run: Callable[[], Any]) -> Callable[[], Any]:
-    """`run`, within such a block."""
-
-    def changed() -> Any:
-        with value_of(owner, name, value):
-            return run()
-
-    return changed
+    """`run`, while owner.name is this value."""
+    return patch.object(owner, name, value)(run)
 
 
 one_core = partial(with_value, config, "NUMBA_NUM_THREADS", 1)
@@ -114,22 +104,21 @@ def conv2d() -> Table:
     x, w, b = normal((128, 32, 14, 14), (64, 32, 4, 4), (64,))
     x = channels_last(x)
     (N, C, H, W), (O, _, KH, KW), (OH, OW) = x.shape, w.shape, (7, 7)
-    geometry = ways.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
+    geometry = algorithms.Geometry((H, W), (OH, OW), (KH, KW), (2, 2), (1, 1))
 
-    # The reference, and the two pieces of its tensordot
+    def naive() -> None:
+        ops.conv2d.conv2d_naive(x[:1, :8], w[:1, :8], None, 2, 1)
+
+    def reference(x: np.ndarray = x) -> np.ndarray:
+        return ops.conv2d_forward.reference(x, w.astype(x.dtype), b.astype(x.dtype), 2, 1)[0]
+
+    # The two pieces of its tensordot
     cells = ops.windows.windows(ops.windows.pad2d(x, (1, 1)), (KH, KW), (2, 2))
 
     def windows_copied() -> np.ndarray:
         return cells.transpose(0, 2, 3, 1, 4, 5).reshape(N * OH * OW, C * KH * KW)
 
     matrix, w_columns = windows_copied(), w.reshape(O, -1).T
-
-    def naive() -> None:
-        ops.conv2d.conv2d_naive(x[:1, :8], w[:1, :8], None, 2, 1)
-
-    def reference() -> np.ndarray:
-        y, _ = ops.conv2d_forward.reference(x, w, b, 2, 1)
-        return y
 
     # Channels last, image rows and weights as the kernels have them
     padded = np.zeros((N, H + 2, W + 2, C), "float32")
@@ -139,53 +128,50 @@ def conv2d() -> Table:
     patches = ops.windows.windows(padded.transpose(0, 3, 1, 2), (KH, KW), (2, 2))
     patches = patches.transpose(0, 2, 3, 4, 5, 1)  # (N, OH, OW, KH, KW, C), a view
     rows, y = np.empty(patches.shape, "float32"), np.empty((N, OH, OW, O), "float32")
+    result = y.transpose(0, 3, 1, 2)
 
-    def result() -> np.ndarray:
-        return y.transpose(0, 3, 1, 2)
+    def copy(part: slice) -> None:
+        np.copyto(rows[part], patches[part])
+
+    def product(part: slice) -> None:
+        np.matmul(rows[part].reshape(-1, len(w_rows)), w_rows, out=y[part].reshape(-1, O))
+        y[part] += b
+
+    def both(part: slice) -> None:
+        copy(part)
+        product(part)
 
     def compiled() -> np.ndarray:
         loops(padded, w_last, b, y)
-        return result()
-
-    def product(rows: np.ndarray, y: np.ndarray) -> None:
-        np.matmul(rows.reshape(-1, len(w_rows)), w_rows, out=y.reshape(-1, O))
-        y += b
+        return result
 
     def whole_batch() -> np.ndarray:
-        def work(_: slice) -> None:
-            np.copyto(rows, patches)
-            product(rows, y)
-
-        threads.share(work, 1, 0)  # on this thread, BLAS at one
-        return result()
+        threads.share(lambda _: both(slice(N)), 1, 0)  # on this thread, BLAS at one
+        return result
 
     def two_systems() -> np.ndarray:
-        threads.share(lambda part: np.copyto(rows[part], patches[part]), N, ALL)
-        product(rows, y)  # BLAS's threads
-        return result()
+        threads.share(copy, N, ALL)
+        product(slice(N))  # BLAS's threads
+        return result
 
     def own_images() -> np.ndarray:
-        def work(part: slice) -> None:
-            np.copyto(rows[part], patches[part])
-            product(rows[part], y[part])
+        threads.share(both, N, ALL)
+        return result
 
-        threads.share(work, N, ALL)
-        return result()
-
-    def way(name: str) -> Callable[[], np.ndarray]:
-        chosen, images = ways.WAYS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
+    def algorithm(name: str) -> Callable[[], np.ndarray]:
+        chosen = algorithms.WAYS[name](N, w, geometry, ALL)
+        images = x.transpose(0, 2, 3, 1)
 
         def run() -> np.ndarray:
             threads.share(lambda part: chosen.correlate(images[part], y[part], b, 1.0), N, ALL)
-            return result()
+            return result
 
         return run
 
     def kernel() -> np.ndarray:
-        y, _ = ops.conv2d_forward(x, w, b, 2, 1)
-        return y
+        return ops.conv2d_forward(x, w, b, 2, 1)[0]
 
-    direct = way("direct")
+    direct = algorithm("direct")
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
         Line("naive: loops compiled, 1 core", compiled, compiled),
@@ -201,12 +187,12 @@ def conv2d() -> Table:
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
-        run = way(f"toom_cook_{tile}")
+        run = algorithm(f"toom_cook_{tile}")
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
-        products = N * C * O * toom_cook.sizes(*geometry, tile)[0]
+        products = N * C * O * winograd.sizes(*geometry, tile)[0]
         note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"
     lines.append(Line("kernel, as it is called", kernel, kernel))
-    exact, _ = ops.conv2d_forward.reference(*(a.astype("float64") for a in (x, w, b)), 2, 1)
+    exact = reference(x.astype("float64"))
     title = f"conv2d {x.shape} -> {exact.shape}, kernel 4, stride 2, padding 1: multiplications"
     return Table(title, count, lines, exact, note)
 
@@ -229,12 +215,10 @@ def batch_norm() -> Table:
         ops.batch_norm.batch_norm_naive(*arguments(x[:1]))
 
     def reference(x: np.ndarray = x) -> np.ndarray:
-        y, *_ = ops.batch_norm_forward.reference(*arguments(x))
-        return y
+        return ops.batch_norm_forward.reference(*arguments(x))[0]
 
     def kernel(x: np.ndarray = x) -> np.ndarray:
-        y, *_ = ops.batch_norm_forward(*arguments(x))
-        return y
+        return ops.batch_norm_forward(*arguments(x))[0]
 
     def in_place() -> np.ndarray:
         """The reference's expressions, one after the other, written into two arrays at hand."""
@@ -254,7 +238,7 @@ def batch_norm() -> Table:
     def copy() -> None:
         threads.share(lambda part: np.copyto(target[part], rows[part]), len(rows), ALL)
 
-    a_row_at_a_time = with_value(sums, "LANES", 1, lambda: kernel(few))
+    a_row_at_a_time = with_value(reductions, "LANES", 1, lambda: kernel(few))
     lines = [
         Line("naive: loops in Python", naive, times=len(x)),
         Line("reference", reference, reference, role="base"),
@@ -274,7 +258,7 @@ def batch_norm() -> Table:
 
 
 def adam_naive(value: Any, grad: Any, m: Any, v: Any, step: int, *others: Any) -> None:
-    """adam_step's formula, read aloud."""
+    """adam_step's formula, parameter by parameter."""
     lr, beta1, beta2, eps, weight_decay, decoupled = others
     for i in range(len(value)):
         if decoupled:
@@ -350,7 +334,7 @@ def hundred(call: Callable[..., Any], *arguments: Any) -> Callable[[], None]:
 
 
 def sharing() -> Table:
-    """What `share` does with nothing to do, and with a loop that keeps the interpreter lock."""
+    """`share` with no work, and with a loop that keeps the interpreter lock."""
 
     def nothing(part: slice) -> None:
         pass
@@ -375,7 +359,7 @@ def sharing() -> Table:
 
 
 def small() -> Table:
-    """Where a kernel has nothing to gain."""
+    """Sizes at which a kernel gains nothing."""
     x, w, b, grad = normal((1, 8, 8, 8), (8, 8, 3, 3), (8,), (100,))
     calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "conv2d": (ops.conv2d_forward, (x, w, b, 1, 1)),
@@ -420,21 +404,19 @@ def show(name: str, steps: int) -> None:
     table: Table = worker.call("prepare", name)
     found = alternate([(worker, line.name) for line in table.lines], steps)
     worker.close()
-    times = {
-        n: spread([ms * line.times for ms in found[n]]) for line in table.lines if (n := line.name)
-    }
     print(f"\n{table.title}")
     print(f"{'':40} {'ms':>24} {'ns each':>8} {'times as fast':>14} {'error':>7}")
-    base = next(line for line in table.lines if line.role == "base")
+    times = {
+        line.name: spread([ms * line.times for ms in found[line.name]]) for line in table.lines
+    }
+    base = next(times[line.name].median for line in table.lines if line.role == "base")
     for line in table.lines:
-        base = line if line.role == "base" else base
-        low, median, high = (digits(ms) for ms in times[line.name])
-        ms = f"{'~' * (line.times > 10)}{median} ({low}-{high})"
-        each = digits(1e6 * times[line.name].median / table.many)
-        ratio = times[base.name].median / times[line.name].median
-        faster = (
-            "" if line.role == "part" else f"1/{1 / ratio:,.0f}" if ratio < 0.1 else f"{ratio:.2g}"
-        )
+        low, median, high = times[line.name]
+        base = median if line.role == "base" else base
+        ms = f"{'~' * (line.times > 10)}{digits(median)} ({digits(low)}-{digits(high)})"
+        faster = f"{base / median:.2g}" if 10 * base >= median else f"1/{median / base:,.0f}"
+        faster = "" if line.role == "part" else faster
+        each = digits(1e6 * median / table.many)
         print(f"{line.name:40} {ms:>24} {each:>8} {faster:>14} {line.error:>7}".rstrip())
     print(table.note, end="\n" * bool(table.note), flush=True)
 
@@ -453,7 +435,7 @@ def main() -> None:
     given = options.parse_args()
     if unknown := sorted(set(given.tables) - set(TABLES)):
         options.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
-    print(machine_lines(machine_facts()))
+    print(machine_line(machine_facts()))
     for name in given.tables or TABLES:
         show(name, given.steps)
 

@@ -66,7 +66,7 @@ def main() -> None:
     add("--memory", nargs="*", default=["conv"], choices=MODELS, metavar="MODEL", help=memory)
     add("--steps", type=positive, metavar="N", default=50, help="for --memory (default: 50)")
     given = options.parse_args()
-    facts: dict[str, str] = import_module("scratchvae.commands.machine").machine_facts()
+    facts = import_module("scratchvae.commands.machine").machine_facts()
     print(machine_line(facts), "\n")
     for name, values in imports(given.repeats).items():
         print(f"{name:17} {values:>24} ms")

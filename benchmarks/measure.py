@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -115,12 +115,6 @@ def run_python(*arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def set_threads(count: int | None) -> None:
-    """How many threads the workers started from now on use; None: as many as they please."""
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA") if count else ():
-        os.environ[f"{library}_NUM_THREADS"] = str(count)
-
-
 # --- The machine ---------------------------------------------------------------------------------
 
 
@@ -136,10 +130,10 @@ def sgemm_peak(size: int = 2048, repeats: int = 5) -> float:
     return 2e-9 * size**3 / min(seconds)
 
 
-def machine_line(facts: dict[str, str], **more: str) -> str:
-    """The facts on one line. The load counts the processes that wanted to run in the last minute."""
+def machine_line(facts: Mapping[str, Any], **more: str) -> str:
+    """The facts on one line, with the number of processes that wanted to run lately."""
     load = {"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}
-    return ", ".join(f"{name} {fact}" for name, fact in (facts | more | load).items() if fact)
+    return ", ".join(f"{name} {fact}" for name, fact in {**facts, **more, **load}.items() if fact)
 
 
 def has_torch() -> bool:
@@ -216,7 +210,8 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+        digits = 3 if self.median < 1 else 2
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -86,7 +86,6 @@ SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
     "batch_norm": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
     "batch_norm_leaky_relu": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
     "max_pool2d": {"skip 2x2": (image_batch(32, 16, 64, 64), {"kernel_size": 2})},
-    "avg_pool2d": {"2x2": (image_batch(32, 16, 64, 64), {"kernel_size": 2})},
     "adaptive_avg_pool2d": {"tiny 7->4": (image_batch(128, 32, 7, 7), {"output_size": 4})},
     "upsample_nearest": {"tiny x2": (image_batch(128, 1, 14, 14), {"scale_factor": 2})},
     "leaky_relu": {"celeba": (image_batch(128, 32, 32, 32), {"negative_slope": 0.01})},
@@ -209,21 +208,20 @@ def prepare_op(case: Timed) -> tuple[dict[str, np.ndarray], list[str], np.ndarra
     arrays = {name: a.astype("float32") for name, a in example.arrays(seed=0).items()}
     with sv.using("numpy"):
         y = getattr(sv.ops, f"{case.op}_forward")(*arrays.values(), **case.options)[0]
-    if isinstance(y, tuple):  # losses, of which the first, the total, is differentiated
-        dy, gradient = np.eye(len(y))[0], 1.0
-    else:
-        dy = gradient = np.random.default_rng(1).standard_normal(y.shape, "float32")
+    losses = isinstance(y, tuple)  # of which the first, the total, is differentiated
+    dy = np.random.default_rng(1).standard_normal(np.shape(y), "float32")
+    dy = np.eye(len(y), dtype="float32")[0] if losses else dy
     given = list(arrays.values())
     last = [a if name == "w" else channels_last(a) for name, a in arrays.items()]
     runs = [
-        ("numpy", "reference", given, gradient),
-        ("numba", "numba", given, gradient),
-        ("numba", "numba_last", last, channels_last(dy) if gradient is dy else gradient),
+        ("numpy", "reference", given, dy),
+        ("numba", "numba", given, dy),
+        ("numba", "numba_last", last, channels_last(dy)),
     ]
-    for engine, column, x, g in runs:
+    for engine, column, x, gradient in runs:
         for part in ("forward", "backward"):
             if engine == "numpy" or find_kernel("numba", case.op, f"{case.op}_{part}"):
-                run = on_engine(engine, case, part, x, g)
+                run = on_engine(engine, case, part, x, 1.0 if losses else gradient)
                 RUNS[f"{column} {part}"] = run
                 run()
     moving = [name for name in arrays if name not in example.constants]

@@ -42,7 +42,7 @@ def prepared() -> list[str]:
 
 
 def first_step(job: Job) -> tuple[sv.models.Model, Subject]:
-    """The model on the engine in use; weights and images from seed 0, their losses and gradients."""
+    """The model on the engine in use, and what both sides work on, drawn from seed 0."""
     model, rng = build(job), np.random.default_rng(0)
     weights = model.state_dict()
     x = rng.uniform(*model.data_range, (job.batch_size, *model.image_shape)).astype("float32")

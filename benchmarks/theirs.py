@@ -57,8 +57,7 @@ def names(job: Job, compiled: bool = False) -> list[str]:
 
 
 def start(job: Job) -> None:
-    """Forget what was prepared; what comes next is prepared for this job."""
-    RUNS.clear()
+    """What comes next is prepared for this job."""
     JOB[:] = [job]
     if job.gpu:
         torch.compiler.reset()

@@ -33,6 +33,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from jobs import BATCH, MODELS, Job
 from measure import Problem, has_torch, machine_line, parser, positive, problems_in_one_line, write
@@ -49,7 +50,7 @@ TF32 = {"off": (False,), "on": (True,), "both": (False, True)}
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     add = options.add_argument
-    sizes = {"nargs": "+", "type": positive, "metavar": "N"}
+    sizes: dict[str, Any] = {"nargs": "+", "type": positive, "metavar": "N"}
     add("--models", nargs="+", choices=MODELS, metavar="MODEL", help="default: all six")
     add("--against", choices=["torch", "nothing"], help="default: torch if it is installed")
     add("--batch-sizes", **sizes, help="default: 128; skip 32")

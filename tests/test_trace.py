@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import scratchvae as sv
-
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {"numpy": (12, 250, 130), "numba": (16, 350, 180)}  # files, calls, changes of file, of mlp
 
@@ -17,15 +15,16 @@ def trace_step(monkeypatch):
     return importlib.import_module("trace_step")
 
 
-def test_files_calls_and_changes_are_counted(trace_step):
-    """device_of calls is_gpu_array in the same file; a layer's constructor is in other files."""
-    found = trace_step.trace(lambda: [sv.backend.device_of(1), len("abc"), sv.backend.device_of(2)])
-    assert dict(found.calls) == {"scratchvae/backend.py": 4}
-    assert dict(found.entries) == {"scratchvae/backend.py": 1} and found.changes == 1
-    found = trace_step.trace(sv.layers.ReLU)
-    assert (
-        list(found.calls)[:2] == ["scratchvae/layers.py", "scratchvae/module.py"][-len(found[0]) :]
-    )
+def test_files_calls_and_changes_are_counted(trace_step, monkeypatch, tmp_path):
+    """f in a.py calls g in b.py twice, one call after the other; g calls h in its own file."""
+    (tmp_path / "b.py").write_text("def g(): return h()\ndef h(): return len('abc')\n")
+    (tmp_path / "a.py").write_text("import b\ndef f(): return b.g() + b.g()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(trace_step, "ROOT", tmp_path)
+    monkeypatch.setattr(trace_step, "FOLDERS", (f"{tmp_path}/",))
+    found = trace_step.trace(importlib.import_module("a").f)
+    assert list(found.calls.items()) == [("a.py", 1), ("b.py", 4)]
+    assert found.entries == {"a.py": 2, "b.py": 1} and found.changes == 3
 
 
 def test_the_step_passes_train_model_ops_and_optimizer(trace_step, monkeypatch, capsys):
