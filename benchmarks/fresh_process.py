@@ -1,21 +1,17 @@
-"""Time and memory of a training run in a fresh process: how long it takes to begin, and what it
-holds.
+"""Time and memory of a training run in a fresh process: how long it takes to begin, what it holds.
 
-    python benchmarks/fresh_process.py [--models mlp conv ...] [--repeats 7] [--memory conv]
-        [--steps 50]
+    python benchmarks/fresh_process.py [--models mlp conv ...] [--repeats 3] [--steps 50]
 
-All numbers come from fresh processes, one at a time; batch 128, 32 for `skip`. Imports: the wall
-time of `python -c "import ..."` from start to exit, beside a `python` that does nothing; the three
-in turns, medians (quartiles). Then, for each model on numba:
+Each run is a fresh process with nothing else in it, one at a time: imports, model, `--steps`
+training steps at batch 128, 32 for `skip`. Ours runs on numba, "cold" with a fresh empty folder as
+Numba's cache (NUMBA_CACHE_DIR), "warm" with what the cold run left there; PyTorch in both memory
+formats with its default Adam. Medians of `--repeats` processes, but one cold one. In milliseconds:
 
-    since start     from the start of the process to the end of the first training step, the
-                    imports of this file included
-    first step      from the call of `train_step` to its end: kernels are compiled, or loaded
+    since start     from the start of the process to the end of the first training step
+    first step      from its call to its end: kernels are compiled, or loaded
     second step     the same once more, for comparison
 
-cold: Numba's cache (NUMBA_CACHE_DIR) is a fresh empty folder; one process. warm: it is what the
-cold one left there; medians of `--repeats` processes. Last, for the models of --memory, the
-resident memory of `--steps` steps, ours (warm) and PyTorch's in both formats, MB of 1024^2 bytes:
+Resident memory in MB of 1024^2 bytes:
 
     imports         the peak when everything is imported, before there is a model
     peak            the peak when the last step is done (getrusage, ru_maxrss)
@@ -46,100 +42,62 @@ from measure import (
     positive,
     problems_in_one_line,
     run_python,
-    spread,
 )
 
+COLUMNS = ("since start", "first step", "second step", "imports", "peak", "run", "after del")
 CODE = "import fresh_process; fresh_process.child"
-IMPORTS = {
-    "python alone": "pass",
-    "import numpy": "import numpy",
-    "import scratchvae": "import scratchvae",
-}
 
 
 def main() -> None:
     options = parser(__doc__)
     add = options.add_argument
     add("--models", nargs="+", choices=MODELS, metavar="MODEL", help="default: all six")
-    add("--repeats", type=positive, metavar="N", default=7, help="processes each (default: 7)")
-    memory = "whose memory to measure (default: conv)"
-    add("--memory", nargs="*", default=["conv"], choices=MODELS, metavar="MODEL", help=memory)
-    add("--steps", type=positive, metavar="N", default=50, help="for --memory (default: 50)")
+    add("--repeats", type=positive, metavar="N", default=3, help="processes each (default: 3)")
+    add("--steps", type=positive, metavar="N", default=50, help="of training (default: 50)")
     given = options.parse_args()
-    facts = import_module("scratchvae.commands.machine").machine_facts()
-    print(machine_line(facts), "\n")
-    for name, values in imports(given.repeats).items():
-        print(f"{name:17} {values:>24} ms")
-    print(f"\n{'ms':10} {'since start':>21} {'first step':>21} {'second step':>21}")
-    print("model     " + f" {'cold':>10} {'warm':>10}" * 3, flush=True)
-    with tempfile.TemporaryDirectory() as cache:
-        for model in given.models or MODELS:
-            print(times_row(model, given.repeats, f"{cache}/{model}"), flush=True)
-        for model in given.memory:
-            print(f"\n{model}, {given.steps} steps")
-            print(f"{'MB':21} {'imports':>8} {'peak':>8} {'run':>8} {'after del':>10}", flush=True)
-            formats = ["NCHW", "channels_last"][: 1 if model in ("mlp", "ae") else 2]
-            for side in ("ours", *(formats if has_torch() else [])):
-                print(memory_row(side, model, given.steps, cache), flush=True)
+    print(machine_line(import_module("scratchvae.commands.machine").machine_facts()))
+    print(f"\n{'model':6} {'run':22}" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
+    formats = ["PyTorch NCHW", "PyTorch channels_last"] if has_torch() else []
+    for model in given.models or MODELS:
+        with tempfile.TemporaryDirectory() as cache:
+            for name in ("ours, cold", "ours, warm", *formats[: 1 if model in ("mlp", "ae") else 2]):
+                repeats = 1 if name == "ours, cold" else given.repeats
+                rows = [fresh(name, model, given.steps, cache) for _ in range(repeats)]
+                cells = [f"{median:12.0f}" for median in np.median(rows, axis=0)]
+                print(f"{model:6} {name:22}{''.join(cells)}", flush=True)
 
 
-def imports(repeats: int) -> dict[str, str]:
-    found: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for _ in range(repeats):
-        for name, code in IMPORTS.items():
-            start = time.perf_counter()
-            run_python("-c", code)
-            found[name].append(1e3 * (time.perf_counter() - start))
-    return {name: str(spread(values)) for name, values in found.items()}
-
-
-def fresh(side: str, model: str, steps: int, cache: str) -> list[float]:
-    """What `child` prints in a new process."""
-    arguments = (side, model, steps, time.time())
+def fresh(name: str, model: str, steps: int, cache: str) -> list[float]:
+    """The columns, from a new process."""
+    arguments = (name, model, steps, time.time())
     text = run_python("-c", f"{CODE}{arguments}", NUMBA_CACHE_DIR=cache)
-    found: list[float] = json.loads(text)
-    return found
-
-
-def times_row(model: str, repeats: int, cache: str) -> str:
-    cold, *warm = [fresh("ours", model, 2, cache)[:3] for _ in range(1 + repeats)]
-    medians = np.median(warm, axis=0)
-    cells = [f" {a:10.1f} {b:10.1f}" for a, b in zip(cold, medians, strict=True)]
-    return f"{model:10}" + "".join(cells)
-
-
-def memory_row(side: str, model: str, steps: int, cache: str) -> str:
-    if side == "ours":
-        fresh(side, model, 1, cache)  # compiling takes memory, too, but only once
-    *_, imports, peak, after = fresh(side, model, steps, cache)
-    rest = f"{after:10.0f}" if after else f"{'-':>10}"
-    name = side if side == "ours" else f"PyTorch {side}"
-    return f"{name:21} {imports:8.0f} {peak:8.0f} {peak - imports:8.0f} {rest}"
+    *times, imports, highest, after = json.loads(text)
+    return [*times, imports, highest, highest - imports, after]
 
 
 # --- In the fresh process ------------------------------------------------------------------------
 
 
-def child(side: str, model: str, steps: int, start: float) -> None:
+def child(name: str, model: str, steps: int, start: float) -> None:
     """Train, and print since start, first step, second step; imports, peak, after del."""
     job = Job(model, BATCH.get(model, 128))
-    make = our_step if side == "ours" else their_step
-    step, imports = make(job, side)
-    times = []
-    for i in range(steps):
-        before = time.perf_counter()
+    make = our_step if name.startswith("ours") else their_step
+    step, imports = make(job, f"eager {name.split()[1]}")
+    moments = []
+    for _ in range(max(steps, 2)):
+        moments.append(time.time())
         step()
-        times.append(1e3 * (time.perf_counter() - before))
-        if i == 0:
-            times.insert(0, 1e3 * (time.time() - start))
+    moments.append(time.time())
+    times = [moments[1] - start, *np.diff(moments)[:2]]
     highest = peak()
     del step
     forget()
     gc.collect()
-    print(json.dumps([*times[:3], imports, highest, now()]))
+    print(json.dumps([*(1e3 * seconds for seconds in times), imports, highest, now()]))
 
 
-def our_step(job: Job, side: str) -> tuple[Any, float]:
+def our_step(job: Job, _: str) -> tuple[Any, float]:
+    """A training step, and the memory of the imports."""
     sv: Any = import_module("scratchvae")
     import_module("numba")  # otherwise imported by the first kernel
     imports = peak()
@@ -147,13 +105,14 @@ def our_step(job: Job, side: str) -> tuple[Any, float]:
     model, rng = sv.models.build(job.model), np.random.default_rng(0)
     kind, options = job.optimizer
     optimizer = getattr(sv.optim, kind)(model, **options)
-    x = rng.uniform(*model.data_range, (job.batch_size, *model.image_shape)).astype("float32")
+    low, high = model.data_range
+    x = rng.uniform(low, high, (job.batch_size, *model.image_shape)).astype("float32")
     eps = model.noise(job.batch_size, rng)
     return lambda: sv.train.train_step(model, optimizer, x, eps), imports
 
 
-def their_step(job: Job, side: str) -> tuple[Any, float]:
-    """Weights as PyTorch draws them."""
+def their_step(job: Job, run: str) -> tuple[Any, float]:
+    """The same of PyTorch, with the weights that it draws; three steps have been done before."""
     theirs: Any = import_module("theirs")
     imports, rng = peak(), np.random.default_rng(0)
     large = {"celeba": (128,), "skip": (256, 1, 1)}
@@ -161,8 +120,8 @@ def their_step(job: Job, side: str) -> tuple[Any, float]:
     eps = rng.standard_normal((job.batch_size, *large.get(job.model, (20,))), "f4")
     state = theirs.build(job.model, None).state_dict()
     weights = {name: tensor.numpy() for name, tensor in state.items()}
-    theirs.prepare(f"eager {side}", job, Subject(weights, x, eps, np.zeros(3), {}))
-    return RUNS[f"eager {side}"], imports
+    theirs.prepare(run, job, Subject(weights, x, eps, np.zeros(3), {}))
+    return RUNS[run], imports
 
 
 def peak() -> float:

@@ -56,7 +56,7 @@ OWN: dict[str, Callable[..., Any]] = {f.__name__: f for f in WRITTEN_HERE}
 def function(op: str) -> Callable[..., Any]:
     """PyTorch's for this op; ValueError if there is none."""
     if found := OWN.get(op) or getattr(F, op, None) or getattr(torch, op, None):
-        return found  # type: ignore[no-any-return]
+        return found
     if op.endswith("_leaky_relu"):
         before = function(op.removesuffix("_leaky_relu"))
         return lambda *arrays, negative_slope=0.01, **options: F.leaky_relu(

@@ -5,8 +5,8 @@
 A step that takes a reader through few files, with few jumps between them, is easy to follow. The
 table lists the files of this repository in the order in which the step first enters them, with the
 calls of the functions in each, and the number of times that the step enters the file from another.
-Calls on other threads, compiled loops and libraries are not counted; nor is the return to a function
-that at once calls the same file again.
+Calls on other threads, compiled loops and libraries are not counted; nor is the return to a
+function that at once calls the same file again.
 """
 
 from __future__ import annotations
