@@ -2,8 +2,8 @@
 
     python benchmarks/formula_to_fast.py [TABLE ...] [--steps 15]
 
-docs/from-formula-to-fast.md shows the tables and says what each line does. Every table has a
-process of its own, and its lines are measured in turns (see measure.py). Columns:
+docs/from-formula-to-fast.md shows the tables and says what each line does. The lines of a table
+are measured in turns (see measure.py). Columns:
 
     ms              median and quartiles of `--steps`. ~ is an estimate: loops in Python run on a
                     small piece, their time is multiplied by how much larger the whole is
@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -27,13 +28,13 @@ import numpy as np
 from jobs import channels_last
 from measure import (
     RUNS,
-    Worker,
     alternate,
     machine_line,
     parser,
     positive,
     problems_in_one_line,
     spread,
+    times,
 )
 from numba import config, njit
 
@@ -52,10 +53,8 @@ ALL = float("inf")  # a cost for `share` that calls for every core
 
 class Line(NamedTuple):
     name: str
-    run: Callable[[], Any] | None
-    result: Callable[[], np.ndarray] | None = None  # what `exact` is for
+    run: Callable[[], Any]
     times: float = 1.0  # the whole is so many times what is run
-    error: str = ""  # of the result
     role: str = ""  # "base": it and what follows is compared with it; "part": of the line above
 
 
@@ -63,7 +62,7 @@ class Table(NamedTuple):
     title: str
     many: int  # as many as the title counts
     lines: list[Line]
-    exact: np.ndarray | None = None
+    exact: np.ndarray | None = None  # result in float64 of the lines that return such an array
     note: str = ""
 
 
@@ -174,24 +173,24 @@ def conv2d() -> Table:
     direct = algorithm("direct")
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
-        Line("naive: loops compiled, 1 core", compiled, compiled),
-        Line("reference", reference, reference, role="base"),
+        Line("naive: loops compiled, 1 core", compiled),
+        Line("reference", reference, role="base"),
         Line("  of it: windows copied", windows_copied, role="part"),
         Line("  of it: product, BLAS's threads", lambda: matrix @ w_columns, role="part"),
-        Line("channels last, patches, product, 1 core", whole_batch, whole_batch),
-        Line("the same, all cores, BLAS's threads", two_systems, two_systems),
-        Line("the same, all cores, own images", own_images, own_images),
-        Line("no patches, sums in registers, 1 core", one_core(direct), direct),
-        Line("no patches, sums in registers, all cores", direct, direct),
+        Line("channels last, patches, product, 1 core", whole_batch),
+        Line("the same, all cores, BLAS's threads", two_systems),
+        Line("the same, all cores, own images", own_images),
+        Line("no patches, sums in registers, 1 core", one_core(direct)),
+        Line("no patches, sums in registers, all cores", direct),
     ]
     count = N * OH * OW * O * C * KH * KW
     note = f"multiplications: {count / 1e6:.1f} million"
     for tile in (2, 4):
         run = algorithm(f"toom_cook_{tile}")
-        lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run, run))
+        lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run))
         products = N * C * O * winograd.sizes(*geometry, tile)[0]
         note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"
-    lines.append(Line("kernel, as it is called", kernel, kernel))
+    lines.append(Line("kernel, as it is called", kernel))
     exact = reference(x.astype("float64"))
     title = f"conv2d {x.shape} -> {exact.shape}, kernel 4, stride 2, padding 1: multiplications"
     return Table(title, count, lines, exact, note)
@@ -241,10 +240,10 @@ def batch_norm() -> Table:
     a_row_at_a_time = with_value(reductions, "LANES", 1, lambda: kernel(few))
     lines = [
         Line("naive: loops in Python", naive, times=len(x)),
-        Line("reference", reference, reference, role="base"),
-        Line("the same, memory used again", in_place, in_place),
-        Line("kernel: two passes, 1 core", one_core(kernel), one_core(kernel)),
-        Line("kernel: two passes, all cores", kernel, kernel),
+        Line("reference", reference, role="base"),
+        Line("the same, memory used again", in_place),
+        Line("kernel: two passes, 1 core", one_core(kernel)),
+        Line("kernel: two passes, all cores", kernel),
         Line("to copy as many bytes, all cores", copy, times=3 / 2),
         Line("8 channels: reference", lambda: reference(few), role="base"),
         Line("8 channels: a row at a time, all cores", a_row_at_a_time),
@@ -276,7 +275,6 @@ def adam() -> Table:
     """As many parameters as model `conv` has."""
     start = normal(*[(1_691_369,)] * 4)
     start[3] **= 2
-    arrays = [a.copy() for a in start]
     s, t = np.empty_like(start[0]), np.empty_like(start[0])
     settings = (1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
 
@@ -292,14 +290,13 @@ def adam() -> Table:
         root = np.add(np.sqrt(v_hat, out=t), eps, out=t)
         value -= np.divide(np.multiply(lr, m_hat, out=s), root, out=s)
 
-    def once(update: Callable[..., None], arrays: list[np.ndarray] = arrays) -> np.ndarray:
+    def once(update: Callable[..., None], arrays: list[np.ndarray]) -> np.ndarray:
         update(*arrays, *settings)
         return arrays[0]
 
     def line(name: str, update: Callable[..., None], around: Any = lambda run: run) -> Line:
-        result = partial(once, update, [a.copy() for a in start])
-        role = "base" if name == "reference" else ""
-        return Line(name, around(lambda: once(update)), result, role=role)
+        run = partial(once, update, [a.copy() for a in start])
+        return Line(name, around(run), role="base" if name == "reference" else "")
 
     few, spare = [a[:10_000].copy() for a in start], [a.copy() for a in start]
 
@@ -377,48 +374,39 @@ def small() -> Table:
     return Table(title, 100, lines)
 
 
-# --- Worker and parent ---------------------------------------------------------------------------
+# --- The program ---------------------------------------------------------------------------------
 
 TABLES = {f.__name__: f for f in (conv2d, batch_norm, adam, sharing, small)}
+HERE: Any = SimpleNamespace(
+    call=lambda _, name, count: times(name, count)
+)  # a worker for `alternate`
 
 
-def prepare(name: str) -> Table:
-    """In the worker: fill RUNS. What is sent to the parent has no functions: errors, no arrays."""
-    sv.use("numba")
-    table = TABLES[name]()
-    RUNS.update({line.name: line.run for line in table.lines if line.run})
-    lines = [
-        line._replace(run=None, result=None, error=error(line, table.exact)) for line in table.lines
-    ]
-    return table._replace(lines=lines, exact=None)
-
-
-def error(line: Line, exact: np.ndarray | None) -> str:
-    if line.result is None or exact is None:
-        return ""
-    return f"{np.abs(line.result() - exact).max() / np.abs(exact).max():.0e}"
-
-
-def show(name: str, steps: int) -> None:
-    worker = Worker("formula_to_fast")
-    table: Table = worker.call("prepare", name)
-    found = alternate([(worker, line.name) for line in table.lines], steps)
-    worker.close()
+def show(table: Table, steps: int) -> None:
+    RUNS.clear()
+    RUNS.update({line.name: line.run for line in table.lines})
+    errors = [error(line.run(), table.exact) for line in table.lines]
+    found = alternate([(HERE, line.name) for line in table.lines], steps)
     print(f"\n{table.title}")
     print(f"{'':40} {'ms':>24} {'ns each':>8} {'times as fast':>14} {'error':>7}")
-    times = {
-        line.name: spread([ms * line.times for ms in found[line.name]]) for line in table.lines
-    }
-    base = next(times[line.name].median for line in table.lines if line.role == "base")
-    for line in table.lines:
-        low, median, high = times[line.name]
+    spreads = [spread([ms * line.times for ms in found[line.name]]) for line in table.lines]
+    rows = list(zip(table.lines, spreads, errors, strict=True))
+    base = next(median for line, (_, median, _), _ in rows if line.role == "base")
+    for line, (low, median, high), wrong in rows:
         base = median if line.role == "base" else base
         ms = f"{'~' * (line.times > 10)}{digits(median)} ({digits(low)}-{digits(high)})"
         faster = f"{base / median:.2g}" if 10 * base >= median else f"1/{median / base:,.0f}"
         faster = "" if line.role == "part" else faster
         each = digits(1e6 * median / table.many)
-        print(f"{line.name:40} {ms:>24} {each:>8} {faster:>14} {line.error:>7}".rstrip())
+        print(f"{line.name:40} {ms:>24} {each:>8} {faster:>14} {wrong:>7}".rstrip())
     print(table.note, end="\n" * bool(table.note), flush=True)
+
+
+def error(result: Any, exact: np.ndarray | None) -> str:
+    """Of the first run: Adam's weights move in the next ones."""
+    if exact is None or not isinstance(result, np.ndarray) or result.shape != exact.shape:
+        return ""
+    return f"{np.abs(result - exact).max() / np.abs(exact).max():.0e}"
 
 
 def digits(number: float) -> str:
@@ -436,8 +424,9 @@ def main() -> None:
     if unknown := sorted(set(given.tables) - set(TABLES)):
         options.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
     print(machine_line(machine_facts()))
+    sv.use("numba")
     for name in given.tables or TABLES:
-        show(name, given.steps)
+        show(TABLES[name](), given.steps)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,11 @@ def main() -> None:
     formats = ["PyTorch NCHW", "PyTorch channels_last"] if has_torch() else []
     for model in given.models or MODELS:
         with tempfile.TemporaryDirectory() as cache:
-            for name in ("ours, cold", "ours, warm", *formats[: 1 if model in ("mlp", "ae") else 2]):
+            for name in (
+                "ours, cold",
+                "ours, warm",
+                *formats[: 1 if model in ("mlp", "ae") else 2],
+            ):
                 repeats = 1 if name == "ours, cold" else given.repeats
                 rows = [fresh(name, model, given.steps, cache) for _ in range(repeats)]
                 cells = [f"{median:12.0f}" for median in np.median(rows, axis=0)]
