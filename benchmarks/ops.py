@@ -8,9 +8,8 @@ derived from the example. "-": no kernel, the reference body runs instead. The r
 kernels and PyTorch, if it is installed, are processes of their own (see measure.py): their threads
 would wait for each other. PyTorch's function is found by the op's name (their_ops.py); its backward
 is autograd's alone, on a graph that is kept, towards every input that has a gradient. Of the two
-memory formats the better one counts, for the kernels and for PyTorch, and of PyTorch's updates by
-Adam the fused one if it is faster. The last columns are numba / reference and numba / torch (where
-there is no kernel, reference / torch).
+memory formats the better one counts, for the kernels and for PyTorch. The last columns are numba /
+reference and numba / torch (where there is no kernel, reference / torch).
 """
 
 from __future__ import annotations
@@ -41,9 +40,7 @@ import scratchvae as sv
 from scratchvae.backend import find_kernel
 from scratchvae.commands.machine import machine_facts  # noqa: F401  (the parent asks for them)
 from scratchvae.gradcheck.cases import CASES, Case
-from scratchvae.optim import adam_step
 
-ADAM = 1_691_369  # parameters of `conv`
 NUMBERS = (32, 14, 14)  # of one image of the batch, where the sizes are derived
 Shapes = dict[str, tuple[int, ...]]
 
@@ -139,9 +136,8 @@ def main() -> None:
     add("ops", nargs="*", metavar="OP", help="only these (default: all)")
     add("--steps", type=positive, default=15, metavar="N", help="timed calls each (default: 15)")
     given = options.parse_args()
-    known = [*CASES, "adam"]
-    if unknown := sorted(set(given.ops) - set(known)):
-        options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    if unknown := sorted(set(given.ops) - set(CASES)):
+        options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(CASES))}")
     # Two processes for ours: BLAS's threads would wait beside the kernels'.
     workers = {"reference": Worker("ops"), "numba": Worker("ops")}
     if has_torch():
@@ -149,15 +145,10 @@ def main() -> None:
     print(machine_line(workers["numba"].call("machine_facts")))
     columns = f"{'numba':>9} {'torch':>9} {'/ reference':>12} {'/ torch':>8}"
     print(f"{'case':31} {'pass':8} {'reference':>9} {columns}", flush=True)
-    for op in given.ops or known:
-        if op == "adam":
-            for worker in workers.values():
-                worker.call("prepare_adam", ADAM)
-            measure("adam", workers, given.steps)
-        else:
-            for case in timed(op):
-                prepare(case, workers)
-                measure(f"{op} {case.label}", workers, given.steps)
+    for op in given.ops or CASES:
+        for case in timed(op):
+            prepare(case, workers)
+            measure(f"{op} {case.label}", workers, given.steps)
 
 
 def prepare(case: Timed, workers: dict[str, Worker]) -> None:
@@ -240,21 +231,6 @@ def on_engine(engine: str, case: Timed, part: str, given: Any, gradient: Any) ->
             return forward() if part == "forward" else backward(gradient, cache)
 
     return run
-
-
-def prepare_adam(size: int) -> None:
-    """RUNS["reference step"] and RUNS["numba step"]: Adam's update of so many parameters."""
-    RUNS.clear()
-    value, grad, m, v = np.random.default_rng(0).standard_normal((4, size), "float32")
-    arguments = (value, grad, m, v**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
-    for engine, column in (("numpy", "reference"), ("numba", "numba")):
-
-        def step(engine: str = engine) -> None:
-            with sv.using(engine):
-                adam_step(*arguments)
-
-        RUNS[f"{column} step"] = step
-        step()
 
 
 def prepared() -> list[str]:

@@ -104,15 +104,5 @@ def _tensor(a: np.ndarray, memory_format: str) -> torch.Tensor:
     return tensor.to(memory_format=FORMATS[memory_format]) if a.ndim == 4 else tensor
 
 
-def prepare_adam(size: int) -> None:
-    """RUNS["NCHW step"] and RUNS["fused step"]: the update of so many parameters in one tensor."""
-    RUNS.clear()
-    for name, options in (("NCHW", {}), ("fused", {"fused": True})):
-        weight = torch.nn.Parameter(torch.randn(size))
-        weight.grad = torch.randn(size)
-        RUNS[f"{name} step"] = step = torch.optim.Adam([weight], **options).step
-        step()
-
-
 def prepared() -> list[str]:
     return list(RUNS)
