@@ -158,8 +158,7 @@ def conv2d() -> Table:
         return result
 
     def algorithm(name: str) -> Callable[[], np.ndarray]:
-        chosen = algorithms.WAYS[name](N, w, geometry, ALL)
-        images = x.transpose(0, 2, 3, 1)
+        chosen, images = algorithms.WAYS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
 
         def run() -> np.ndarray:
             threads.share(lambda part: chosen.correlate(images[part], y[part], b, 1.0), N, ALL)
@@ -258,13 +257,9 @@ def batch_norm() -> Table:
 
 def adam_naive(value: Any, grad: Any, m: Any, v: Any, step: int, *others: Any) -> None:
     """adam_step's formula, parameter by parameter."""
-    lr, beta1, beta2, eps, weight_decay, decoupled = others
+    lr, beta1, beta2, eps, weight_decay, _ = others
     for i in range(len(value)):
-        if decoupled:
-            value[i] -= lr * weight_decay * value[i]
-            g = grad[i]
-        else:
-            g = grad[i] + weight_decay * value[i]
+        g = grad[i] + weight_decay * value[i]
         m[i] = beta1 * m[i] + (1 - beta1) * g
         v[i] = beta2 * v[i] + (1 - beta2) * g * g
         m_hat, v_hat = m[i] / (1 - beta1**step), v[i] / (1 - beta2**step)
@@ -358,16 +353,13 @@ def sharing() -> Table:
 def small() -> Table:
     """Sizes at which a kernel gains nothing."""
     x, w, b, grad = normal((1, 8, 8, 8), (8, 8, 3, 3), (8,), (100,))
-    calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "conv2d": (ops.conv2d_forward, (x, w, b, 1, 1)),
-        "batch_norm": (ops.batch_norm_forward, (x, b, b**2, b, b, True)),
-        "adam_step": (
-            adam_step,
-            (grad.copy(), grad, grad.copy(), grad**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False),
-        ),
-    }
+    adam = (grad.copy(), grad, grad.copy(), grad**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
     lines = []
-    for name, (call, arguments) in calls.items():
+    for name, call, arguments in (
+        ("conv2d", ops.conv2d_forward, (x, w, b, 1, 1)),
+        ("batch_norm", ops.batch_norm_forward, (x, b, b**2, b, b, True)),
+        ("adam_step", adam_step, adam),
+    ):
         lines.append(Line(f"{name}: reference", hundred(call.reference, *arguments), role="base"))
         lines.append(Line(f"{name}: kernel", hundred(call, *arguments)))
     title = "100 calls with one image (1, 8, 8, 8), kernel 3 x 3, or 100 parameters"

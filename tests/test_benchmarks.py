@@ -256,7 +256,7 @@ def test_the_same_computation(tmp_path):
 
 @pytest.mark.parity
 def test_other_sizes_beside_pytorch():
-    arguments = "--models skip --image-sizes 128 --batch-sizes 2 --steps 1".split()
+    arguments = ["--models", "skip", "--image-sizes", "128", "--batch-sizes", "2", "--steps", "1"]
     assert "the same computation" in beside_pytorch("train_step", *arguments)
     done = run("train_step", "--models", "conv", "--image-sizes", 56, "--steps", 1, options=())
     assert done.returncode == 2 and "is written for images of 28 x 28" in done.stdout
