@@ -30,15 +30,9 @@ PRODUCTS = (Linear, Conv2d, ConvTranspose2d)
 WRITERS = (*PRODUCTS, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, UpsamplingNearest2d)
 
 
-def forward_flop(model: Model, run: Callable[[], Any]) -> float:
-    """Of all layers that `run` meets: an addition for every multiplication."""
-    with _watched(model, PRODUCTS, _multiplications) as multiplications:
-        run()
-    return 2.0 * sum(multiplications)
-
-
 def training_flop(model: Model, run: Callable[[], Any]) -> float:
-    """Forward, dx and dw take as many each; the first layer's dx is not computed."""
+    """Of the layers in `run`, a forward pass; an addition for every multiplication. Forward, dx and
+    dw take as many each; the first layer's dx is not computed."""
     with _watched(model, PRODUCTS, _multiplications) as multiplications:
         run()
     return 2.0 * (3 * sum(multiplications) - multiplications[0])

@@ -1,4 +1,4 @@
-"""What ours.py and theirs.py are asked to prepare, and what they get to work on."""
+"""What the two sides are asked to prepare, and what both work on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WARM_UP = 3  # steps of each, before anything is measured: the first ones compile and allocate
-LAYERS = "conv2d+relu"  # a job's model: no VAE, but one layer and its activation
-MAP = 14  # the height and width of its images
 
 MODELS = ("mlp", "conv", "tiny", "celeba", "skip", "ae")
-BATCH = {"skip": 32, LAYERS: 32}  # otherwise 128
-IMAGES = {"celeba": 2_000, "skip": 2_000}  # in one evaluation; otherwise 10,000
+BATCH = {"skip": 32}  # otherwise 128
 # The rate changes no time; with celeba's own, 5e-3, a batch of noise may end in overflow.
 OPTIMIZER: dict[str, tuple[str, dict[str, float]]] = {
     "skip": ("AdamW", {"lr": 1e-3, "weight_decay": 1e-4})
@@ -20,18 +17,13 @@ OPTIMIZER: dict[str, tuple[str, dict[str, float]]] = {
 
 
 class Job(NamedTuple):
-    """One row of a table."""
+    """One row of a table: training steps."""
 
     model: str
     batch_size: int
-    what: str = "train"  # or forward, sample, encode, evaluate
     image_size: int | None = None  # None: as the model is by default
-    channels: int | None = None  # of LAYERS
-
-    @property
-    def images(self) -> int:
-        """How many images a step works on."""
-        return IMAGES.get(self.model, 10_000) if self.what == "evaluate" else self.batch_size
+    gpu: bool = False
+    tf32: bool = False
 
     @property
     def optimizer(self) -> tuple[str, dict[str, float]]:
@@ -39,21 +31,15 @@ class Job(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What both sides work on, and what ours made of it first."""
+    """What both sides work on, and what ours computed from it first."""
 
     weights: dict[str, np.ndarray]
-    data_range: tuple[float, float]
-    x: np.ndarray  # images; evaluate: of uint8
-    eps: np.ndarray  # noise, codes to decode, or dy for LAYERS
-    result: np.ndarray  # train, forward, evaluate: the losses; sample: images; encode: codes
-    flop: float
-
-
-class FirstGradient(NamedTuple):
-    """What ours makes of a Subject's losses: of all parameters in this order, in one row."""
-
-    order: list[str]
-    row: np.ndarray
+    x: np.ndarray  # images
+    eps: np.ndarray  # noise
+    losses: np.ndarray
+    gradient: dict[str, np.ndarray]  # of the parameters
+    flop: float = 0  # of a step
+    moved: float = 0  # bytes that it must move
 
 
 def difference(a: Any, b: Any) -> float:
@@ -62,3 +48,11 @@ def difference(a: Any, b: Any) -> float:
     if a.shape != b.shape:
         return float("inf")
     return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
+
+
+def channels_last(a: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) in the memory order in which convolutional layers leave them; an array of
+    another number of axes as it is."""
+    if a.ndim != 4:
+        return a
+    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

@@ -25,15 +25,15 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 def main() -> None:
     parser(__doc__).parse_args()
-    on_host = _stand_in()
+    cublas = stand_in()
     print(f"{'model':8}{'nodes':>6}{'kernels':>9}{'products':>10}{'CuPy':>6}")
     for name in MODELS:
-        counts = nodes(name, on_host)
-        print(f"{name:8}{sum(counts):6}{counts[0]:9}{counts[1]:10}{counts[2]:6}", flush=True)
+        kernels, products, cupy = nodes(name, cublas)
+        print(f"{name:8}{kernels + products + cupy:6}{kernels:9}{products:10}{cupy:6}", flush=True)
 
 
-def _stand_in() -> Any:
-    """`import cupy` finds the stand-in from here on; what counts its kernels and products."""
+def stand_in() -> Any:
+    """From here on `import cupy` finds the stand-in. Returns the module that counts products."""
     sys.path.insert(0, str(TESTS))
     if problem := import_module("on_host.build").problem():
         raise Problem(str(problem))
@@ -47,16 +47,15 @@ def _stand_in() -> Any:
 
 def nodes(name: str, cublas: Any) -> tuple[int, int, int]:
     """Kernels written by hand, cuBLAS products, and what CuPy launches by itself."""
-    import cupy
-
+    cupy: Any = import_module("cupy")
     function: Any = import_module("cupy._raw")._Function
     model = sv.models.build(name)
     stepper = GPUStepper(model, sv.optim.Adam(model))
-    kernels, products = function.launches, cublas.products
-    for _ in range(2):  # twice by itself, and once captured
+    before = function.launches, cublas.products
+    for _ in range(2):  # runs two steps, and captures one
         stepper.step(cupy.zeros((2, *model.image_shape), "float32"))
+    kernels, products = (function.launches - before[0]) // 3, (cublas.products - before[1]) // 3
     ((_, graph, _),) = stepper._device.graphs.values()
-    kernels, products = (function.launches - kernels) // 3, (cublas.products - products) // 3
     return kernels, products, len(graph._work) - kernels - products
 
 

@@ -1,21 +1,23 @@
 """What the benchmarks share: worker processes, measuring in turns, medians, the command line.
 
 Ours and PyTorch's never share a process: their thread pools would wait for each other's cores. Each
-has a `Worker`, and the parent lets them run in turns, `TURN` steps at a time, so that whatever else
-the machine does meets both. Of every turn
+has a `Worker`, and the parent lets them run in turns, `TURN` steps at a time, so that other
+programs on the machine slow both alike. In every turn
 
-    the first step is not counted,    nor any in the first `WAKE` seconds: caches hold what the
-                                      other has left there, threads have to wake up;
-    `REST` seconds come before it     the other's threads spin on for a while, OpenBLAS's for
-                                      100 ms, on the cores that this one wants.
+    the first step is not counted,    nor any in the first `WAKE` seconds: the caches hold what the
+                                      other process left there, and threads have to wake up;
+    `REST` seconds come before it     the threads of the other process spin for a while, OpenBLAS's
+                                      for 100 ms, on the cores that this one needs.
 
-In between a worker waits at its pipe, asleep. Times are taken inside the workers, step by step.
+Between its turns a worker waits at its pipe, asleep. Times are taken inside the workers.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import math
 import multiprocessing
 import os
 import signal
@@ -23,8 +25,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -41,15 +44,15 @@ RUNS: dict[str, Callable[[], Any]] = {}
 
 
 class Problem(Exception):
-    """What a person can mend: `problems_in_one_line` ends the program with its text."""
+    """An error that the user can correct: `problems_in_one_line` ends the program with its text."""
 
 
 # --- Workers -------------------------------------------------------------------------------------
 
 
 class Worker:
-    """A fresh process that runs functions of one module of this folder when asked; those of
-    measure.py and machine.py, too."""
+    """A fresh process that runs functions of one module of this folder when asked, and those of
+    measure.py."""
 
     def __init__(self, module: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -73,7 +76,7 @@ class Worker:
         return result
 
     def close(self) -> None:
-        """End the process: it sees that nobody asks any more."""
+        """End the process: it ends when its pipe is closed."""
         self.connection.close()
         self.process.join()
 
@@ -82,7 +85,7 @@ def _serve(connection: Connection, module: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and it ends us
     functions: dict[str, Any] = {}
     answer: tuple[Any, str | None]
-    for name in ("measure", "machine", module):
+    for name in ("measure", module):
         functions |= vars(importlib.import_module(name))
     while True:
         try:
@@ -100,7 +103,7 @@ def _serve(connection: Connection, module: str) -> None:
 
 
 def run_python(*arguments: str, **variables: str) -> str:
-    """What a fresh Python prints; it finds the checkout, and this folder."""
+    """What a fresh Python prints; the checkout and this folder are on its path."""
     here = Path(__file__).resolve().parent
     path = [str(here.parent), str(here), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))} | variables
@@ -112,10 +115,29 @@ def run_python(*arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def set_threads(count: int | None) -> None:
-    """How many threads the workers started from now on use; None: as many as they please."""
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA") if count else ():
-        os.environ[f"{library}_NUM_THREADS"] = str(count)
+# --- The machine ---------------------------------------------------------------------------------
+
+
+def sgemm_peak(size: int = 2048, repeats: int = 5) -> float:
+    """GFLOP/s of float32 products of two size x size matrices by `np.matmul`, the best of some."""
+    a, b = np.random.default_rng(0).standard_normal((2, size, size), "float32")
+    c = np.empty_like(a)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.matmul(a, b, out=c)
+        seconds.append(time.perf_counter() - start)
+    return 2e-9 * size**3 / min(seconds)
+
+
+def machine_line(facts: Mapping[str, Any], **more: str) -> str:
+    """The facts on one line, with the number of processes that wanted to run lately."""
+    load = {"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}
+    return ", ".join(f"{name} {fact}" for name, fact in {**facts, **more, **load}.items() if fact)
+
+
+def has_torch() -> bool:
+    return find_spec("torch") is not None
 
 
 # --- Times ---------------------------------------------------------------------------------------
@@ -135,16 +157,16 @@ def times(name: str, count: int) -> list[float]:
     return milliseconds
 
 
-def in_turn(
+def queued(
     run: Callable[[], Any],
     count: int,
     start: Callable[[], Any],
     end: Callable[[], Any],
     wait: Callable[[], Any],
 ) -> None:
-    """`count` runs between start() and end(), of work that a GPU does later: these two are events
-    on its stream. Before them come runs that are not counted: some until it is awake, each waited
-    for (a GPU at rest lowers its clocks), and `TURN` more, so that its queue is never empty."""
+    """`count` runs between start() and end(), which record events on a GPU's stream. Before them
+    come runs that are not counted: some for `WAKE` seconds, each waited for, since an idle GPU
+    lowers its clocks; then `TURN` more, so that its queue is never empty."""
     awake = time.perf_counter() + WAKE
     while time.perf_counter() < awake:
         run()
@@ -160,16 +182,23 @@ def in_turn(
 
 def is_finite(name: str) -> bool:
     """In a worker: whether one more step still gives numbers. With NaN, times mean nothing."""
-    return bool(np.isfinite(np.array(RUNS[name]())).all())
+    return all(math.isfinite(float(part)) for part in RUNS[name]())
 
 
-def alternate(sides: Sequence[tuple[Worker, str]], steps: int) -> dict[str, list[float]]:
+def forget() -> None:
+    """In a worker: free what was prepared."""
+    RUNS.clear()
+
+
+def alternate(
+    sides: Sequence[tuple[Worker, str]], steps: int, turn: int = TURN
+) -> dict[str, list[float]]:
     """The milliseconds of `steps` steps of each (worker, name of its run), in turns."""
     found: dict[str, list[float]] = {name: [] for _, name in sides}
-    for done in range(0, steps, TURN):
+    for done in range(0, steps, turn):
         for worker, name in sides:
             time.sleep(REST)
-            found[name] += worker.call("times", name, min(TURN, steps - done))
+            found[name] += worker.call("times", name, min(turn, steps - done))
     return found
 
 
@@ -181,7 +210,8 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+        digits = 3 if self.median < 1 else 2
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -213,6 +243,14 @@ def positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
     return int(text)
+
+
+def write(path: Path, content: dict[str, object]) -> None:
+    """For --json."""
+    try:
+        path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    except OSError as error:
+        raise Problem(f"--json: {error}") from None
 
 
 @contextmanager

@@ -3,9 +3,10 @@
     scratchvae train conv --binarize --epochs 15 --out runs/binary
     python benchmarks/nll.py runs/binary --images 200
 
-PyTorch's side uses nothing of likelihood.py: it takes densities from torch.distributions and its
-own layers. Both work in float32 and add up in float64. The exit status is 1 if a mean over the
-images differs by more than 1e-3 nats, or if more samples give a larger one beyond its error.
+PyTorch's side uses nothing of likelihood.py: its densities are those of torch.distributions, its
+model is that of tests/torch_models.py. Both work in float32 and add up in float64. The exit status
+is 1 if a mean over the images differs by more than 1e-3 nats, or if more samples give a larger one
+beyond its error.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from their_models import build
 from torch.distributions import Normal
 from torch.nn import functional as F
 
@@ -28,37 +30,23 @@ TOLERANCE = 1e-3  # nats
 CHUNK = 500  # samples that PyTorch decodes at once
 
 
-def decode(w: dict[str, Any], z: Any) -> Any:
-    """z (K, 20) -> logits (K, 1, 28, 28)."""
-    h = F.relu(F.linear(z, w["fc2.weight"], w["fc2.bias"]))
-    h = F.relu(F.linear(h, w["fc3.weight"], w["fc3.bias"])).view(-1, 64, 7, 7)
-    h = F.relu(F.conv_transpose2d(h, w["deconv1.weight"], w["deconv1.bias"], 2, 1))
-    return F.conv_transpose2d(h, w["deconv2.weight"], w["deconv2.bias"], 2, 1)
-
-
-def posterior(w: dict[str, Any], x: Any) -> Normal:
-    """q(z|x) of images (N, 1, 28, 28)."""
-    h = F.relu(F.conv2d(x, w["conv1.weight"], w["conv1.bias"], 2, 1))
-    h = F.relu(F.conv2d(h, w["conv2.weight"], w["conv2.bias"], 2, 1)).flatten(1)
-    h = F.relu(F.linear(h, w["fc1.weight"], w["fc1.bias"]))
-    logvar = F.linear(h, w["fc_logvar.weight"], w["fc_logvar.bias"])
-    return Normal(F.linear(h, w["fc_mu.weight"], w["fc_mu.bias"]), torch.exp(logvar / 2))
-
-
 @torch.no_grad()
-def theirs(w: dict[str, Any], images: np.ndarray, at: list[int], rng: np.random.Generator) -> Any:
+def theirs(
+    weights: dict[str, np.ndarray], images: np.ndarray, at: list[int], rng: np.random.Generator
+) -> Any:
     """-log p(x) of each image from its first k samples: (len(at), N)."""
+    model = build("conv", None)
+    model.load_state_dict({name: torch.tensor(a) for name, a in weights.items()})
     found, prior = [], Normal(0.0, 1.0)
     for image in images:
         x = torch.tensor(image[None, None] // 255).float()
-        q = posterior(w, x)
-        eps = torch.tensor(rng.standard_normal((at[-1], q.loc.shape[1]), "float32"))
-        log_w = []
+        mu, logvar = model.encode(x)
+        q, log_w = Normal(mu, torch.exp(logvar / 2)), []
+        eps = torch.tensor(rng.standard_normal((at[-1], mu.shape[1]), "float32"))
         for part in eps.split(CHUNK):
-            z = q.loc + q.scale * part
-            error = F.binary_cross_entropy_with_logits(
-                decode(w, z), x.expand(len(z), -1, -1, -1), reduction="none"
-            )
+            z = mu + q.scale * part
+            targets = x.expand(len(z), -1, -1, -1)
+            error = F.binary_cross_entropy_with_logits(model.decode(z), targets, reduction="none")
             log_ratio = (prior.log_prob(z) - q.log_prob(z)).sum(1)
             log_w.append((log_ratio - error.sum((1, 2, 3))).double())
         log_weights = torch.cat(log_w)
@@ -82,8 +70,7 @@ def main() -> int:
     start = time.perf_counter()
     ours = importance_curve(run.model, images, at, np.random.default_rng(args.seed))
     middle = time.perf_counter()
-    weights = {name: torch.tensor(a) for name, a in run.model.state_dict().items()}
-    values = theirs(weights, images, at, np.random.default_rng(args.seed))
+    values = theirs(run.model.state_dict(), images, at, np.random.default_rng(args.seed))
     end = time.perf_counter()
 
     print(f"{run.weights}, {len(images)} binary test images")

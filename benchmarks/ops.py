@@ -2,27 +2,33 @@
 
     python benchmarks/ops.py [OP ...] [--steps 15]
 
-Medians of `--steps` calls, in milliseconds. Sizes are those of the models at batch 128, `skip` at
-32; an op that no model has gets its neighbour's. "-": no kernel, the reference body runs instead.
-The reference, the kernels and PyTorch, if it is installed, are processes of their own (see
-measure.py): their threads would wait for each other. PyTorch calls torch.nn.functional; its
-backward is autograd's alone, on a graph that is kept, towards every input that has a gradient. Of
-the two memory formats the better one counts, for the kernels and for PyTorch, and of PyTorch's
-updates by Adam the fused one if it is faster.
-The last columns are numba / reference and numba / torch (where there is no kernel, reference /
-torch). Run it on a quiet machine.
+Medians of `--steps` calls, in milliseconds. An op is found by its example case; the sizes come from
+SIZES, those of the models at batch 128, `skip` at 32, or, for an op without an entry there, are
+derived from the example. "-": no kernel, the reference body runs instead. The reference, the
+kernels and PyTorch, if it is installed, are processes of their own (see measure.py): their threads
+would wait for each other. PyTorch's function is found by the op's name (their_ops.py); its backward
+is autograd's alone, on a graph that is kept, towards every input that has a gradient. Of the two
+memory formats the better one counts, for the kernels and for PyTorch. The last columns are numba /
+reference and numba / torch (where there is no kernel, reference / torch).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
-from machine import has_torch, machine_lines
+import numpy as np
+from jobs import channels_last
 from measure import (
+    RUNS,
     Problem,
     Worker,
     alternate,
     best,
+    has_torch,
+    machine_line,
     parser,
     positive,
     problems_in_one_line,
@@ -30,127 +36,206 @@ from measure import (
 )
 from pair import SAME
 
-ADAM = 1_691_369  # parameters of `conv`
+import scratchvae as sv
+from scratchvae.backend import find_kernel
+from scratchvae.ops import CASES
+from scratchvae.ops.cases import Case
+from scratchvae.runs.environment import machine_facts  # noqa: F401  (the parent asks for them)
+
+NUMBERS = (32, 14, 14)  # of one image of the batch, where the sizes are derived
 Shapes = dict[str, tuple[int, ...]]
+
+
+def image_batch(*shape: int) -> Shapes:
+    return {"x": shape}
 
 
 def kernel(x: tuple[int, ...], w: tuple[int, ...], outputs: int) -> Shapes:
     return {"x": x, "w": w, "b": (outputs,)}
 
 
-def norm(x: tuple[int, ...]) -> Shapes:
-    return {"x": x} | dict.fromkeys(("running_mean", "running_var", "w", "b"), (x[1],))
+def norm(*x: int) -> Shapes:
+    return image_batch(*x) | dict.fromkeys(("running_mean", "running_var", "w", "b"), (x[1],))
 
 
-CODES: Shapes = {"mu": (128, 20), "logvar": (128, 20)}
 DOWN, UP = {"stride": 2, "padding": 1}, {"stride": 2, "padding": 1, "output_padding": 1}
-RELU = {"negative_slope": 0.0}
+SAME_SIZE = {"padding": 1}
 
-# case, the op first: its arrays in the op's order, its options
-CASES: dict[str, tuple[Shapes, dict[str, Any]]] = {
-    "conv2d conv 1->32": (kernel((128, 1, 28, 28), (32, 1, 4, 4), 32), DOWN),
-    "conv2d conv 32->64": (kernel((128, 32, 14, 14), (64, 32, 4, 4), 64), DOWN),
-    "conv2d tiny 16->32": (kernel((128, 16, 14, 14), (32, 16, 3, 3), 32), DOWN),
-    "conv2d celeba 3->32": (kernel((128, 3, 64, 64), (32, 3, 3, 3), 32), DOWN),
-    "conv2d celeba 256->512": (kernel((128, 256, 4, 4), (512, 256, 3, 3), 512), DOWN),
-    "conv2d skip 16->16": (kernel((32, 16, 64, 64), (16, 16, 3, 3), 16), {"padding": 1}),
-    "conv2d skip 256->256": (kernel((32, 256, 4, 4), (256, 256, 3, 3), 256), {"padding": 1}),
-    "conv_transpose2d conv 64->32": (kernel((128, 64, 7, 7), (64, 32, 4, 4), 32), DOWN),
-    "conv_transpose2d conv 32->1": (kernel((128, 32, 14, 14), (32, 1, 4, 4), 1), DOWN),
-    "conv_transpose2d celeba 64->32": (kernel((128, 64, 16, 16), (64, 32, 3, 3), 32), UP),
-    "linear mlp 784->400": (kernel((128, 784), (400, 784), 400), {}),
-    "linear conv 3136->256": (kernel((128, 3136), (256, 3136), 256), {}),
-    "conv2d_leaky_relu conv 32->64": (
-        kernel((128, 32, 14, 14), (64, 32, 4, 4), 64),
-        DOWN | RELU,
-    ),
-    "conv_transpose2d_leaky_relu conv 64->32": (
-        kernel((128, 64, 7, 7), (64, 32, 4, 4), 32),
-        DOWN | RELU,
-    ),
-    "linear_leaky_relu mlp 784->400": (kernel((128, 784), (400, 784), 400), RELU),
-    "batch_norm celeba": (norm((128, 32, 32, 32)), {"training": True}),
-    "batch_norm_leaky_relu celeba": (norm((128, 32, 32, 32)), {"training": True}),
-    "max_pool2d skip 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
-    "avg_pool2d 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2}),
-    "adaptive_avg_pool2d tiny 7->4": ({"x": (128, 32, 7, 7)}, {"output_size": 4}),
-    "upsample_nearest tiny x2": ({"x": (128, 1, 14, 14)}, {"scale_factor": 2}),
-    "relu conv": ({"x": (128, 32, 14, 14)}, {}),
-    "leaky_relu celeba": ({"x": (128, 32, 32, 32)}, {"negative_slope": 0.01}),
-    "sigmoid ae": ({"x": (128, 784)}, {}),
-    "tanh celeba": ({"x": (128, 3, 64, 64)}, {}),
-    "mean_logvar skip": ({"x": (32, 256, 1, 1)}, {}),
-    "reparameterize conv": (CODES | {"eps": (128, 20)}, {}),
-    "bce conv": ({"logits": (128, 1, 28, 28), "target": (128, 1, 28, 28)}, {}),
-    "mse celeba": ({"prediction": (128, 3, 64, 64), "target": (128, 3, 64, 64)}, {}),
-    "kl conv": (CODES, {}),
-    "kl_free_bits conv": (CODES, {"free_bits": 0.8}),
-    "elbo": ({"reconstruction": (128,), "kl": (128,)}, {"beta": 1.0}),
+# op -> label -> its arrays in the op's order, its options
+SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
+    "conv2d": {
+        "conv 1->32": (kernel((128, 1, 28, 28), (32, 1, 4, 4), 32), DOWN),
+        "conv 32->64": (kernel((128, 32, 14, 14), (64, 32, 4, 4), 64), DOWN),
+        "tiny 16->32": (kernel((128, 16, 14, 14), (32, 16, 3, 3), 32), DOWN),
+        "celeba 3->32": (kernel((128, 3, 64, 64), (32, 3, 3, 3), 32), DOWN),
+        "celeba 256->512": (kernel((128, 256, 4, 4), (512, 256, 3, 3), 512), DOWN),
+        "skip 16->16": (kernel((32, 16, 64, 64), (16, 16, 3, 3), 16), SAME_SIZE),
+        "skip 256->256": (kernel((32, 256, 4, 4), (256, 256, 3, 3), 256), SAME_SIZE),
+    },
+    "conv_transpose2d": {
+        "conv 64->32": (kernel((128, 64, 7, 7), (64, 32, 4, 4), 32), DOWN),
+        "conv 32->1": (kernel((128, 32, 14, 14), (32, 1, 4, 4), 1), DOWN),
+        "celeba 64->32": (kernel((128, 64, 16, 16), (64, 32, 3, 3), 32), UP),
+    },
+    "linear": {
+        "mlp 784->400": (kernel((128, 784), (400, 784), 400), {}),
+        "conv 3136->256": (kernel((128, 3136), (256, 3136), 256), {}),
+    },
+    "batch_norm": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
+    "batch_norm_leaky_relu": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
+    "max_pool2d": {"skip 2x2": (image_batch(32, 16, 64, 64), {"kernel_size": 2})},
+    "adaptive_avg_pool2d": {"tiny 7->4": (image_batch(128, 32, 7, 7), {"output_size": 4})},
+    "upsample_nearest": {"tiny x2": (image_batch(128, 1, 14, 14), {"scale_factor": 2})},
+    "leaky_relu": {"celeba": (image_batch(128, 32, 32, 32), {"negative_slope": 0.01})},
+    "tanh": {"celeba": (image_batch(128, 3, 64, 64), {})},
+    "sigmoid": {"ae": (image_batch(128, 784), {})},
+    "mean_logvar": {"skip": (image_batch(32, 256, 1, 1), {})},
+    "reparameterize": {"conv": (dict.fromkeys(("mu", "logvar", "eps"), (128, 20)), {})},
+    "kl": {"conv": (dict.fromkeys(("mu", "logvar"), (128, 20)), {})},
+    "bce": {"conv": (dict.fromkeys(("logits", "target"), (128, 1, 28, 28)), {})},
+    "mse": {"celeba": (dict.fromkeys(("prediction", "target"), (128, 3, 64, 64)), {})},
 }
+
+
+class Timed(NamedTuple):
+    """An op at one size."""
+
+    op: str
+    label: str
+    shapes: Shapes
+    options: dict[str, Any]
+
+
+def timed(op: str) -> list[Timed]:
+    """The op at its sizes from SIZES, or at those derived from its example."""
+    if op in SIZES:
+        return [Timed(op, label, *size) for label, size in SIZES[op].items()]
+    case = CASES[op][0]
+    return [Timed(op, "", derived(case), case.options)]
+
+
+def derived(case: Case) -> Shapes:
+    """Sizes for timing: arrays of one shape get 128 images of NUMBERS, in as many axes as they have
+    (an op of one axis: 128 numbers); if the shapes differ, 128 takes the place of the batch."""
+    first, *_ = shapes = list(case.shapes.values())
+    if any(shape != first for shape in shapes):
+        return {
+            name: (128, *shape[1:]) if shape[0] == first[0] else shape
+            for name, shape in case.shapes.items()
+        }
+    axes = len(first) - 1
+    numbers = (*NUMBERS[: axes - 1], int(np.prod(NUMBERS[axes - 1 :]))) if axes else ()
+    return dict.fromkeys(case.shapes, (128, *numbers))
+
+
+# --- The parent ----------------------------------------------------------------------------------
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("ops", nargs="*", metavar="OP", help="only these (default: all)")
-    options.add_argument(
-        "--steps", type=positive, default=15, metavar="N", help="timed calls of each (default: 15)"
-    )
+    add = options.add_argument
+    add("ops", nargs="*", metavar="OP", help="only these (default: all)")
+    add("--steps", type=positive, default=15, metavar="N", help="timed calls each (default: 15)")
     given = options.parse_args()
-    wanted = given.ops
-    known = {name.split()[0] for name in CASES} | {"adam"}
-    if unknown := sorted(set(wanted) - known):
-        options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    ours, plain = Worker("ours"), Worker("ours")  # BLAS's threads would wait beside the kernels'
-    theirs = Worker("theirs") if has_torch() else None
-    facts: dict[str, str] = (theirs.call("machine_facts") if theirs else {}) | ours.call(
-        "machine_facts"
-    )
-    print(machine_lines(facts))
+    if unknown := sorted(set(given.ops) - set(CASES)):
+        options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(CASES))}")
+    # Two processes for ours: BLAS's threads would wait beside the kernels'.
+    workers = {"reference": Worker("ops"), "numba": Worker("ops")}
+    if has_torch():
+        workers["torch"] = Worker("their_ops")
+    print(machine_line(workers["numba"].call("machine_facts")))
     columns = f"{'numba':>9} {'torch':>9} {'/ reference':>12} {'/ torch':>8}"
     print(f"{'case':31} {'pass':8} {'reference':>9} {columns}", flush=True)
-    for case in [*CASES, "adam"]:
-        if not wanted or case.split()[0] in wanted:
-            prepare(case, ours, plain, theirs)
-            measure(case, ours, plain, theirs, given.steps)
+    for op in given.ops or CASES:
+        for case in timed(op):
+            prepare(case, workers)
+            measure(f"{op} {case.label}", workers, given.steps)
 
 
-def prepare(case: str, ours: Worker, plain: Worker, theirs: Worker | None) -> None:
-    """Problem if PyTorch's function is another."""
-    if case == "adam":
-        for worker in (ours, plain, theirs) if theirs else (ours, plain):
-            worker.call("prepare_adam", ADAM)
-        return
-    op, (shapes, options) = case.split()[0], CASES[case]
-    plain.call("prepare_op", op, shapes, options)
-    arrays, y, dy = ours.call("prepare_op", op, shapes, options)
-    if theirs:
-        error: float = theirs.call("prepare_op", op, arrays, options, y, dy)
-        if not error <= SAME:
-            raise Problem(f"{case}: PyTorch and ours differ by {error:.1e}, more than {SAME:g}")
+def prepare(case: Timed, workers: dict[str, Worker]) -> None:
+    """Problem if PyTorch's function computes something else."""
+    workers["reference"].call("prepare_op", case)
+    work = workers["numba"].call("prepare_op", case)
+    if "torch" in workers:
+        error: float = workers["torch"].call("prepare_op", case.op, case.options, *work)
+        if not error <= SAME["losses"]:
+            raise Problem(f"{case.op} {case.label}: PyTorch and ours differ by {error:.1e}")
 
 
-def measure(case: str, ours: Worker, plain: Worker, theirs: Worker | None, steps: int) -> None:
+def measure(name: str, workers: dict[str, Worker], steps: int) -> None:
     """A line for each pass."""
-    our_runs: list[str] = ours.call("prepared")
-    their_runs: list[str] = theirs.call("prepared") if theirs else []
-    for part in dict.fromkeys(name.split()[1] for name in our_runs):
-        mine = [name for name in our_runs if name.endswith(part)]
-        others = [name for name in their_runs if name.endswith(part)]
-        sides = [(plain if name.startswith("reference") else ours, name) for name in mine]
-        sides += [(theirs, name) for name in others] if theirs else []
-        found = alternate(sides, steps)
-        reference = spread(found[f"reference {part}"]).median
-        kernels = [name for name in mine if name.startswith("numba")]
-        numba = spread(found[best(found, kernels)]).median if kernels else None
-        torch = spread(found[best(found, others)]).median if others else None
-        cells = f"{reference:9.3f} {number(numba, 9, 3)} {number(torch, 9, 3)}"
-        gain = numba / reference if numba else None
-        ratio = (numba or reference) / torch if torch else None
-        print(f"{case:31} {part:8} {cells} {number(gain, 12, 2)} {number(ratio, 8, 2)}", flush=True)
+    sides: dict[str, list[tuple[Worker, str]]] = {}
+    for column, worker in workers.items():
+        for run in worker.call("prepared"):
+            if column == "torch" or run.startswith(column):
+                sides.setdefault(run.split()[1], []).append((worker, run))
+    for part, runs in sides.items():
+        found = alternate(runs, steps)
+
+        def median(worker: Worker | None, runs: Any = runs, found: Any = found) -> float | None:
+            names = [run for side, run in runs if side is worker]
+            return spread(found[best(found, names)]).median if names else None
+
+        reference, numba, torch = (median(workers.get(n)) for n in ("reference", "numba", "torch"))
+        ours = numba or reference
+        gain = numba / reference if numba and reference else None
+        ratio = ours / torch if ours and torch else None
+        cells = f"{number(reference, 9, 3)} {number(numba, 9, 3)} {number(torch, 9, 3)}"
+        print(f"{name:31} {part:8} {cells} {number(gain, 12, 2)} {number(ratio, 8, 2)}", flush=True)
 
 
 def number(value: float | None, width: int, digits: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+
+# --- In the worker -------------------------------------------------------------------------------
+
+
+def prepare_op(case: Timed) -> tuple[dict[str, np.ndarray], list[str], np.ndarray, np.ndarray]:
+    """Make RUNS["reference forward"], RUNS["numba forward"] and so on; numba only where there is a
+    kernel, and for images a second time with their channels last in memory, as most layers leave
+    them. Returns the arrays, the names of those that have a gradient, the result, and dy."""
+    RUNS.clear()
+    example = replace(CASES[case.op][0], shapes=case.shapes, options=case.options)
+    arrays = {name: a.astype("float32") for name, a in example.arrays(seed=0).items()}
+    with sv.using("numpy"):
+        y = getattr(sv.ops, f"{case.op}_forward")(*arrays.values(), **case.options)[0]
+    losses = isinstance(y, tuple)  # of which the first, the total, is differentiated
+    dy = np.random.default_rng(1).standard_normal(np.shape(y), "float32")
+    dy = np.eye(len(y), dtype="float32")[0] if losses else dy
+    given = list(arrays.values())
+    last = [a if name == "w" else channels_last(a) for name, a in arrays.items()]
+    runs = [
+        ("numpy", "reference", given, dy),
+        ("numba", "numba", given, dy),
+        ("numba", "numba_last", last, channels_last(dy)),
+    ]
+    for engine, column, x, gradient in runs:
+        for part in ("forward", "backward"):
+            if engine == "numpy" or find_kernel("numba", case.op, f"{case.op}_{part}"):
+                run = on_engine(engine, case, part, x, 1.0 if losses else gradient)
+                RUNS[f"{column} {part}"] = run
+                run()
+    moving = [name for name in arrays if name not in example.constants]
+    return arrays, moving, np.array(y), dy
+
+
+def on_engine(engine: str, case: Timed, part: str, given: Any, gradient: Any) -> Callable[[], Any]:
+    """A call of the op's forward, or of its backward alone."""
+    forward = partial(getattr(sv.ops, f"{case.op}_forward"), *given, **case.options)
+    backward = getattr(sv.ops, f"{case.op}_backward")
+    with sv.using(engine):
+        cache = forward()[1]
+
+    def run() -> Any:
+        with sv.using(engine):
+            return forward() if part == "forward" else backward(gradient, cache)
+
+    return run
+
+
+def prepared() -> list[str]:
+    return list(RUNS)
 
 
 if __name__ == "__main__":

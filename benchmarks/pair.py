@@ -5,52 +5,76 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jobs import Job, Subject
-from machine import has_torch
-from measure import NO_TORCH, Problem, Spread, Worker, alternate, best, spread
+from measure import NO_TORCH, TURN, Problem, Spread, Worker, alternate, best, has_torch, spread
 
-SAME = 1e-3  # further apart, relative to the largest number, the two do not compute the same
+# The limits on the differences of first losses and of gradients, relative to the largest number.
+# A ReLU at its kink moves a gradient by 1e-4; a wrong gradient is far beyond 1e-2.
+SAME = {"losses": 1e-3, "gradients": 1e-2}
+
+
+class NotTheSame(Problem):
+    """The two sides differ: their times cannot be compared."""
 
 
 class Result(NamedTuple):
-    """The times of one job, in milliseconds by run: "ours", and PyTorch's by memory format."""
+    """The times of one job in milliseconds by run. Our runs are "ours", on a GPU "ours eager" and
+    "ours graph"; PyTorch's begin with their kind: "eager channels_last fused"."""
 
     job: Job
     gflop: float  # of a step
+    gbytes: float  # that a training step must move at least
     milliseconds: dict[str, list[float]]
-    errors: dict[str, float]  # of the first loss, or of images or codes, against ours
+    errors: dict[str, list[float]]  # of PyTorch's first losses and gradients, against ours
+    failed: dict[str, str]  # PyTorch's runs that did not work, and why
 
     def spread(self, run: str) -> Spread:
         return spread(self.milliseconds[run])
 
-    def best(self, fused: bool = False) -> str | None:
-        """PyTorch's best run, with its default update or the fused one; None if there is none."""
-        names = [name for name in self.errors if name.endswith("fused") == fused]
+    @property
+    def ours(self) -> Spread:
+        """Of our run, on a GPU of the graph."""
+        return self.spread("ours graph" if self.job.gpu else "ours")
+
+    def best(self, kind: str, fused: bool | None = None) -> str | None:
+        """PyTorch's best run of this kind, with the default update or the fused one; None: with
+        either. None if there is no such run."""
+        names = [
+            name
+            for name in self.errors
+            if name.startswith(kind) and fused in (None, name.endswith("fused"))
+        ]
         return best(self.milliseconds, names) if names else None
 
     def ratio(self, run: str) -> float:
-        """Our median over this one's: below 1, ours is faster."""
-        return self.spread("ours").median / self.spread(run).median
+        """Our median over the median of this run: below 1, ours is faster."""
+        return self.ours.median / self.spread(run).median
 
     @property
     def gflops(self) -> float:
         """Of ours: GFLOP a second."""
-        return 1e3 * self.gflop / self.spread("ours").median
+        return 1e3 * self.gflop / self.ours.median
 
     def as_json(self) -> dict[str, Any]:
         return self._asdict() | {"job": self.job._asdict()}
 
 
 class Pair:
-    """The two processes; `with` ends them. Ours alone where PyTorch is not asked for."""
+    """The two processes; `with` ends them. Ours alone where PyTorch is not asked for, or sees no
+    GPU."""
 
-    def __init__(self, with_torch: bool) -> None:
+    def __init__(self, with_torch: bool, gpu: bool = False) -> None:
         if with_torch and not has_torch():
             raise Problem(NO_TORCH)
-        self.ours = Worker("ours")
+        self.side, self.failures = "gpu_ours" if gpu else "ours", 0
+        self.ours = Worker(self.side)
         self.theirs = Worker("theirs") if with_torch else None
-        torch = self.theirs.call("machine_facts") if self.theirs else {}
-        self.machine: dict[str, str] = torch | self.ours.call("machine_facts")
-        self.peak: float = self.ours.call("sgemm_peak")  # now that the other has started and sleeps
+        # The peaks are measured when the other process has started and sleeps.
+        torch: dict[str, str] = self.theirs.call("facts") if self.theirs else {}
+        self.peaks: dict[str, float] = self.ours.call("peaks")
+        self.facts: dict[str, str] = self.ours.call("facts") | torch
+        if self.theirs and gpu and not torch["GPU of torch"]:
+            self.theirs.close()
+            self.theirs, self.facts["GPU of torch"] = None, "none: left out"
 
     def __enter__(self) -> Pair:
         return self
@@ -60,23 +84,43 @@ class Pair:
             if worker:
                 worker.close()
 
-    def measure(self, job: Job, steps: int) -> Result:
-        """Problem if the two do not compute the same."""
+    def restart(self) -> None:
+        """Two fresh processes: after an error on a GPU all that follows fails as well."""
+        self.failures += 1
+        self.__exit__()
+        self.ours = Worker(self.side)
+        self.theirs = Worker("theirs") if self.theirs else None
+
+    def measure(self, job: Job, steps: int, turn: int = TURN, compiled: bool = False) -> Result:
+        """NotTheSame if the two do not compute the same."""
         subject: Subject = self.ours.call("prepare", job)
-        sides, errors = [(self.ours, "ours")], {}
+        sides = [(self.ours, name) for name in self.ours.call("prepared")]
+        errors: dict[str, list[float]] = {}
+        failed: dict[str, str] = {}
         if self.theirs:
-            errors = self.theirs.call("prepare", job, subject)
-            sides += [(self.theirs, name) for name in errors]
-        for name, error in errors.items():
-            if not error <= SAME:
-                raise Problem(
-                    f"{job.model}, {job.what}: PyTorch ({name}) and ours differ by {error:.1e}, "
-                    f"more than {SAME:g}: they do not compute the same"
-                )
-        found = alternate(sides, steps)
+            self.theirs.call("start", job)
+            for name in self.theirs.call("names", job, compiled):
+                answer: list[float] | str = self.theirs.call("prepare", name, job, subject)
+                if isinstance(answer, str):
+                    failed[name] = answer
+                    continue
+                compare(job, name, answer)
+                errors[name] = answer
+                sides.append((self.theirs, name))
+        found = alternate(sides, steps, turn)
         for worker, name in sides:
-            if job.what == "train" and not worker.call("is_finite", name):
+            if not worker.call("is_finite", name):
                 raise Problem(f"{job.model}: the loss of {name} is no longer finite")
-        for worker, _ in sides[:2]:
+        for worker, _ in sides:
             worker.call("forget")
-        return Result(job, subject.flop / 1e9, found, errors)
+        return Result(job, subject.flop / 1e9, subject.moved / 1e9, found, errors, failed)
+
+
+def compare(job: Job, name: str, errors: list[float]) -> None:
+    """NotTheSame if PyTorch's run and ours do not compute the same."""
+    for (what, limit), error in zip(SAME.items(), errors, strict=True):
+        if not error <= limit:
+            raise NotTheSame(
+                f"{job.model}, batch {job.batch_size}: the {what} of PyTorch ({name}) and ours "
+                f"differ by {error:.1e}, more than {limit:g}: they do not compute the same"
+            )

@@ -26,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-cuda = importlib.import_module("scratchvae.kernels.cuda")  # mypy does not see the package map
+cuda = importlib.import_module("scratchvae.kernels.cuda")  # mypy does not see this package
 ARCHITECTURES = ("sm_80", "sm_90")
 STACKS: dict[str, str] = {}  # function -> why it may have a stack
 STANDARD = "--std=c++17"

@@ -1,20 +1,21 @@
-"""Every op as PyTorch's users have it: a function of torch or torch.nn.functional, or the line or
-two that they write. Arrays come in the order that ours have, options under the names."""
+"""PyTorch's side of ops.py: an op as its users call it. A function of torch.nn.functional or torch
+that has the op's name and order of arguments is found by itself; the others are written here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jobs import difference
+from measure import RUNS
+from theirs import FORMATS
 
 
-def then_leaky_relu(function: Callable[..., Any]) -> Callable[..., Any]:
-    def both(*arrays: Any, negative_slope: float = 0.01, **options: Any) -> Any:
-        return F.leaky_relu(function(*arrays, **options), negative_slope)
-
-    return both
+def upsample_nearest(x: Any, scale_factor: Any) -> Any:
+    return F.interpolate(x, scale_factor=scale_factor)
 
 
 def mean_logvar(x: Any, eps: float = 1e-6) -> Any:
@@ -48,28 +49,60 @@ def elbo(reconstruction: Any, kl: Any, beta: float) -> Any:
     return torch.stack([(reconstruction + beta * kl).mean(), reconstruction.mean(), kl.mean()])
 
 
-OPS: dict[str, Callable[..., Any]] = {
-    "conv2d": F.conv2d,
-    "conv_transpose2d": F.conv_transpose2d,
-    "linear": F.linear,
-    "batch_norm": F.batch_norm,
-    "conv2d_leaky_relu": then_leaky_relu(F.conv2d),
-    "conv_transpose2d_leaky_relu": then_leaky_relu(F.conv_transpose2d),
-    "linear_leaky_relu": then_leaky_relu(F.linear),
-    "batch_norm_leaky_relu": then_leaky_relu(F.batch_norm),
-    "max_pool2d": F.max_pool2d,
-    "avg_pool2d": F.avg_pool2d,
-    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
-    "upsample_nearest": F.interpolate,
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "mean_logvar": mean_logvar,
-    "reparameterize": reparameterize,
-    "bce": bce,
-    "mse": mse,
-    "kl": kl,
-    "kl_free_bits": kl_free_bits,
-    "elbo": elbo,
-}
+WRITTEN_HERE = (upsample_nearest, mean_logvar, reparameterize, bce, mse, kl, kl_free_bits, elbo)
+OWN: dict[str, Callable[..., Any]] = {f.__name__: f for f in WRITTEN_HERE}
+
+
+def function(op: str) -> Callable[..., Any]:
+    """PyTorch's for this op; ValueError if there is none."""
+    if found := OWN.get(op) or getattr(F, op, None) or getattr(torch, op, None):
+        return found
+    if op.endswith("_leaky_relu"):
+        before = function(op.removesuffix("_leaky_relu"))
+        return lambda *arrays, negative_slope=0.01, **options: F.leaky_relu(
+            before(*arrays, **options), negative_slope
+        )
+    raise ValueError(
+        f"{op}: neither torch.nn.functional nor torch has a function of this name; write it in "
+        "benchmarks/their_ops.py"
+    )
+
+
+def prepare_op(
+    op: str,
+    options: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    moving: list[str],
+    y: np.ndarray,
+    dy: np.ndarray,
+) -> float:
+    """Make RUNS["NCHW forward"] and so on. Backward is autograd's alone: its graph is kept. Returns
+    how far the largest result is from y."""
+    RUNS.clear()
+    call, errors = function(op), []
+    images = next(iter(arrays.values())).ndim == 4
+    for name in FORMATS if images else ["NCHW"]:
+        tensors = {key: _tensor(a, name).requires_grad_(key in moving) for key, a in arrays.items()}
+        result = call(*tensors.values(), **options)
+        errors.append(difference(y, result.detach()))
+        dy_there = _tensor(dy, name).to(result.dtype)
+        inputs = [tensors[key] for key in moving]
+
+        def forward(tensors: Any = tensors) -> Any:
+            return call(*tensors.values(), **options)
+
+        def backward(result: Any = result, inputs: Any = inputs, dy: Any = dy_there) -> Any:
+            return torch.autograd.grad(result, inputs, dy, retain_graph=True)
+
+        RUNS[f"{name} forward"], RUNS[f"{name} backward"] = forward, backward
+    return max(errors)
+
+
+def _tensor(a: np.ndarray, memory_format: str) -> torch.Tensor:
+    """A copy, for images in this memory format."""
+    tensor = torch.tensor(a)
+    return tensor.to(memory_format=FORMATS[memory_format]) if a.ndim == 4 else tensor
+
+
+def prepared() -> list[str]:
+    return list(RUNS)

@@ -1,158 +1,175 @@
 """PyTorch's side of a pair: a process of its own (see measure.py), which imports nothing of ours.
 
-PyTorch as it is by default, eager and with torch.optim's default update, and as its manual
-recommends it to those in a hurry: images stored as NHWC (channels_last), an update in one kernel
-(fused). Each of these is a run of its own; the reader gets the best one.
+    eager       step by step, in both memory formats, with torch.optim's default update and, where
+                there is one, the fused update in one kernel
+    graph       GPU: the whole step as one torch.cuda.CUDAGraph, in both formats, update fused
+    compile     GPU: loss and gradients by torch.compile(mode="reduce-overhead"), update fused
+
+Each of these is a run of its own; the table shows the best one of each kind. On the GPU all draw
+their noise in the step, as ours do. The images stay where they are: ours copies them.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jobs import LAYERS, WARM_UP, Job, Subject, difference
-from measure import RUNS
-from their_models import build, encode, generate, losses
-from their_ops import OPS
+from jobs import WARM_UP, Job, Subject, difference
+from measure import RUNS, queued
+from measure import times as times_on_cpu
+from their_models import build, losses
 
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Run = Callable[[], Any]
+JOB: list[Job] = []  # the job that is prepared
 
 
-def prepare(job: Job, subject: Subject, names: list[str] | None = None) -> dict[str, float]:
-    """Make RUNS["NCHW"], RUNS["NCHW fused"] and so on, or those named alone, and warm them up.
-    Returns how far the first result of each is from ours."""
-    RUNS.clear()
-    make, errors = _layers if job.model == LAYERS else _model, {}
-    for name in names or _names(job, subject):
-        RUNS[name] = run = make(job, subject, name)
-        first, *_ = [np.array(run()) for _ in range(WARM_UP)]
-        errors[name] = difference(subject.result, first)
+def facts() -> dict[str, str]:
+    gpu = DEVICE == "cuda"
+    return {
+        "torch": torch.__version__,
+        "torch threads": str(torch.get_num_threads()),
+        "GPU of torch": torch.cuda.get_device_name(0) if gpu else "",
+        "CUDA of torch": str(torch.version.cuda) if gpu else "",
+        "cuDNN": str(torch.backends.cudnn.version()) if gpu else "",
+    }
+
+
+def allow_tf32(allowed: bool) -> None:
+    """In products and convolutions, which PyTorch switches apart. These are the older two switches:
+    PyTorch 2.11's compiler reads no others, and refuses a mixture with the newer ones."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def names(job: Job, compiled: bool = False) -> list[str]:
+    """Without a convolution there is one memory format."""
+    convolves = any(weight.ndim == 4 for weight in build(job.model, None).parameters())
+    formats = list(FORMATS) if convolves else ["NCHW"]
+    found = [f"eager {name}{update}" for update in ("", " fused") for name in formats]
+    if job.gpu:
+        found += [*(f"graph {name}" for name in formats), *["compile NCHW"] * compiled]
+    return found
+
+
+def start(job: Job) -> None:
+    """What comes next is prepared for this job."""
+    JOB[:] = [job]
+    if job.gpu:
+        torch.compiler.reset()
+        gc.collect()
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+        torch.backends.cudnn.benchmark = True
+        allow_tf32(job.tf32)
+
+
+def prepare(name: str, job: Job, subject: Subject) -> list[float] | str:
+    """Make RUNS[name] and warm it up. How far the first losses and gradients are from ours, without
+    TF32; or why there is no such run on the GPU."""
+    try:
+        return _prepare(name, job, subject)
+    except Exception as error:
+        if not job.gpu:
+            raise
+        # A compiler has many ways to fail: the other runs are measured.
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    finally:
+        allow_tf32(job.tf32)
+
+
+def _prepare(name: str, job: Job, subject: Subject) -> list[float]:
+    kind, memory_format, *fused = name.split()
+    device = DEVICE if job.gpu else "cpu"
+    model = build(job.model, job.image_size).to(device)
+    model.load_state_dict({key: torch.tensor(a) for key, a in subject.weights.items()})
+    model.to(memory_format=FORMATS[memory_format])
+    x, eps = (
+        torch.tensor(a, device=device).to(
+            memory_format=FORMATS[memory_format] if a.ndim == 4 else torch.contiguous_format
+        )
+        for a in (subject.x, subject.eps)
+    )
+    errors = _compare(model, x, eps, subject) if subject.gradient else []
+    RUNS[name] = _training(model, job, kind, bool(fused), x, eps)
     return errors
 
 
-def forget() -> None:
-    """Free what was prepared."""
-    RUNS.clear()
-
-
-def _names(job: Job, subject: Subject) -> list[str]:
-    """Without a convolution there is one memory format, and without an update one way to do it."""
-    convolves = any(weight.ndim == 4 for weight in subject.weights.values())
-    formats = list(FORMATS) if convolves else ["NCHW"]
-    trains = job.what == "train" and job.model != LAYERS
-    return formats + [f"{name} fused" for name in formats if trains]
-
-
-def _tensor(a: np.ndarray, name: str) -> torch.Tensor:
-    """A copy, in the memory format of the run of this name if it has one."""
-    memory_format = FORMATS[name.partition(" ")[0]] if a.ndim == 4 else torch.contiguous_format
-    return torch.tensor(a).to(memory_format=memory_format)
-
-
-# --- Models --------------------------------------------------------------------------------------
-
-
-def _model(job: Job, subject: Subject, name: str) -> Run:
-    model = build(job.model, job.image_size)
-    model.load_state_dict({key: torch.tensor(a) for key, a in subject.weights.items()})
-    model.to(memory_format=FORMATS[name.partition(" ")[0]])
-    x, eps = _tensor(subject.x, name), torch.tensor(subject.eps)
-    if job.what == "train":
-        kind, options = job.optimizer
-        fused = {"fused": True} if name.endswith("fused") else {}
-        optimizer = getattr(torch.optim, kind)(model.parameters(), **options, **fused)
-        return lambda: _train_step(model, optimizer, x, eps)
-    model.train(job.what == "forward")
-    steps: dict[str, Run] = {
-        "forward": lambda: losses(model, x, eps),
-        "sample": lambda: generate(model, eps),
-        "encode": lambda: encode(model, x),
-        "evaluate": lambda: _evaluate(model, x, eps, subject.data_range),
-    }
-    return torch.inference_mode()(steps[job.what])
-
-
-def _train_step(model: Any, optimizer: Any, x: Any, eps: Any) -> Any:
-    optimizer.zero_grad()
+def _compare(model: Any, x: Any, eps: Any, subject: Subject) -> list[float]:
+    """How far the losses are from ours, and the gradients, without TF32."""
+    tf32 = torch.backends.cudnn.allow_tf32
+    allow_tf32(False)
     parts = losses(model, x, eps)
     parts[0].backward()
-    optimizer.step()
-    return [part.detach() for part in parts]
+    allow_tf32(tf32)
+    parameters = dict(model.named_parameters())
+    pairs = [(a, parameters[name].grad.cpu().numpy()) for name, a in subject.gradient.items()]
+    ours, theirs = (np.concatenate([a.ravel() for a in row]) for row in zip(*pairs, strict=True))
+    return [difference(subject.losses, [part.item() for part in parts]), difference(ours, theirs)]
 
 
-def _evaluate(model: Any, images: Any, eps: Any, data_range: tuple[float, float]) -> np.ndarray:
-    """The losses per image. The noise is NumPy's, as ours is, so that both get the same; drawing it
-    is a hundredth of the work or less."""
-    rng, (low, high), sums = np.random.default_rng(1), data_range, np.zeros(3)
-    for batch in images.split(len(eps)):
-        x = batch.float().div_(255).mul_(high - low).add_(low)
-        noise = torch.from_numpy(rng.standard_normal((len(x), *eps.shape[1:]), "float32"))
-        sums += [len(x) * part.item() for part in losses(model, x, noise)]
-    return sums / len(images)
+def _training(model: Any, job: Job, kind: str, fused: bool, x: Any, eps: Any) -> Run:
+    """A training step, warmed up."""
+    optimizer_kind, options = job.optimizer
+    more = {"fused": True} if fused or kind != "eager" else {}
+    more |= {"capturable": True} if kind == "graph" else {}
+    optimizer = getattr(torch.optim, optimizer_kind)(model.parameters(), **options, **more)
 
+    def call(x: Any, eps: Any) -> Any:
+        return losses(model, x, eps)
 
-def _layers(job: Job, subject: Subject, name: str) -> Run:
-    """A convolution and a ReLU, forward and backward."""
-    channels = len(subject.weights["bias"])
-    conv = torch.nn.Conv2d(channels, channels, 3, padding=1)
-    conv.load_state_dict({key: torch.tensor(a) for key, a in subject.weights.items()})
-    conv.to(memory_format=FORMATS[name])
-    x, dy = _tensor(subject.x, name).requires_grad_(), _tensor(subject.eps, name)
+    if kind == "compile":
+        call = torch.compile(call, mode="reduce-overhead", dynamic=False)
 
-    def run() -> Any:
-        y = F.relu(conv(x))
-        torch.autograd.grad(y, [x, conv.weight, conv.bias], dy)
-        return y.detach()
+    def step() -> Any:
+        if kind == "compile":
+            torch.compiler.cudagraph_mark_step_begin()
+        optimizer.zero_grad()  # to None: backward writes, and need not add
+        if job.gpu:
+            eps.normal_()
+        parts = call(x, eps)
+        parts[0].backward()
+        optimizer.step()
+        return [part.detach() for part in parts]
 
-    return run
-
-
-# --- Ops -----------------------------------------------------------------------------------------
-
-
-def prepare_op(
-    op: str, arrays: dict[str, np.ndarray], options: dict[str, Any], y: np.ndarray, dy: np.ndarray
-) -> float:
-    """Make RUNS["NCHW forward"] and so on. Backward is autograd's alone: its graph is kept. Returns
-    how far the largest result is from y."""
-    RUNS.clear()
-    convolves = next(iter(arrays.values())).ndim == 4
-    errors = []
-    for name in FORMATS if convolves else ["NCHW"]:
-        tensors = {key: _tensor(a, name) for key, a in arrays.items()}
-        moving = [
-            tensor.requires_grad_()
-            for key, tensor in tensors.items()
-            if key not in ("target", "eps", "running_mean", "running_var")
-        ]
-        errors.append(difference(y, OPS[op](*tensors.values(), **options).detach()))
-        RUNS[f"{name} forward"] = forward = _forward(op, tensors, options)
-        RUNS[f"{name} backward"] = backward = _backward(forward(), moving, _tensor(dy, name))
-        backward()
-    return max(errors)
-
-
-def _forward(op: str, tensors: dict[str, Any], options: dict[str, Any]) -> Run:
-    return lambda: OPS[op](*tensors.values(), **options)
-
-
-def _backward(y: Any, moving: list[Any], dy: Any) -> Run:
-    return lambda: torch.autograd.grad(y, moving, dy.to(y.dtype), retain_graph=True)
-
-
-def prepare_adam(size: int) -> None:
-    """RUNS["NCHW step"] and RUNS["fused step"]: the update of so many parameters in one tensor."""
-    RUNS.clear()
-    for name, options in (("NCHW", {}), ("fused", {"fused": True})):
-        weight = torch.nn.Parameter(torch.randn(size))
-        weight.grad = torch.randn(size)
-        RUNS[f"{name} step"] = step = torch.optim.Adam([weight], **options).step
+    if kind == "graph":
+        return _captured(step, optimizer)
+    for _ in range(WARM_UP):
         step()
+    return step
 
 
-def prepared() -> list[str]:
-    return list(RUNS)
+def _captured(step: Run, optimizer: Any) -> Run:
+    """The step as PyTorch's manual captures a whole one: warmed up on a side stream, gradients
+    None, so that backward makes them in the graph's own memory."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        parts = step()
+
+    def replay(_held: Any = (step, optimizer)) -> Any:  # the graph works on their memory
+        graph.replay()
+        return parts
+
+    for _ in range(WARM_UP):
+        replay()
+    return replay
+
+
+def times(name: str, count: int) -> list[float]:
+    """On the GPU one number: milliseconds of one of `count` steps, taken by CUDA events."""
+    if not JOB[0].gpu:
+        return times_on_cpu(name, count)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    queued(RUNS[name], count, begin.record, end.record, torch.cuda.synchronize)
+    return [begin.elapsed_time(end) / count]

@@ -1,121 +1,166 @@
-"""Time training steps of the six models, ours and PyTorch's in turns.
+"""Time training steps of the six models, ours and PyTorch's in turns, on the CPU or the GPU.
 
     python benchmarks/train_step.py [--models mlp conv ...] [--against torch|nothing]
-        [--what train|forward|sample|encode|evaluate] [--batch-size N] [--steps N]
-        [--image-size N] [--threads N] [--sweep batch|image|channels] [--json FILE]
+        [--batch-sizes N ...] [--image-sizes N ...] [--steps N] [--json FILE]
+        [--gpu] [--tf32 off|on|both] [--compile] [--minutes N]
 
-Ours and PyTorch's are two processes with the same weights, images and noise. Before anything is
-timed, the first losses of both (images for sample, codes for encode) are compared; beyond 1e-3 the
-program stops. Then they run in turns of five steps until each has `--steps`. The first step of
-every turn is not counted, its caches are cold; measure.py says the rest. What a step is:
+A step is loss, gradients and update: Adam; AdamW for `skip`. Ours and PyTorch's are two processes
+with the same weights, images and noise. Before anything is timed, their first losses and gradients
+are compared, without TF32; beyond 1e-3, for gradients 1e-2, relative to the largest number, the
+program stops. Then they run in turns until each has `--steps` steps; see measure.py. Columns:
 
-    train       loss, backward, and the update: Adam; AdamW for `skip`     sv.train.train_step
-    forward     the loss alone, nothing kept for backward                  model.loss(keep=False)
-    sample      images from codes                                          model.generate
-    encode      codes from images                                          model.embed
-    evaluate    a pass over 10,000 images, 2,000 of 64 x 64                sv.train.evaluate_sampled
+    ours        train_step on the engine numba; GPU: GPUStepper, one CUDA graph
+    eager       PyTorch in NCHW or channels_last: the better median counts. GPU: fused update, too
+    fused       CPU: the same with the update of torch.optim in one kernel
+    by kernel   GPU: GPUStepper(..., graph=False): ours, kernel by kernel
+    graph       GPU: PyTorch's whole step as one CUDA graph, fused update
+    compile     GPU, with --compile: torch.compile(mode="reduce-overhead"), fused update
 
-PyTorch runs eagerly in both memory formats, of which the better median counts, and with
-torch.optim's default update; the column "fused" has the better one with `fused=True`. Its KL term
-is the closed formula. (low-high) are quartiles; ratio is ours / PyTorch. GFLOP are counted from the
-layers' shapes (flops.py), and "of peak" is ours against the best of five float32 products of
-2048 x 2048 matrices by np.matmul on all its threads, measured in our process before the models.
+Times are milliseconds a step, median (quartiles); on the GPU by CUDA events, of turns of 20 steps,
+noise drawn on the GPU. Behind a time stands ours / it: below 1, ours is faster. GFLOP/s is of ours,
+counted from the layers' shapes (flops.py); "of sgemm" compares it with float32 products of large
+matrices by np.matmul or cuBLAS, measured first. "of copy" (GPU) is the bandwidth floor over the
+time of our graph: the bytes of flops.training_bytes at the rate of a copy of 1 GiB. What stays in
+the cache needs no bandwidth, so small models may pass 100 %.
 
-`--sweep` shows how the cost of a step grows: sweep.py. Run it on a quiet machine.
+Rows are printed, and written to FILE, when they are measured; after `--minutes` none begins. Exit
+status 2: bad arguments, a row that failed, or the two sides do not compute the same; 3: no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from jobs import BATCH, MODELS, Job
-from machine import has_torch, machine_lines
-from measure import (
-    Problem,
-    parser,
-    positive,
-    problems_in_one_line,
-    set_threads,
-)
-from pair import Pair, Result
-from sweep import SWEEPS, plan, sweep
+from measure import Problem, has_torch, machine_line, parser, positive, problems_in_one_line, write
+from pair import NotTheSame, Pair, Result
 
-WHAT = ("train", "forward", "sample", "encode", "evaluate")
-STEPS = 30
+from scratchvae.backend import gpu_problem
+
+TURN = {False: 5, True: 20}  # steps, on the CPU and on the GPU
+TURNS = {False: 6, True: 5}
+NO_GPU = 3  # exit status
+TF32 = {"off": (False,), "on": (True,), "both": (False, True)}
 
 
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     add = options.add_argument
+    sizes: dict[str, Any] = {"nargs": "+", "type": positive, "metavar": "N"}
     add("--models", nargs="+", choices=MODELS, metavar="MODEL", help="default: all six")
     add("--against", choices=["torch", "nothing"], help="default: torch if it is installed")
-    add("--what", choices=WHAT, default="train", help="what a step is (default: train)")
-    add("--batch-size", type=positive, metavar="N", help="default: 128; skip 32")
-    add("--steps", type=positive, default=STEPS, metavar="N", help="timed steps (default: 30)")
-    add("--image-size", type=positive, metavar="N", help="default: the model's own")
-    add("--threads", type=positive, metavar="N", help="default: what each library chooses")
-    add("--sweep", choices=SWEEPS, help="how the cost grows; ours alone by default")
+    add("--batch-sizes", **sizes, help="default: 128; skip 32")
+    add("--image-sizes", **sizes, help="default: the model's own")
+    add("--steps", type=positive, metavar="N", help="timed steps (default: 30; GPU 100)")
     add("--json", type=Path, metavar="FILE", help="write every time measured, too")
+    add("--gpu", action="store_true", help="on the GPU")
+    add("--tf32", choices=TF32, default="both", help="GPU; default: both, a table each")
+    add("--compile", action="store_true", help="GPU: also torch.compile, which takes long")
+    add("--minutes", type=positive, metavar="N", help="no new row after (default: no limit)")
     given = options.parse_args()
-    if given.against is None:
-        given.against = "torch" if has_torch() and not given.sweep else "nothing"
+    given.against = given.against or ("torch" if has_torch() else "nothing")
+    given.steps = given.steps or TURN[given.gpu] * TURNS[given.gpu]
     return given
 
 
 def main() -> None:
     given = arguments()
-    sweeps = plan(given) if given.sweep else {}
-    set_threads(given.threads)
+    end = time.monotonic() + 60 * given.minutes if given.minutes else float("inf")
+    if given.gpu and (problem := gpu_problem()):
+        print(f"train_step.py: no GPU here ({problem}): not measured")
+        sys.exit(NO_GPU)
     if given.json:
-        write(given.json, {})  # an unwritable file is better known now
-    with Pair(given.against == "torch") as pair:
-        print(machine_lines(pair.machine))
-        print(f"sgemm peak {pair.peak:.0f} GFLOP/s\n", flush=True)
-        results = sweep(pair, given, sweeps) if sweeps else table(pair, given)
-        facts = {"machine": pair.machine, "sgemm_peak_gflops": pair.peak}
-    if given.json:
-        options = {k: str(v) if k == "json" else v for k, v in vars(given).items()}
-        rows = [result.as_json() for result in results]
-        write(given.json, facts | {"arguments": options, "results": rows})
+        write(given.json, {})  # report an unwritable file before measuring
+    results: list[Result] = []
+    with Pair(given.against == "torch", given.gpu) as pair:
+        rates = {name: f"{rate:.0f} G/s" for name, rate in pair.peaks.items()}
+        print(machine_line(pair.facts, **rates), flush=True)
+        for tf32 in TF32[given.tf32] if given.gpu else (False,):
+            print(heading(given, tf32), flush=True)
+            for job in jobs(given, tf32):
+                if result := measured(pair, job, given, end):
+                    print(row(result, pair.peaks), flush=True)
+                    results.append(result)
+                if given.json:
+                    facts = {"machine": pair.facts, "peaks": pair.peaks, "arguments": vars(given)}
+                    write(given.json, facts | {"results": [r.as_json() for r in results]})
+    if errors := [error for result in results for error in result.errors.values()]:
+        loss, gradient = (max(column) for column in zip(*errors, strict=True))
+        same = f"losses differ by {loss:.0e}, gradients by {gradient:.0e}, at most"
+        print(f"\nthe same computation: {same}")
+    if pair.failures:
+        raise Problem(f"rows that failed: {pair.failures}")
 
 
-def table(pair: Pair, given: argparse.Namespace) -> list[Result]:
-    """A row for every model, printed as soon as it is measured."""
-    print(f"{given.what}, ms a step: median (quartiles) of {given.steps}")
-    heading = f"{'model':6} {'batch':>5} {'ours':>22}"
-    if pair.theirs:
-        heading += f" {'PyTorch':>22} {'format':13} {'ratio':>5}"
-        heading += f" {'fused':>22} {'ratio':>5}" if given.what == "train" else ""
-    print(f"{heading} {'GFLOP':>7} {'GFLOP/s':>7} {'of peak':>7}", flush=True)
-    results = []
-    for model in given.models or MODELS:
-        batch = given.batch_size or BATCH.get(model, 128)
-        result = pair.measure(Job(model, batch, given.what, given.image_size), given.steps)
-        print(row(result, pair.peak), flush=True)
-        results.append(result)
-    if pair.theirs:
-        largest = max(error for result in results for error in result.errors.values())
-        print(f"\nthe same computation: first results differ by {largest:.0e} at most")
-    return results
+def jobs(given: argparse.Namespace, tf32: bool) -> list[Job]:
+    """The rows of a table."""
+    return [
+        Job(model, batch, size, given.gpu, tf32)
+        for size in given.image_sizes or [None]
+        for model in given.models or MODELS
+        for batch in given.batch_sizes or [BATCH.get(model, 128)]
+    ]
 
 
-def row(result: Result, peak: float) -> str:
-    text = f"{result.job.model:6} {result.job.batch_size:5} {result.spread('ours')!s:>22}"
-    if plain := result.best():
-        text += f" {result.spread(plain)!s:>22} {plain:13} {result.ratio(plain):5.2f}"
-    if fused := result.best(fused=True):
-        text += f" {result.spread(fused)!s:>22} {result.ratio(fused):5.2f}"
-    share = f"{result.gflops / peak:.0%}"
-    return f"{text} {result.gflop:7.3f} {result.gflops:7.1f} {share:>7}"
-
-
-def write(path: Path, content: dict[str, object]) -> None:
+def measured(pair: Pair, job: Job, given: argparse.Namespace, end: float) -> Result | None:
+    """A row; or a line that says why there is none."""
+    if time.monotonic() > end:
+        print(f"{label(job)} left out: {given.minutes} minutes are over", flush=True)
+        return None
     try:
-        path.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise Problem(f"--json: {error}") from None
+        return pair.measure(job, given.steps, TURN[job.gpu], given.compile)
+    except NotTheSame:
+        raise
+    except Problem as problem:
+        print(f"{label(job)} failed: {problem}", flush=True)
+        pair.restart()
+        return None
+
+
+# --- The table -----------------------------------------------------------------------------------
+
+
+def label(job: Job) -> str:
+    return f"{job.model:6} {job.batch_size:5} {job.image_size or 'own':>5}"
+
+
+def heading(given: argparse.Namespace, tf32: bool) -> str:
+    setting = "off, on both sides"
+    if tf32:
+        setting = "on (ours: linear layers alone; PyTorch: these and all convolutions)"
+    title = f"\nms a step: median (quartiles) of {given.steps} steps"
+    title += f"; TF32 {setting}" if given.gpu else ""
+    text = f"{title}\n{'model':6} {'batch':>5} {'image':>5} {'ours':>23}"
+    columns = []
+    if given.gpu:
+        columns.append("by kernel")
+    if given.against == "torch":
+        columns += ["eager", "graph", "compile"] if given.gpu else ["eager", "fused"]
+    text += "".join(f" {column:>23} {'ratio':>5}" for column in columns)
+    return f"{text} {'GFLOP/s':>8} {'of sgemm':>8}" + f" {'of copy':>8}" * given.gpu
+
+
+def row(result: Result, peaks: dict[str, float]) -> str:
+    text = f"{label(result.job)} {result.ours!s:>23}"
+    runs: list[str | None] = []
+    if result.job.gpu:
+        runs.append("ours eager")
+    if result.errors or result.failed:
+        kinds = ("eager", "graph", "compile")
+        plain, fused = result.best("eager", fused=False), result.best("eager", fused=True)
+        runs += map(result.best, kinds) if result.job.gpu else [plain, fused]
+    for run in runs:
+        text += (
+            f" {result.spread(run)!s:>23} {result.ratio(run):5.2f}" if run else " " * 23 + "     -"
+        )
+    text += f" {result.gflops:8.1f} {result.gflops / peaks['sgemm']:8.0%}"
+    if result.job.gpu:
+        text += f" {1e3 * result.gbytes / result.ours.median / peaks['copy']:8.0%}"
+    return text + "".join(f"\n  {name}: {why}" for name, why in result.failed.items())
 
 
 if __name__ == "__main__":

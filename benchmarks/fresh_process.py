@@ -1,0 +1,147 @@
+"""Time and memory of a training run in a fresh process: how long it takes to begin, what it holds.
+
+    python benchmarks/fresh_process.py [--models mlp conv ...] [--repeats 3] [--steps 50]
+
+Each run is a fresh process with nothing else in it, one at a time: imports, model, `--steps`
+training steps at batch 128, 32 for `skip`. Ours runs on numba, "cold" with a fresh empty folder as
+Numba's cache (NUMBA_CACHE_DIR), "warm" with what the cold run left there; PyTorch in both memory
+formats with its default Adam. Medians of `--repeats` processes, but one cold one. In milliseconds:
+
+    since start     from the start of the process to the end of the first training step
+    first step      from its call to its end: kernels are compiled, or loaded
+    second step     the same once more, for comparison
+
+Resident memory in MB of 1024^2 bytes:
+
+    imports         the peak when everything is imported, before there is a model
+    peak            the peak when the last step is done (getrusage, ru_maxrss)
+    run             peak - imports
+    after del       what the process holds when model, optimizer and batch are deleted (Linux)
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jobs import BATCH, MODELS, Job, Subject
+from measure import (
+    RUNS,
+    forget,
+    has_torch,
+    machine_line,
+    parser,
+    positive,
+    problems_in_one_line,
+    run_python,
+)
+
+COLUMNS = ("since start", "first step", "second step", "imports", "peak", "run", "after del")
+CODE = "import fresh_process; fresh_process.child"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    add = options.add_argument
+    add("--models", nargs="+", choices=MODELS, metavar="MODEL", help="default: all six")
+    add("--repeats", type=positive, metavar="N", default=3, help="processes each (default: 3)")
+    add("--steps", type=positive, metavar="N", default=50, help="of training (default: 50)")
+    given = options.parse_args()
+    print(machine_line(import_module("scratchvae.runs.environment").machine_facts()))
+    print(f"\n{'model':6} {'run':22}" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
+    formats = ["PyTorch NCHW", "PyTorch channels_last"] if has_torch() else []
+    for model in given.models or MODELS:
+        with tempfile.TemporaryDirectory() as cache:
+            for name in (
+                "ours, cold",
+                "ours, warm",
+                *formats[: 1 if model in ("mlp", "ae") else 2],
+            ):
+                repeats = 1 if name == "ours, cold" else given.repeats
+                rows = [fresh(name, model, given.steps, cache) for _ in range(repeats)]
+                cells = [f"{median:12.0f}" for median in np.median(rows, axis=0)]
+                print(f"{model:6} {name:22}{''.join(cells)}", flush=True)
+
+
+def fresh(name: str, model: str, steps: int, cache: str) -> list[float]:
+    """The columns, from a new process."""
+    arguments = (name, model, steps, time.time())
+    text = run_python("-c", f"{CODE}{arguments}", NUMBA_CACHE_DIR=cache)
+    *times, imports, highest, after = json.loads(text)
+    return [*times, imports, highest, highest - imports, after]
+
+
+# --- In the fresh process ------------------------------------------------------------------------
+
+
+def child(name: str, model: str, steps: int, start: float) -> None:
+    """Train, and print since start, first step, second step; imports, peak, after del."""
+    job = Job(model, BATCH.get(model, 128))
+    make = our_step if name.startswith("ours") else their_step
+    step, imports = make(job, f"eager {name.split()[1]}")
+    moments = []
+    for _ in range(max(steps, 2)):
+        moments.append(time.time())
+        step()
+    moments.append(time.time())
+    times = [moments[1] - start, *np.diff(moments)[:2]]
+    highest = peak()
+    del step
+    forget()
+    gc.collect()
+    print(json.dumps([*(1e3 * seconds for seconds in times), imports, highest, now()]))
+
+
+def our_step(job: Job, _: str) -> tuple[Any, float]:
+    """A training step, and the memory of the imports."""
+    sv: Any = import_module("scratchvae")
+    import_module("numba")  # otherwise imported by the first kernel
+    imports = peak()
+    sv.use("numba")
+    model, rng = sv.models.build(job.model), np.random.default_rng(0)
+    kind, options = job.optimizer
+    optimizer = getattr(sv.optim, kind)(model, **options)
+    low, high = model.data_range
+    x = rng.uniform(low, high, (job.batch_size, *model.image_shape)).astype("float32")
+    eps = model.noise(job.batch_size, rng)
+    return lambda: sv.train.train_step(model, optimizer, x, eps), imports
+
+
+def their_step(job: Job, run: str) -> tuple[Any, float]:
+    """The same of PyTorch, with the weights that it draws; three steps have been done before."""
+    theirs: Any = import_module("theirs")
+    imports, rng = peak(), np.random.default_rng(0)
+    large = {"celeba": (128,), "skip": (256, 1, 1)}
+    x = rng.random((job.batch_size, *((3, 64, 64) if job.model in large else (1, 28, 28))), "f4")
+    eps = rng.standard_normal((job.batch_size, *large.get(job.model, (20,))), "f4")
+    state = theirs.build(job.model, None).state_dict()
+    weights = {name: tensor.numpy() for name, tensor in state.items()}
+    theirs.prepare(run, job, Subject(weights, x, eps, np.zeros(3), {}))
+    return RUNS[run], imports
+
+
+def peak() -> float:
+    """MB. A child's count begins with what its parent held, here no more than its own imports."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
+
+
+def now() -> float:
+    """MB held at this moment; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 1024**2
+
+
+if __name__ == "__main__":
+    with problems_in_one_line():
+        main()
