@@ -12,7 +12,7 @@ from typing import Any
 from ..backend import ENGINES, using
 from ..gradcheck import METHODS, Report, check_model
 from ..gradcheck.cases import CASES
-from ..gradcheck.curves import elementwise, error_curve
+from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.report import table
 from ..models import MODELS
 from .checked import Checked, model_and_batch, op_reports, record, subjects, unseen

@@ -21,9 +21,8 @@ docs/gradients.md explains the method. No check of gradients can see a wrong for
 """
 
 from .check import check, check_layer, check_model, check_op
-from .compare import compare
-from .curves import error_curve
-from .differences import NotAnalytic, NotLinear, tensor_error
+from .differences import NotAnalytic, NotLinear, error_curve, tensor_error
+from .judge import compare
 from .report import METHODS, GradientError, Report, Result
 from .subject import of_layer, of_model, of_pair
 

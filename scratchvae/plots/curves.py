@@ -60,7 +60,7 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
 
     Parameters
     ----------
-    curves : sequence of gradcheck.curves.Curve
+    curves : sequence of gradcheck.differences.Curve
     """
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
     FigureCanvasAgg(figure)
