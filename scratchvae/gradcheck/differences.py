@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class Line:
         self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
         self.norm = norm(self.v) if self.element is None else 1.0
 
-    @property
+    @cached_property
     def analytic(self) -> float:
         """The derivative along the line that backward's gradient stands for."""
         gradient = self.subject.gradients[self.name]

@@ -89,14 +89,13 @@ def compare(
             shape = subject.tensors[name].shape
             results.append(Result(name, shape, tolerance, "not checked"))
             continue
-        sampled, note = _affordable(subject, name, method, samples)
-        notes += note
         if method == "complex":
             require_analytic(subject, name, rng)
             rounding.require_precise(_direction(subject, name, rng))
         if method == "adjoint":
             require_linear(subject, name, rng)
-        lines = _lines(subject, name, method, sampled, rng, DIRECTIONS if note else 1)
+        lines, note = _lines(subject, name, method, samples, rng)
+        notes += note
         judge = Judge(subject, name, method, lines, h, tolerance, atol, rng)
         result, directions[name] = judge.result()
         if result.verdict == "unseen" and judge.may_be_coarse:
@@ -111,21 +110,33 @@ def compare(
     return report
 
 
-def _affordable(
-    subject: Subject, name: str, method: str, samples: int | str | None
-) -> tuple[int | None, list[str]]:
-    """How many samples: None for every element, unless that takes too long; a note says so then."""
-    if samples is not None:
-        return (None if samples == "all" else int(samples)), []
-    count = subject.tensors[name].size
-    seconds = count * subject.seconds * (1 if method == "complex" else 2)
-    if method not in ("central", "complex") or seconds <= PATIENCE:
-        return None, []
-    long = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.1f} minutes"
-    return SAMPLES, [
-        f"{name}: its {count:,} elements would take about {long}: {DIRECTIONS} random directions "
-        f"and {SAMPLES + 1} elements are checked instead (samples='all' takes every element)"
-    ]
+def _lines(
+    subject: Subject, name: str, method: str, samples: int | str | None, rng: np.random.Generator
+) -> tuple[list[Line], list[str]]:
+    """Directions only; or every element; or a direction, the largest element and some at random.
+
+    Where every element would take too long, samples are taken unasked, and a note says so.
+    """
+    gradient, directions, notes = subject.gradients[name], 1, []
+    seconds = gradient.size * subject.seconds * (1 if method == "complex" else 2)
+    if method in ("direction", "adjoint"):
+        return [_direction(subject, name, rng) for _ in range(DIRECTIONS)], []
+    if samples is None and seconds > PATIENCE:
+        samples, directions = SAMPLES, DIRECTIONS
+        long = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.1f} minutes"
+        notes = [
+            f"{name}: its {gradient.size:,} elements would take about {long}: {DIRECTIONS} random "
+            f"directions and {SAMPLES + 1} elements are checked instead (samples='all' takes every "
+            "element)"
+        ]
+    if samples in (None, "all"):
+        return [Line(subject, name, at) for at in np.ndindex(gradient.shape)], []
+    lines = [_direction(subject, name, rng) for _ in range(directions)]
+    drawn = [int(np.argmax(np.abs(gradient))), *rng.integers(gradient.size, size=int(samples or 0))]
+    for k in dict.fromkeys(map(int, drawn)):
+        at = np.unravel_index(k, gradient.shape)
+        lines.append(Line(subject, name, tuple(map(int, at))))
+    return lines, notes
 
 
 def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
@@ -134,28 +145,6 @@ def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
     x = subject.tensors[name]
     signs = rng.choice([-1.0, 1.0], x.shape)
     return Line(subject, name, np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x)))
-
-
-def _lines(
-    subject: Subject,
-    name: str,
-    method: str,
-    samples: int | None,
-    rng: np.random.Generator,
-    directions: int,
-) -> list[Line]:
-    """Every element; or directions, the largest and some at random; or directions only."""
-    gradient = subject.gradients[name]
-    if method in ("direction", "adjoint"):
-        return [_direction(subject, name, rng) for _ in range(DIRECTIONS)]
-    if samples is None:
-        return [Line(subject, name, at) for at in np.ndindex(gradient.shape)]
-    drawn = [int(np.argmax(np.abs(gradient))), *rng.integers(gradient.size, size=samples)]
-    elements = (np.unravel_index(k, gradient.shape) for k in dict.fromkeys(map(int, drawn)))
-    return [
-        *(_direction(subject, name, rng) for _ in range(directions)),
-        *(Line(subject, name, tuple(map(int, at))) for at in elements),
-    ]
 
 
 def _advice(judge: Judge, hint: str) -> str:
@@ -179,7 +168,6 @@ class Measured(NamedTuple):
     """Both sides along one line."""
 
     line: Line
-    analytic: float
     numeric: float
     rounding: float
     step: float
@@ -189,7 +177,7 @@ class Measured(NamedTuple):
     @property
     def off(self) -> float:
         """How far the two sides are apart: infinite if either is not finite."""
-        off = abs(self.analytic - self.numeric)
+        off = abs(self.line.analytic - self.numeric)
         return off if math.isfinite(off) else math.inf
 
 
@@ -232,7 +220,7 @@ class Judge:
         """Both sides along a line."""
         numeric, rounding = NUMERIC[self.method](line, step)
         rounding = max(rounding, (self.coarse or 0.0) / (step * line.length))
-        return Measured(line, line.analytic, numeric, rounding, step)
+        return Measured(line, numeric, rounding, step)
 
     def scale(self, m: Measured) -> float:
         """What the error is relative to."""
@@ -266,7 +254,8 @@ class Judge:
         worst = self.worst(next(of for of in found.values() if of))
         if verdict == "FAIL":
             if self.may_be_coarse and not self.coarse:  # or does the function stand still there?
-                if coarse := rounding.rounding_of_still(worst.line):
+                coarse = rounding.rounding_of_still(worst.line)
+                if coarse:
                     return replace(self, coarse=coarse).result()
             # an element says more than a direction
             elements = [m for m in found["wrong"] if m.line.element is not None]
@@ -287,7 +276,7 @@ class Judge:
             wrong=len(off),
             error=0.0 if verdict == "zero" else max(map(self.error, off or [worst])),
             where=worst.line.element,
-            analytic=worst.analytic,
+            analytic=worst.line.analytic,
             numeric=worst.numeric,
             step=worst.step,
             rounding=max(m.rounding for m in self.measured) / (self.scales[0] or 1.0),

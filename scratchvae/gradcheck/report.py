@@ -13,12 +13,7 @@ METHODS = {
     "adjoint": "adjointness",
 }
 
-SAYS = {
-    "central": "differences say",
-    "direction": "differences say",
-    "complex": "the complex step says",
-    "adjoint": "the forward pass says",
-}
+SAYS = {"complex": "the complex step says", "adjoint": "the forward pass says"}
 
 
 class Result(NamedTuple):
@@ -136,7 +131,8 @@ class Report(Sequence[Result]):
         where = f"at {r.tensor}{list(r.where)}" if r.where else f"at {r.tensor}"
         where = f"along a direction of {r.tensor}" if r.where is None else where
         analytic, numeric = _both_sides(r)
-        sides = f"{where} backward says {analytic}, {SAYS[self.method]} {numeric}"
+        says = SAYS.get(self.method, "differences say")
+        sides = f"{where} backward says {analytic}, {says} {numeric}"
         lines = {
             "not checked": [
                 f"{self.subject}: the gradient of {r.tensor} is not checked: backward gave None",

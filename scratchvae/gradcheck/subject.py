@@ -164,7 +164,8 @@ def of_layer(
         raise TypeError("check_layer: a model has a loss of its own; use check_model")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
-    accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
+    signature = inspect.signature(layer.forward)  # type: ignore[attr-defined]
+    accepted = [p for p in signature.parameters if p != "keep"]
     if len(accepted) != len(inputs):
         raise TypeError(
             f"check_layer: {name}.forward takes {', '.join(accepted)}; got {len(inputs)} inputs"
@@ -175,7 +176,7 @@ def of_layer(
     def forward(*values: Any) -> tuple[Any, tuple[Any, ...]]:
         """A copy of the layer at these inputs and parameters; the copy is its own cache."""
         given, weights = values[: len(names)], values[len(names) :]
-        run = deepcopy(layer)
+        run: Any = deepcopy(layer)
         for p, value in zip(_distinct(run).values(), weights, strict=True):
             xp = array_module(value)
             p.move_into(xp.empty_like(value), xp.zeros_like(value))
@@ -186,14 +187,14 @@ def of_layer(
                 if (buffer := getattr(module, n)).dtype.kind == "f":
                     setattr(module, n, buffer.astype(common))
         run.zero_grad()
-        return _forward(run)(*given), (run, given, [])
+        return run.forward(*given), (run, given, [])
 
     def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
         """What it hands on, and what it adds to the gradients of its parameters. A layer's cache
         serves one backward: before the next it needs another forward."""
         run, given, calls = cache
         if calls:
-            _forward(run)(*given)
+            run.forward(*given)
         calls.append(dy)
         before = [p.grad.copy() for p in _distinct(run).values()]
         dx = _counted("check_layer", run.backward(dy), names, without_gradient)
@@ -229,7 +230,7 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
             if not np.max(np.abs(twice[n] - 2 * g)) <= limit * np.max(np.abs(g)) + atol
         ][:1]
 
-    batch = [asnumpy(a).astype("float64") for a in (x, eps)]
+    images, noise = (asnumpy(a).astype("float64") for a in (x, eps))
     copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
     tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
 
@@ -239,7 +240,8 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
         if moving is not None:
             parameters[moving].value = asarray(value)
         try:
-            return asnumpy(copy.loss(*(asarray(a.copy()) for a in batch), keep=False).total)
+            losses = copy.loss(asarray(images.copy()), asarray(noise.copy()), keep=False)
+            return asnumpy(losses.total)
         finally:
             if moving is not None:
                 parameters[moving].value = asarray(tensors[moving])
@@ -262,7 +264,6 @@ class Outputs:
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
         self.several = isinstance(y, tuple)
-        without_dy = [without_dy] if isinstance(without_dy, int) else without_dy
         count = len(y) if self.several else 0
         if unknown := [k for k in without_dy if k not in range(count)]:
             raise ValueError(
@@ -313,14 +314,9 @@ def _random_dy(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def _distinct(layer: Module) -> dict[str, Param]:
     """The parameters; one that has two names (tied weights) under the first."""
-    by_identity: dict[int, tuple[str, Param]] = {}
-    for name, p in layer.parameters().items():
-        by_identity.setdefault(id(p), (name, p))
-    return dict(by_identity.values())
-
-
-def _forward(layer: Module) -> Callable[..., Any]:
-    return layer.forward  # type: ignore[attr-defined]
+    named = layer.parameters()
+    first = {id(p): n for n, p in reversed([*named.items()])}
+    return {n: named[n] for n in named if first[id(named[n])] == n}
 
 
 def _names_of(forward: Callable[..., Any], count: int) -> list[str]:
