@@ -208,7 +208,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
     raise NotAnalytic(
         f"check: {subject.name} is not analytic in {name}: along a random direction the complex "
         f"step says {imaginary:.6g}, differences say {real[0].value:.6g}. abs, var, conj, norm and "
-        ".real are not analytic (a kink at this place, or rounding, looks the same); use 'central'"
+        ".real are not analytic (a kink at this point, or rounding, looks the same); use 'central'"
     )
 
 

@@ -200,8 +200,8 @@ class Judge:
         self.largest = float(np.max(np.abs(self.gradient)))
         self.by_differences = self.method in ("central", "direction")
         self.may_be_coarse = self.by_differences and not self.subject.known
-        if self.coarse is None:
-            self.coarse = self._coarse() if self.may_be_coarse else 0.0
+        if self.may_be_coarse and self.coarse is None:
+            self.coarse = self._own_rounding()
         bar = tqdm(self.lines, self.name, leave=False, disable=None, delay=2)
         self.measured = [self.measure(line, self.h) for line in bar]
         # what the error of an element is relative to, and that of a direction
@@ -209,7 +209,7 @@ class Judge:
         if self.largest == 0:  # zeros are wrong by 1, however small the true gradient is
             self.scales = (_largest_numeric(self.measured),) * 2
 
-    def _coarse(self) -> float:
+    def _own_rounding(self) -> float:
         line = next((line for line in self.lines if line.element is None), None)
         line = line or _direction(self.subject, self.name, self.rng)
         scale = float(np.max(np.abs(self.gradient * size(line.x))))
@@ -218,9 +218,9 @@ class Judge:
 
     def measure(self, line: Line, step: float) -> Measured:
         """Both sides along a line."""
-        numeric, rounding = NUMERIC[self.method](line, step)
-        rounding = max(rounding, (self.coarse or 0.0) / (step * line.length))
-        return Measured(line, numeric, rounding, step)
+        numeric, of_y = NUMERIC[self.method](line, step)
+        own = (self.coarse or 0.0) / (step * line.length)
+        return Measured(line, numeric, max(of_y, own), step)
 
     def scale(self, m: Measured) -> float:
         """What the error is relative to."""
@@ -253,10 +253,9 @@ class Judge:
             verdict = _verdict(found, whole)
         worst = self.worst(next(of for of in found.values() if of))
         if verdict == "FAIL":
-            if self.may_be_coarse and not self.coarse:  # or does the function stand still there?
-                coarse = rounding.rounding_of_still(worst.line)
-                if coarse:
-                    return replace(self, coarse=coarse).result()
+            may_stand_still = self.may_be_coarse and not self.coarse
+            if may_stand_still and (coarse := rounding.rounding_of_still(worst.line)):
+                return replace(self, coarse=coarse).result()
             # an element says more than a direction
             elements = [m for m in found["wrong"] if m.line.element is not None]
             worst = self.worst(elements or [worst])
@@ -380,8 +379,8 @@ def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
 
 
 def _located(result: Result, method: str, line: Line) -> Result:
-    """The result with an element in place of the direction along which the gradient is wrong:
-    halve the direction, and go on with the half that is further off."""
+    """The result with an element instead of a direction along which the gradient is wrong: halve
+    the direction, and go on with the half that is further off."""
 
     def sides(path: tuple[int, ...] | np.ndarray) -> tuple[float, float]:
         part = Line(line.subject, line.name, path)

@@ -259,7 +259,7 @@ class Outputs:
     """One output, or a tuple of them: joined in a row, and a dy for that taken apart again.
 
     Those named by position in `without_dy`, those that are None and those of integers or booleans
-    get no dy: backward receives None in their place.
+    get no dy: backward receives None for each.
     """
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
@@ -353,27 +353,28 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
     for k, x in enumerate(inputs):
         tip = _tip_for(x)
         if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.size == 0:
-            tip = tip or 'np.asarray(x, "float64") makes one'
-            if np.size(x) == 0:
-                tip = "there is nothing to check in it"
-            if isinstance(x, np.ndarray) and x.dtype == np.float32:
-                tip = "to check a backward in float32, say so with dtype (of a layer: build it so)"
+            tip = tip or (
+                "to check a backward in float32, say so with dtype (of a layer: build it so)"
+                if isinstance(x, np.ndarray) and x.dtype == np.float32
+                else "there is nothing to check in it"
+                if np.size(x) == 0
+                else 'np.asarray(x, "float64") makes one'
+            )
         if tip:
-            got = _kind_of(x)
-            raise TypeError(f"check: input {k} must be a float64 array, got {got}; {tip}")
+            raise TypeError(f"check: input {k} must be a float64 array, got {_kind_of(x)}; {tip}")
         if not np.isfinite(x).all():
             raise ValueError(f"check: input {k} holds NaN or infinity")
     return inputs
 
 
-def _check_names(who: str, names: Sequence[str], **asked: Sequence[str]) -> None:
+def _check_names(caller: str, names: Sequence[str], **asked: Sequence[str]) -> None:
     """What an option names must be there."""
     for option, given in asked.items():
         if isinstance(given, str):
-            raise TypeError(f"{who}: {option} must be a list of names, got {given!r}")
+            raise TypeError(f"{caller}: {option} must be a list of names, got {given!r}")
         if unknown := [str(n) for n in given if n not in names]:
             raise ValueError(
-                f"{who}: no input is called {', '.join(unknown)}; they are {[*names]} ({option})"
+                f"{caller}: no input is called {', '.join(unknown)}; they are {[*names]} ({option})"
             )
 
 
@@ -398,7 +399,7 @@ def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
 
 
 def _counted(
-    who: str, gradients: Any, names: Sequence[str], without: Sequence[str]
+    caller: str, gradients: Any, names: Sequence[str], without: Sequence[str]
 ) -> dict[str, Any]:
     """name -> gradient, None left out. There must be one for each name, and not only None; those
     `without` may be left out, too."""
@@ -407,13 +408,13 @@ def _counted(
     expected = [n for n in names if n not in without or len(gradients) == len(names)]
     if len(gradients) != len(expected):
         raise ValueError(
-            f"{who}: {len(names)} inputs ({', '.join(names)}) need as many gradients, backward "
+            f"{caller}: {len(names)} inputs ({', '.join(names)}) need as many gradients, backward "
             f"gave {came}; name those that get none with without_gradient=[...]"
         )
     pairs = zip(expected, gradients, strict=True)
     found = {n: g for n, g in pairs if g is not None and n not in without}
     if not found and any(n not in without for n in names):
-        raise ValueError(f"{who}: nothing to check, backward gave {came}")
+        raise ValueError(f"{caller}: nothing to check, backward gave {came}")
     return found
 
 
