@@ -131,8 +131,8 @@ def _lines(
         ]
     if samples in (None, "all"):
         return [Line(subject, name, at) for at in np.ndindex(gradient.shape)], []
-    lines = [_direction(subject, name, rng) for _ in range(directions)]
     drawn = [int(np.argmax(np.abs(gradient))), *rng.integers(gradient.size, size=int(samples or 0))]
+    lines = [_direction(subject, name, rng) for _ in range(directions)]
     for k in dict.fromkeys(map(int, drawn)):
         at = np.unravel_index(k, gradient.shape)
         lines.append(Line(subject, name, tuple(map(int, at))))
@@ -210,8 +210,8 @@ class Judge:
             self.scales = (_largest_numeric(self.measured),) * 2
 
     def _own_rounding(self) -> float:
-        line = next((line for line in self.lines if line.element is None), None)
-        line = line or _direction(self.subject, self.name, self.rng)
+        another = _direction(self.subject, self.name, self.rng)
+        line = next((line for line in self.lines if line.element is None), another)
         scale = float(np.max(np.abs(self.gradient * size(line.x))))
         coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
         return coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
