@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
-from ..gradcheck.report import table
 from ..models import MODELS, build
 from ..optim import Adam
+from ..output import table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
 from .options import add_command, positive, print_json, say

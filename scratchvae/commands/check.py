@@ -12,11 +12,11 @@ import numpy as np
 from ..backend import ENGINES, using
 from ..gradcheck import METHODS, Report, check_model, check_op
 from ..gradcheck.check import op_subject
-from ..gradcheck.curves import elementwise, error_curve
-from ..gradcheck.report import table
+from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
+from ..output import table
 from .options import add_command, at_least, did_you_mean, print_json, say
 
 OP_METHODS = ("central", "complex", "adjoint")

@@ -13,8 +13,7 @@ from ..data import DATASETS, find_celeba
 from ..data.dataset import Verdict
 from ..data.images import FACES, PARTITION, find_images, verify_images
 from ..data.mnist import SOURCES, download_files, find_files, find_on_disk, verify_files
-from ..gradcheck.report import table
-from ..output import cache_folder
+from ..output import cache_folder, table
 from .options import add_command, print_json, say
 
 DRAWN = ("glyphs", "faces")

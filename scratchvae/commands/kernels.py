@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 from ..gpu import graph, philox  # noqa: F401  (they fill the registry)
-from ..gradcheck.report import table
+from ..output import table
 from .options import add_command, print_json
 
 

@@ -7,23 +7,26 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
     complex     Im <y(x + i h e), dy> / h, h = 1e-100         analytic functions; 1e-15
     adjoint     <f(v) - f(0), dy> = <v, J^T dy>               linear functions; 1e-15, no step
 
-    check.py         the doors: check, check_op, check_layer, check_model
-    subject.py       what is checked: a pair of functions, a layer, a model;  arguments.py: demands
-    differences.py   the numeric sides above, and when they do not apply
-    compare.py       which lines to follow;  judge.py: backward against differences, and a verdict
-    doubts.py        before that: is it a kink, a step too long, or a mistake; and which one
-    rounding.py      the function's own rounding;  trials.py: other dy, a second call, strides
-    report.py        the table, and the error that names tensor and element
-    curves.py        the error against the step, and other numbers to draw
-    cases.py         a case for every op
+One check, in reading order:
 
-docs/gradients.md explains the method. No check of gradients can see a wrong forward.
+    check.py         the functions to call: check, check_op, check_layer, check_model
+    subject.py       a pair of functions, a layer or a model as a Subject: tensors, gradients, y
+    judge.py         compare: a Judge for each tensor, backward against differences, and a verdict
+    differences.py   a Line through a tensor, and the four formulas above along it
+    report.py        the table, and the error that names tensor and element
+
+Two files catch what one dy and one short step cannot see:
+
+    trials.py        other dy, a second call, arrays that are not contiguous, images that mix
+    rounding.py      functions that round more than float64 does
+
+cases.py has a case for every op. docs/gradients.md explains the method. No check of gradients can
+see a wrong forward.
 """
 
 from .check import check, check_layer, check_model, check_op
-from .compare import compare
-from .curves import error_curve
-from .differences import NotAnalytic, NotLinear, tensor_error
+from .differences import NotAnalytic, NotLinear, error_curve, tensor_error
+from .judge import compare
 from .report import METHODS, GradientError, Report, Result
 from .subject import of_layer, of_model, of_pair
 

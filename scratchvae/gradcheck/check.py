@@ -13,8 +13,8 @@ from ..models import Model
 from ..module import Module
 from ..ops import CASES
 from ..ops.cases import Case
-from .compare import compare
-from .report import GradientError, Report
+from .judge import compare
+from .report import Report
 from .subject import Subject, of_layer, of_model, of_pair
 
 
@@ -103,7 +103,7 @@ def check(
         forward, backward, inputs, dtype, seed,
         without_gradient=without_gradient, without_dy=without_dy, batch=batch,
     )  # fmt: skip
-    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
+    return compare(subject, method, h, tolerance, atol, samples, only, seed, raises)
 
 
 def check_op(
@@ -127,7 +127,7 @@ def check_op(
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)
-            reports.append(_report(subject, method, h, tolerance, 0.0, None, only, seed, raises))
+            reports.append(compare(subject, method, h, tolerance, 0.0, None, only, seed, raises))
     return reports
 
 
@@ -188,7 +188,7 @@ def check_layer(
     names, inputs those of forward's parameters.
     """
     subject = of_layer(layer, inputs, seed, [*without_gradient, *constants], batch)
-    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
+    return compare(subject, method, h, tolerance, atol, samples, only, seed, raises)
 
 
 def check_model(
@@ -237,23 +237,4 @@ def check_model(
     if tolerance is None:
         tolerance = {"complex": 1e-10}.get(method, 1e-5) if model.dtype == np.float64 else 1e-2
     subject = of_model(model, x, eps)
-    return _report(subject, method, h, tolerance, atol, samples, only, seed, raises)
-
-
-def _report(
-    subject: Subject,
-    method: str,
-    h: float | None,
-    tolerance: float | None,
-    atol: float,
-    samples: int | str | None,
-    only: list[str] | None,
-    seed: int,
-    raises: bool,
-) -> Report:
-    report = compare(
-        subject, method, h=h, tolerance=tolerance, atol=atol, samples=samples, only=only, seed=seed
-    )
-    if raises and not report.passed:
-        raise GradientError(report)
-    return report
+    return compare(subject, method, h, tolerance, atol, samples, only, seed, raises)

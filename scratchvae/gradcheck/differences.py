@@ -2,14 +2,17 @@
 
     central        (<y(x + h v), dy> - <y(x - h v), dy>) / 2h      any function
     complex step   Im <y(x + i h v), dy> / h                       analytic functions
+    adjoint        <y(v) - y(0), dy>                               linear functions
 
-A line is given by an index (one element is moved) or by an array v (all are).
+Below: whether the last two apply, and the numbers behind the pictures.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,15 +21,149 @@ from numpy.exceptions import ComplexWarning
 from .subject import Subject
 
 EPS = float(np.finfo("float64").eps)
-
-Line = tuple[int, ...] | np.ndarray
+STEPS = np.logspace(0, -16, 33)  # of the error curves
 
 
 class Numeric(NamedTuple):
-    """A numeric derivative, and what is known against it."""
+    """A numeric derivative, and what the rounding of the outputs contributes to it, about."""
 
     value: float
-    rounding: float = 0.0  # what the rounding of the outputs contributes, about
+    rounding: float = 0.0
+
+
+class Line:
+    """A line through a tensor: an index moves one element, an array v moves all of them.
+
+    A step of 1 moves an element by max(1, |x|): 1e-6 would be lost beside 1e11.
+    """
+
+    def __init__(self, subject: Subject, name: str, path: tuple[int, ...] | np.ndarray) -> None:
+        self.subject, self.name, self.x = subject, name, subject.tensors[name]
+        self.element = path if isinstance(path, tuple) else None
+        self.v = size(self.x[path]) if isinstance(path, tuple) else path
+        self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
+        self.norm = norm(self.v) if self.element is None else 1.0
+
+    @cached_property
+    def analytic(self) -> float:
+        """The derivative along the line that backward's gradient stands for."""
+        gradient = self.subject.gradients[self.name]
+        with np.errstate(all="ignore"):  # a gradient may hold infinities; the verdict says so
+            if self.element is not None:
+                return float(gradient[self.element])
+            return float(np.sum(gradient * self.v))
+
+    def moved(self, t: Any, start: np.ndarray | None = None) -> np.ndarray:
+        """x, t further along the line; complex if t is."""
+        x = np.array((self.x if start is None else start) + 0 * t)  # also where x has no axes
+        x[... if self.element is None else self.element] += t * self.v
+        return x
+
+    def y(self, t: float) -> np.ndarray:
+        """The output at t; NaN where the function has no value, or raises an error."""
+        try:
+            with np.errstate(all="ignore"):
+                return self.subject.output(self.name, self.moved(t))
+        except Exception:
+            return np.full(np.shape(self.subject.y), np.nan)
+
+    def change(self, t: float) -> float:
+        """<y(t) - y(0), dy>. The outputs are subtracted one by one and summed then: those that do
+        not depend on what is moved leave no rounding behind."""
+        with np.errstate(all="ignore"):
+            return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
+
+    def central(self, h: float) -> Numeric:
+        """Central differences."""
+        up, down = self.moved(h), self.moved(-h)
+        # x + h is rounded: an element has moved by this much in truth
+        step = 2 * h if self.element is None else float(up[self.element] - down[self.element])
+        if step == 0 or h < EPS / 10 or np.array_equal(up, down):
+            raise ValueError(
+                f"check: h = {h:g} is lost beside the values of {self.name}: choose a larger h"
+            )
+        output, dy = self.subject.output, self.subject.dy
+        with np.errstate(all="ignore"):  # what overflows ends as infinity or NaN, and fails
+            difference = output(self.name, up) - output(self.name, down)
+            return Numeric(
+                float(np.sum(difference * dy)) / step, rounding_of_y(self.subject, step / 2)
+            )
+
+    def complex_step(self, h: float) -> Numeric:
+        """Nothing is subtracted, so nothing is lost, however small h is."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ComplexWarning)
+                y = self.subject.output(self.name, self.moved(1j * h))
+        except (TypeError, ComplexWarning) as problem:
+            raise NotAnalytic(
+                f"check: {self.subject.name} does not take complex numbers in {self.name} "
+                f"({problem}); the complex step needs that, method='central' does not"
+            ) from None
+        with np.errstate(all="ignore"):
+            return Numeric(float(np.sum(np.imag(y) * self.subject.dy)) / (h * self.length))
+
+    def adjoint(self, h: float = 1.0) -> Numeric:
+        """<f(v) - f(0), dy>, which is <v, J^T dy> for a linear f: no step, no truncation."""
+        zero, dy = np.zeros_like(self.x), self.subject.dy
+        at_v = self.subject.output(self.name, self.moved(1.0, zero))
+        at_zero = self.subject.output(self.name, zero)
+        error = EPS * float(np.sum((np.abs(at_v) + np.abs(at_zero)) * np.abs(dy)))
+        return Numeric(float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length)
+
+    def bend(self, h: float, rounding: float) -> float:
+        """How much the slopes on both sides differ because of kinks; 0 if the function is smooth.
+
+        Without a kink they differ, too, but by an amount that halves with the step.
+        """
+
+        def at(h: float) -> float:
+            with np.errstate(all="ignore"):
+                second = (self.y(h) - 2 * self.subject.y + self.y(-h)) * self.subject.dy
+                return float(np.sum(np.abs(second))) / (h * self.length)
+
+        at_h = at(h)
+        smooth = all(abs(at(h / by) - at_h / by) <= 0.1 * at_h / by for by in (2, 4))
+        return 0.0 if smooth or not at_h > 20 * rounding else at_h
+
+    def noise(self, h: float) -> float:
+        """How rough <y, dy> is at distances of h: float32 inside, or large numbers that cancel,
+        make it rougher than the rounding of y alone.
+
+        Of 13 values in a row the sixth differences are taken, to which a smooth function adds
+        nothing; independent errors of size s give them a size of sqrt(924) s. Source: Hamming's
+        difference tables, as in More & Wild, "Estimating computational noise" (2011).
+        """
+        values = [self.change(h * k / 6) for k in range(-6, 7)]
+        with np.errstate(all="ignore"):
+            return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
+
+
+NUMERIC: dict[str, Callable[[Line, float], Numeric]] = {
+    "central": Line.central,
+    "direction": Line.central,
+    "complex": Line.complex_step,
+    "adjoint": Line.adjoint,
+}
+
+
+def size(x: Any) -> Any:
+    """|x|, but 1 at least."""
+    return np.maximum(1.0, np.abs(x))
+
+
+def norm(a: np.ndarray) -> float:
+    """The root of the sum of squares, also of 1e200: the largest is divided out before."""
+    largest = float(np.max(np.abs(a)))
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * float(np.sqrt(np.sum((a / largest) ** 2)))
+
+
+def rounding_of_y(subject: Subject, h: float) -> float:
+    """What the rounding of y makes of differences, about: a unit in the last place of each element.
+    They round independently, so their parts add as a random walk."""
+    return EPS * norm(subject.y * subject.dy) / h
 
 
 def tensor_error(analytic: Any, numeric: Any) -> float:
@@ -40,94 +177,6 @@ def tensor_error(analytic: Any, numeric: Any) -> float:
         return math.inf
     scale = float(np.max(np.abs(analytic))) or float(np.max(np.abs(numeric)))
     return worst / scale if scale > 0 else worst
-
-
-def along(gradient: np.ndarray, line: Line) -> float:
-    """The derivative along the line that a gradient stands for."""
-    with np.errstate(all="ignore"):  # a gradient may hold infinities; the verdict says so
-        return float(gradient[line] if isinstance(line, tuple) else np.sum(gradient * line))
-
-
-def size(x: Any) -> Any:
-    """|x|, but 1 at least: a step of 1e-6 would be lost beside 1e11."""
-    return np.maximum(1.0, np.abs(x))
-
-
-def length(x: np.ndarray, line: Line) -> float:
-    """How far a step of 1 goes along the line: one element moves by its own size."""
-    return float(size(x[line])) if isinstance(line, tuple) else 1.0
-
-
-def moved(x: np.ndarray, line: Line, step: Any) -> np.ndarray:
-    """x, `step` further along the line; complex if the step is."""
-    far = step * length(x, line)
-    x = np.array(x + 0 * step)  # also where x has no axes
-    if isinstance(line, tuple):
-        x[line] += far
-    else:
-        x += far * line
-    return x
-
-
-def central(subject: Subject, name: str, line: Line, h: float) -> Numeric:
-    """The outputs are subtracted one by one and summed then: those that do not depend on what is
-    moved leave no rounding behind."""
-    x = subject.tensors[name]
-    up, down = moved(x, line, h), moved(x, line, -h)
-    # x + h is rounded: an element has moved by this much in truth
-    step = float(up[line] - down[line]) if isinstance(line, tuple) else 2 * h
-    if step == 0 or h < EPS / 10 or np.array_equal(up, down):
-        raise ValueError(f"check: h = {h:g} is lost beside the values of {name}: choose a larger h")
-    with np.errstate(all="ignore"):  # what overflows ends as infinity or NaN, and fails
-        difference = subject.output(name, up) - subject.output(name, down)
-        return Numeric(float(np.sum(difference * subject.dy)) / step, rounding(subject, step / 2))
-
-
-def rounding(subject: Subject, h: float) -> float:
-    """What the rounding of y makes of differences, about: a unit in the last place of each element.
-    They round independently, so their parts add as a random walk."""
-    return EPS * norm(subject.y * subject.dy) / h
-
-
-def norm(a: np.ndarray) -> float:
-    """The root of the sum of squares, also of 1e200: the largest is divided out before."""
-    largest = float(np.max(np.abs(a)))
-    if not 0 < largest < math.inf:
-        return largest
-    return largest * float(np.sqrt(np.sum((a / largest) ** 2)))
-
-
-def noise(subject: Subject, name: str, line: Line, h: float) -> float:
-    """How rough <y, dy> is at distances of h: float32 inside, or large numbers that cancel, make
-    it rougher than the rounding of y alone.
-
-    Of 13 values in a row the sixth differences are taken, to which a smooth function adds nothing;
-    independent errors of size s give them a size of sqrt(924) s. Source: Hamming's difference
-    tables, as in More & Wild, "Estimating computational noise" (2011).
-    """
-    x = subject.tensors[name]
-    points = (moved(x, line, h * k / 6) for k in range(-6, 7))
-    with np.errstate(all="ignore"):
-        values = [
-            float(np.sum((subject.output(name, at) - subject.y) * subject.dy)) for at in points
-        ]
-        return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
-
-
-def complex_step(subject: Subject, name: str, line: Line, h: float) -> Numeric:
-    """Nothing is subtracted, so nothing is lost, however small h is."""
-    x = subject.tensors[name]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ComplexWarning)
-            y = subject.output(name, moved(x, line, 1j * h))
-    except (TypeError, ComplexWarning) as problem:
-        raise NotAnalytic(
-            f"check: {subject.name} does not take complex numbers in {name} ({problem}); the "
-            "complex step needs that, method='central' does not"
-        ) from None
-    with np.errstate(all="ignore"):
-        return Numeric(float(np.sum(np.imag(y) * subject.dy)) / (h * length(x, line)))
 
 
 class NotAnalytic(ValueError):
@@ -146,9 +195,10 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
     """
     if subject.analytic_to is None:
         return
-    v = rng.standard_normal(subject.tensors[name].shape) * size(subject.tensors[name])
-    imaginary = complex_step(subject, name, v, 1e-100).value
-    real = [central(subject, name, v, h) for h in (1e-6, 1e-7, 1e-8)]  # shorter: fewer kinks
+    x = subject.tensors[name]
+    line = Line(subject, name, np.asarray(rng.standard_normal(x.shape) * size(x)))
+    imaginary = line.complex_step(1e-100).value
+    real = [line.central(h) for h in (1e-6, 1e-7, 1e-8)]  # shorter: fewer kinks
     for k, (by_differences, error) in enumerate(real):
         limit = subject.analytic_to * max(abs(imaginary), abs(by_differences))
         if k > 0 and 10 * error > limit:
@@ -158,16 +208,8 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
     raise NotAnalytic(
         f"check: {subject.name} is not analytic in {name}: along a random direction the complex "
         f"step says {imaginary:.6g}, differences say {real[0].value:.6g}. abs, var, conj, norm and "
-        ".real are not analytic (a kink at this place, or rounding, looks the same); use 'central'"
+        ".real are not analytic (a kink at this point, or rounding, looks the same); use 'central'"
     )
-
-
-def adjoint(subject: Subject, name: str, line: Line, h: float = 1.0) -> Numeric:
-    """<f(v) - f(0), dy>, which is <v, J^T dy> for a linear f: no step size, no truncation."""
-    zero = np.zeros_like(subject.tensors[name])
-    at_line, at_zero = subject.output(name, moved(zero, line, 1.0)), subject.output(name, zero)
-    error = EPS * float(np.sum((np.abs(at_line) + np.abs(at_zero)) * np.abs(subject.dy)))
-    return Numeric(float(np.sum((at_line - at_zero) * subject.dy)), error)
 
 
 def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> None:
@@ -186,3 +228,41 @@ def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> Non
             f"{off / most:.2g} of their size; adjointness needs a linear function, use "
             "method='central', or name the linear ones with only=[...]"
         )
+
+
+class Curve(NamedTuple):
+    """The error of three numeric derivatives along one direction of one tensor, by step."""
+
+    tensor: str
+    steps: np.ndarray
+    one_sided: np.ndarray  # (f(x + h) - f(x)) / h
+    central: np.ndarray
+    complex: np.ndarray
+    rounding: np.ndarray  # what the differences' rounding may amount to
+
+
+def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
+    """Numeric derivatives against backward, relative to the gradient's norm, for h from 1 down.
+
+    Errors below the spacing of float64 numbers, 2.2e-16, are given as that: zero cannot be drawn on
+    a logarithmic axis.
+    """
+    rng = np.random.default_rng([seed, 4])
+    line = Line(subject, name, np.asarray(rng.standard_normal(subject.tensors[name].shape)))
+    scale = norm(subject.gradients[name]) or 1.0
+    rows = []
+    with np.errstate(all="ignore"):  # with h = 1 an exp may overflow: the picture shows a gap
+        for h in map(float, STEPS):
+            central, rounding = line.central(h)
+            numeric = (line.change(h) / h, central, line.complex_step(h).value)
+            errors = (max(abs(n - line.analytic) / scale, EPS) for n in numeric)
+            rows.append([*errors, rounding / scale])
+    return Curve(name, STEPS, *np.array(rows).T)
+
+
+def elementwise(subject: Subject, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` kernels (C, KH, KW) of a convolution's weight: analytic, numeric gradient,
+    the latter by the complex step, an element at a time."""
+    analytic = subject.gradients[name][:count]
+    lines = (Line(subject, name, at) for at in np.ndindex(analytic.shape))
+    return analytic, np.reshape([line.complex_step(1e-100).value for line in lines], analytic.shape)

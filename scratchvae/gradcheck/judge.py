@@ -1,4 +1,8 @@
-"""The judge: a gradient against its numeric counterpart, line by line, and a verdict.
+"""The judge: each gradient against its numeric counterpart, line by line, and a verdict.
+
+`compare` goes through the tensors of a subject and chooses the lines; a `Judge` follows the lines
+through one tensor. Where the sides disagree, it looks for a kink, a step too long or rounding
+before it calls the gradient wrong.
 
 Errors are measured per tensor, max|analytic - numeric| / max|analytic|: relative to the largest
 element, because the smallest are all rounding. (Along a random direction v <g, v> is about as large
@@ -8,233 +12,407 @@ as the norm of g, so its error is relative to that.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from . import rounding
 from .differences import (
+    NUMERIC,
     Line,
-    Numeric,
-    adjoint,
-    along,
-    central,
-    complex_step,
-    length,
     norm,
-    rounding,
+    require_analytic,
+    require_linear,
+    rounding_of_y,
     size,
+    tensor_error,
 )
-from .doubts import Measured, bend, bisect, hint_at, reconsidered
-from .report import Result
-from .rounding import LONG, is_constant, own_rounding, rounding_of_still
+from .report import METHODS, GradientError, Report, Result
 from .subject import Subject
 
-NUMERIC: dict[str, Callable[[Subject, str, Line, float], Numeric]] = {
-    "central": central,
-    "direction": central,
-    "complex": complex_step,
-    "adjoint": adjoint,
-}
+STEP = {"central": 1e-6, "direction": 1e-6, "complex": 1e-100, "adjoint": 1.0}
+LIMIT = {"central": 1e-7, "direction": 1e-7, "complex": 1e-12, "adjoint": 1e-12}
+FLOAT32_LIMIT = 2e-5
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
 FLOAT_MAX = float(np.finfo("float64").max)
 BESIDE = 1e-10  # a gradient is shown to be zero to this part of the largest, by differences
+DIRECTIONS = 3
+PATIENCE = 60.0  # seconds for every element of one tensor; beyond, samples are taken
+SAMPLES = 4
+BISECTED = 3  # directions at most: one mistake may make fifty tensors wrong
+KINDS = ("wrong", "unsure", "seen", "blind", "kink")
 
 
-class Scales(NamedTuple):
-    """What errors are relative to: the largest element, or the size of a directional derivative."""
+def compare(
+    subject: Subject,
+    method: str = "central",
+    h: float | None = None,
+    tolerance: float | None = None,
+    atol: float = 0.0,
+    samples: int | str | None = None,
+    only: Sequence[str] | None = None,
+    seed: int = 0,
+    raises: bool = False,
+) -> Report:
+    """Check the gradients of a subject; see `check` for the arguments."""
+    if method not in METHODS:
+        raise ValueError(f"check: method must be one of {', '.join(METHODS)}; got {method!r}")
+    h = STEP[method] if h is None else h
+    if tolerance is None:
+        tolerance = LIMIT[method] if subject.dtype == "float64" else FLOAT32_LIMIT
+    for what, number in (("h", h), ("tolerance", tolerance), ("atol", atol)):
+        valid = isinstance(number, int | float | np.floating) and 0 <= number < math.inf
+        if not valid or (number == 0 and what != "atol"):
+            least = "of at least 0" if what == "atol" else "above 0"
+            raise ValueError(f"check: {what} must be a number {least}, got {number!r}")
+    if not (samples in (None, "all") or (isinstance(samples, int | np.integer) and samples >= 0)):
+        raise ValueError(
+            f"check: samples must be None or an int of at least 0, got {samples!r}; 'all' takes "
+            "every element, however long it takes"
+        )
+    known = [n for n in subject.tensors if n in subject.gradients or n in subject.missing]
+    names = known if only is None else [only] if isinstance(only, str) else [*only]
+    unknown = [str(name) for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(
+            f"check: {subject.name} has no gradient of {', '.join(unknown) or 'nothing'}; there "
+            f"are those of {', '.join(known) or 'nothing'}"
+        )
 
-    element: float
-    direction: float
-    atol: float = 0.0  # what any element may be off by
+    rng = np.random.default_rng([seed, 3])
+    results, directions, notes = [], {}, [*subject.notes]
+    for name in names:
+        if name in subject.missing:
+            shape = subject.tensors[name].shape
+            results.append(Result(name, shape, tolerance, "not checked"))
+            continue
+        if method == "complex":
+            require_analytic(subject, name, rng)
+            rounding.require_precise(_direction(subject, name, rng))
+        if method == "adjoint":
+            require_linear(subject, name, rng)
+        lines, note = _lines(subject, name, method, samples, rng)
+        notes += note
+        judge = Judge(subject, name, method, lines, h, tolerance, atol, rng)
+        result, directions[name] = judge.result()
+        if result.verdict == "unseen" and judge.may_be_coarse:
+            result = result._replace(hint=_advice(judge, result.hint))
+        results.append(result)
+    blurred = [r for r in results if r.verdict == "FAIL" and r.where is None]
+    for result in sorted(blurred, key=lambda r: -r.error)[:BISECTED]:
+        results[results.index(result)] = _located(result, method, directions[result.tensor])
+    report = Report(subject.name, method, results, subject.trials(tolerance, atol), notes)
+    if raises and not report.passed:
+        raise GradientError(report)
+    return report
 
-    def of(self, m: Measured) -> float:
-        return self.element if isinstance(m.line, tuple) else self.direction
 
-    def allowed(self, m: Measured, tolerance: float) -> float:
+def _lines(
+    subject: Subject, name: str, method: str, samples: int | str | None, rng: np.random.Generator
+) -> tuple[list[Line], list[str]]:
+    """Directions only; or every element; or a direction, the largest element and some at random.
+
+    Where every element would take too long, samples are taken unasked, and a note says so.
+    """
+    gradient, directions, notes = subject.gradients[name], 1, []
+    seconds = gradient.size * subject.seconds * (1 if method == "complex" else 2)
+    if method in ("direction", "adjoint"):
+        return [_direction(subject, name, rng) for _ in range(DIRECTIONS)], []
+    if samples is None and seconds > PATIENCE:
+        samples, directions = SAMPLES, DIRECTIONS
+        long = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.1f} minutes"
+        notes = [
+            f"{name}: its {gradient.size:,} elements would take about {long}: {DIRECTIONS} random "
+            f"directions and {SAMPLES + 1} elements are checked instead (samples='all' takes every "
+            "element)"
+        ]
+    if samples in (None, "all"):
+        return [Line(subject, name, at) for at in np.ndindex(gradient.shape)], []
+    drawn = [int(np.argmax(np.abs(gradient))), *rng.integers(gradient.size, size=int(samples or 0))]
+    lines = [_direction(subject, name, rng) for _ in range(directions)]
+    for k in dict.fromkeys(map(int, drawn)):
+        at = np.unravel_index(k, gradient.shape)
+        lines.append(Line(subject, name, tuple(map(int, at))))
+    return lines, notes
+
+
+def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
+    """At random, but no element moves by less than half of its size: what is wrong at one of them
+    is not hidden by the others."""
+    x = subject.tensors[name]
+    signs = rng.choice([-1.0, 1.0], x.shape)
+    return Line(subject, name, np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x)))
+
+
+def _advice(judge: Judge, hint: str) -> str:
+    """A longer step and a larger tolerance with which rounding does not hide the gradient."""
+    for longer in ("1e-3", "1e-2", "1e-1"):
+        if float(longer) <= judge.h:
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
+                verdict = other.result()[0].verdict
+        except Exception:  # so far away the function may have no value
+            break
+        if verdict in ("ok", "zero", "FAIL"):
+            says = "wrong" if verdict == "FAIL" else "right"
+            return f"{hint} (with h={longer}, tolerance={longer} it is {says})"
+    return hint
+
+
+class Measured(NamedTuple):
+    """Both sides along one line."""
+
+    line: Line
+    numeric: float
+    rounding: float
+    step: float
+    kinked: bool = False
+    uncertain: float = 0.0  # how far the numeric side is off at most, as far as one can tell
+
+    @property
+    def off(self) -> float:
+        """How far the two sides are apart: infinite if either is not finite."""
+        off = abs(self.line.analytic - self.numeric)
+        return off if math.isfinite(off) else math.inf
+
+
+@dataclass
+class Judge:
+    """One tensor's gradient, and what a method says about it along some lines."""
+
+    subject: Subject
+    name: str
+    method: str
+    lines: list[Line]
+    h: float
+    tolerance: float
+    atol: float
+    rng: np.random.Generator
+    coarse: float | None = None  # the function's own rounding, where that is more than y's
+
+    def __post_init__(self) -> None:
+        self.gradient = self.subject.gradients[self.name]
+        self.largest = float(np.max(np.abs(self.gradient)))
+        self.by_differences = self.method in ("central", "direction")
+        self.may_be_coarse = self.by_differences and not self.subject.known
+        if self.may_be_coarse and self.coarse is None:
+            self.coarse = self._own_rounding()
+        bar = tqdm(self.lines, self.name, leave=False, disable=None, delay=2)
+        self.measured = [self.measure(line, self.h) for line in bar]
+        # what the error of an element is relative to, and that of a direction
+        self.scales = self.largest, norm(self.gradient * size(self.subject.tensors[self.name]))
+        if self.largest == 0:  # zeros are wrong by 1, however small the true gradient is
+            self.scales = (_largest_numeric(self.measured),) * 2
+
+    def _own_rounding(self) -> float:
+        another = _direction(self.subject, self.name, self.rng)
+        line = next((line for line in self.lines if line.element is None), another)
+        scale = float(np.max(np.abs(self.gradient * size(line.x))))
+        coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
+        return coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
+
+    def measure(self, line: Line, step: float) -> Measured:
+        """Both sides along a line."""
+        numeric, of_y = NUMERIC[self.method](line, step)
+        own = (self.coarse or 0.0) / (step * line.length)
+        return Measured(line, numeric, max(of_y, own), step)
+
+    def scale(self, m: Measured) -> float:
+        """What the error is relative to."""
+        return self.scales[m.line.element is None]
+
+    def allowed(self, m: Measured) -> float:
         """How far the sides may be apart."""
-        extent = 1.0 if isinstance(m.line, tuple) else norm(m.line)
-        return min(max(tolerance * self.of(m), self.atol * extent), FLOAT_MAX)  # infinity is more
+        limit = max(self.tolerance * self.scale(m), self.atol * m.line.norm)
+        return min(limit, FLOAT_MAX)  # infinity is more
 
     def error(self, m: Measured) -> float:
+        """How far the sides are apart, relative to the scale."""
         if m.off in (0, math.inf):
             return m.off
-        return m.off / self.of(m) if self.of(m) > 0 else math.inf
+        return m.off / self.scale(m) if self.scale(m) > 0 else math.inf
 
-    def rank(self, m: Measured) -> float:
-        """Of two that are off by the same, but for rounding, the first is the worst."""
-        return float(f"{self.error(m):.4g}")
+    def worst(self, measured: Sequence[Measured]) -> Measured:
+        """Of several that are off by the same, but for rounding, the first."""
+        return max(measured, key=lambda m: float(f"{self.error(m):.4g}"))
 
-
-def judge(
-    subject: Subject,
-    name: str,
-    method: str,
-    lines: Sequence[Line],
-    h: float,
-    tolerance: float,
-    atol: float,
-    largest_of_all: float,
-    coarse: float = 0.0,
-) -> tuple[Result, Line]:
-    """The result for one tensor, and the line where the sides are furthest apart. `coarse` is the
-    function's own rounding, where that is more than y's."""
-    gradient = subject.gradients[name]
-
-    def measure(line: Line, step: float = h) -> Measured:
-        numeric, rounding = NUMERIC[method](subject, name, line, step)
-        rounding = max(rounding, coarse / (step * length(subject.tensors[name], line)))
-        return Measured(line, along(gradient, line), numeric, rounding, step)
-
-    bar = tqdm(lines, name, leave=False, disable=None, delay=2)
-    measured = [measure(line) for line in bar]
-    scales = Scales(
-        float(np.max(np.abs(gradient))), norm(gradient * size(subject.tensors[name])), atol
-    )
-    if scales.element == 0:  # a gradient of zero is wrong by 1, however small the true one is
-        scales = Scales(_largest(measured), _largest(measured), atol)
-    if _is_zero(subject, name, method, lines, measure, measured, largest_of_all, tolerance):
-        found, verdict = {"seen": measured, "wrong": [], "unsure": [], "kink": []}, "zero"
-    else:
-        doubted = (_doubted(m, subject, name, method, measure, scales, tolerance) for m in measured)
-        found = _sorted(doubted, scales, tolerance)
-        verdict = _verdict(found, lines)
-        by_differences = method in ("central", "direction") and not subject.known
-        if verdict == "FAIL" and by_differences and not coarse:
-            m = max(found["wrong"], key=scales.rank)
-            if coarse := rounding_of_still(subject, name, m.line):  # so coarse that it stands still
-                return judge(
-                    subject, name, method, lines, h, tolerance, atol, largest_of_all, coarse
-                )
-    worst = max(next(of for of in found.values() if of), key=scales.rank)
-    hint = ""
-    if verdict == "FAIL":
-        elements = [m for m in found["wrong"] if isinstance(m.line, tuple)]
-        worst = max(elements, key=scales.rank, default=worst)  # it says more than a direction
-        if _is_whole(lines) and not found["kink"]:
-            numeric = np.array([m.numeric for m in measured]).reshape(gradient.shape)
-            hint = hint_at(gradient, numeric, tolerance)
-    off = found["wrong"] + found["unsure"]
-    result = Result(
-        tensor=name,
-        shape=gradient.shape,
-        compared=len(lines) - len(found["kink"]),
-        skipped=len(found["kink"]),
-        wrong=len(off),
-        error=0.0 if verdict == "zero" else max(map(scales.error, off or [worst])),
-        limit=tolerance,
-        where=worst.line if isinstance(worst.line, tuple) else None,
-        analytic=worst.analytic,
-        numeric=worst.numeric,
-        step=worst.step,
-        rounding=max(m.rounding for m in measured) / (scales.element or 1.0),
-        verdict=verdict,
-        hint=hint,
-    )
-    return result, worst.line
-
-
-def _doubted(
-    m: Measured,
-    subject: Subject,
-    name: str,
-    method: str,
-    measure: Callable[[Line, float], Measured],
-    scales: Scales,
-    tolerance: float,
-) -> Measured:
-    """Where the sides disagree: what can be said for it."""
-    if m.off <= scales.allowed(m, tolerance):
-        return m
-    if method == "complex":  # at a kink itself it takes the slope of one side
-        slopes = bend(m._replace(step=1e-6, rounding=rounding(subject, 1e-6)), subject, name)
-        return m._replace(kinked=m.off <= 1.01 * slopes)
-    if method == "adjoint":  # a large constant part costs digits
-        return m._replace(uncertain=10 * m.rounding)
-
-    def jumps(at: Measured, only_if_it_matters: bool) -> float:
-        if subject.known:
-            return 0.0
-        if only_if_it_matters:
-            return own_rounding(subject, name, at.line, at.step, scales.of(at), tolerance)
-        return rounding_of_still(subject, name, at.line)
-
-    return reconsidered(m, measure, jumps, scales.allowed(m, tolerance), subject, name)
-
-
-def _sorted(
-    measured: Iterable[Measured], scales: Scales, tolerance: float
-) -> dict[str, list[Measured]]:
-    """wrong, unsure: beyond the limit, for certain or not. seen, blind: within it, where rounding
-    has left room for anything else to come, or has not. kink: left out."""
-    found: dict[str, list[Measured]] = {s: [] for s in ("wrong", "unsure", "seen", "blind", "kink")}
-    for m in measured:
-        if m.kinked:
-            found["kink"].append(m)
-        elif not m.off <= scales.allowed(m, tolerance):
-            found["wrong" if m.off > m.uncertain else "unsure"].append(m)
+    def result(self) -> tuple[Result, Line]:
+        """The verdict with its numbers, and the line where the sides are furthest apart."""
+        hint, whole = "", all(line.element is not None for line in self.lines)
+        found: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
+        if self.is_zero():
+            found["seen"], verdict = self.measured, "zero"
         else:
-            found["seen" if m.rounding <= scales.allowed(m, tolerance) else "blind"].append(m)
-    return found
+            for m in map(self.doubted, self.measured):
+                found[self.kind(m)].append(m)
+            verdict = _verdict(found, whole)
+        worst = self.worst(next(of for of in found.values() if of))
+        if verdict == "FAIL":
+            may_stand_still = self.may_be_coarse and not self.coarse
+            if may_stand_still and (coarse := rounding.rounding_of_still(worst.line)):
+                return replace(self, coarse=coarse).result()
+            # an element says more than a direction
+            elements = [m for m in found["wrong"] if m.line.element is not None]
+            worst = self.worst(elements or [worst])
+            if whole and not found["kink"]:
+                numeric = np.reshape([m.numeric for m in self.measured], self.gradient.shape)
+                hint = _hint(self.gradient, numeric, self.tolerance)
+        if verdict == "unseen":
+            hint = "rounding or kinks hide the rest: try another h, or method='complex'"
+        off = found["wrong"] + found["unsure"]
+        result = Result(
+            tensor=self.name,
+            shape=self.gradient.shape,
+            limit=self.tolerance,
+            verdict=verdict,
+            compared=len(self.lines) - len(found["kink"]),
+            skipped=len(found["kink"]),
+            wrong=len(off),
+            error=0.0 if verdict == "zero" else max(map(self.error, off or [worst])),
+            where=worst.line.element,
+            analytic=worst.line.analytic,
+            numeric=worst.numeric,
+            step=worst.step,
+            rounding=max(m.rounding for m in self.measured) / (self.scales[0] or 1.0),
+            hint=hint,
+        )
+        return result, worst.line
+
+    def is_zero(self) -> bool:
+        """Both sides are nothing beside the subject's other gradients, or nothing at all."""
+        exact = self.subject.dtype == "float64"
+        negligible = self.subject.negligible if exact else FLOAT32_NEGLIGIBLE
+        if not self.largest <= negligible * self.subject.largest:
+            return False
+        if 0 < max(m.off for m in self.measured) <= self.tolerance * self.largest:
+            return False  # small as they are, the two sides agree
+        if not self.by_differences:
+            most = self.subject.negligible * self.subject.largest
+            return _largest_numeric(self.measured) <= most
+        far = [self.measure(line, rounding.LONG) for line in self.lines]
+        if not self.gradient.any() and not any(m.numeric for m in self.measured):
+            return all(m.numeric == 0 or rounding.is_constant(m.line) for m in far)
+        # differences are seldom zero, for rounding: a long step has little of that
+        hidden = 10 * max(m.rounding for m in far)
+        shown = hidden <= BESIDE * self.subject.largest or hidden == 0
+        return shown and _largest_numeric(far) <= hidden
+
+    def kind(self, m: Measured) -> str:
+        """wrong, unsure: beyond the limit, for certain or not. seen, blind: within it, where
+        rounding would let a difference be seen, or would not. kink: left out."""
+        if m.kinked:
+            return "kink"
+        if not m.off <= self.allowed(m):
+            return "wrong" if m.off > m.uncertain else "unsure"
+        return "seen" if m.rounding <= self.allowed(m) else "blind"
+
+    def doubted(self, m: Measured) -> Measured:
+        """Where the sides disagree: is it the numeric side that is off?"""
+        if m.off <= self.allowed(m):
+            return m
+        if self.method == "complex":  # at a kink itself it takes the slope of one side
+            slopes = m.line.bend(1e-6, rounding_of_y(self.subject, 1e-6))
+            return m._replace(kinked=m.off <= 1.01 * slopes)
+        if self.method == "adjoint":  # a large constant part costs digits
+            return m._replace(uncertain=10 * m.rounding)
+        return self.reconsidered(m)
+
+    def reconsidered(self, first: Measured) -> Measured:
+        """Second thoughts about differences.
+
+        Shorter steps are tried first: fewer kinks lie within them. But only as far as rounding
+        leaves something to see there: where the output no longer changes, any gradient of zero
+        agrees. If none agrees, there may still be a kink at this very point: with slopes s on one
+        side and t on the other, central differences are off by |s - t| / 2. A line along which that
+        is enough to explain the disagreement is left out. Otherwise the numeric side is certain up
+        to what the step, kinks and noise change about it.
+        """
+        line, far = first.line, first.step * first.line.length
+        tried = [first]
+        for by in (10, 100):
+            if 10 * first.rounding * by <= first.off:
+                tried.append(self.measure(line, first.step / by))
+        for m in tried:
+            if not m.off <= self.allowed(m):
+                continue
+            # a function that is too coarse for such a step stands still, which is no agreement
+            if m is first or self.subject.known:
+                return m
+            coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
+            return first._replace(uncertain=10 * coarse / far) if coarse else m
+        if first.off <= 10 * first.rounding:
+            return first._replace(uncertain=10 * first.rounding)
+        shortest = tried[-1]
+        kink, nearby = (line.bend(m.step, m.rounding) for m in (shortest, first))
+        rough = line.noise(first.step) / far
+        if rough > 0.1 * nearby:  # noise bends everywhere; a kink is 0.02 times as rough
+            kink = nearby = 0.0
+        at_this_point = 0 < shortest.off <= 0.51 * kink
+        if at_this_point or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
+            coarse = 0.0 if self.subject.known else rounding.rounding_of_still(line)
+            return first._replace(kinked=not coarse, uncertain=10 * coarse / far)
+        # In a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
+        by_kinks = kink * (10 if self.subject.y.size == 1 else 1)
+        other = tried[-2] if len(tried) > 1 else self.measure(line, 2 * first.step)
+        by_step = abs(shortest.numeric - other.numeric)
+        by_noise = 0.0 if kink else rough * first.step / shortest.step
+        parts = (by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
+        return shortest._replace(uncertain=max(parts) if np.isfinite(parts).all() else math.inf)
 
 
-def _verdict(found: dict[str, list[Measured]], lines: Sequence[Line]) -> str:
+def _largest_numeric(measured: Sequence[Measured]) -> float:
+    return float(np.max(np.abs([m.numeric for m in measured])))
+
+
+def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
     if found["wrong"]:
         return "FAIL"
-    directions = any(isinstance(m.line, np.ndarray) for m in found["seen"])
-    if found["seen"] and (directions or _is_whole(lines)) and not found["unsure"]:
+    directions = any(m.line.element is None for m in found["seen"])
+    if found["seen"] and (directions or whole) and not found["unsure"]:
         return "ok"  # all of the tensor has been looked at
     return "kinks" if found["kink"] and not found["unsure"] else "unseen"
 
 
-def _is_whole(lines: Sequence[Line]) -> bool:
-    """Whether the lines are the elements, one by one."""
-    return all(isinstance(line, tuple) for line in lines)
+def _located(result: Result, method: str, line: Line) -> Result:
+    """The result with an element instead of a direction along which the gradient is wrong: halve
+    the direction, and go on with the half that is further off."""
+
+    def sides(path: tuple[int, ...] | np.ndarray) -> tuple[float, float]:
+        part = Line(line.subject, line.name, path)
+        return part.analytic, NUMERIC[method](part, result.step).value
+
+    def off(elements: np.ndarray) -> float:
+        part = np.zeros_like(line.v)
+        part.flat[elements] = line.v.flat[elements]
+        analytic, numeric = sides(part)
+        return apart if math.isfinite(apart := abs(analytic - numeric)) else math.inf
+
+    candidates = np.arange(line.v.size)
+    while len(candidates) > 1:
+        candidates = max(np.array_split(candidates, 2), key=off)
+    where = tuple(map(int, np.unravel_index(candidates[0], line.v.shape)))
+    analytic, numeric = sides(where)
+    return result._replace(where=where, analytic=analytic, numeric=numeric)
 
 
-def _largest(measured: Sequence[Measured]) -> float:
-    return float(np.max(np.abs([m.numeric for m in measured])))
-
-
-def _is_zero(
-    subject: Subject,
-    name: str,
-    method: str,
-    lines: Sequence[Line],
-    measure: Callable[[Line, float], Measured],
-    measured: Sequence[Measured],
-    largest_of_all: float,
-    tolerance: float,
-) -> bool:
-    """Both sides are nothing beside the subject's other gradients, or nothing at all."""
-    gradient = subject.gradients[name]
-    negligible = subject.negligible if subject.dtype == "float64" else FLOAT32_NEGLIGIBLE
-    if not np.max(np.abs(gradient)) <= negligible * largest_of_all:
-        return False
-    apart = max(m.off for m in measured)
-    if 0 < apart <= tolerance * float(np.max(np.abs(gradient))):
-        return False  # small as they are, the two sides agree
-    if method in ("complex", "adjoint"):
-        return _largest(measured) <= subject.negligible * largest_of_all
-    far = [measure(line, LONG) for line in lines]
-    if not gradient.any() and not any(m.numeric for m in measured):
-        return all(m.numeric == 0 or is_constant(subject, name, m.line) for m in far)
-    # differences are seldom zero, for rounding: a long step has little of that
-    hidden = 10 * max(m.rounding for m in far)
-    return _largest(far) <= hidden and (hidden <= BESIDE * largest_of_all or hidden == 0)
-
-
-def located(subject: Subject, result: Result, method: str, line: Line) -> Result:
-    """The result with an element in place of the direction along which the gradient is wrong."""
-    gradient = subject.gradients[result.tensor]
-
-    def numeric(line: Line) -> float:
-        return NUMERIC[method](subject, result.tensor, line, result.step).value
-
-    def off(part: np.ndarray) -> float:
-        apart = abs(along(gradient, part) - numeric(part))
-        return apart if math.isfinite(apart) else math.inf
-
-    at = bisect(np.asarray(line), off)
-    return result._replace(where=at, analytic=along(gradient, at), numeric=numeric(at))
+def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
+    """What the mistake may be, where the whole gradient gives it away."""
+    if not np.isfinite(analytic).all():
+        return "hint: backward gives NaN or infinity"
+    if not analytic.any():
+        return "hint: backward gives zeros"
+    at = np.unravel_index(np.argmax(np.abs(analytic)), analytic.shape)
+    factor = float(numeric[at] / analytic[at])
+    if factor and math.isfinite(factor) and tensor_error(analytic * factor, numeric) <= tolerance:
+        times = f"{1 / factor:.6g}"
+        times = f"{1 / factor:.9g}" if times == "1" else times
+        return f"hint: it is {times} times what it should be, everywhere"
+    square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
+    if square and tensor_error(analytic.swapaxes(-1, -2), numeric) <= tolerance:
+        return "hint: its transpose (the last two axes exchanged) is right"
+    return ""

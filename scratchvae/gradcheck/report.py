@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..output import table
@@ -15,12 +15,7 @@ METHODS = {
     "adjoint": "adjointness",
 }
 
-SAYS = {
-    "central": "differences say",
-    "direction": "differences say",
-    "complex": "the complex step says",
-    "adjoint": "the forward pass says",
-}
+SAYS = {"complex": "the complex step says", "adjoint": "the forward pass says"}
 
 
 class Result(NamedTuple):
@@ -41,29 +36,23 @@ class Result(NamedTuple):
 
     tensor: str
     shape: tuple[int, ...]
-    compared: int  # elements and directions
-    skipped: int  # elements left out, a kink lies within the step
-    wrong: int  # of those compared
-    error: float  # the worst, relative to the largest element (a direction: to the norm)
     limit: float
-    where: tuple[int, ...] | None  # the worst element; None: a whole direction
-    analytic: float  # what backward says there
-    numeric: float  # what the forward pass does there
-    step: float  # h where this was seen; adjointness follows a line to its end, 1
-    rounding: float  # the part of the error that the differences' own rounding may make, about
     verdict: str
+    compared: int = 0  # elements and directions
+    skipped: int = 0  # elements left out, a kink lies within the step
+    wrong: int = 0  # of those compared
+    error: float = 0.0  # the worst, relative to the largest element (a direction: to the norm)
+    where: tuple[int, ...] | None = None  # the worst element; None: a whole direction
+    analytic: float = math.nan  # what backward says there
+    numeric: float = math.nan  # what the forward pass does there
+    step: float = math.nan  # h where this was seen; adjointness follows a line to its end, 1
+    rounding: float = math.nan  # the part of the error that differences' own rounding may make
     hint: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether the gradient was shown to be right."""
         return self.verdict in ("ok", "zero")
-
-
-def not_checked(tensor: str, shape: tuple[int, ...], limit: float) -> Result:
-    """The row of a tensor for which backward gave None."""
-    nan = math.nan
-    return Result(tensor, shape, 0, 0, 0, 0.0, limit, None, nan, nan, nan, nan, "not checked")
 
 
 class GradientError(AssertionError):
@@ -96,9 +85,6 @@ class Report(Sequence[Result]):
     def __len__(self) -> int:
         return len(self.results)
 
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.results)
-
     def __getitem__(self, key: Any) -> Any:
         """By position, or by the tensor's name."""
         if isinstance(key, str):
@@ -121,22 +107,18 @@ class Report(Sequence[Result]):
         return [result.tensor for result in self.results if result.verdict == "zero"]
 
     def __str__(self) -> str:
-        differences = self.method in ("central", "direction")
         rows = [
             ["gradient of", "shape", "compared", "kinks", "error", "limit", "rounding", "step",
              "worst at", "backward", METHODS[self.method].partition(" along")[0], "verdict"]
         ]  # fmt: skip
         for r in self.results:
-            if r.verdict == "not checked":
-                rows.append([r.tensor, str(r.shape), "0", *"--------", r.verdict])
-                continue
-            place = "a direction" if r.where is None else str(r.where)
-            rows.append(
-                [r.tensor, str(r.shape), str(r.compared), str(r.skipped), f"{r.error:.1e}",
-                 f"{r.limit:.0e}", f"{r.rounding:.0e}", f"{r.step:.0e}", place,
-                 *_both_sides(r), r.verdict]
-            )  # fmt: skip
-        if not differences:  # no step to choose, hence no kinks within it and no rounding
+            numbers = [*"--------"]
+            if r.verdict != "not checked":
+                at = "a direction" if r.where is None else str(r.where)
+                numbers = [str(r.skipped), f"{r.error:.1e}", f"{r.limit:.0e}", f"{r.rounding:.0e}",
+                           f"{r.step:.0e}", at, *_both_sides(r)]  # fmt: skip
+            rows.append([r.tensor, str(r.shape), str(r.compared), *numbers, r.verdict])
+        if self.method not in ("central", "direction"):  # no step, hence no kinks and no rounding
             rows = [row[:3] + row[4:6] + row[8:] for row in rows]
         lines = [f"{self.subject}: {METHODS[self.method]}", table(rows), *self.notes]
         return "\n".join(lines + [f"FAIL: {fault}" for fault in self.faults])
@@ -146,39 +128,33 @@ class Report(Sequence[Result]):
         else is wrong with backward."""
         if all(r.passed for r in self.results):
             return "\n    ".join([f"{self.subject}: {fault}" for fault in self.faults])
-        r, says = self.worst, SAYS[self.method]
-        place = f"{r.tensor}{list(r.where)}" if r.where else r.tensor
-        place = f"along a direction of {r.tensor}" if r.where is None else f"at {place}"
+        r = self.worst
+        nothing = f"{self.subject}: nothing is shown about the gradient of {r.tensor}"
+        where = f"at {r.tensor}{list(r.where)}" if r.where else f"at {r.tensor}"
+        where = f"along a direction of {r.tensor}" if r.where is None else where
         analytic, numeric = _both_sides(r)
-        sides = f"{place} backward says {analytic}, {says} {numeric}"
-        if r.verdict == "not checked":
-            lines = [
+        says = SAYS.get(self.method, "differences say")
+        sides = f"{where} backward says {analytic}, {says} {numeric}"
+        lines = {
+            "not checked": [
                 f"{self.subject}: the gradient of {r.tensor} is not checked: backward gave None",
                 "return one, or say that there is none: without_gradient=[...]",
-            ]
-        elif r.verdict == "kinks":
-            lines = [
-                f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
+            ],
+            "kinks": [
+                nothing,
                 f"what would show it ({r.skipped} compared) lies within a step of a kink: move the "
                 "inputs away from it",
-            ]
-        elif r.verdict == "unseen":
-            hidden = "rounding or kinks hide the rest: try another h, or method='complex'"
-            lines = [
-                f"{self.subject}: nothing is shown about the gradient of {r.tensor}",
-                f"{sides}, but the latter is not certain enough to judge that",
-                r.hint or hidden,
-            ]
-        else:
-            lines = [
+            ],
+            "unseen": [nothing, f"{sides}, but the latter is not certain enough to judge that"],
+            "FAIL": [
                 f"{self.subject}: the gradient of {r.tensor}, shape {r.shape}, is wrong",
                 sides,
                 f"{r.wrong} of {r.compared} compared are off, the worst by {r.error:.2g} (limit "
                 f"{r.limit:g}), relative to the largest",
-                *([r.hint] if r.hint else []),
-            ]
-        others = [x.tensor for x in self.results if not x.passed and x is not r]
-        if others:
+            ],
+        }[r.verdict]
+        lines += [r.hint] if r.hint else []
+        if others := [x.tensor for x in self.results if not x.passed and x is not r]:
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             lines.append(f"not shown to be right either: {', '.join(others[:8])}{more}")
         return "\n    ".join([*lines, *self.faults])
@@ -186,8 +162,8 @@ class Report(Sequence[Result]):
 
 def _both_sides(r: Result) -> tuple[str, str]:
     """Both numbers, with six digits, or as many as show that they differ where that matters."""
-    digits = 6
-    if not r.passed:
-        while digits < 17 and f"{r.analytic:.{digits}g}" == f"{r.numeric:.{digits}g}":
-            digits += 1
-    return f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
+    for digits in range(6, 18):
+        sides = f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
+        if r.passed or sides[0] != sides[1]:
+            break
+    return sides

@@ -1,7 +1,7 @@
 """What can be checked: a pair of functions, a layer, a model, all seen in the same way.
 
 A Subject has tensors that can be moved, the gradients its backward gives for some dy, and the
-output at other values of one of the tensors. The methods in compare.py know nothing more.
+output at other values of one of the tensors. The judges know nothing more.
 
 Functions under test are not trusted: they get copies, and what they return is copied. A forward
 that changes its input, or one that draws noise, is refused: its differences would mean nothing.
@@ -20,23 +20,12 @@ import numpy as np
 from ..backend import array_module, asarray, asnumpy
 from ..models import MODELS, Model
 from ..module import Module, Param
-from .arguments import (
-    Outputs,
-    check_inputs,
-    check_names,
-    check_unchanged,
-    checked_gradient,
-    counted,
-    kind_of,
-    names_of,
-    output_of,
-    title_of,
-)
+from ..ops import Losses
 from .trials import FLOOR, TOO_LARGE, Pair, faults_of, is_large
 
 
 class Subject(NamedTuple):
-    """Everything as NumPy arrays of float64; the output is a number or an array of them."""
+    """Everything as NumPy arrays of float64; the output is one array, without axes or in a row."""
 
     name: str
     tensors: dict[str, np.ndarray]
@@ -45,25 +34,26 @@ class Subject(NamedTuple):
     y: np.ndarray  # the output where nothing is moved
     dy: np.ndarray
     dtype: str  # backward ran in this one
-    analytic_to: float | None = 1e-6  # how far the complex step is tested; None: known to be right
-    negligible: float = 1e-13  # what counts as zero, relative to the largest gradient
+    analytic_to: float | None  # how far the complex step is tested; None: known to be right
+    largest: float  # element of all finite gradients
+    seconds: float  # an evaluation of the output takes about so long
+    negligible: float = 1e-13  # what counts as zero, relative to the largest
     known: bool = False  # one of our models: computed in float64 throughout
     missing: tuple[str, ...] = ()  # the tensors for which backward gave None
     trials: Callable[[float, float], list[str]] = lambda tolerance, atol: []  # see trials.py
-    seconds: float = 0.0  # an evaluation of the output takes about so long
     notes: tuple[str, ...] = ()  # what is left out to save time
 
 
 def _subject(
     name: str,
     tensors: dict[str, np.ndarray],
-    gradients: dict[str, Any],
-    raw_output: Callable[[str | None, Any], Any],
-    dy: Any,
-    dtype: Any,
-    analytic_to: float | None = 1e-6,
+    gradients: dict[str, np.ndarray],
+    raw_output: Callable[[str | None, Any], np.ndarray],
+    dy: np.ndarray,
+    dtype: str,
+    analytic_to: float | None,
 ) -> Subject:
-    """The subject, after a look at what it consists of."""
+    """The subject, after a look at its output."""
     y = np.array(raw_output(None, None))
     if y.dtype != np.float64:
         raise TypeError(f"check: {name} must give float64 for float64, got y of {y.dtype}")
@@ -83,13 +73,11 @@ def _subject(
             raise ValueError(f"check: the shape of y changes with {moving}: {moved_y.shape}")
         return moved_y
 
-    real = {
-        tensor: checked_gradient(tensor, g, tensors[tensor].shape).astype("float64")
-        for tensor, g in gradients.items()
-    }
-    dtype = str(np.dtype(dtype))
-    dy = asnumpy(dy).astype("float64")
-    return Subject(name, tensors, real, output, y, dy, dtype, analytic_to, seconds=seconds)
+    gradients = {n: g.astype("float64") for n, g in gradients.items()}
+    most = (float(np.max(np.abs(g))) for g in gradients.values())
+    largest = max(filter(np.isfinite, most), default=0.0)
+    dy = dy.astype("float64")
+    return Subject(name, tensors, gradients, output, y, dy, dtype, analytic_to, largest, seconds)
 
 
 def of_pair(
@@ -107,23 +95,28 @@ def of_pair(
     spread: Sequence[str] | None = None,
 ) -> Subject:
     """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
-    inputs = check_inputs("check", inputs, dtype)
-    without_dy = [without_dy] if isinstance(without_dy, int) else without_dy
-    names = names or names_of(forward, len(inputs))
-    check_names("check", names, without_gradient=without_gradient, batch=batch)
-    name = name or title_of(forward)
+    inputs = _checked_inputs(inputs, dtype)
+    names = names or _names_of(forward, len(inputs))
+    _check_names("check", names, without_gradient=without_gradient, batch=batch)
+    name = name or _title_of(forward)
     # rounded to the dtype that backward sees
-    tensors = {n: x.astype(dtype).astype("float64") for n, x in zip(names, inputs, strict=True)}
-    given = {n: x.astype(dtype) for n, x in tensors.items()}
+    given = {n: np.array(x, dtype, order="C") for n, x in zip(names, inputs, strict=True)}
+    tensors = {n: x.astype("float64") for n, x in given.items()}
     arrays = {n: asarray(x.copy()) for n, x in given.items()}
     result = forward(*arrays.values())
     for n, before in given.items():
-        check_unchanged(f"{name} changes its input {n}", before, arrays[n])
+        _check_unchanged(f"{name} changes its input {n}", before, arrays[n])
     if not isinstance(result, tuple) or len(result) < 2:
-        raise TypeError(f"check: forward must return (y, cache), got {kind_of(result)}")
-    outputs = Outputs(name, output_of(result), without_dy)
-    y, cache = outputs.joined(output_of(result)), result[1]
-    dy = random_dy(y, dtype, seed)
+        raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
+    outputs = Outputs(name, _without_losses(result[0]), without_dy)
+    y, cache = outputs.joined(_without_losses(result[0])), result[1]
+    dy = _random_dy(y.shape, seed).astype(dtype)
+
+    def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
+        """y and the cache. The trials lay some arrays out in another way: those are not copied."""
+        copies = (v.copy() if v.flags.c_contiguous else v for v in values.values())
+        y, cache, *_ = forward(*map(asarray, copies))
+        return outputs.joined(_without_losses(y)), cache
 
     def run_backward(
         dy: np.ndarray, cache: Any, lay_out: Callable[[np.ndarray], np.ndarray] = np.copy
@@ -134,29 +127,20 @@ def of_pair(
         came = backward(tuple(given_parts) if outputs.several else given_parts[0], cache)
         for before, after in zip(parts, given_parts, strict=True):
             if before is not None:
-                check_unchanged("backward changes dy", before, after)
-        gradients = counted("check", came, names, without_gradient)
-        return {n: checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
+                _check_unchanged("backward changes dy", before, after)
+        gradients = _counted("check", came, names, without_gradient)
+        return {n: _checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
 
     gradients = run_backward(dy, cache)
     for n, before in given.items():
-        check_unchanged(f"backward changes the input {n}", before, arrays[n])
+        _check_unchanged(f"backward changes the input {n}", before, arrays[n])
 
-    def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
-        y, cache, *_ = forward(*(asarray(v) for v in values.values()))
-        return outputs.joined(output_of((y,))), cache
+    def raw_output(moving: str | None, value: Any) -> np.ndarray:
+        return run_forward({n: value if n == moving else x for n, x in tensors.items()})[0]
 
-    def raw_output(moving: str | None, value: Any) -> Any:
-        values = [asarray((value if n == moving else x).copy()) for n, x in tensors.items()]
-        return outputs.joined(output_of(forward(*values)))
-
-    def copied(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
-        return run_forward({n: v.copy() if v.flags.c_contiguous else v for n, v in values.items()})
-
-    subject = _subject(name, tensors, dict(gradients), raw_output, dy, dtype, analytic_to)
     spread = tuple(names if spread is None else spread)
-    pair = Pair(given, y, dy, cache, gradients, copied, run_backward, spread, tuple(batch))
-    return subject._replace(
+    pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, spread, tuple(batch))
+    return _subject(name, tensors, gradients, raw_output, dy, dtype, analytic_to)._replace(
         missing=tuple(n for n in names if n not in {*gradients, *without_gradient}),
         trials=lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
         notes=(TOO_LARGE,) if is_large(pair) else (),
@@ -180,19 +164,19 @@ def of_layer(
         raise TypeError("check_layer: a model has a loss of its own; use check_model")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
-    inputs = check_inputs("check_layer", inputs, dtype)
-    accepted = [p for p in inspect.signature(_forward(layer)).parameters if p != "keep"]
+    signature = inspect.signature(layer.forward)  # type: ignore[attr-defined]
+    accepted = [p for p in signature.parameters if p != "keep"]
     if len(accepted) != len(inputs):
         raise TypeError(
             f"check_layer: {name}.forward takes {', '.join(accepted)}; got {len(inputs)} inputs"
         )
     names = [f"{n} (input)" if n in parameters else n for n in accepted]
-    check_names("check_layer", names, without_gradient=without_gradient, batch=batch)
+    _check_names("check_layer", names, without_gradient=without_gradient, batch=batch)
 
     def forward(*values: Any) -> tuple[Any, tuple[Any, ...]]:
         """A copy of the layer at these inputs and parameters; the copy is its own cache."""
         given, weights = values[: len(names)], values[len(names) :]
-        run = deepcopy(layer)
+        run: Any = deepcopy(layer)
         for p, value in zip(_distinct(run).values(), weights, strict=True):
             xp = array_module(value)
             p.move_into(xp.empty_like(value), xp.zeros_like(value))
@@ -203,17 +187,17 @@ def of_layer(
                 if (buffer := getattr(module, n)).dtype.kind == "f":
                     setattr(module, n, buffer.astype(common))
         run.zero_grad()
-        return _forward(run)(*given), (run, given, [])
+        return run.forward(*given), (run, given, [])
 
     def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
         """What it hands on, and what it adds to the gradients of its parameters. A layer's cache
         serves one backward: before the next it needs another forward."""
         run, given, calls = cache
         if calls:
-            _forward(run)(*given)
+            run.forward(*given)
         calls.append(dy)
         before = [p.grad.copy() for p in _distinct(run).values()]
-        dx = counted("check_layer", run.backward(dy), names, without_gradient)
+        dx = _counted("check_layer", run.backward(dy), names, without_gradient)
         added = (p.grad - b for p, b in zip(_distinct(run).values(), before, strict=True))
         return *map(dx.get, names), *added
 
@@ -230,17 +214,15 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
     real.zero_grad()
 
     def step() -> dict[str, np.ndarray]:
-        real.loss(asarray(x_given).copy(), asarray(eps_given).copy())
+        real.loss(asarray(x).copy(), asarray(eps).copy())
         real.backward()
-        return {name: np.array(asnumpy(p.grad)) for name, p in real.parameters().items()}
+        return {n: np.array(asnumpy(p.grad)) for n, p in real.parameters().items()}
 
-    x_given, eps_given = x, eps
     gradients = step()
 
     def trials(tolerance: float, atol: float) -> list[str]:
         """Backward adds: after another loss the gradients are twice what they were."""
-        limit = max(tolerance, FLOOR[str(real.dtype)])
-        twice = step()
+        limit, twice = max(tolerance, FLOOR[str(real.dtype)]), step()
         return [
             f"after a second loss and backward, the gradient of {n} is not twice what it was after "
             "the first: backward must add to it"
@@ -248,46 +230,205 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
             if not np.max(np.abs(twice[n] - 2 * g)) <= limit * np.max(np.abs(g)) + atol
         ][:1]
 
-    x, eps = (asnumpy(a).astype("float64") for a in (x, eps))
+    images, noise = (asnumpy(a).astype("float64") for a in (x, eps))
     copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
     tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
 
-    def raw_output(moving: str | None, value: Any) -> Any:
+    def raw_output(moving: str | None, value: Any) -> np.ndarray:
         copy = copies["float64" if moving is None else str(value.dtype)]
-        parameter = copy.parameters()[moving or next(iter(tensors))]
+        parameters = copy.parameters()
         if moving is not None:
-            parameter.value = asarray(value)
+            parameters[moving].value = asarray(value)
         try:
-            return asnumpy(copy.loss(asarray(x.copy()), asarray(eps.copy()), keep=False).total)
+            losses = copy.loss(asarray(images.copy()), asarray(noise.copy()), keep=False)
+            return asnumpy(losses.total)
         finally:
             if moving is not None:
-                parameter.value = asarray(tensors[moving])
+                parameters[moving].value = asarray(tensors[moving])
 
-    name, dy = type(model).__name__, np.float64(1)
     ours = type(model) in MODELS.values()  # their bodies are analytic, tests/ops/test_dtypes.py
-    analytic_to = None if ours else 0.01
-    subject = _subject(name, tensors, gradients, raw_output, dy, model.dtype, analytic_to)
+    subject = _subject(
+        type(model).__name__, tensors, gradients, raw_output, np.ones(()), str(model.dtype),
+        analytic_to=None if ours else 0.01,
+    )  # fmt: skip
     # sums over many pixels leave more rounding
     return subject._replace(negligible=1e-12, known=ours, trials=trials)
 
 
-def random_dy(y: Any, dtype: Any, seed: int) -> np.ndarray:
+class Outputs:
+    """One output, or a tuple of them: joined in a row, and a dy for that taken apart again.
+
+    Those named by position in `without_dy`, those that are None and those of integers or booleans
+    get no dy: backward receives None for each.
+    """
+
+    def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
+        self.several = isinstance(y, tuple)
+        count = len(y) if self.several else 0
+        if unknown := [k for k in without_dy if k not in range(count)]:
+            raise ValueError(
+                f"check: without_dy names output {unknown[0]}; {name} has {count or 1}"
+            )
+        self.shapes: list[tuple[int, ...] | None] = []
+        for k, part in enumerate(y if self.several else [y]):
+            a = np.asarray(asnumpy(part)) if part is not None else None
+            if self.several and (k in without_dy or a is None or a.dtype.kind in "iub"):
+                self.shapes.append(None)
+                continue
+            which = f"output {k}" if self.several else "y"
+            if tip := _tip_for(part):
+                raise TypeError(f"check: {name} gives {_kind_of(part)} as {which}; {tip}")
+            if a is None or a.dtype.kind != "f" or a.size == 0:
+                got = f"{a.dtype} of shape {a.shape}" if a is not None else "None"
+                raise TypeError(f"check: {name} must give {which} of floats, got {got}")
+            self.shapes.append(a.shape)
+        if not any(shape is not None for shape in self.shapes):
+            raise ValueError(f"check: no output of {name} gets a dy: nothing to check")
+
+    def joined(self, y: Any) -> np.ndarray:
+        """Those that get a dy, in a row."""
+        pairs = zip(y if self.several else [y], self.shapes, strict=True)
+        parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
+        dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
+        if len(dtypes) > 1:
+            raise TypeError(f"check: the outputs must have one dtype, got {', '.join(dtypes)}")
+        return np.concatenate(parts)
+
+    def parts(self, dy: np.ndarray) -> list[Any]:
+        """A dy for each output."""
+        parts: list[Any] = []
+        for shape in self.shapes:
+            count = 0 if shape is None else int(np.prod(shape))
+            parts.append(None if shape is None else dy[:count].reshape(shape))
+            dy = dy[count:]
+        return parts
+
+
+def _random_dy(shape: tuple[int, ...], seed: int) -> np.ndarray:
     """Never ones: for dy = 1 the gradient of a batch norm is zero, whatever its code says.
 
-    And not from default_rng(seed): whoever drew x from that would get dy = x, for which it is zero
-    again.
+    And not from default_rng(seed): x may be drawn from that, and dy = x makes it zero again.
     """
-    dy = np.random.default_rng([seed, 1]).standard_normal(np.shape(y))
-    return np.asarray(dy).astype(dtype)
+    return np.random.default_rng([seed, 1]).standard_normal(shape)
 
 
 def _distinct(layer: Module) -> dict[str, Param]:
     """The parameters; one that has two names (tied weights) under the first."""
-    by_identity: dict[int, tuple[str, Param]] = {}
-    for name, p in layer.parameters().items():
-        by_identity.setdefault(id(p), (name, p))
-    return dict(by_identity.values())
+    named = layer.parameters()
+    first = {id(p): n for n, p in reversed([*named.items()])}
+    return {n: named[n] for n in named if first[id(named[n])] == n}
 
 
-def _forward(layer: Module) -> Callable[..., Any]:
-    return layer.forward  # type: ignore[attr-defined]
+def _names_of(forward: Callable[..., Any], count: int) -> list[str]:
+    """The names of forward's parameters, where it has one for each input."""
+    try:
+        parameters = [*inspect.signature(forward).parameters.values()][:count]
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        parameters = []
+    if len(parameters) < count or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return [f"input {k}" for k in range(count)]
+    return [p.name for p in parameters]
+
+
+def _title_of(forward: Callable[..., Any]) -> str:
+    """What reports call the function: `conv2d` for conv2d_forward, `forward` for a lambda."""
+    name = getattr(forward, "__name__", "")
+    return name.removesuffix("_forward") if name.isidentifier() else "forward"
+
+
+def _without_losses(y: Any) -> Any:
+    """Of Losses the total, which is what their backward starts from."""
+    return y.total if isinstance(y, Losses) else y
+
+
+# What is asked of the functions under test and their arguments
+
+
+def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
+    """Arrays of float64, not empty, without NaN; and a dtype that backward can run in. A number of
+    np.float64 becomes an array without axes."""
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"check: dtype must be 'float64' or 'float32', got {dtype!r}")
+    inputs = [np.asarray(x) if isinstance(x, np.float64) else x for x in inputs]
+    for k, x in enumerate(inputs):
+        tip = _tip_for(x)
+        if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.size == 0:
+            tip = tip or (
+                "to check a backward in float32, say so with dtype (of a layer: build it so)"
+                if isinstance(x, np.ndarray) and x.dtype == np.float32
+                else "there is nothing to check in it"
+                if np.size(x) == 0
+                else 'np.asarray(x, "float64") makes one'
+            )
+        if tip:
+            raise TypeError(f"check: input {k} must be a float64 array, got {_kind_of(x)}; {tip}")
+        if not np.isfinite(x).all():
+            raise ValueError(f"check: input {k} holds NaN or infinity")
+    return inputs
+
+
+def _check_names(caller: str, names: Sequence[str], **asked: Sequence[str]) -> None:
+    """What an option names must be there."""
+    for option, given in asked.items():
+        if isinstance(given, str):
+            raise TypeError(f"{caller}: {option} must be a list of names, got {given!r}")
+        if unknown := [str(n) for n in given if n not in names]:
+            raise ValueError(
+                f"{caller}: no input is called {', '.join(unknown)}; they are {[*names]} ({option})"
+            )
+
+
+def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> np.ndarray:
+    """A copy of a gradient, which has the shape of its tensor."""
+    if tip := _tip_for(gradient):
+        raise TypeError(f"check: the gradient of {tensor} is {_kind_of(gradient)}; {tip}")
+    g = np.array(asnumpy(gradient))
+    if g.shape != expected or g.dtype.kind not in "fiu":
+        fits = " (its transpose would fit)" if g.shape[::-1] == expected != g.shape else ""
+        raise ValueError(
+            f"check: the gradient of {tensor} must have its shape {expected} and real numbers, "
+            f"got {g.shape} of {g.dtype}{fits}"
+        )
+    return g
+
+
+def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
+    """A function left its argument as it was. If not, the differences would be taken elsewhere."""
+    if asnumpy(after).tobytes() != before.tobytes():
+        raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
+
+
+def _counted(
+    caller: str, gradients: Any, names: Sequence[str], without: Sequence[str]
+) -> dict[str, Any]:
+    """name -> gradient, None left out. There must be one for each name, and not only None; those
+    `without` may be left out, too."""
+    gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
+    came = ", ".join(map(_kind_of, gradients))
+    expected = [n for n in names if n not in without or len(gradients) == len(names)]
+    if len(gradients) != len(expected):
+        raise ValueError(
+            f"{caller}: {len(names)} inputs ({', '.join(names)}) need as many gradients, backward "
+            f"gave {came}; name those that get none with without_gradient=[...]"
+        )
+    pairs = zip(expected, gradients, strict=True)
+    found = {n: g for n, g in pairs if g is not None and n not in without}
+    if not found and any(n not in without for n in names):
+        raise ValueError(f"{caller}: nothing to check, backward gave {came}")
+    return found
+
+
+def _tip_for(x: Any) -> str:
+    """What to do about arrays that compute in other ways than np.ndarray does; "" for those."""
+    if isinstance(x, np.ma.MaskedArray):
+        return "masked elements have no gradient: pass x.filled(...), or x.compressed()"
+    return "its * is a matrix product: pass np.asarray(x)" if isinstance(x, np.matrix) else ""
+
+
+def _kind_of(a: Any) -> str:
+    """What `a` is, for a message."""
+    if not isinstance(a, np.ndarray):
+        return type(a).__name__
+    if isinstance(a, np.matrix | np.ma.MaskedArray):
+        return "an np.matrix" if isinstance(a, np.matrix) else "a masked array"
+    return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"

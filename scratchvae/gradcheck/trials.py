@@ -95,10 +95,10 @@ def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
     """Large, small, and added to another."""
     rng = np.random.default_rng([seed, 6])
     signs, sizes = rng.choice([-1.0, 1.0], pair.dy.shape), rng.uniform(1, 2, pair.dy.shape)
-    large = np.asarray(LARGE * signs * sizes).astype(pair.dy.dtype)
+    large = (LARGE * signs * sizes).astype(pair.dy.dtype)
     of_large = _run(pair, large)
     for a, b in ((0.5, -2.0), (1e-9, 0.0)):
-        got = _run(pair, np.asarray(a * pair.dy + b * large).astype(pair.dy.dtype))
+        got = _run(pair, (a * pair.dy + b * large).astype(pair.dy.dtype))
         for n, g in pair.gradients.items():
             scale = abs(a) * _largest(g) + abs(b) * _largest(of_large[n])
             if not np.isfinite(4 * scale):
@@ -112,10 +112,10 @@ def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
 
 
 def _not_contiguous(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
-    given = {n: spread_out(x) if n in pair.spread else x for n, x in pair.inputs.items()}
+    given = {n: _spread_out(x) if n in pair.spread else x for n, x in pair.inputs.items()}
     try:
         y, cache = pair.forward(given)
-        gradients = pair.backward(pair.dy, cache, spread_out)
+        gradients = pair.backward(pair.dy, cache, _spread_out)
     except Exception as problem:
         yield f"inputs or dy that are not contiguous end in {type(problem).__name__}: {problem}"
         return
@@ -147,7 +147,7 @@ def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
             yield f"images mix: the gradient of {n} at one image changes with another image"
 
 
-def spread_out(a: np.ndarray) -> np.ndarray:
+def _spread_out(a: np.ndarray) -> np.ndarray:
     """The same numbers, every other one in memory and the axes in reverse order."""
     if a.ndim == 0:
         return a.copy()

@@ -57,7 +57,7 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
 
     Parameters
     ----------
-    curves : sequence of Curve, see gradcheck
+    curves : sequence of gradcheck.differences.Curve
     """
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]

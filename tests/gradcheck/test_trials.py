@@ -211,7 +211,7 @@ def test_large_inputs_are_sampled(monkeypatch):
         return square(x)
 
     x = np.random.default_rng(0).standard_normal(500)
-    monkeypatch.setattr(sys.modules["scratchvae.gradcheck.compare"], "PATIENCE", 0)
+    monkeypatch.setattr(sys.modules["scratchvae.gradcheck.judge"], "PATIENCE", 0)
     report = check(forward, square_backward, x)
     assert report.passed and report["x"].compared == 8 and len(calls) < 100
     assert "x: its 500 elements would take about" in str(report) and "samples='all'" in str(report)
