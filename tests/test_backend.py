@@ -46,9 +46,7 @@ def test_unknown_engine():
 
 @pytest.mark.parametrize("name", ["cuda", "cupy"])
 def test_cuda_without_cupy_says_what_to_install(no_cupy, name):
-    with pytest.raises(
-        RuntimeError, match=r"use\('cuda'\): CuPy is not installed: pip install 'scratch"
-    ):
+    with pytest.raises(RuntimeError, match=r"use\('cuda'\): CuPy is not installed: pip install -e"):
         sv.use(name)
 
 

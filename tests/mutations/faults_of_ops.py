@@ -214,7 +214,7 @@ FAULTS = [
     Fault(
         "sigmoid-overflows",
         "scratchvae.ops.sigmoid",
-        [("return xp.where(positive, 1, e) / (1 + e)", "return xp.exp(x) / (1 + xp.exp(x))")],
+        [("y = xp.where(positive, 1, e) / (1 + e)", "y = xp.exp(x) / (1 + xp.exp(x))")],
         "a formula as it stands in books: infinity divided by infinity is no number",
         "tests/ops/test_activations.py::test_formulas_far_out[numpy-float64]",
         "sigmoid",
@@ -250,14 +250,19 @@ FAULTS = [
     Fault(
         "subclasses-come-back",
         "scratchvae.backend",
-        [("return a.view(np.ndarray) if", "return a if")],
+        [("a = args[i] = a.view(np.ndarray)", "a = args[i] = a")],
         "an op that is given a file in memory (np.memmap) returns another one",
         "tests/ops/test_dtypes.py::test_subclasses_of_arrays[numpy-reparameterize]",
     ),
     Fault(
         "errstate-of-the-caller",
         "scratchvae.backend",
-        [('    with np.errstate(all="ignore"):\n', "    if True:\n")],
+        [
+            (
+                'with np.errstate(all="ignore"):\n            y, content',
+                "if True:\n            y, content",
+            )
+        ],
         "exp(-800), which is 0, is an error inside np.errstate(all='raise')",
         "tests/ops/test_dtypes.py::test_errstate_does_no_harm[numpy-sigmoid]",
     ),

@@ -188,7 +188,7 @@ def test_cuda_kernels_refused(cupy_on_host, change, message):
             "reaches <module>",
         ),
         ("scratchvae.optim", ("    decoupled = True", "    decoupled = False"), "reaches AdamW"),
-        (LINEAR, ('(x, w, b):\n    """y', '(x, b, w):\n    """y'), "reaches <module>"),
+        (LINEAR, ('(x, w, b=None):\n    """y', '(x, b, w=None):\n    """y'), "reaches <module>"),
     ],
 )
 def test_refusals(module, change, message):

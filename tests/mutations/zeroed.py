@@ -18,24 +18,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 from running import run_tests  # noqa: E402
 
 from scratchvae import backend, ops  # noqa: E402
-from scratchvae.ops.cases import CASES as OPS  # noqa: E402
+from scratchvae.ops import CASES as OPS  # noqa: E402
 
 ENGINES = ("numpy", "numba")
 GRADIENTS = {
-    "conv2d": ("dx", "dw", "db"),
-    "conv_transpose2d": ("dx", "dw", "db"),
-    "linear": ("dx", "dw", "db"),
-    "conv2d_leaky_relu": ("dx", "dw", "db"),
-    "conv_transpose2d_leaky_relu": ("dx", "dw", "db"),
-    "linear_leaky_relu": ("dx", "dw", "db"),
-    "batch_norm": ("dx", "dw", "db"),
-    "batch_norm_leaky_relu": ("dx", "dw", "db"),
-    "reparameterize": ("dmu", "dlogvar"),
-    "bce": ("dlogits",),
-    "mse": ("dprediction",),
-    "kl": ("dmu", "dlogvar"),
-    "kl_free_bits": ("dmu", "dlogvar"),
-    "elbo": ("dreconstruction", "dkl"),
+    op: [f"d{name}" for name in cases[0].shapes if name not in cases[0].constants]
+    for op, cases in OPS.items()
 }
 LAYERS = {
     "Linear": "linear",
@@ -43,13 +31,7 @@ LAYERS = {
     "ConvTranspose2d": "conv_transpose2d",
     "BatchNorm2d": "batch_norm",
 }
-LAYERS_WITH_ACTIVATION = {  # as tests/test_layers.py calls them
-    "Linear and ReLU": "linear_leaky_relu",
-    "Conv2d and LeakyReLU": "conv2d_leaky_relu",
-    "ConvTranspose2d and ReLU": "conv_transpose2d_leaky_relu",
-}
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
-WITH_ACTIVATION = ("conv2d_leaky_relu", "conv_transpose2d_leaky_relu", "linear_leaky_relu")
 LOSSES = ("reparameterize", "bce", "mse", "kl", "elbo")
 
 
@@ -62,8 +44,6 @@ class Zeroed(NamedTuple):
 def _tests(op):
     if op in ACTIVATIONS:
         test = "tests/ops/test_activations.py::test_activation[{engine}-{op}]"
-    elif op in WITH_ACTIVATION:
-        test = "tests/ops/test_leaky_relu_after.py::test_{op}[{engine}]"
     elif op in LOSSES:
         test = "tests/ops/test_losses.py::test_{op}[{engine}]"
     else:
@@ -73,10 +53,10 @@ def _tests(op):
 
 def _cases():
     for op in OPS:
-        for position, gradient in enumerate(GRADIENTS.get(op, ("dx",))):
+        for position, gradient in enumerate(GRADIENTS[op]):
             yield f"{op}-{gradient}", Zeroed(op, position, _tests(op))
-    for layer, op in (LAYERS | LAYERS_WITH_ACTIVATION).items():
-        test = f"tests/test_layers_as_ops.py::test_gradients[{{}}-{layer}]"
+    for layer, op in LAYERS.items():
+        test = f"tests/test_layers.py::test_gradients[{{}}-{layer}]"
         for position, gradient in enumerate(GRADIENTS[op]):
             yield f"{layer}-{gradient}", Zeroed(op, position, [*map(test.format, ENGINES)])
 
