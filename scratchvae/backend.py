@@ -369,8 +369,9 @@ def _forward(
         with np.errstate(all="ignore"):
             y, content, *more = (find_kernel(engine, op, name) or body)(*given)
         if result is not None:
-            return result(y), Cache(op, engine, None, None, engine == "cuda", content), *more
-        return y, Cache(op, engine, y.shape, y.dtype, engine == "cuda", content), *more
+            return result(y), Cache(op, engine, None, None, False, content), *more
+        on_gpu = type(y) is not np.ndarray and is_gpu_array(y)
+        return y, Cache(op, engine, y.shape, y.dtype, on_gpu, content), *more
 
     return call
 

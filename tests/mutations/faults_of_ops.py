@@ -250,7 +250,7 @@ FAULTS = [
     Fault(
         "subclasses-come-back",
         "scratchvae.backend",
-        [("a = args[i] = a.view(np.ndarray)", "a = args[i] = a")],
+        [("return dy.view(np.ndarray) if", "return dy if")],
         "an op that is given a file in memory (np.memmap) returns another one",
         "tests/ops/test_dtypes.py::test_subclasses_of_arrays[numpy-reparameterize]",
     ),
@@ -259,8 +259,8 @@ FAULTS = [
         "scratchvae.backend",
         [
             (
-                'with np.errstate(all="ignore"):\n            y, content',
-                "if True:\n            y, content",
+                'with np.errstate(all="ignore"):\n            kernel',
+                "if True:\n            kernel",
             )
         ],
         "exp(-800), which is 0, is an error inside np.errstate(all='raise')",
