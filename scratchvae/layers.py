@@ -9,6 +9,7 @@ Names and constructor arguments are torch.nn's, and so are the initial values: u
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,12 @@ class Layer(Module):
         """Drop the cache, if there is one."""
         vars(self).pop("_cache", None)
 
+    def extra_repr(self) -> str:
+        """The arguments of the constructor, which a layer keeps under their names."""
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        shown = [f"{name}={getattr(self, name)!r}" for name in names if name != "bias"]
+        return ", ".join(shown + ["bias=False"] * (getattr(self, "bias", 0) is None))
+
 
 class Sequential(Module):
     """Layers in a row, each fed by the one before; they are called 0, 1, ... as in torch.nn."""
@@ -89,11 +96,10 @@ class Sequential(Module):
 
 
 class _WithWeights(Layer):
-    """A layer with a weight and maybe a bias. `settings`: its constructor's arguments, to print."""
+    """A layer with a weight and maybe a bias."""
 
     weight: Param
     bias: Param | None
-    settings: dict[str, Any]
 
     def _bias(self) -> Any:
         return None if self.bias is None else self.bias.value
@@ -105,10 +111,6 @@ class _WithWeights(Layer):
         if self.bias is not None:
             grad = self.bias.grad
             grad += db
-
-    def extra_repr(self) -> str:
-        settings = [f"{name}={value}" for name, value in self.settings.items()]
-        return ", ".join(settings + ["bias=False"] * (self.bias is None))
 
 
 class Linear(_WithWeights):
@@ -126,7 +128,7 @@ class Linear(_WithWeights):
         I, O = size("Linear: in_features", in_features), size("Linear: out_features", out_features)
         self.weight = uniform(rng, I, (O, I), dtype)
         self.bias = uniform(rng, I, (O,), dtype) if bias else None
-        self.settings = {"in_features": I, "out_features": O}
+        self.in_features, self.out_features = I, O
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(linear_forward(x, self.weight.value, self._bias()), keep)
@@ -157,14 +159,9 @@ class Conv2d(_WithWeights):
         fan_in = C * KH * KW
         self.weight = uniform(rng, fan_in, (O, C, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
-        self.stride, self.padding = (
-            pair("Conv2d: stride", stride, 1),
-            pair("Conv2d: padding", padding, 0),
-        )
-        self.settings = {
-            "in_channels": C, "out_channels": O, "kernel_size": (KH, KW),
-            "stride": self.stride, "padding": self.padding,
-        }  # fmt: skip
+        self.in_channels, self.out_channels, self.kernel_size = C, O, (KH, KW)
+        self.stride = pair("Conv2d: stride", stride, 1)
+        self.padding = pair("Conv2d: padding", padding, 0)
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         y_and_cache = conv2d_forward(x, self.weight.value, self._bias(), self.stride, self.padding)
@@ -198,13 +195,10 @@ class ConvTranspose2d(_WithWeights):
         fan_in = O * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
         self.weight = uniform(rng, fan_in, (C, O, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
+        self.in_channels, self.out_channels, self.kernel_size = C, O, (KH, KW)
         self.stride = pair("ConvTranspose2d: stride", stride, 1)
         self.padding = pair("ConvTranspose2d: padding", padding, 0)
         self.output_padding = pair("ConvTranspose2d: output_padding", output_padding, 0)
-        self.settings = {
-            "in_channels": C, "out_channels": O, "kernel_size": (KH, KW), "stride": self.stride,
-            "padding": self.padding, "output_padding": self.output_padding,
-        }  # fmt: skip
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         y_and_cache = conv_transpose2d_forward(
@@ -241,7 +235,7 @@ class BatchNorm2d(_WithWeights):
         self.running_mean = asarray(np.zeros(num_features, dtype))
         self.running_var = asarray(np.ones(num_features, dtype))
         self.num_batches_tracked = asarray(np.array(0))
-        self.eps, self.momentum = eps, momentum
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         y, cache, running = batch_norm_forward(x, *self._state())
@@ -252,9 +246,6 @@ class BatchNorm2d(_WithWeights):
         dx, dw, db = batch_norm_backward(dy, self._kept())
         self._add(dw, db)
         return dx
-
-    def extra_repr(self) -> str:
-        return f"{self.weight.value.size}, eps={self.eps}, momentum={self.momentum}"
 
     def _state(self) -> tuple[Any, ...]:
         """The op's arguments after x."""
@@ -276,8 +267,16 @@ class BatchNorm2d(_WithWeights):
 class BatchNorm2dLeakyReLU(BatchNorm2d):
     """A BatchNorm2d and the LeakyReLU after it in one op. See ops/batch_norm_leaky_relu.py."""
 
-    def __init__(self, num_features: int, negative_slope: float = 0.01, **options: Any) -> None:
-        super().__init__(num_features, **options)
+    def __init__(
+        self,
+        num_features: int,
+        negative_slope: float = 0.01,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, dtype=dtype)
         self.negative_slope = negative_slope
 
     def forward(self, x: Any, keep: bool = True) -> Any:
@@ -290,30 +289,23 @@ class BatchNorm2dLeakyReLU(BatchNorm2d):
         self._add(dw, db)
         return dx
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
-
 
 class _Pool(Layer):
     """A pooling layer with windows of one size; stride None: windows touch."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         name = type(self).__name__
-        self.sizes = (
-            pair(f"{name}: kernel_size", kernel_size, 1),
-            stride if stride is None else pair(f"{name}: stride", stride, 1),
-            pair(f"{name}: padding", padding, 0),
-        )
-
-    def extra_repr(self) -> str:
-        return "kernel_size={}, stride={}, padding={}".format(*self.sizes)
+        self.kernel_size = pair(f"{name}: kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else pair(f"{name}: stride", stride, 1)
+        self.padding = pair(f"{name}: padding", padding, 0)
 
 
 class MaxPool2d(_Pool):
     """Max pooling. See ops/max_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(max_pool2d_forward(x, *self.sizes), keep)
+        y_and_cache = max_pool2d_forward(x, self.kernel_size, self.stride, self.padding)
+        return self._keep(y_and_cache, keep)
 
     def backward(self, dy: Any) -> Any:
         return max_pool2d_backward(dy, self._kept())
@@ -323,7 +315,8 @@ class AvgPool2d(_Pool):
     """Average pooling, padding counted. See ops/avg_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
-        return self._keep(avg_pool2d_forward(x, *self.sizes), keep)
+        y_and_cache = avg_pool2d_forward(x, self.kernel_size, self.stride, self.padding)
+        return self._keep(y_and_cache, keep)
 
     def backward(self, dy: Any) -> Any:
         return avg_pool2d_backward(dy, self._kept())
@@ -334,9 +327,6 @@ class AdaptiveAvgPool2d(Layer):
 
     def __init__(self, output_size: Any) -> None:
         self.output_size = pair("AdaptiveAvgPool2d: output_size", output_size, 1)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(adaptive_avg_pool2d_forward(x, self.output_size), keep)
@@ -350,9 +340,6 @@ class UpsamplingNearest2d(Layer):
 
     def __init__(self, *, scale_factor: Any) -> None:
         self.scale_factor = pair("UpsamplingNearest2d: scale_factor", scale_factor, 1)
-
-    def extra_repr(self) -> str:
-        return f"scale_factor={self.scale_factor}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(upsample_nearest_forward(x, self.scale_factor), keep)
@@ -376,9 +363,6 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         return self._keep(leaky_relu_forward(x, self.negative_slope), keep)
