@@ -104,4 +104,4 @@ class CelebA(SquaredErrorVAE):
         dh = self.fc_mu.backward(dmu_kl + dmu_z) + self.fc_logvar.backward(dlogvar_kl + dlogvar_z)
 
         dh = dh.reshape(len(dh), *self.grid)
-        self.encoder.backward(dh, need_dx=False)  # nobody reads d(loss)/d(image)
+        self.encoder.backward(dh, need_dx=False)  # the image needs no gradient

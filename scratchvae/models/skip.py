@@ -2,7 +2,7 @@
 
     encoder   x -> 5 x [Conv2d -> LeakyReLU -> Conv2d -> LeakyReLU -> MaxPool2d] -> MaxPool2d -> h
     latent    "scalar":  mu, logvar = mean and log-variance of all of h, one number each
-              "learned": mu = head_mu(h), logvar = head_logvar(h), one number for each place of h
+              "learned": mu = head_mu(h), logvar = head_logvar(h), one number for each position of h
     sample    z = mu + exp(logvar / 2) eps          on the grid of h: (256, H/64, W/64)
     decoder   z -> 6 x [ConvTranspose2d -> add the skip -> 2 x [Conv2d -> LeakyReLU]]
               the last stage without LeakyReLU; a sigmoid ends it: images lie in [0, 1]
@@ -165,7 +165,7 @@ class Skip(SquaredErrorVAE):
         if self.latent == "learned":
             dh = self.head_mu.backward(dmu_kl + dmu_z)
             dh = dh + self.head_logvar.backward(dlogvar_kl + dlogvar_z)
-        else:  # one mu and one logvar stand at every place of the grid: sum over it
+        else:  # one mu and one logvar stand at every position of the grid: sum over them
             dmu, dlogvar = dmu_kl + dmu_z.sum((1, 2, 3)), dlogvar_kl + dlogvar_z.sum((1, 2, 3))
             dh = self.mean_logvar.backward(array_module(dmu).stack([dmu, dlogvar]))
 
@@ -173,7 +173,7 @@ class Skip(SquaredErrorVAE):
         _, *dmaps = dskips  # full size first; the image needs no gradient
         for i in reversed(range(len(self.encoder))):
             if self.skips != "none":
-                dh = dh + dmaps[i]  # the map of this stage went two ways: deeper, and across
+                dh = dh + dmaps[i]  # the map of this stage has two uses: deeper, and across
             dh = self.encoder[i].backward(dh, need_dx=i > 0)
 
     def embed(self, x: Any) -> Any:

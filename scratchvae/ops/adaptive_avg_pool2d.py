@@ -29,7 +29,7 @@ def window(i, size, output_size):
 
 
 def adaptive_avg_pool2d_naive(x, output_size):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     x, (OH, OW) = adaptive_avg_pool2d_arguments(x, output_size)
     N, C, H, W = x.shape
     y = array_module(x).empty((N, C, OH, OW), x.dtype)

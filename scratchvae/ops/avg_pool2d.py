@@ -18,7 +18,7 @@ from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def avg_pool2d_naive(x, kernel_size, stride=None, padding=0):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     x, *sizes = pool2d_arguments(x, kernel_size, stride, padding)
     (KH, KW), (SH, SW), (PH, PW) = sizes
     N, C, H, W = x.shape

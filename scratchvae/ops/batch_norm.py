@@ -44,7 +44,7 @@ def batch_norm_arguments(
 
 
 def batch_norm_naive(x, running_mean, running_var, w, b, training=False, momentum=0.1, eps=1e-5):
-    """The first four formulas, read aloud, a channel at a time."""
+    """The first four formulas in plain loops, a channel at a time."""
     xp = array_module(x)
     y = xp.empty_like(x)
     for c in range(x.shape[1]):

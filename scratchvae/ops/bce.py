@@ -19,7 +19,7 @@ from .cases import Case, probabilities
 
 
 def bce_naive(logits, target):
-    """The first formula, read aloud: fine for moderate logits, log(0) for large ones."""
+    """The first formula in plain loops: fine for moderate logits, log(0) for large ones."""
     y = array_module(logits).zeros(len(logits), logits.dtype)
     for n, (image_logits, image) in enumerate(zip(logits, target, strict=True)):
         for logit, t in zip(image_logits.ravel(), image.ravel(), strict=True):

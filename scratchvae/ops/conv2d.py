@@ -35,7 +35,7 @@ def conv2d_arguments(x, w, b=None, stride=1, padding=0):
 
 
 def conv2d_naive(x, w, b=None, stride=1, padding=0):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     x, w, b, stride, padding = conv2d_arguments(x, w, b, stride, padding)
     (SH, SW), (PH, PW) = stride, padding
     (N, C, H, W), (O, _, KH, KW) = x.shape, w.shape

@@ -45,7 +45,7 @@ def output_size(x, w, stride, padding, output_padding):
 
 
 def conv_transpose2d_naive(x, w, b=None, stride=1, padding=0, output_padding=0):
-    """The first formula, read aloud: each pixel paints its copy of w."""
+    """The first formula in plain loops: each pixel paints its copy of w."""
     arguments = conv_transpose2d_arguments(x, w, b, stride, padding, output_padding)
     x, w, b, (SH, SW), (PH, PW), _ = arguments
     (N, C, H, W), (_, O, KH, KW) = x.shape, w.shape

@@ -39,7 +39,7 @@ def elbo_arguments(reconstruction, kl, beta=1.0):
 
 
 def elbo_naive(reconstruction, kl, beta=1.0):
-    """The second formula, read aloud."""
+    """The second formula in plain loops."""
     N = len(reconstruction)
     return sum(reconstruction[n] + beta * kl[n] for n in range(N)) / N
 

@@ -19,7 +19,7 @@ from .cases import Case
 
 
 def kl_naive(mu, logvar):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     y = array_module(mu).zeros(len(mu), mu.dtype)
     for n in range(len(mu)):
         for m, v in zip(mu[n].ravel(), logvar[n].ravel(), strict=True):

@@ -33,7 +33,7 @@ def kl_free_bits_arguments(mu, logvar, free_bits):
 
 
 def kl_free_bits_naive(mu, logvar, free_bits):
-    """The first three formulas, read aloud, a latent dimension at a time."""
+    """The first three formulas in plain loops, a latent dimension at a time."""
     N = len(mu)
     y = array_module(mu).zeros(N, mu.dtype)
     for m, v in zip(mu.reshape(N, -1).T, logvar.reshape(N, -1).T, strict=True):  # (N,) each

@@ -18,7 +18,7 @@ from .cases import Case
 
 
 def linear_naive(x, w, b=None):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     (N, I), (O, _) = x.shape, w.shape
     y = array_module(x).zeros((N, O), x.dtype)
     for n, o in product(range(N), range(O)):

@@ -25,7 +25,7 @@ def mean_logvar_arguments(x, eps=1e-6):
 
 
 def mean_logvar_naive(x, eps=1e-6):
-    """The first four formulas, read aloud."""
+    """The first four formulas in plain loops."""
     xp = array_module(x)
     y = xp.zeros((2, len(x)), x.dtype)
     for n, values in enumerate(x.reshape(len(x), -1)):

@@ -6,8 +6,8 @@
 
     prediction p (N, ...), target t like it  ->  y (N,)
 
-The sum is -log p(x|z) of a Gaussian decoder of variance 1/2, less its constant. As nobody chose
-that variance, a squared error is not called a number of nats.
+The sum is -log p(x|z) of a Gaussian decoder of variance 1/2, less its constant. That
+variance is arbitrary here, so the squared error is not given in nats.
 """
 
 from ..backend import accelerated, array_module
@@ -22,7 +22,7 @@ def mse_arguments(prediction, target, reduction="mean"):
 
 
 def mse_naive(prediction, target, reduction="mean"):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     y = array_module(prediction).zeros(len(prediction), prediction.dtype)
     for n, (p, t) in enumerate(zip(prediction, target, strict=True)):
         squares = [(a - b) ** 2 for a, b in zip(p.ravel(), t.ravel(), strict=True)]

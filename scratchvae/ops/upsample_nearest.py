@@ -21,7 +21,7 @@ def upsample_nearest_arguments(x, scale_factor):
 
 
 def upsample_nearest_naive(x, scale_factor):
-    """The first formula, read aloud."""
+    """The first formula in plain loops."""
     x, (SH, SW) = upsample_nearest_arguments(x, scale_factor)
     N, C, H, W = x.shape
     y = array_module(x).empty((N, C, H * SH, W * SW), x.dtype)
