@@ -5,8 +5,8 @@
     loss      squared error, summed over the pixels, mean over the batch
 
 It codes and decodes, but it is no generative model: nothing says where its codes lie, so you
-cannot know which z to decode. In `mlp` the encoder gives a distribution, the KL term pulls it towards
-N(0, I), and the decoder's error counts as a likelihood in nats; the layers are the same.
+cannot know which z to decode. In `mlp` the encoder gives a distribution, the KL term pulls it
+towards N(0, I), and the decoder's error counts as a likelihood in nats; the layers are the same.
 For 28 x 28 images and 20 latent dimensions: 644,804 parameters.
 """
 

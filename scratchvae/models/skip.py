@@ -38,8 +38,9 @@ class Down(Module):
 
     def __init__(self, in_channels: int, channels: int, **made: Any) -> None:
         self.conv1 = Conv2d(in_channels, channels, 3, padding=1, **made)
+        self.relu1 = LeakyReLU(0.2)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **made)
-        self.relu1, self.relu2 = LeakyReLU(0.2), LeakyReLU(0.2)
+        self.relu2 = LeakyReLU(0.2)
         self.pool = MaxPool2d(2)
 
     def forward(self, h: Any, keep: bool = True) -> Any:
