@@ -231,13 +231,16 @@ def check_batch(
             "sv.asarray or model.to"
         )
     if limits and device == "cpu":
-        low, high = float(a.min()), float(a.max())
-        least, most = (float(a.dtype.type(limit)) for limit in limits)  # as `a` rounds them
-        if not (low >= least and high <= most):  # asked this way round, NaN is refused too
-            raise ValueError(
-                f"{who}: {name} must lie in [{least:g}, {most:g}], got values from {low:g} to "
-                f"{high:g}"
-            )
+        _check_limits(f"{who}: {name}", a, limits)
+
+
+def _check_limits(name: str, a: np.ndarray, limits: tuple[float, float]) -> None:
+    low, high = float(a.min()), float(a.max())
+    least, most = a.dtype.type(limits[0]), a.dtype.type(limits[1])
+    if not (low >= least and high <= most):  # in this form it refuses NaN, too
+        raise ValueError(
+            f"{name} must lie in [{least:g}, {most:g}], got values from {low:g} to {high:g}"
+        )
 
 
 # ------------------------------------------------------------------------------ dispatch
@@ -418,13 +421,7 @@ def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[A
                 f"got {a.shape}"
             )
         if array.limits and engine != "cuda":
-            low, high = float(a.min()), float(a.max())
-            least, most = array.limits
-            if not (low >= least and high <= most):  # asked this way round, NaN is refused too
-                raise ValueError(
-                    f"{array.name} must lie in [{least:g}, {most:g}], got values from {low:g} to "
-                    f"{high:g}"
-                )
+            _check_limits(array.name, a, array.limits)
     return engine, args
 
 
