@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from harness import check_op, on_device
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -33,7 +33,9 @@ def test_z_has_the_variance_that_the_kl_means(engine):
 @given(seed=seeds, shape=batches)
 def test_bce(engine, seed, shape):
     rng = np.random.default_rng(seed)
-    check_op("bce", (rng.standard_normal(shape), rng.random(shape)), differentiable=(0,))
+    logits, target = rng.standard_normal(shape), rng.random(shape)
+    assume(np.abs(1 / (1 + np.exp(-logits)) - target).max() > 0.01)  # or dlogits is rounding alone
+    check_op("bce", (logits, target), differentiable=(0,))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
