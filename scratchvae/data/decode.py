@@ -10,18 +10,18 @@ cores.
 
 import io
 import os
-import stat
 import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..output import open_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -46,14 +46,10 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
-        raise ValueError("not a file")
-    if found.st_size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
     # Pillow reads from memory. From a file it would ask for the 4 GB that a file of 75 bytes can
     # claim to have, and Python would reserve them.
-    content = Path(path).read_bytes()
+    with open_file(path, MAX_BYTES) as file:
+        content = file.read()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
         pixels = image.width * image.height  # what the header says; nothing is decoded yet
         if pixels > MAX_PIXELS:

@@ -7,7 +7,7 @@
     plane               two dimensions on a grid, each point with the same share of N(0, I)
     decoded             the images of any number of codes, a batch at a time
 
-Codes and images are NumPy arrays here, wherever the model computes; nothing is drawn or printed.
+Codes and images are NumPy arrays here, wherever the model computes.
 
 Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
 generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
@@ -15,8 +15,7 @@ generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -60,17 +59,15 @@ def posterior_codes(
             f"posterior_codes: expected a VAE to draw z from, got {type(model).__name__}, which "
             "gives each image one code and no distribution"
         )
-    codes = np.empty((len(x), *model.latent_shape), model.dtype)
-    for part in _parts(len(x)):
-        images = to_device(x[part], model.device)
+
+    def codes(images: Any) -> Any:
         if rng is None:
-            z = model.embed(images)
-        else:
-            with model.evaluating():
-                mu, logvar = posterior(model, images)
-            z, _ = reparameterize_forward(mu, logvar, model.noise(len(images), rng))
-        codes[part] = asnumpy(z)
-    return codes
+            return model.embed(images)
+        with model.evaluating():
+            mu, logvar = posterior(model, images)
+        return reparameterize_forward(mu, logvar, model.noise(len(images), rng))[0]
+
+    return _in_parts(model, codes, x)
 
 
 def prior_codes(
@@ -81,9 +78,8 @@ def prior_codes(
     A temperature below 1 stays near the middle, where most codes of the training lie: the pictures
     are cleaner, and more alike. A larger count only adds codes after those of a smaller one.
     """
-    codes = np.empty((count, *model.latent_shape), model.dtype)
-    for part in _parts(count):
-        codes[part] = asnumpy(model.noise(part.stop - part.start, rng))
+    parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
     return codes * codes.dtype.type(temperature)
 
 
@@ -102,20 +98,21 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ValueError
         If there are such images, and the model has no skips.
     """
-    if skips_from is not None:
-        if not model.has_skips:
-            raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
-        skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
-    images = np.empty((len(z), *model.image_shape), model.dtype)
-    for part in _parts(len(z)):
-        arrays = [a[part].copy() for a in (z, skips_from) if a is not None]
-        images[part] = asnumpy(model.generate(*(to_device(a, model.device) for a in arrays)))
-    return images
+    if skips_from is None:
+        return _in_parts(model, model.generate, z)
+    if not model.has_skips:
+        raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
+    skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
+    return _in_parts(model, model.generate, z, skips_from)
 
 
-def _parts(count: int) -> list[slice]:
-    """0 ... count in batches."""
-    return [slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """`function` of so many rows of the arrays at a time, which it gets on the model's device."""
+    results = []
+    for start in range(0, len(arrays[0]), BATCH):
+        parts = [to_device(a[start : start + BATCH].copy(), model.device) for a in arrays]
+        results.append(asnumpy(function(*parts)))
+    return np.concatenate(results)
 
 
 # --- Walks ---------------------------------------------------------------------------------------
@@ -190,7 +187,7 @@ def most_active(codes: np.ndarray, at_most: int) -> list[int]:
     ----------
     codes : array (N, *latent_shape)
     """
-    variance = codes.reshape(len(codes), prod(codes.shape[1:])).var(axis=0, dtype="float64")
+    variance = codes.reshape(len(codes), -1).var(axis=0, dtype="float64")
     return [int(d) for d in np.argsort(-variance, kind="stable")[:at_most]]
 
 

@@ -9,7 +9,7 @@ In reading order: `images` puts pixels side by side, `codes` shows what a model 
 
 from .codes import interpolation, manifold, reconstructions
 from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
-from .images import image_grid, image_table, labelled_rows, to_uint8
+from .images import image_grid, image_table, to_uint8
 
 __all__ = [
     "code_scatter",
@@ -18,7 +18,6 @@ __all__ = [
     "image_table",
     "interpolation",
     "kernel_gradients",
-    "labelled_rows",
     "loss_curves",
     "manifold",
     "reconstructions",
