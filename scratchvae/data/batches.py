@@ -4,11 +4,10 @@ The range of the floats depends on the decoder's last layer: a sigmoid answers i
 (-1, 1). A tanh that learns from data in [0, 1] still trains, only worse, and nothing reports it. So
 the range is an argument here and a property of every model.
 
-`binarize` turns grey levels into black and white. A Bernoulli variable is 0 or 1; a grey level
-given to the cross-entropy is taken for a probability. This trains well, but the result is not a
-likelihood of the grey image (docs/elbo.md, section 3). Likelihoods of MNIST in the literature are
-those of binary images: each pixel is white with the probability that its grey level names, drawn
-once ("static") or again in every epoch ("dynamic").
+`binarize` turns grey levels into black and white. The cross-entropy takes a grey level for a
+probability. This trains well, but the result is not a likelihood of the grey image (docs/elbo.md,
+section 3). Likelihoods of MNIST in the literature are those of binary images, drawn once ("static")
+or again in every epoch ("dynamic").
 
 Sources: Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks" (ICML 2008);
 Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519), section 5.
@@ -45,8 +44,7 @@ def batches(
     batch_size : int
         At least 1.
     rng : numpy.random.Generator, optional
-        Shuffles: it draws one permutation, when `batches` is called. By default the images come
-        in order, and nothing is drawn.
+        Draws one permutation, when `batches` is called. By default the images come in order.
     data_range : (low, high)
         Where the bytes 0 and 255 are sent.
     dtype : dtype

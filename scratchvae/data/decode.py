@@ -2,10 +2,7 @@
 
 Photographs come in every size, turned, grey, with a palette, with transparency. A network takes
 one shape: 3 colours, `size` rows, `size` columns. As in most papers on faces, a centred square is
-cut out and resized with bilinear weights.
-
-Pillow does the work. It releases the interpreter lock while it decodes, so plain threads use all
-cores.
+cut out and resized with bilinear weights. Pillow does the work, without the interpreter lock.
 """
 
 import io
@@ -100,8 +97,7 @@ def decode_all(
 ) -> Generator[Decoded, None, None]:
     """Decode many files with a thread per core: results of `decode_or_reason` in order.
 
-    About `ahead` results wait in memory until they are taken. Closing the generator stops the
-    threads.
+    About `ahead` results wait in memory to be taken. Closing the generator stops the threads.
     """
 
     def decode_group(start: int) -> list[Decoded]:
@@ -117,8 +113,8 @@ def decode_all(
                 waiting.append(pool.submit(decode_group, start))
                 if len(waiting) * GROUP > ahead:
                     yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+            for group in waiting:
+                yield from group.result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,12 +1,5 @@
 """Walks through the latent space of a trained model: codes, and the images that they decode to.
 
-    posterior_codes     the codes of images: mu of q(z|x), or draws from it
-    prior_codes         draws from N(0, I), where a VAE's codes are meant to lie
-    line, great_circle  codes between two codes
-    traversal           one dimension at a time from end to end, the others fixed
-    plane               two dimensions on a grid, each point with the same share of N(0, I)
-    decoded             the images of any number of codes, a batch at a time
-
 Codes and images are NumPy arrays here, wherever the model computes.
 
 Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
@@ -36,23 +29,15 @@ NEARLY = 1e-6  # radians: rounding makes such angles of 0 and of a half turn
 def posterior_codes(
     model: Model, x: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """The code of each image, in evaluation mode.
+    """The code of each image, in evaluation mode: (N, *latent_shape).
 
     Parameters
     ----------
     x : array (N, C, H, W)
         Images in the model's data_range and dtype.
     rng : Generator, optional
-        Draws z ~ q(z|x). By default z is mu; of an autoencoder, its one code.
-
-    Returns
-    -------
-    array (N, *latent_shape)
-
-    Raises
-    ------
-    ValueError
-        If z is to be drawn, and the model has no distribution to draw from.
+        Draws z ~ q(z|x); ValueError if the model is no VAE. By default z is mu, or the one code of
+        an autoencoder.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
@@ -90,13 +75,8 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ----------
     z : array (N, *latent_shape)
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        For a model with skips: the images whose skips are used; one image serves all codes. By
-        default nothing is added, see `Skip.generate`.
-
-    Raises
-    ------
-    ValueError
-        If there are such images, and the model has no skips.
+        The images whose skips are used; one image serves all codes. ValueError if the model has no
+        skips. By default nothing is added, see `Skip.generate`.
     """
     if skips_from is None:
         return _in_parts(model, model.generate, z)
@@ -119,18 +99,8 @@ def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(1 - t) a + t b for each t.
-
-    Parameters
-    ----------
-    a, b : array (N, *latent_shape)
-    t : array (T,)
-        0 gives a, and 1 gives b, exactly.
-
-    Returns
-    -------
-    array (N, T, *latent_shape)
-    """
+    """(1 - t) a + t b for each t, exact at 0 and 1: a, b (N, *latent_shape) and t (T,) ->
+    (N, T, *latent_shape)."""
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 
@@ -140,14 +110,8 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
     Between codes of equal length all codes have that length. In D dimensions draws from N(0, I)
     have lengths close to sqrt(D), and the middle of a straight line is shorter than almost all of
-    them.
-
-    Parameters and result are those of `line`; where a and b have one direction, it is that line.
-
-    Raises
-    ------
-    ValueError
-        If two codes point in opposite directions, or one is zero: then no circle is the shortest.
+    them. Parameters and result are those of `line`, which it is where a and b have one direction;
+    ValueError where they have opposite ones, or one is zero: then no circle is the shortest.
     """
     flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
     lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
@@ -178,14 +142,10 @@ def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -
 
 
 def most_active(codes: np.ndarray, at_most: int) -> list[int]:
-    """The dimensions whose code varies most over the images, the most active one first.
+    """The dimensions in which the codes (N, *latent_shape) vary most, the most active one first.
 
     The variance of mu over the data is the activity of Burda et al. (arXiv:1509.00519), section 5;
-    a dimension that the decoder has learned to ignore has one of nearly 0.
-
-    Parameters
-    ----------
-    codes : array (N, *latent_shape)
+    it is nearly 0 for a dimension that the decoder has learned to ignore.
     """
     variance = codes.reshape(len(codes), -1).var(axis=0, dtype="float64")
     return [int(d) for d in np.argsort(-variance, kind="stable")[:at_most]]

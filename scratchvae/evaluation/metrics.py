@@ -1,13 +1,5 @@
 """Which codes a trained model uses, how well it reconstructs, and whether its decoder needs z.
 
-    codes                 mu, logvar of a data set, for the next two
-    active_units          dimensions whose E[z|x] = mu varies over the data
-    kl_per_dimension      what each dimension of z tells about an image, in nats
-    reconstruction_error  mean squared error and PSNR at z = mu
-    effect_of_z           how much pictures change when noise replaces their codes
-    collapse_warning      what these numbers say about posterior collapse
-    report                all of these, and the likelihoods of likelihood.py
-
 Posterior collapse: the KL term is smallest, zero, where q(z|x) = p(z) for every x. Then z tells
 nothing about the image, the decoder learns to do without it, and no gradient is left that would
 make the encoder use it again. Two things show it: a KL near zero in most dimensions, and pictures
@@ -79,12 +71,9 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
-    """How many latent dimensions have a mean that varies over the data by more than `threshold`.
+    """How many dimensions of mu = E[z|x], (N, ...), have a variance over N above `threshold`.
 
-    Parameters
-    ----------
-    mu : array (N, ...)
-        E[z|x] of each image; the variance is that over N. ValueError for fewer than two.
+    ValueError for fewer than two images.
     """
     if len(mu) < 2:
         raise ValueError(f"active_units: a variance needs at least 2 images, got {len(mu)}")
@@ -149,18 +138,8 @@ def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> E
 def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
     """The signs of posterior collapse in words, and what to do.
 
-    Parameters
-    ----------
-    kl : array
-        From `kl_per_dimension`.
-    effect : Effect
-    skips : bool
-        Whether the image reaches the decoder through skips as well, see `Model.has_skips`.
-
-    Returns
-    -------
-    str or None
-        None where most dimensions carry information and the pictures depend on z.
+    `kl` is that of `kl_per_dimension`, and `skips` is `Model.has_skips`. None where most dimensions
+    carry information and the pictures depend on z.
     """
     silent = kl < NEAR_ZERO
     unused = effect.change <= NEAR_ZERO * effect.variance

@@ -1,10 +1,7 @@
 """Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
 
-The only package that imports matplotlib. It draws straight into PNG files, without a window or a
-display. A file appears under its name when it is complete, or not at all.
-
-In reading order: `images` puts pixels side by side, `codes` shows what a model makes of them,
-`curves` has the pictures with axes.
+The only package that imports matplotlib. It draws into PNG files, without a window or a display.
+`images` puts pixels side by side, `codes` shows what a model makes of them, `curves` has axes.
 """
 
 from .codes import interpolation, manifold, reconstructions
