@@ -8,7 +8,7 @@ draws digits. `images` finds photographs, `decode` reads them and `pixel_cache` 
 import os
 import sys
 
-from .batches import WeightedMean, batches, binarize, is_binary
+from .batches import batches, binarize, is_binary
 from .dataset import Dataset
 from .faces import load_faces
 from .glyphs import load_glyphs
@@ -20,7 +20,6 @@ __all__ = [
     "DATASETS",
     "DataNotFound",
     "Dataset",
-    "WeightedMean",
     "batches",
     "binarize",
     "find_files",

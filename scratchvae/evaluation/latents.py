@@ -20,7 +20,7 @@ from ..ops import reparameterize_forward
 from .likelihood import posterior
 
 BATCH = 500  # images that pass through the model at once
-NEARLY = 1e-6  # radians: rounding makes such angles of 0 and of a half turn
+NEARLY = 1e-6  # radians: rounding makes such an angle of a half turn
 
 
 # --- Between codes and images --------------------------------------------------------------------
@@ -123,10 +123,9 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
             "great_circle: two codes point in opposite directions, so no path between them is the "
             "shortest: take a straight line"
         )
-    straight = angle < NEARLY
-    w = np.where(straight, 1.0, angle)
-    share_a = np.where(straight, 1 - t, np.sin((1 - t) * w) / np.sin(w))  # (N, T)
-    share_b = np.where(straight, t, np.sin(t * w) / np.sin(w))
+    w = angle / np.pi  # np.sinc(w) = sin(angle) / angle, and 1 where a and b have one direction
+    share_a = (1 - t) * np.sinc((1 - t) * w) / np.sinc(w)  # (N, T)
+    share_b = t * np.sinc(t * w) / np.sinc(w)
     codes = share_a[:, :, None] * flat_a[:, None] + share_b[:, :, None] * flat_b[:, None]
     return codes.astype(a.dtype).reshape(*share_a.shape, *a.shape[1:])
 

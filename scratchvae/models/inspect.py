@@ -1,4 +1,4 @@
-"""A model from outside, by watching what its layers put out: a summary, and where a NaN came from."""
+"""A model watched from outside: a summary of its layers, and the first tensor with a NaN."""
 
 from __future__ import annotations
 
