@@ -24,12 +24,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to in a `with` block, for content that need not be in memory at once.
 
     It gets its name at the end of the block. If the block fails, what was written is deleted, and
-    an older file of that name stays.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; names `path`.
+    an older file of that name stays. OSError, which names `path`, if it cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():

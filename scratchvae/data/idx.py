@@ -54,8 +54,7 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     Raises
     ------
     ValueError
-        If the content is anything but one whole IDX file of uint8. The message names the file,
-        what was expected and what was found.
+        If the content is anything but one whole IDX file of uint8; names the file.
     OSError
         If the file cannot be opened or read.
     """

@@ -132,13 +132,17 @@ def _read(field: str, path: Path) -> NDArray[np.uint8]:
 
 
 def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """Find the four files of a data set, downloading them if need be: parameters of `load_mnist`.
+    """Find the four files of a data set, and download them if need be.
+
+    Parameters
+    ----------
+    dataset, data_dir
+        As for `load_mnist`.
 
     Returns
     -------
     dict of str to Path
-        The files for ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
-        ``"test_labels"``. All four lie in one folder.
+        The files by the fields of `Dataset`. All four lie in one folder.
 
     Raises
     ------
@@ -197,9 +201,11 @@ def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
     most = max(found, key=len, default=None)
     if most is None:
         raise FileNotFoundError("there is no such folder")
-    if missing := ", ".join(name for field, name in FILES.items() if field not in most):
-        none = f"none of the four files is there ({missing})"
-        raise FileNotFoundError(f"missing {missing}" if most else none)
+    missing = ", ".join(name for field, name in FILES.items() if field not in most)
+    if not most:
+        raise FileNotFoundError(f"none of the four files is there ({missing})")
+    if missing:
+        raise FileNotFoundError(f"missing {missing}")
     return most
 
 

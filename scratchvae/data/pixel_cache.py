@@ -7,8 +7,8 @@ is mapped: its pages come from the disk when they are read. Each data set has it
     progress.json  which files these are, how many are done, which ones were broken
     lock           held by the process that decodes
 
-The process can be killed at any time: pixels reach the disk first, then the note that counts them,
-and the note is replaced as a whole. Pixels beyond the count are cut off and decoded again.
+The process can be killed at any time: pixels reach the disk before the note that counts them, and
+pixels beyond the count are cut off and decoded again.
 """
 
 import hashlib

@@ -23,9 +23,6 @@ BATCH = 500  # images that pass through the model at once
 NEARLY = 1e-6  # radians: rounding makes such an angle of a half turn
 
 
-# --- Between codes and images --------------------------------------------------------------------
-
-
 def posterior_codes(
     model: Model, x: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
@@ -95,9 +92,6 @@ def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -
     return np.concatenate(results)
 
 
-# --- Walks ---------------------------------------------------------------------------------------
-
-
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """(1 - t) a + t b for each t, exact at 0 and 1: a, b (N, *latent_shape) and t (T,) ->
     (N, T, *latent_shape)."""
@@ -133,8 +127,7 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -> np.ndarray:
     """The code `base` with one of its numbers replaced: (len(dimensions), len(values),
     *latent_shape). Dimensions count through `base` as it lies in memory."""
-    codes = np.empty((len(dimensions), len(values), base.size), base.dtype)
-    codes[:] = base.ravel()
+    codes = np.tile(base.ravel(), (len(dimensions), len(values), 1))
     for row, dimension in zip(codes, dimensions, strict=True):
         row[:, dimension] = values
     return codes.reshape(*codes.shape[:2], *base.shape)

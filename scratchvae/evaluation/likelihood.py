@@ -191,8 +191,8 @@ def no_likelihood(model: Any) -> str | None:
 def gaussian_decoder(model: Any) -> Scales:
     """The scales of a `SquaredErrorVAE`'s loss at beta = 1: its sigma makes that loss the -ELBO.
 
-    With one mu and logvar for all D places of the latent grid (`skip`, latent "scalar"), the loss
-    holds the KL of one place, where the -ELBO has that of all: its weight there is 1/D of it.
+    With one mu and logvar for all D positions of the latent grid (`skip`, latent "scalar"), the
+    loss holds the KL of one position, and the -ELBO that of all: its weight there is 1/D of it.
     """
     return loss_scales(prod(model.image_shape), mean=model.kl_weight / model.shared_codes, beta=1)
 

@@ -38,29 +38,17 @@ class ReconstructionError(NamedTuple):
 class Effect(NamedTuple):
     """Mean squares per element, of images scaled to [0, 1]; see `effect_of_z`."""
 
-    reconstruction: float
-    with_noise_for_z: float
-    change: float
-    variance: float
+    reconstruction: float  # against the images
+    with_noise_for_z: float  # against the images
+    change: float  # of one reconstruction against the other
+    variance: float  # of the images: the error of the best single picture for all of them
 
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """mu and logvar of q(z|x) for a data set, in evaluation mode.
+    """mu and logvar of q(z|x) for images of uint8, in evaluation mode: float64, (N, *latent_shape).
 
-    Parameters
-    ----------
-    model : VAE
-    images : uint8 array (N, H, W) or (N, C, H, W)
-
-    Returns
-    -------
-    mu, logvar : float64 array (N, *latent_shape)
-        As the encoder gives them: (N,) where `skip` has one of each for all places of its grid.
-
-    Raises
-    ------
-    ValueError
-        If the model is no VAE, or the images are not of its shape.
+    (N,) where `skip` has one of each for all positions of its grid. ValueError if the model is no
+    VAE, or the images are not of its shape.
     """
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
@@ -117,15 +105,9 @@ def _mean_square(model: Model, a: Any, b: Any) -> float:
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
     """Reconstruct images twice, with their own codes and with standard normal noise in their place.
 
-    For `skip` both have the skips of the images. If the change is small and the error is small as
-    well, the picture has gone past z, through the skips: they leak.
-
-    Returns
-    -------
-    Effect
-        The mean squared error of each reconstruction against the images, that of one against the
-        other, and the variance of the images: the error of the best single picture for all of them.
-        Where the change is small beside this variance, z hardly matters to the decoder.
+    Where the change is small beside the variance, z hardly matters to the decoder. For `skip` both
+    have the skips of the images: if the error is small as well, the picture has gone past z,
+    through the skips.
     """
     (x,) = likelihood.model_batches("effect_of_z", model, images, len(images))
     noise = model.noise(len(x), rng)

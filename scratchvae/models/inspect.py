@@ -50,9 +50,6 @@ def named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Modul
         yield from named_modules(child, f"{prefix}{name}.")
 
 
-# --- The table -----------------------------------------------------------------------------------
-
-
 class Row(NamedTuple):
     """A layer, in the order in which the forward pass meets it."""
 
@@ -127,9 +124,6 @@ def summary(model: Model) -> str:
         thin,
     ]
     return "\n".join(lines)
-
-
-# --- The first NaN -------------------------------------------------------------------------------
 
 
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:
