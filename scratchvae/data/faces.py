@@ -80,7 +80,7 @@ def load_faces(
     Parameters
     ----------
     seed, train_count, test_count, cache_dir
-        As for `load_glyphs`; of libraries, only the version of NumPy decides about the images.
+        As for `load_glyphs`; of the libraries, only NumPy's version decides about the images.
 
     Returns
     -------

@@ -49,17 +49,14 @@ def load_folder(
     Returns
     -------
     Dataset
-        Named ``"images:FOLDER"``; images (N, 3, size, size) of uint8 as read-only memmaps, no
-        labels.
+        Named ``"images:FOLDER"``; images (N, 3, size, size), read-only memmaps, and no labels.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder.
     ValueError
         If an argument is out of range, or there are not two images that can be decoded.
     OSError
-        If the folder cannot be searched, or the cache cannot be written.
+        If the folder is not there or cannot be searched, or the cache cannot be written.
     """
     _check_sizes(size, crop)
     if not 0 < test_share < 1:
@@ -108,7 +105,7 @@ def load_celeba(
 
     Raises
     ------
-    FileNotFoundError, ValueError, OSError
+    ValueError, OSError
         As for `load_folder`; also if the list is not there, or damaged.
     """
     _check_sizes(size, crop)

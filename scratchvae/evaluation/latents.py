@@ -20,7 +20,6 @@ from ..ops import reparameterize_forward
 from .likelihood import posterior
 
 BATCH = 500  # images that pass through the model at once
-NEARLY = 1e-6  # radians: rounding makes such an angle of a half turn
 
 
 def posterior_codes(
@@ -112,7 +111,7 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     if not lengths.all():
         raise ValueError("great_circle: expected codes with a direction, got zeros")
     angle = np.arccos(np.clip((flat_a * flat_b).sum(axis=1) / lengths, -1, 1))[:, None]  # (N, 1)
-    if (angle > np.pi - NEARLY).any():
+    if (angle > np.pi - 1e-6).any():  # rounding makes such an angle of a half turn
         raise ValueError(
             "great_circle: two codes point in opposite directions, so no path between them is the "
             "shortest: take a straight line"

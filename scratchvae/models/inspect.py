@@ -14,7 +14,6 @@ from ..layers import MeanLogvar, Reparameterize
 from ..module import Module
 from .base import Model
 
-MEGABYTE = 1024**2
 NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where modules alone get a row
 TWO_ROWS = {"BatchNorm2dLeakyReLU": ("BatchNorm2d", "LeakyReLU")}  # one layer here, two in PyTorch
 
@@ -89,7 +88,7 @@ def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
         "parameters": sum(row.parameters for row in table),
     }
     sizes["total"] = sum(sizes.values())
-    return {name: size * model.dtype.itemsize / MEGABYTE for name, size in sizes.items()}
+    return {name: size * model.dtype.itemsize / 1024**2 for name, size in sizes.items()}
 
 
 def summary(model: Model) -> str:
