@@ -13,7 +13,7 @@ from common import fit, options, prepare
 import scratchvae as sv
 from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_or_glyphs
-from scratchvae.plots import labelled_rows
+from scratchvae.plots import image_table
 from scratchvae.train import streams
 
 SHOWN = 16
@@ -58,7 +58,7 @@ def main() -> None:
             mean + deviation * z
         ),
     }
-    labelled_rows(rows, args.out / "samples.png")
+    image_table([*rows.values()], args.out / "samples.png", [*rows])
     print(f"the answer (samples.png) and weights are in {args.out}")
 
 

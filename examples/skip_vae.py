@@ -22,7 +22,7 @@ from scratchvae.commands.options import positive
 from scratchvae.data import batches, load_images
 from scratchvae.evaluation.metrics import effect_of_z
 from scratchvae.output import write_atomically
-from scratchvae.plots import labelled_rows
+from scratchvae.plots import image_table
 from scratchvae.train import streams
 
 TESTED, SHOWN = 200, 10
@@ -66,7 +66,7 @@ def main() -> None:
             label = f"skips = {skips}: z is noise, the skips are those of the images above"
             rows[label] = model.generate(noise[:SHOWN], skips_from=x[:SHOWN])
         rows[f"skips = {skips}: z is noise, and nothing crosses"] = model.generate(noise[:SHOWN])
-    labelled_rows(rows, args.out / "leak.png")
+    image_table([*rows.values()], args.out / "leak.png", [*rows])
     metrics = {skips: effect._asdict() for skips, effect in effects.items()}
     write_atomically(args.out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""What leaves the program: whole files, JSON, tables of text; and the lock and the cache folder.
+"""Files, written whole and read with care; JSON and tables; the lock and the cache folder.
 
 A file is written under a temporary name, flushed to disk and renamed. Readers see the old file or
 the new one, never a part, also after a crash or a loss of power.
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -23,12 +24,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to in a `with` block, for content that need not be in memory at once.
 
     It gets its name at the end of the block. If the block fails, what was written is deleted, and
-    an older file of that name stays.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; names `path`.
+    an older file of that name stays. OSError, which names `path`, if it cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -41,7 +37,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        if os.name == "posix":  # the new name has to reach the disk, too
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error
@@ -68,30 +69,21 @@ def left_behind(folder: Path) -> Iterator[Path]:
                 pass
 
 
-def _flush_folder(folder: Path) -> None:
-    """The new name has to reach the disk, too. Windows cannot open a folder, and need not."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
+    """Open a file to read bytes; ValueError if it is larger than `at_most` bytes, or is no file."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, /dev/zero has no end
+        raise ValueError("not a file")
+    if found.st_size > at_most:
+        raise ValueError(f"expected at most {at_most} bytes, found {found.st_size}")
+    return open(path, "rb")
 
 
 def lock(file: IO[bytes], wait: bool) -> bool:
     """Lock an open file until it is closed, or until this process dies.
 
-    Parameters
-    ----------
-    file : file
-    wait : bool
-        Whether to wait while another process holds the lock.
-
-    Returns
-    -------
-    bool
-        False if another process holds the lock and `wait` is False. On Windows always True: no
-        lock is taken there.
+    False if another process holds the lock and `wait` is False. On Windows no lock is taken, and
+    the answer is always True.
     """
     try:
         import fcntl
@@ -114,16 +106,8 @@ def cache_folder() -> Path:
 def to_json(result: dict[str, Any]) -> str:
     """A result as JSON that any reader takes, without a line end after it.
 
-    Parameters
-    ----------
-    result : dict
-        Of numbers, strings, dicts, sequences, NumPy's numbers and arrays, and paths. NaN and the
-        infinities, which JSON does not have, become null.
-
-    Raises
-    ------
-    TypeError
-        For anything else in it.
+    It may hold numbers, strings, dicts, sequences, NumPy's numbers and arrays, and paths; anything
+    else is a TypeError. NaN and the infinities, which JSON does not have, become null.
     """
     return json.dumps(_plain(result), indent=1, allow_nan=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .backend import to_device
-from .data import WeightedMean, batches
+from .data import batches
 from .gpu.graph import GPUStepper, in_memory
 from .layers import BatchNorm2d
 from .models import Model
@@ -196,16 +196,18 @@ def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 5
 def _evaluate(
     model: Model, images: np.ndarray, batch_size: int, noise: Callable[[int], Any]
 ) -> Losses:
-    mean = WeightedMean[Losses]()
-    losses = []  # added up at the end: on the GPU, reading a loss waits for its kernels
+    if not len(images):
+        raise ValueError("evaluate: expected at least one image, got none")
+    losses, counts = [], []  # read at the end: on the GPU, reading a loss waits for its kernels
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
             x, eps = to_device(x, model.device), noise(len(x))
             work = partial(model.loss, x, eps, keep=False)
-            losses.append((in_memory(work, "evaluate", model, len(x)), len(x)))
-    for means, n in losses:
-        mean.add(means, n)
-    return mean.mean()
+            losses.append(in_memory(work, "evaluate", model, len(x)))
+            counts.append(len(x))
+    # The last batch is usually smaller and weighs less. In float32 the sum would lose digits.
+    rows = [[float(loss) for loss in batch] for batch in losses]
+    return Losses(*np.average(rows, axis=0, weights=counts).tolist())
 
 
 def in_words(losses: Losses) -> str:

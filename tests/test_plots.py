@@ -57,16 +57,17 @@ def test_manifold_needs_two_dimensions(tmp_path):
         plots.manifold(sv.models.build("mlp"), tmp_path / "no.png")
 
 
-def test_labelled_rows(tmp_path):
-    grey, colour = np.full((3, 1, 8, 8), 0.5), np.zeros((3, 3, 8, 8))
+def test_rows_with_labels(tmp_path):
+    grey, colour = np.full((3, 3, 8, 8), 0.5), np.zeros((3, 3, 8, 8))
     colour[:, 0] = 1
-    plots.labelled_rows({"grey": grey, "red": colour}, tmp_path / "rows.png")
+    plots.image_table([grey, colour], tmp_path / "rows.png", ["grey", "red"])
     sheet = pixels(tmp_path / "rows.png")[..., :3]
     shown = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
     assert {(128, 128, 128), (255, 0, 0), (255, 255, 255), (0, 0, 0)} <= shown
-    assert sheet.shape[1] == 1440 and sheet.shape[0] < 1000
-    with pytest.raises(ValueError, match="the same number of images, got {'a': 3, 'b': 2}"):
-        plots.labelled_rows({"a": grey, "b": grey[:2]}, tmp_path / "no.png")
+    side = 16 * 9  # each pixel 16 x 16, and a gap of one pixel
+    assert sheet.shape[0] > 2 * side + 16 and sheet.shape[1] > 3 * side + 16
+    with pytest.raises(ValueError, match="the same shape"):
+        plots.image_table([grey, grey[:2]], tmp_path / "no.png", ["a", "b"])
 
 
 def test_loss_curves(tmp_path):

@@ -78,6 +78,15 @@ def test_evaluate_weights_every_image_alike(images):
         assert all(type(part) is float for part in losses)
 
 
+def test_evaluate_adds_up_in_float64_and_needs_an_image(images, monkeypatch):
+    model = sv.models.build("ae")
+    values = iter(np.float32([2**24, 1, 2**24, 1]))
+    monkeypatch.setattr(model, "loss", lambda *_, **__: sv.ops.Losses(*[next(values)] * 3))
+    assert evaluate_deterministic(model, images[:4], 1) == ((2**24 + 1) / 2,) * 3
+    with pytest.raises(ValueError, match="expected at least one image"):
+        evaluate_deterministic(model, images[:0])
+
+
 def test_deterministic_is_z_equal_mu_and_sampled_is_not(images):
     model, x = sv.models.build("mlp", dtype="float64"), next(batches(images, 70, dtype="float64"))
     image, kl = model.reconstruct(x), evaluate_sampled(model, images, np.random.default_rng(0)).kl

@@ -1,15 +1,14 @@
 """Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, and some that are drawn.
 
-In reading order: `dataset` says what a data set is. `mnist` finds and downloads files that `idx`
-parses; `glyphs` draws digits without any. `images` finds photographs, `decode` reads them and
-`pixel_cache` keeps the pixels; `faces` draws colour images without any, `portraits` paints them.
-`batches` turns bytes into batches of floats.
+In reading order: `dataset` says what a data set is. `mnist` finds files that `idx` parses; `glyphs`
+draws digits. `images` finds photographs, `decode` reads them and `pixel_cache` keeps the pixels;
+`faces` draws colour images, `portraits` paints them. `batches` makes floats of bytes.
 """
 
 import os
 import sys
 
-from .batches import WeightedMean, batches, binarize, is_binary
+from .batches import batches, binarize, is_binary
 from .dataset import Dataset
 from .faces import load_faces
 from .glyphs import load_glyphs
@@ -21,7 +20,6 @@ __all__ = [
     "DATASETS",
     "DataNotFound",
     "Dataset",
-    "WeightedMean",
     "batches",
     "binarize",
     "find_files",
@@ -46,7 +44,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     Parameters
     ----------
     dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
-        Which one. The last is any folder of JPEG and PNG files.
+        The last is any folder of JPEG and PNG files.
     data_dir : str or path-like, optional
         Look for the files in this folder and nowhere else. By default: the folder in
         ``$SCRATCHVAE_DATA``, then the cache, then the internet; for CelebA, which has no download,
@@ -82,16 +80,8 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
 def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
     """Load colour images of 64 x 64: CelebA, any folder of images, or faces drawn on the spot.
 
-    Parameters
-    ----------
-    folder : str or path-like, optional
-        A folder that holds ``img_align_celeba/`` is read by `load_celeba`, any other by
-        `load_folder`, which say what they raise. By default `load_faces`.
-
-    Returns
-    -------
-    Dataset
-        Its `name` says which.
+    A folder that holds ``img_align_celeba/`` is read by `load_celeba`, any other by `load_folder`;
+    without a folder, `load_faces` paints. The `name` of the result says which.
     """
     if folder is None:
         return load_faces()
@@ -101,11 +91,10 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def load_or_glyphs(
     dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a data set as `load` does, or the glyphs if it is out of reach; stderr says so.
+    """Load a data set as `load` does, or the glyphs if it is nowhere; stderr and `name` say so.
 
-    Only absence leads to the glyphs. A damaged file, or a `data_dir` without the files, is an
-    error as in `load`: training must not run on other data by mistake. The `name` of the result
-    says what it is.
+    A damaged file, or a `data_dir` without the files, is an error as in `load`: training must not
+    run on other data by mistake.
     """
     try:
         return load(dataset, data_dir)

@@ -1,9 +1,8 @@
 """What a training run needs to know about its images; and data sets that are drawn on the spot.
 
-A drawn data set is drawn once and kept on disk. Its file is read only if everything that decides
-about a pixel is the same: all of it is in the file's name. A damaged file counts as none: the
-images are drawn again and the file is replaced. Where the cache cannot be written, the images are
-drawn every time.
+A drawn data set is drawn once and kept in a file, whose name holds all that decides about a pixel.
+If the file is damaged, the images are drawn again and the file is replaced. If the cache cannot be
+written, they are drawn every time.
 """
 
 import hashlib
@@ -49,10 +48,9 @@ class Dataset:
     test_labels: NDArray[np.uint8] | None = None
 
     def digest(self) -> str:
-        """SHA-256 of the dtype, shape and bytes of the images for training and for testing.
+        """SHA-256 of the images for training and for testing: their dtype, shape and bytes.
 
-        Labels do not count, because no model sees them; nor does the name, which may be that of a
-        folder.
+        Neither the labels count, which no model sees, nor the name, which may be that of a folder.
         """
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
@@ -63,11 +61,10 @@ class Dataset:
 
 
 class Verdict(NamedTuple):
-    """What was found out about a file of a data set: "ok", "differs" (from what it should be),
-    "damaged" or "unknown" (what it should be), and why, in plain words."""
+    """What was found out about a file of a data set."""
 
     path: Path
-    verdict: str
+    verdict: str  # "ok", "damaged", "differs" from what it should be, which may be "unknown"
     why: str = ""
 
 
@@ -83,23 +80,11 @@ def drawn_dataset(
 ) -> Dataset:
     """Take a data set from the cache, or draw it and put it there.
 
-    Parameters
-    ----------
-    name : str
-        Of the data set, of its folder in the user's cache, and the first part of its file's name.
-    draw : callable
-        ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`.
-    rows : dict of str to tuple of int
-        The shape of one row of ``"images"`` and, if there are classes, of ``"labels"``.
-    counts : (train, test)
-        How many images.
-    seed : int
-        Training and test set have a generator each, both spawned from `default_rng(seed)`: neither
-        depends on the size of the other.
-    version, made_with
-        Of the program that draws; and what else decides about a pixel, of which the `repr` counts.
-    cache_dir : str or path-like, optional
-        Where the file is kept; by default in the user's cache folder.
+    ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`: the shapes
+    of a row of ``"images"`` and, if there are classes, of ``"labels"``. Training and test set, of
+    the sizes `counts`, have a generator each, both spawned from `default_rng(seed)`: neither
+    depends on the size of the other. `version` is that of the code that draws, and `made_with` is
+    what else decides about a pixel; its `repr` counts.
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")

@@ -2,26 +2,23 @@
 
 Photographs come in every size, turned, grey, with a palette, with transparency. A network takes
 one shape: 3 colours, `size` rows, `size` columns. As in most papers on faces, a centred square is
-cut out and resized with bilinear weights.
-
-Pillow does the work. It releases the interpreter lock while it decodes, so plain threads use all
-cores.
+cut out and resized with bilinear weights. Pillow does the work, without the interpreter lock.
 """
 
 import io
 import os
-import stat
 import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..output import open_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -46,14 +43,10 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
-        raise ValueError("not a file")
-    if found.st_size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
     # Pillow reads from memory. From a file it would ask for the 4 GB that a file of 75 bytes can
     # claim to have, and Python would reserve them.
-    content = Path(path).read_bytes()
+    with open_file(path, MAX_BYTES) as file:
+        content = file.read()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
         pixels = image.width * image.height  # what the header says; nothing is decoded yet
         if pixels > MAX_PIXELS:
@@ -104,8 +97,7 @@ def decode_all(
 ) -> Generator[Decoded, None, None]:
     """Decode many files with a thread per core: results of `decode_or_reason` in order.
 
-    About `ahead` results wait in memory until they are taken. Closing the generator stops the
-    threads.
+    About `ahead` results wait in memory to be taken. Closing the generator stops the threads.
     """
 
     def decode_group(start: int) -> list[Decoded]:
@@ -121,8 +113,8 @@ def decode_all(
                 waiting.append(pool.submit(decode_group, start))
                 if len(waiting) * GROUP > ahead:
                     yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+            for group in waiting:
+                yield from group.result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -3,9 +3,8 @@
 They stand in for CelebA: 64 x 64 pixels, a head in the middle. Behind each image are fifty
 numbers, its factors, such as smile, glasses and light; `portraits` paints an image from them. The
 factors are the true latent space of the images. A variational autoencoder never sees them; it is
-worth asking how many of them it finds again in its own axes. Nothing but NumPy is needed, and a
-new machine can train on colour at once. Painted faces are easier than photographs, so the losses
-compare with no paper's. Painting takes some seconds; `drawn_dataset` keeps the result.
+worth asking how many of them it finds again in its own axes. Painted faces are easier than
+photographs, so the losses compare with no paper's. `drawn_dataset` keeps the result.
 """
 
 import os
@@ -81,7 +80,7 @@ def load_faces(
     Parameters
     ----------
     seed, train_count, test_count, cache_dir
-        As for `load_glyphs`; of libraries, only the version of NumPy decides about the images.
+        As for `load_glyphs`; of the libraries, only NumPy's version decides about the images.
 
     Returns
     -------

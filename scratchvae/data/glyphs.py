@@ -1,9 +1,8 @@
 """Digits without a download: 12,000 images drawn from the fonts that matplotlib installs.
 
-A first training run should work without an internet connection. matplotlib brings a few dozen
-fonts, most fonts hold ten digits, and a digit can be tilted, slanted, stretched, moved and
-fattened. The result looks enough like MNIST for a network to learn from it. Printed digits are
-easier than written ones, so the losses compare with no paper's.
+A first training run should work without an internet connection. The digits are tilted, slanted,
+stretched, moved and fattened, and look enough like MNIST for a network to learn from them. Printed
+digits are easier than written ones, so the losses compare with no paper's.
 
 White on black, about 20 x 20 pixels in a frame of 28 x 28, as in MNIST. How an image is made:
 
@@ -13,7 +12,7 @@ White on black, about 20 x 20 pixels in a frame of 28 x 28, as in MNIST. How an 
    is made smaller where a corner of the digit would come too near to the edge;
 3. **reduce**: each block of 4 x 4 pixels becomes its mean; hence the soft, grey edges.
 
-Drawing takes a few seconds; `drawn_dataset` keeps the result.
+`drawn_dataset` keeps the result.
 """
 
 import os

@@ -11,21 +11,20 @@ A file with 60,000 images of 28 x 28 pixels starts like this::
     byte 16-     the pixels, image after image, row after row
 
 A parser for that is three lines of NumPy. The rest of this file checks what came: files are cut
-short on the way, saved as a web page, or compressed under a name that hides it. The sizes in the
-header are compared with the bytes that are really there, so that sixteen bad bytes can never ask
-for a terabyte of memory.
+short, saved as a web page, or compressed under another name. Memory grows with the bytes that are
+really there, so that sixteen bad bytes can never ask for a terabyte.
 """
 
 import gzip
 import math
 import os
-import stat
-import struct
 import zlib
 from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..output import open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 UINT8 = 0x08
@@ -43,7 +42,6 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     Parameters
     ----------
     path : str or path-like
-        The file.
     expected_ndim : int, optional
         The number of dimensions that the array must have: 3 for images, 1 for labels. By
         default anything from 1 to 4.
@@ -56,19 +54,16 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     Raises
     ------
     ValueError
-        If the content is anything but one whole IDX file of uint8. The message names the file,
-        what was expected and what was found.
+        If the content is anything but one whole IDX file of uint8; names the file.
     OSError
         If the file cannot be opened or read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
-        raise ValueError(f"{path}: not a file")
     try:
         # Opened once: another process may replace the file between two calls of open.
-        with open(path, "rb") as raw:
+        with open_file(path, math.inf) as raw:
             compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw
+            stream = gzip.GzipFile(fileobj=raw) if compressed else raw
             return _parse(cast(IO[bytes], stream), expected_ndim)
     except EOFError:
         fault = "truncated gzip file: expected an end marker, found the end of the file"
@@ -85,8 +80,8 @@ def _parse(stream: IO[bytes], expected_ndim: int | None) -> NDArray[np.uint8]:
     promise = f"{' x '.join(map(str, shape))} = {size}"
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"absurd IDX size: expected 1 to {MAX_BYTES} elements, found {promise}")
-    # In chunks, for memory to grow with what comes, not with what is promised. One byte more tells
-    # an over-long file from a whole one, and takes gzip to the end, where it verifies its checksum.
+    # In chunks, as read(size) would allocate what is promised. One byte more tells an over-long
+    # file from a whole one, and takes gzip to the end, where it verifies its checksum.
     data = bytearray()
     while chunk := stream.read(min(CHUNK_BYTES, size + 1 - len(data))):
         data += chunk
@@ -119,4 +114,4 @@ def _read_shape(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...]
             f"truncated IDX header: expected {4 + 4 * ndim} bytes for {ndim} dimensions, "
             f"found {4 + len(sizes)}"
         )
-    return struct.unpack(f">{ndim}I", sizes)
+    return tuple(np.frombuffer(sizes, ">u4").tolist())

@@ -1,7 +1,7 @@
 """Images in colour: CelebA, or any folder of photographs.
 
 This module decides which files belong to the training set and which to the test set; `decode` turns
-one file into pixels, and `pixel_cache` keeps the pixels, so that this is done only once.
+them into pixels, which `pixel_cache` keeps.
 """
 
 import os
@@ -49,17 +49,14 @@ def load_folder(
     Returns
     -------
     Dataset
-        Named ``"images:FOLDER"``; images (N, 3, size, size) of uint8 as read-only memmaps, no
-        labels.
+        Named ``"images:FOLDER"``; images (N, 3, size, size), read-only memmaps, and no labels.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder.
     ValueError
         If an argument is out of range, or there are not two images that can be decoded.
     OSError
-        If the folder cannot be searched, or the cache cannot be written.
+        If the folder is not there or cannot be searched, or the cache cannot be written.
     """
     _check_sizes(size, crop)
     if not 0 < test_share < 1:
@@ -91,8 +88,7 @@ def load_celeba(
 ) -> Dataset:
     """Load CelebA, the aligned and cropped faces, with the split of its authors.
 
-    They divide the faces into 162,770 for training, 19,867 for validation, which are left out, and
-    19,962 for testing.
+    There are 162,770 for training, 19,962 for testing, and 19,867 for validation, left out here.
 
     Parameters
     ----------
@@ -109,10 +105,8 @@ def load_celeba(
 
     Raises
     ------
-    FileNotFoundError
-        If the folder or the list is not there.
-    ValueError
-        If an argument is out of range, the list is damaged, or no image can be decoded.
+    ValueError, OSError
+        As for `load_folder`; also if the list is not there, or damaged.
     """
     _check_sizes(size, crop)
     root = find_celeba(folder)

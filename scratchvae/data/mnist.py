@@ -1,11 +1,9 @@
 """MNIST and Fashion-MNIST: finding the four files, downloading, reading and verifying them.
 
-Both sets have the same shape and the same file names: 60,000 grey images of 28 x 28 pixels to
-train on and 10,000 to test with, digits in one, shoes and shirts in the other. The files are looked
-for in this order:
+Both have 60,000 grey images of 28 x 28 pixels to train on and 10,000 to test with, in files of the
+same names. The files are looked for in this order:
 
-1. in the folder that the caller names, and then nowhere else: a caller who names a folder wants
-   that data or an error, not a silent download of something else;
+1. in the folder that the caller names, and then nowhere else;
 2. in the folder in the environment variable ``SCRATCHVAE_DATA``;
 3. in the cache, where an earlier download left them;
 4. at the mirrors on the internet. A hash decides whether a file is the right one, so a mirror
@@ -34,13 +32,12 @@ READ_SECONDS = 30
 
 
 class Source(NamedTuple):
-    """Where a data set comes from: mirrors with the same files, the best one first; the hash of
-    each file, ``"sha256:..."`` or ``"md5:..."``, by its name; and, where it is known, that of the
-    unpacked file: people unpack files, and compress them again."""
+    """Where a data set comes from, and what its files are; hashes are ``"sha256:..."`` or
+    ``"md5:..."``, by the file's name."""
 
-    mirrors: tuple[str, ...]
+    mirrors: tuple[str, ...]  # with the same files, the best one first
     hashes: Mapping[str, str]
-    unpacked: Mapping[str, str] = {}
+    unpacked: Mapping[str, str] = {}  # hashes of the unpacked files, where they are known
 
 
 # The field of `Dataset` that each file becomes.
@@ -97,7 +94,6 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     Parameters
     ----------
     dataset : {"mnist", "fashion-mnist"}
-        Which one.
     data_dir : str or path-like, optional
         Look in this folder and nowhere else.
 
@@ -118,13 +114,13 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         image_path, label_path = paths[f"{part}_images"], paths[f"{part}_labels"]
-        if images.shape[1:] != (28, 28):
-            height, width = images.shape[1:]
+        N, height, width = images.shape
+        if (height, width) != (28, 28):
             raise ValueError(f"{image_path}: expected images of 28 x 28, found {height} x {width}")
-        if len(labels) != len(images):
+        if len(labels) != N:
             raise ValueError(
-                f"{label_path}: expected {len(images)} labels, one for each image in "
-                f"{image_path.name}, found {len(labels)}"
+                f"{label_path}: expected {N} labels, one for each image in {image_path.name}, "
+                f"found {len(labels)}"
             )
         if labels.max() > 9:
             raise ValueError(f"{label_path}: expected labels from 0 to 9, found {labels.max()}")
@@ -136,7 +132,7 @@ def _read(field: str, path: Path) -> NDArray[np.uint8]:
 
 
 def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """Find the four files of a data set, downloading them if need be.
+    """Find the four files of a data set, and download them if need be.
 
     Parameters
     ----------
@@ -146,8 +142,7 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
     Returns
     -------
     dict of str to Path
-        The files for ``"train_images"``, ``"train_labels"``, ``"test_images"`` and
-        ``"test_labels"``. All four lie in one folder.
+        The files by the fields of `Dataset`. All four lie in one folder.
 
     Raises
     ------
@@ -203,9 +198,9 @@ def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
         raise FileNotFoundError(f"cannot be looked into ({why})") from None
     except RuntimeError as error:  # ~nobody
         raise FileNotFoundError(str(error)) from None
-    if not found:
+    most = max(found, key=len, default=None)
+    if most is None:
         raise FileNotFoundError("there is no such folder")
-    most = max(found, key=len)
     missing = ", ".join(name for field, name in FILES.items() if field not in most)
     if not most:
         raise FileNotFoundError(f"none of the four files is there ({missing})")
@@ -223,10 +218,9 @@ def _spelled(folder: Path, name: str) -> Path | None:
 
 
 def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
-    """Bring the files into the cache, as far as they are not there; each is checked by its hash.
+    """Bring the files into the cache, as far as they are not there; returns those of `find_files`.
 
-    `tried` says where they were looked for before, for the message of DataNotFound, which is raised
-    if no mirror could deliver them. Returns the same as `find_files`.
+    `tried` says where they were looked for before: DataNotFound lists it if no mirror delivers.
     """
     put = "Put these four files into a folder"
     try:
@@ -246,9 +240,8 @@ def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
 def fetch(source: Source, folder: Path) -> list[str]:
     """Download the files of `source` into `folder`, as far as they are not there yet.
 
-    Pooch downloads to a temporary name, compares the hash, and only then renames: a file under
-    its final name is always a whole and right one. After its first failure a mirror is left for
-    the next one. Returns why each mirror failed, or nothing if all files are there.
+    Pooch compares the hash before a file gets its name. After its first failure a mirror is left
+    for the next one. Returns why each mirror failed, or nothing if all files are there.
     """
     import pooch  # here, for `import scratchvae` to stay fast
 
@@ -285,29 +278,28 @@ def explain(error: BaseException) -> str:
 def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
     """Read the four files of a data set, as from `find_files`, and compare them with known hashes.
 
-    A file is sound if it has the known hash, or holds what the file with that hash holds: many
-    people unpack the files, some compress them again. It is not enough that it can be read: one
-    changed pixel makes other results than those of everyone else.
+    A file is sound if it has the known hash, or holds what the file with that hash holds: it may
+    have been unpacked, and compressed again.
     """
+    source = SOURCES[dataset]
     for field, path in files.items():
-        yield _verify(dataset, field, path)
-
-
-def _verify(dataset: str, field: str, path: Path) -> Verdict:
-    source, name = SOURCES[dataset], FILES[field]
-    try:
-        _read(field, path)
-        content = path.read_bytes()
-        packed = content.startswith(GZIP_MAGIC)
-        inside = gzip.decompress(content) if packed else content
-    except (ValueError, OSError) as problem:
-        return Verdict(path, "damaged", str(problem))
-    unpacked = source.unpacked.get(name)
-    if _has_hash(content, source.hashes[name]) or (unpacked and _has_hash(inside, unpacked)):
-        return Verdict(path, "ok")
-    if packed or unpacked:
-        return Verdict(path, "differs", f"its hash is not that of {dataset}'s {name}")
-    return Verdict(path, "unknown", f"of {name} only the hash of the compressed file is known")
+        name = FILES[field]
+        try:
+            _read(field, path)
+            content = path.read_bytes()
+            packed = content.startswith(GZIP_MAGIC)
+            inside = gzip.decompress(content) if packed else content
+        except (ValueError, OSError) as problem:
+            yield Verdict(path, "damaged", str(problem))
+            continue
+        unpacked = source.unpacked.get(name)
+        if _has_hash(content, source.hashes[name]) or (unpacked and _has_hash(inside, unpacked)):
+            yield Verdict(path, "ok")
+        elif packed or unpacked:
+            yield Verdict(path, "differs", f"its hash is not that of {dataset}'s {name}")
+        else:
+            why = f"of {name} only the hash of the compressed file is known"
+            yield Verdict(path, "unknown", why)
 
 
 def _has_hash(content: bytes, known: str) -> bool:

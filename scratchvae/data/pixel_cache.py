@@ -1,15 +1,14 @@
 """Decode once, read many times: pixels in a file, and a note of how many files are done.
 
-CelebA is 202,599 JPEG files. Decoding them takes minutes and as 64 x 64 pixels they fill 2.5 GB,
-so it is done once, and the result is not loaded but mapped: `numpy.memmap` gives an array whose
-pages come from the disk when they are read. Each data set has a folder of its own::
+CelebA is 202,599 JPEG files. Decoding them takes minutes, so it is done once. The result, 2.5 GB,
+is mapped: its pages come from the disk when they are read. Each data set has its folder::
 
     pixels         the bytes, image after image: first the training set, then the test set
     progress.json  which files these are, how many are done, which ones were broken
     lock           held by the process that decodes
 
-The process can be killed at any time: pixels reach the disk first, then the note that counts them,
-and the note is replaced as a whole. Pixels beyond the count are cut off and decoded again.
+The process can be killed at any time: pixels reach the disk before the note that counts them, and
+pixels beyond the count are cut off and decoded again.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -44,13 +43,6 @@ class Progress:
         """How many of these files are rows of pixels."""
         return sum(name not in self.broken for name in names)
 
-    def is_possible(self, names: list[str]) -> bool:
-        """Whether this can be a note about these files."""
-        done, broken = self.done, self.broken
-        if type(done) is not int or not 0 <= done <= len(names) or not isinstance(broken, dict):
-            return False
-        return broken.keys() <= set(names[:done])
-
 
 def decode_once(
     root: Path,
@@ -62,11 +54,9 @@ def decode_once(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pixels of all files for training and for testing, which are decoded at most once.
 
-    The names of the files are relative to `root`, a resolved folder; the other arguments are those
-    of `load_folder`. Files that cannot be decoded are left out, and named on stderr. If none is
-    left for training or none for testing, that is a ValueError; if the cache cannot be written, an
-    OSError. The two arrays, (N, 3, size, size) of uint8, are read-only memmaps. They stay as they
-    are even if another process replaces the cache.
+    The names are relative to `root`, a resolved folder; the other arguments, and the errors, are
+    those of `load_folder`. The two arrays, (N, 3, size, size) of uint8, are read-only memmaps. They
+    stay as they are even if another process replaces the cache.
     """
     parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
@@ -79,7 +69,13 @@ def decode_once(
             progress = _resume(folder, fingerprint, names, 3 * size * size)
             if progress.done < len(names):
                 _decode_rest(folder, progress, root, names, size, crop)
-            _report(folder, progress)
+            if progress.broken:
+                named = [f"{name} ({why})" for name, why in progress.broken.items()]
+                print(
+                    f"Left out {len(named)} of {len(names)} files: {', '.join(named[:3])}"
+                    f"{', ...' if named[3:] else ''}; all of them in {folder / 'progress.json'}",
+                    file=sys.stderr,
+                )
             rows, test_rows = progress.rows(train), progress.rows(test)
             if not (rows and test_rows):
                 raise ValueError(
@@ -132,15 +128,19 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _resume(folder: Path, fingerprint: str, names: list[str], row_bytes: int) -> Progress:
     """Return how much of the cache is done, or delete what belongs to other files."""
-    try:
+    # FileNotFoundError: there is no note; the others: it is damaged
+    with suppress(FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         progress = Progress(**json.loads((folder / "progress.json").read_bytes()))
-        if progress.fingerprint == fingerprint and progress.is_possible(names):
-            have = (folder / "pixels").stat(follow_symlinks=False)
-            need = progress.rows(names[: progress.done]) * row_bytes
-            if stat.S_ISREG(have.st_mode) and need <= have.st_size:
-                return progress
-    except (FileNotFoundError, ValueError, TypeError, RecursionError):  # no note, or a damaged one
-        pass
+        done, pixels = progress.done, (folder / "pixels").stat(follow_symlinks=False)
+        if (
+            progress.fingerprint == fingerprint
+            and type(done) is int
+            and 0 <= done <= len(names)
+            and progress.broken.keys() <= {*names[:done]}
+            and stat.S_ISREG(pixels.st_mode)
+            and progress.rows(names[:done]) * row_bytes <= pixels.st_size
+        ):
+            return progress
     # The note goes first: it must never count the rows of another file. The pixels are unlinked
     # and not overwritten: a process that still has them mapped keeps them.
     (folder / "progress.json").unlink(missing_ok=True)
@@ -174,14 +174,3 @@ def _decode_rest(
                 with whole_file(folder / "progress.json") as note:
                     note.write(json.dumps(asdict(progress)).encode())
             bar.update()
-
-
-def _report(folder: Path, progress: Progress) -> None:
-    """Say on stderr, in one line, which files were broken."""
-    if progress.broken:
-        named = [f"{name} ({reason})" for name, reason in progress.broken.items()]
-        print(
-            f"Left out {len(named)} of {progress.done} files: {', '.join(named[:3])}"
-            f"{', ...' if len(named) > 3 else ''}; all of them in {folder / 'progress.json'}",
-            file=sys.stderr,
-        )

@@ -1,10 +1,9 @@
 """Painting faces from numbers: 64 x 64 pixels in colour; arrays compute all shapes.
 
-The painter works from the background to the glasses; what comes later lies on top. All faces of a
-batch are painted at once: a brush stroke is one line of NumPy on an array (B, 3, 64, 64). It has a
-colour and a coverage between 0 and 1, computed from a signed distance in pixels: negative inside a
-shape, zero on its outline, positive outside. On an edge the coverage lies in between, and so
-outlines are smooth without being drawn larger first.
+The painter works from the background to the glasses, on a batch of faces at once, (B, 3, 64, 64).
+A brush stroke has a colour and a coverage between 0 and 1, computed from a signed distance in
+pixels: negative inside a shape, zero on its outline, positive outside. On an edge the coverage lies
+in between, and so outlines are smooth.
 
 The larger of two distances is the intersection of two shapes (`np.maximum`), the smaller is their
 union (`np.minimum`), and with the other sign a shape becomes everything around it.

@@ -1,13 +1,6 @@
 """Walks through the latent space of a trained model: codes, and the images that they decode to.
 
-    posterior_codes     the codes of images: mu of q(z|x), or draws from it
-    prior_codes         draws from N(0, I), where a VAE's codes are meant to lie
-    line, great_circle  codes between two codes
-    traversal           one dimension at a time from end to end, the others fixed
-    plane               two dimensions on a grid, each point with the same share of N(0, I)
-    decoded             the images of any number of codes, a batch at a time
-
-Codes and images are NumPy arrays here, wherever the model computes; nothing is drawn or printed.
+Codes and images are NumPy arrays here, wherever the model computes.
 
 Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
 generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
@@ -15,8 +8,7 @@ generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -28,49 +20,35 @@ from ..ops import reparameterize_forward
 from .likelihood import posterior
 
 BATCH = 500  # images that pass through the model at once
-NEARLY = 1e-6  # radians: rounding makes such angles of 0 and of a half turn
-
-
-# --- Between codes and images --------------------------------------------------------------------
 
 
 def posterior_codes(
     model: Model, x: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """The code of each image, in evaluation mode.
+    """The code of each image, in evaluation mode: (N, *latent_shape).
 
     Parameters
     ----------
     x : array (N, C, H, W)
         Images in the model's data_range and dtype.
     rng : Generator, optional
-        Draws z ~ q(z|x). By default z is mu; of an autoencoder, its one code.
-
-    Returns
-    -------
-    array (N, *latent_shape)
-
-    Raises
-    ------
-    ValueError
-        If z is to be drawn, and the model has no distribution to draw from.
+        Draws z ~ q(z|x); ValueError if the model is no VAE. By default z is mu, or the one code of
+        an autoencoder.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
             f"posterior_codes: expected a VAE to draw z from, got {type(model).__name__}, which "
             "gives each image one code and no distribution"
         )
-    codes = np.empty((len(x), *model.latent_shape), model.dtype)
-    for part in _parts(len(x)):
-        images = to_device(x[part], model.device)
+
+    def codes(images: Any) -> Any:
         if rng is None:
-            z = model.embed(images)
-        else:
-            with model.evaluating():
-                mu, logvar = posterior(model, images)
-            z, _ = reparameterize_forward(mu, logvar, model.noise(len(images), rng))
-        codes[part] = asnumpy(z)
-    return codes
+            return model.embed(images)
+        with model.evaluating():
+            mu, logvar = posterior(model, images)
+        return reparameterize_forward(mu, logvar, model.noise(len(images), rng))[0]
+
+    return _in_parts(model, codes, x)
 
 
 def prior_codes(
@@ -81,9 +59,8 @@ def prior_codes(
     A temperature below 1 stays near the middle, where most codes of the training lie: the pictures
     are cleaner, and more alike. A larger count only adds codes after those of a smaller one.
     """
-    codes = np.empty((count, *model.latent_shape), model.dtype)
-    for part in _parts(count):
-        codes[part] = asnumpy(model.noise(part.stop - part.start, rng))
+    parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
     return codes * codes.dtype.type(temperature)
 
 
@@ -94,46 +71,29 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ----------
     z : array (N, *latent_shape)
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        For a model with skips: the images whose skips are used; one image serves all codes. By
-        default nothing is added, see `Skip.generate`.
-
-    Raises
-    ------
-    ValueError
-        If there are such images, and the model has no skips.
+        The images whose skips are used; one image serves all codes. ValueError if the model has no
+        skips. By default nothing is added, see `Skip.generate`.
     """
-    if skips_from is not None:
-        if not model.has_skips:
-            raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
-        skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
-    images = np.empty((len(z), *model.image_shape), model.dtype)
-    for part in _parts(len(z)):
-        arrays = [a[part].copy() for a in (z, skips_from) if a is not None]
-        images[part] = asnumpy(model.generate(*(to_device(a, model.device) for a in arrays)))
-    return images
+    if skips_from is None:
+        return _in_parts(model, model.generate, z)
+    if not model.has_skips:
+        raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
+    skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
+    return _in_parts(model, model.generate, z, skips_from)
 
 
-def _parts(count: int) -> list[slice]:
-    """0 ... count in batches."""
-    return [slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
-
-
-# --- Walks ---------------------------------------------------------------------------------------
+def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """`function` of so many rows of the arrays at a time, which it gets on the model's device."""
+    results = []
+    for start in range(0, len(arrays[0]), BATCH):
+        parts = [to_device(a[start : start + BATCH].copy(), model.device) for a in arrays]
+        results.append(asnumpy(function(*parts)))
+    return np.concatenate(results)
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(1 - t) a + t b for each t.
-
-    Parameters
-    ----------
-    a, b : array (N, *latent_shape)
-    t : array (T,)
-        0 gives a, and 1 gives b, exactly.
-
-    Returns
-    -------
-    array (N, T, *latent_shape)
-    """
+    """(1 - t) a + t b for each t, exact at 0 and 1: a, b (N, *latent_shape) and t (T,) ->
+    (N, T, *latent_shape)."""
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 
@@ -143,29 +103,22 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
     Between codes of equal length all codes have that length. In D dimensions draws from N(0, I)
     have lengths close to sqrt(D), and the middle of a straight line is shorter than almost all of
-    them.
-
-    Parameters and result are those of `line`; where a and b have one direction, it is that line.
-
-    Raises
-    ------
-    ValueError
-        If two codes point in opposite directions, or one is zero: then no circle is the shortest.
+    them. Parameters and result are those of `line`, which it is where a and b have one direction;
+    ValueError where they have opposite ones, or one is zero: then no circle is the shortest.
     """
     flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
     lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
     if not lengths.all():
         raise ValueError("great_circle: expected codes with a direction, got zeros")
     angle = np.arccos(np.clip((flat_a * flat_b).sum(axis=1) / lengths, -1, 1))[:, None]  # (N, 1)
-    if (angle > np.pi - NEARLY).any():
+    if (angle > np.pi - 1e-6).any():  # rounding makes such an angle of a half turn
         raise ValueError(
             "great_circle: two codes point in opposite directions, so no path between them is the "
             "shortest: take a straight line"
         )
-    straight = angle < NEARLY
-    w = np.where(straight, 1.0, angle)
-    share_a = np.where(straight, 1 - t, np.sin((1 - t) * w) / np.sin(w))  # (N, T)
-    share_b = np.where(straight, t, np.sin(t * w) / np.sin(w))
+    w = angle / np.pi  # np.sinc(w) = sin(angle) / angle, and 1 where a and b have one direction
+    share_a = (1 - t) * np.sinc((1 - t) * w) / np.sinc(w)  # (N, T)
+    share_b = t * np.sinc(t * w) / np.sinc(w)
     codes = share_a[:, :, None] * flat_a[:, None] + share_b[:, :, None] * flat_b[:, None]
     return codes.astype(a.dtype).reshape(*share_a.shape, *a.shape[1:])
 
@@ -173,24 +126,19 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -> np.ndarray:
     """The code `base` with one of its numbers replaced: (len(dimensions), len(values),
     *latent_shape). Dimensions count through `base` as it lies in memory."""
-    codes = np.empty((len(dimensions), len(values), base.size), base.dtype)
-    codes[:] = base.ravel()
+    codes = np.tile(base.ravel(), (len(dimensions), len(values), 1))
     for row, dimension in zip(codes, dimensions, strict=True):
         row[:, dimension] = values
     return codes.reshape(*codes.shape[:2], *base.shape)
 
 
 def most_active(codes: np.ndarray, at_most: int) -> list[int]:
-    """The dimensions whose code varies most over the images, the most active one first.
+    """The dimensions in which the codes (N, *latent_shape) vary most, the most active one first.
 
     The variance of mu over the data is the activity of Burda et al. (arXiv:1509.00519), section 5;
-    a dimension that the decoder has learned to ignore has one of nearly 0.
-
-    Parameters
-    ----------
-    codes : array (N, *latent_shape)
+    it is nearly 0 for a dimension that the decoder has learned to ignore.
     """
-    variance = codes.reshape(len(codes), prod(codes.shape[1:])).var(axis=0, dtype="float64")
+    variance = codes.reshape(len(codes), -1).var(axis=0, dtype="float64")
     return [int(d) for d in np.argsort(-variance, kind="stable")[:at_most]]
 
 

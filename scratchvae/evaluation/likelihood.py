@@ -42,10 +42,9 @@ from .scales import Scales, loss_scales
 
 
 class Estimate(NamedTuple):
-    """A mean over images, in nats per image, and its standard error for another draw of images.
+    """A mean over images, in nats per image, and its standard error: std / sqrt(N), nan for N = 1.
 
-    The standard error is std / sqrt(N), std with N - 1; nan for a single image. It does not cover a
-    bias that all images share, such as that of a small K.
+    The error does not cover a bias that all images share, such as that of a small K.
     """
 
     value: float
@@ -66,11 +65,6 @@ def neg_elbo(
         but no bound on a likelihood; for one, `binarize` them first.
     rng : Generator
         Draws the noise of each batch in turn, as `train.evaluate_sampled` does.
-
-    Returns
-    -------
-    Estimate
-        In nats per image.
 
     Raises
     ------
@@ -108,9 +102,8 @@ def importance_curve(
     model : BernoulliVAE or SquaredErrorVAE
     images : uint8 array (N, H, W) or (N, C, H, W)
     at : sequence of int
-        The numbers of samples, such as [1000]. The estimate at k is that of each image's first k.
-        With several numbers you see what more samples bring: on average the estimates fall with k,
-        towards -log p(x).
+        The numbers of samples, such as [1000]. The estimate at k is that of each image's first k:
+        on average it falls with k, towards -log p(x).
     rng : Generator
         All chunks together draw `model.noise(N * K, rng)`, K the largest of `at`: image after image
         and for each its K samples, whatever the chunk size.
@@ -128,9 +121,7 @@ def importance_curve(
     Raises
     ------
     ValueError
-        If the model has no likelihood, the images are not of its shape or have grey levels for a
-        Bernoulli decoder, `at` or chunk_size hold no counts of at least 1, or a result is not
-        finite.
+        As for `neg_elbo`; also for grey levels, or if `at` or chunk_size are no counts.
     """
     name = "importance sampling"
     _check_model(name, model)
@@ -200,8 +191,8 @@ def no_likelihood(model: Any) -> str | None:
 def gaussian_decoder(model: Any) -> Scales:
     """The scales of a `SquaredErrorVAE`'s loss at beta = 1: its sigma makes that loss the -ELBO.
 
-    With one mu and logvar for all D places of the latent grid (`skip`, latent "scalar"), the loss
-    holds the KL of one place, where the -ELBO has that of all: its weight there is 1/D of it.
+    With one mu and logvar for all D positions of the latent grid (`skip`, latent "scalar"), the
+    loss holds the KL of one position, and the -ELBO that of all: its weight there is 1/D of it.
     """
     return loss_scales(prod(model.image_shape), mean=model.kl_weight / model.shared_codes, beta=1)
 

@@ -1,13 +1,5 @@
 """Which codes a trained model uses, how well it reconstructs, and whether its decoder needs z.
 
-    codes                 mu, logvar of a data set, for the next two
-    active_units          dimensions whose E[z|x] = mu varies over the data
-    kl_per_dimension      what each dimension of z tells about an image, in nats
-    reconstruction_error  mean squared error and PSNR at z = mu
-    effect_of_z           how much pictures change when noise replaces their codes
-    collapse_warning      what these numbers say about posterior collapse
-    report                all of these, and the likelihoods of likelihood.py
-
 Posterior collapse: the KL term is smallest, zero, where q(z|x) = p(z) for every x. Then z tells
 nothing about the image, the decoder learns to do without it, and no gradient is left that would
 make the encoder use it again. Two things show it: a KL near zero in most dimensions, and pictures
@@ -46,29 +38,17 @@ class ReconstructionError(NamedTuple):
 class Effect(NamedTuple):
     """Mean squares per element, of images scaled to [0, 1]; see `effect_of_z`."""
 
-    reconstruction: float
-    with_noise_for_z: float
-    change: float
-    variance: float
+    reconstruction: float  # against the images
+    with_noise_for_z: float  # against the images
+    change: float  # of one reconstruction against the other
+    variance: float  # of the images: the error of the best single picture for all of them
 
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """mu and logvar of q(z|x) for a data set, in evaluation mode.
+    """mu and logvar of q(z|x) for images of uint8, in evaluation mode: float64, (N, *latent_shape).
 
-    Parameters
-    ----------
-    model : VAE
-    images : uint8 array (N, H, W) or (N, C, H, W)
-
-    Returns
-    -------
-    mu, logvar : float64 array (N, *latent_shape)
-        As the encoder gives them: (N,) where `skip` has one of each for all places of its grid.
-
-    Raises
-    ------
-    ValueError
-        If the model is no VAE, or the images are not of its shape.
+    (N,) where `skip` has one of each for all positions of its grid. ValueError if the model is no
+    VAE, or the images are not of its shape.
     """
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
@@ -79,12 +59,9 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
-    """How many latent dimensions have a mean that varies over the data by more than `threshold`.
+    """How many dimensions of mu = E[z|x], (N, ...), have a variance over N above `threshold`.
 
-    Parameters
-    ----------
-    mu : array (N, ...)
-        E[z|x] of each image; the variance is that over N. ValueError for fewer than two.
+    ValueError for fewer than two images.
     """
     if len(mu) < 2:
         raise ValueError(f"active_units: a variance needs at least 2 images, got {len(mu)}")
@@ -128,15 +105,9 @@ def _mean_square(model: Model, a: Any, b: Any) -> float:
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
     """Reconstruct images twice, with their own codes and with standard normal noise in their place.
 
-    For `skip` both have the skips of the images. If the change is small and the error is small as
-    well, the picture has gone past z, through the skips: they leak.
-
-    Returns
-    -------
-    Effect
-        The mean squared error of each reconstruction against the images, that of one against the
-        other, and the variance of the images: the error of the best single picture for all of them.
-        Where the change is small beside this variance, z hardly matters to the decoder.
+    Where the change is small beside the variance, z hardly matters to the decoder. For `skip` both
+    have the skips of the images: if the error is small as well, the picture has gone past z,
+    through the skips.
     """
     (x,) = likelihood.model_batches("effect_of_z", model, images, len(images))
     noise = model.noise(len(x), rng)
@@ -149,18 +120,8 @@ def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> E
 def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
     """The signs of posterior collapse in words, and what to do.
 
-    Parameters
-    ----------
-    kl : array
-        From `kl_per_dimension`.
-    effect : Effect
-    skips : bool
-        Whether the image reaches the decoder through skips as well, see `Model.has_skips`.
-
-    Returns
-    -------
-    str or None
-        None where most dimensions carry information and the pictures depend on z.
+    `kl` is that of `kl_per_dimension`, and `skips` is `Model.has_skips`. None where most dimensions
+    carry information and the pictures depend on z.
     """
     silent = kl < NEAR_ZERO
     unused = effect.change <= NEAR_ZERO * effect.variance

@@ -12,8 +12,8 @@ KL is in nats per image, summed over the latent dimensions, in all of them; all 
 batch. With beta = 1 the objective is the -ELBO, so a KL weight can be read as a choice of sigma. A
 cross-entropy is in nats without any sigma: its beta is the weight beside the sum.
 
-The gradients of two scales differ by the same factor, P or 1 / (2 sigma^2). This changes the steps
-of SGD, and hardly those of Adam.
+The gradients of two scales differ by the same factor, which changes the steps of SGD, and hardly
+those of Adam.
 Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-VAE" (2017).
 """
 
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 
 class Scales(NamedTuple):
-    """The same objective on every scale; see `loss_scales`."""
+    """The same objective on every scale."""
 
     elements: int
     mean: float
@@ -62,11 +62,6 @@ def loss_scales(
     sigma : float, optional
         That decoder's standard deviation. By default 1; where beta is given as well as mean or sum,
         it follows from the two weights.
-
-    Returns
-    -------
-    Scales
-        elements, mean, sum, beta, sigma.
 
     Raises
     ------

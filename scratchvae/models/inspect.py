@@ -1,12 +1,8 @@
-"""A model from outside, by watching what its layers put out: a summary, and where a NaN came from.
-
-summary            a table with a row per layer, in the form that torchsummary made familiar
-first_not_finite   the first tensor of a step that is not finite, by name
-"""
+"""A model watched from outside: a summary of its layers, and the first tensor with a NaN."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
@@ -18,17 +14,14 @@ from ..layers import MeanLogvar, Reparameterize
 from ..module import Module
 from .base import Model
 
-MEGABYTE = 1024**2
 NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where modules alone get a row
 TWO_ROWS = {"BatchNorm2dLeakyReLU": ("BatchNorm2d", "LeakyReLU")}  # one layer here, two in PyTorch
 
 
 @contextmanager
-def watched(
-    modules: Iterable[tuple[str, Module]], saw: Callable[[str, Any, Any], None]
-) -> Iterator[None]:
-    """In the `with` block, each forward of these modules ends with `saw(name, module, output)`."""
-    watching = [(name, module) for name, module in modules if hasattr(module, "forward")]
+def watched(model: Model, saw: Callable[[str, Any, Any], None]) -> Iterator[None]:
+    """In the `with` block, each forward of a layer ends with `saw(name, layer, output)`."""
+    watching = [(name, m) for name, m in named_modules(model) if hasattr(m, "forward")]
 
     def watch(name: str, module: Any) -> None:
         forward = module.forward
@@ -56,9 +49,6 @@ def named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Modul
         yield from named_modules(child, f"{prefix}{name}.")
 
 
-# --- The table -----------------------------------------------------------------------------------
-
-
 class Row(NamedTuple):
     """A layer, in the order in which the forward pass meets it."""
 
@@ -82,7 +72,7 @@ def rows(model: Model) -> list[Row]:
 
     x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
     eps = model.noise(1, np.random.default_rng(0))
-    with model.evaluating(), watched(named_modules(model), add_row):
+    with model.evaluating(), watched(model, add_row):
         model.forward(asarray(x), eps)
     return found
 
@@ -90,8 +80,7 @@ def rows(model: Model) -> list[Row]:
 def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
     """The memory of `input`, `passes` (forward and backward), `parameters`, and the `total`.
 
-    In MB (1024^2 bytes), as torchsummary counts: input and parameters as they are stored, and
-    every output twice, once for itself and once for its gradient.
+    In MB (1024^2 bytes), as torchsummary counts: every output twice, for it and its gradient.
     """
     sizes = {
         "input": prod(model.image_shape),
@@ -99,14 +88,14 @@ def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
         "parameters": sum(row.parameters for row in table),
     }
     sizes["total"] = sum(sizes.values())
-    return {name: size * model.dtype.itemsize / MEGABYTE for name, size in sizes.items()}
+    return {name: size * model.dtype.itemsize / 1024**2 for name, size in sizes.items()}
 
 
 def summary(model: Model) -> str:
-    """The table of `scratchvae summary`: rows, totals and memory.
+    """The table of `scratchvae summary`, in the form that torchsummary made familiar.
 
     Sampling, additions and reshapes have no row, as they are no layers; nor has the sigmoid within
-    the loss of a Bernoulli model. For the MB see `megabytes`.
+    the loss of a Bernoulli model.
     """
     table = rows(model)
     total, memory = sum(row.parameters for row in table), megabytes(model, table)
@@ -136,26 +125,13 @@ def summary(model: Model) -> str:
     return "\n".join(lines)
 
 
-# --- The first NaN -------------------------------------------------------------------------------
-
-
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:
-    """Name the first tensor of a step that is not finite.
+    """Name the first tensor of a step that is not finite, such as "the output of fc_logvar".
 
     The tensors are looked at in the order in which a step makes them: the batch, the noise, the
     weights, the outputs of the layers, the terms of the loss, and then, from the last layer to the
-    first, the gradients.
-
-    Parameters
-    ----------
-    model, x, eps
-        As for `model.loss`. Weights and statistics stay as they are; gradients are overwritten.
-
-    Returns
-    -------
-    str
-        Such as "the output of fc_logvar", "the gradient of fc1.weight", or "none" if all of them
-        are finite.
+    first, the gradients. "none" if all are finite. Parameters are those of `model.loss`; weights
+    and statistics stay as they are, gradients are overwritten.
     """
     found: list[str] = []
 
@@ -171,11 +147,9 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
     for name, p in model.parameters().items():
         look(f"the weight {name}", p.value)
     if not found:
-        statistics = [
-            (m, name, getattr(m, name).copy()) for m in model.modules() for name in m.buffers
-        ]
+        before = model.state_dict()
         try:
-            with np.errstate(all="ignore"), watched(named_modules(model), look_at_output):
+            with np.errstate(all="ignore"), watched(model, look_at_output):
                 losses = model.loss(x, eps)
                 look("the reconstruction term", losses.reconstruction)
                 look("the KL term", losses.kl)
@@ -186,8 +160,7 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
                     for name, p in reversed(model.parameters().items()):
                         look(f"the gradient of {name}", p.grad)
         finally:
-            for module, name, statistic in statistics:
-                getattr(module, name)[...] = statistic
+            model.load_state_dict(before)  # the running statistics
     return found[0] if found else "none"
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 
 import numpy as np
 
 from ..module import Module
-from ..output import write_atomically
+from ..output import open_file, write_atomically
 
 MAX_BYTES = 1 << 30  # of a file: sixty times the largest model here
 MAX_HEADER = 1 << 20  # bytes of JSON: a hundred times what ours have; sixteen times more take 8 s
@@ -59,18 +58,18 @@ def read_tensors(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a .safetensors file, and the texts in its header.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no safetensors file; the message begins with `name`.
+    ValueError if it is no safetensors file; the message begins with `name`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        content = _content(path)
+        with open_file(path, MAX_BYTES) as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if length > MAX_HEADER:
+                raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
+            content = start + file.read()
         arrays = load(content)
     except (SafetensorError, ValueError) as error:  # the latter is NumPy's, of 65 dimensions
         raise ValueError(f"{name}: {path} is not a safetensors file ({error})") from None
@@ -78,20 +77,5 @@ def read_tensors(
         raise ValueError(
             f"{name}: {path} holds a dtype that NumPy does not have: {error}"
         ) from None
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # load checked it
+    header = json.loads(content[8 : 8 + length])  # load checked it
     return arrays, header.get("__metadata__") or {}
-
-
-def _content(path: str | os.PathLike[str]) -> bytes:
-    """All of a file, unless it is larger than any file of our models."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, /dev/zero has no end
-        raise ValueError("not a file")
-    if found.st_size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {found.st_size}")
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER:
-            raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
-        file.seek(0)
-        return file.read()

@@ -1,15 +1,12 @@
 """Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
 
-The only package that imports matplotlib. It draws straight into PNG files, without a window or a
-display. A file appears under its name when it is complete, or not at all.
-
-In reading order: `images` puts pixels side by side, `codes` shows what a model makes of them,
-`curves` has the pictures with axes.
+The only package that imports matplotlib. It draws into PNG files, without a window or a display.
+`images` puts pixels side by side, `codes` shows what a model makes of them, `curves` has axes.
 """
 
 from .codes import interpolation, manifold, reconstructions
 from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
-from .images import image_grid, image_table, labelled_rows, to_uint8
+from .images import image_grid, image_table, to_uint8
 
 __all__ = [
     "code_scatter",
@@ -18,7 +15,6 @@ __all__ = [
     "image_table",
     "interpolation",
     "kernel_gradients",
-    "labelled_rows",
     "loss_curves",
     "manifold",
     "reconstructions",

@@ -19,13 +19,7 @@ def reconstructions(model: Any, x: Any, path: str | os.PathLike[str]) -> None:
 
 
 def interpolation(model: Any, pairs: Any, path: str | os.PathLike[str], steps: int = 10) -> None:
-    """A row per pair of images: decoded from evenly spaced points between their codes.
-
-    Parameters
-    ----------
-    pairs : array (2 R, C, H, W)
-        Each two in a row are the ends of one row.
-    """
+    """A row for each two of the images `pairs`: decoded from codes evenly spaced between theirs."""
     if len(pairs) % 2:
         raise ValueError(f"interpolation: pairs must be an even number of images, got {len(pairs)}")
     codes = posterior_codes(model, asnumpy(pairs))

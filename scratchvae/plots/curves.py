@@ -23,11 +23,10 @@ def loss_curves(
     Parameters
     ----------
     history : sequence of dict
-        One per epoch: train_total, train_reconstruction, train_kl and the same with test_.
+        One per epoch: train_total, train_reconstruction, train_kl and the same with `held_out`_.
     unit : str
         Of the reconstruction.
-    held_out : str
-        "validation" if the history has validation_ instead of test_.
+    held_out : {"test", "validation"}
     """
     epochs = np.arange(1, len(history) + 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -53,12 +52,8 @@ def loss_curves(
 
 
 def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[str]) -> None:
-    """The error of numeric derivatives against the step h, both in logarithms, a panel per tensor.
-
-    Parameters
-    ----------
-    curves : sequence of gradcheck.differences.Curve
-    """
+    """The error of numeric derivatives against the step h, both in logarithms: a panel for each
+    `gradcheck.differences.Curve`."""
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
     for axes, curve in zip(panels, curves, strict=True):
@@ -111,14 +106,7 @@ def kernel_gradients(
 def code_scatter(
     codes: np.ndarray, labels: np.ndarray, path: str | os.PathLike[str], title: str
 ) -> None:
-    """Codes of two numbers as points, coloured by class.
-
-    Parameters
-    ----------
-    codes : array (N, 2)
-    labels : integer array (N,)
-        At most ten classes have a colour of their own.
-    """
+    """Codes (N, 2) as points, coloured by their labels (N,): ten classes have their own colour."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     colours = [f"C{label % 10}" for label in labels]  # in the order of the data: no class on top

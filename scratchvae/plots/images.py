@@ -1,4 +1,4 @@
-"""Images side by side: without labels, for any number of images, or under labels."""
+"""Images side by side: bare, for any number of images, or with labels."""
 
 from __future__ import annotations
 
@@ -63,48 +63,24 @@ def _sheet(
     return sheet
 
 
-def labelled_rows(
-    rows: dict[str, Any], path: str | os.PathLike[str], data_range: tuple[float, float] = (0.0, 1.0)
-) -> None:
-    """Write one row of images under each label to a PNG.
-
-    Parameters
-    ----------
-    rows : dict of str to array (N, C, H, W), C 1 or 3
-        The same number of images in each.
-    """
-    counts = {label: len(images) for label, images in rows.items()}
-    if len(set(counts.values())) != 1:
-        raise ValueError(f"labelled_rows: rows must hold the same number of images, got {counts}")
-    sheets = [_sheet("labelled_rows", a, len(a), data_range, gap=1) for a in rows.values()]
-    height, width = sheets[0].shape[:2]
-    inches = min(9.0, width / height)  # wide, but no image higher than one inch
-    figure = Figure(figsize=(9, (inches * height / width + 0.25) * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for ax, label, sheet in zip(axes, rows, sheets, strict=True):
-        ax.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), interpolation="nearest")
-        ax.set_title(label, loc="left", fontsize=9)
-        ax.set_anchor("W")
-        ax.axis("off")
-    save(figure, path, dpi=160)
-
-
 def image_table(
     images: Any,
     path: str | os.PathLike[str],
     rows: Sequence[str],
-    columns: Sequence[str],
+    columns: Sequence[str] | None = None,
     data_range: tuple[float, float] = (0.0, 1.0),
 ) -> None:
     """Write images in rows and columns with headings to a PNG.
 
     Parameters
     ----------
-    images : array (R, K, C, H, W), C 1 or 3
+    images : array (R, K, C, H, W), C 1 or 3, or a sequence of R arrays
     rows, columns : sequence of str
-        The R labels on the left and the K labels on top.
+        The R labels on the left and, if there are any, the K labels on top.
     """
+    images = np.stack([asnumpy(row) for row in images])
     R, K, _, H, W = images.shape
+    columns = [""] * K if columns is None else columns
     if (len(rows), len(columns)) != (R, K):
         raise ValueError(
             f"image_table: {R} x {K} images need as many labels, got {len(rows)} x {len(columns)}"

@@ -1,20 +1,13 @@
-"""batches: every image once, scaled exactly; WeightedMean: every image counts the same."""
-
-from typing import NamedTuple
+"""batches: every image once, scaled exactly."""
 
 import numpy as np
 import pytest
 
-from scratchvae.data import WeightedMean, batches
+from scratchvae.data import batches
 
 pytestmark = pytest.mark.usefixtures("engine")
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
-
-
-class Losses(NamedTuple):
-    total: float
-    kl: float
 
 
 def numbered(count):
@@ -103,62 +96,6 @@ def test_batches_are_fresh_and_the_images_stay():
 def test_refuses_at_the_call(change, error, message):
     with pytest.raises(error, match=f"^batches: .*{message}|^batches: {message}"):
         batches(**({"images": IMAGES, "batch_size": 4} | change))
-
-
-def test_a_smaller_batch_counts_only_for_its_own_images():
-    mean = WeightedMean[Losses]()
-    mean.add(Losses(1.0, 10.0), 3)
-    mean.add(Losses(np.float32(5.0), np.float64(30.0)), 1)
-    result = mean.mean()
-    assert type(result) is Losses and result == Losses(2.0, 15.0)
-    assert all(type(value) is float for value in result)
-
-
-def test_mean_over_batches_is_the_mean_over_images():
-    rng = np.random.default_rng(0)
-    losses = rng.normal(100, 10, 1000).astype(np.float32)
-    mean = WeightedMean[tuple[float]]()
-    for start in range(0, 1000, 128):
-        part = losses[start : start + 128]
-        mean.add((part.mean(dtype=np.float64),), len(part))
-    assert mean.mean()[0] == pytest.approx(losses.mean(dtype=np.float64), rel=1e-12)
-    assert type(mean.mean()) is tuple
-
-
-def test_accumulates_in_float64():
-    mean = WeightedMean[tuple[np.float32]]()
-    for _ in range(2):
-        mean.add((np.float32(2**24),), 1)
-        mean.add((np.float32(1),), 1)
-    assert mean.mean() == ((2**24 + 1) / 2,)
-
-
-@pytest.mark.parametrize(
-    ("values", "n", "error", "message"),
-    [
-        ((1.0, 2.0), 1, TypeError, "expected a Losses, found a tuple"),
-        ([1.0, 2.0], 1, TypeError, "expected a Losses, found a list"),
-        (Losses(1.0, 2.0), 0, ValueError, "n: expected at least 1, found 0"),
-        (Losses(1.0, 2.0), 0.5, TypeError, "n: expected an int, found 0.5"),
-    ],
-)
-def test_weighted_mean_refuses_and_stays_as_it_was(values, n, error, message):
-    mean = WeightedMean[Losses]()
-    mean.add(Losses(1.0, 2.0), 2)
-    with pytest.raises(error, match=f"^WeightedMean: {message}"):
-        mean.add(values, n)
-    assert mean.mean() == Losses(1.0, 2.0)
-
-
-def test_weighted_mean_refuses_another_length_and_no_batches():
-    mean = WeightedMean[tuple[float, ...]]()
-    with pytest.raises(ValueError, match="expected at least one batch, found none"):
-        mean.mean()
-    with pytest.raises(TypeError, match="expected a tuple, found a float"):
-        mean.add(1.0, 1)
-    mean.add((1.0, 2.0), 1)
-    with pytest.raises(ValueError, match="expected 2 values, found 1"):
-        mean.add((1.0,), 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -193,13 +193,13 @@ def test_a_full_disk_is_explained_and_what_is_done_is_kept(photographs, decoded,
     threads = threading.active_count()
     fsync, calls = os.fsync, []
 
-    def full_at_the_third(file):
+    def full_at_the_third_chunk(file):  # each flushes its pixels, its note and the note's folder
         calls.append(file)
-        if len(calls) == 3:
+        if len(calls) == 7:
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(file)
 
-    monkeypatch.setattr(os, "fsync", full_at_the_third)
+    monkeypatch.setattr(os, "fsync", full_at_the_third_chunk)
     with pytest.raises(OSError, match=r"No space .* cache_dir or \$XDG_CACHE_HOME") as caught:
         load(photographs)
     assert caught.value.errno == errno.ENOSPC

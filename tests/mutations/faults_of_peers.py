@@ -193,7 +193,7 @@ FAULTS = [
     Fault(
         "evaluation-weights-its-batches-alike",
         "scratchvae.train",
-        [("mean.add(means, n)", "mean.add(means, batch_size)")],
+        [("counts.append(len(x))", "counts.append(batch_size)")],
         "an evaluation weights its last, small batch like a full one",
         "tests/test_train.py::test_evaluate_weights_every_image_alike",
     ),
