@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..backend import current_engine
-from ..data import is_binary
 from ..evaluation.metrics import FEW_IMAGES, report
 from ..output import table, to_json, write_atomically
 from ..runs import Run
@@ -71,10 +70,8 @@ def run(args: argparse.Namespace) -> int:
     run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
     rng = streams(seed).test  # that of metrics.json, see runs/results.py
-    images = run.test_images()
-    if args.nll_samples and not args.grey_levels:
-        refuse_grey_levels(run, images)
-    found = report(run.model, images, rng, args.nll_samples or 0, args.nll_images, args.grey_levels)
+    nll = args.nll_samples or 0, args.nll_images, args.grey_levels
+    found = report(run.model, run.test_images(), rng, *nll)
     result = {
         "model": run.config.model,
         "data": run.config.data,
@@ -93,16 +90,6 @@ def run(args: argparse.Namespace) -> int:
     if warning := found.get("warning"):
         warn(warning)
     return 0
-
-
-def refuse_grey_levels(run: Run, images: np.ndarray) -> None:
-    """In the words of the command line; metrics.py would refuse them, too."""
-    if run.model.decoder_distribution == "Bernoulli" and not is_binary(images):
-        raise ValueError(
-            "--nll-samples: the test images have grey levels, and this decoder has likelihoods of "
-            "black and white: train with --binarize, or say --grey-levels to take grey levels for "
-            "probabilities"
-        )
 
 
 # --- For people ----------------------------------------------------------------------------------
