@@ -17,8 +17,9 @@ from typing import NoReturn
 from . import __version__
 from .backend import choose_quietly
 from .commands import COMMANDS
-from .commands.options import CommandParser, did_you_mean, paint
+from .commands.options import CommandParser, paint
 from .data import DataNotFound
+from .output import did_you_mean
 
 # What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
 EXPECTED = (

@@ -131,7 +131,7 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
         ([], "name a MODEL to train, or say --resume RUN, or --config FILE"),
         (["mlp", "--config", "c"], "name a MODEL to train, or say --resume RUN, or --config FILE"),
         (["--config", "nowhere.json"], "nowhere.json: No such file or directory"),
-        (["--config", "data/train-images-idx3-ubyte.gz"], "config.json: not JSON"),
+        (["--config", "data/train-images-idx3-ubyte.gz"], "idx3-ubyte.gz: not JSON"),
         (["--resume", "nowhere"], "nowhere: no run here"),
         (["mlp", "--lr", "nan"], "lr must be a number, got nan"),
         (["mlp", "--lr", "0"], "lr must be above 0, got 0.0"),

@@ -16,8 +16,8 @@ from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
-from ..output import table
-from .options import add_command, at_least, did_you_mean, print_json, say
+from ..output import did_you_mean, table
+from .options import add_command, at_least, print_json, say
 
 OP_METHODS = ("central", "complex", "adjoint")
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere

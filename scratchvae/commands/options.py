@@ -12,9 +12,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -170,12 +169,6 @@ def print_json(result: dict[str, Any]) -> None:
 def say(text: str) -> None:
     """Print a remark for people on standard error, at once."""
     print(text, file=sys.stderr, flush=True)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """For the end of an error: the known word nearest to a misspelt one, if one is near."""
-    near = get_close_matches(word.lower(), known, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def warn(text: str) -> None:

@@ -58,15 +58,17 @@ class Picture(NamedTuple):
 
 Make = Callable[[argparse.Namespace, Run], Picture]
 Option = tuple[str, dict[str, Any]]  # its name, and what `add_argument` takes besides
-COMMANDS: list[tuple[Make, tuple[str, ...], tuple[Option | list[Option], ...]]] = []
+COMMANDS: list[tuple[Make, tuple[str, ...], Sequence[Option], Sequence[Option]]] = []
 
 
-def command(*words: str, options: tuple[Option | list[Option], ...]) -> Callable[[Make], Make]:
-    """Declare a command of the function's name. `words` are those for `add_command`; of the options
-    in a list only one may be given."""
+def command(
+    *words: str, options: Sequence[Option], one_of: Sequence[Option] = ()
+) -> Callable[[Make], Make]:
+    """Declare a command of the function's name. `words` are those for `add_command`; at most
+    one of the options in `one_of` may be given."""
 
     def declare(make: Make) -> Make:
-        COMMANDS.append((make, words, options))
+        COMMANDS.append((make, words, options, one_of))
         return make
 
     return declare
@@ -93,7 +95,7 @@ SKIPS_FROM = option(
 
 def add(commands: Any) -> None:
     """Add the parsers."""
-    for make, (what, more, *examples), options in COMMANDS:
+    for make, (what, more, *examples), options, one_of in COMMANDS:
         name = make.__name__
         parser = add_command(commands, name, run, what, more, *examples)
         parser.set_defaults(make=make)
@@ -103,11 +105,12 @@ def add(commands: Any) -> None:
             option("--out", "FILE.png", Path, None, picture),
             option("--npz", "FILE.npz", Path, None, "write the arrays, and draw no picture"),
         ]
-        for declared in (output, *options):
-            alone = isinstance(declared, tuple)
-            group = parser if alone else parser.add_mutually_exclusive_group()
-            for flag, settings in [declared] if alone else declared:
+        for declared in filter(None, (output, one_of)):
+            group = parser.add_mutually_exclusive_group()
+            for flag, settings in declared:
                 group.add_argument(flag, **settings)
+        for flag, settings in options:
+            parser.add_argument(flag, **settings)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -200,18 +203,15 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
     "scratchvae reconstruct runs/digits",
     "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
     "scratchvae reconstruct runs/faces --files me.jpg you.png",
-    options=(
-        [
-            option("--count", "N", positive(int), None, f"the first N test images ({SHOWN})"),
-            option("--images", "I,I,...", numbers, None, "test images by index, counted from 0"),
-            option(
-                "--files", "FILE", str, None, "JPEG and PNG files: their middle square, in grey if "
-                "the model knows no colours (models of digits expect white on black)", nargs="+",
-            ),
-        ],
-        switch("--sampled", "draw z ~ q(z|x), not z = mu"),
-        SEED,
+    one_of=(
+        option("--count", "N", positive(int), None, f"the first N test images ({SHOWN})"),
+        option("--images", "I,I,...", numbers, None, "test images by index, counted from 0"),
+        option(
+            "--files", "FILE", str, None, "JPEG and PNG files: their middle square, in grey if the "
+            "model knows no colours (models of digits expect white on black)", nargs="+",
+        ),
     ),
+    options=(switch("--sampled", "draw z ~ q(z|x), not z = mu"), SEED),
 )  # fmt: skip
 def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     """Two rows: the images, and under each its reconstruction."""

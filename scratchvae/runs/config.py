@@ -13,7 +13,6 @@ import operator
 import os
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from ..backend import ENGINES
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
+from ..output import did_you_mean
 from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
@@ -174,20 +174,16 @@ class Config:
 
     def model_options(self) -> dict[str, Any]:
         """The arguments for `models.build`."""
-        names = ("latent_dim", "image_shape", "skips", "latent", "seed", "dtype")
+        names = ("latent_dim", "image_shape", "skips", "latent", "seed", "dtype", "kl_weight")
         options = {name: getattr(self, name) for name in names}
-        options |= {"kl_weight": self._full_kl_weight(), "free_bits": self.free_bits or None}
+        options["free_bits"] = self.free_bits or None
+        if self.beta is not None:
+            options["kl_weight"] = self.beta
+        if self.beta and not self._is_bernoulli:
+            if self.image_shape is None:
+                raise ValueError("beta: the KL weight it means depends on the image_shape")
+            options["kl_weight"] = loss_scales(math.prod(self.image_shape), beta=self.beta).mean
         return {name: value for name, value in options.items() if value is not None}
-
-    def _full_kl_weight(self) -> float | None:
-        """On the scale of the model's loss; None: the model's own."""
-        if self.beta is None:
-            return self.kl_weight
-        if self._is_bernoulli or self.beta == 0:
-            return self.beta
-        if self.image_shape is None:
-            raise ValueError("beta: the KL weight it means depends on the image_shape")
-        return loss_scales(math.prod(self.image_shape), beta=self.beta).mean
 
     def to_json(self) -> dict[str, Any]:
         """Every option by name, for a JSON file."""
@@ -201,18 +197,19 @@ class Config:
         known = [spec.name for spec in fields(cls)]
         for name in options:
             if name not in known:
-                near = get_close_matches(str(name), known, 1)
-                meant = f" (did you mean {near[0]}?)" if near else ""
-                raise ValueError(f"there is no option {str(name)[:80]!r}{meant}")
+                meant = did_you_mean(name, known)
+                raise ValueError(f"there is no option {name[:80]!r}{meant}")
         return cls(**options)
 
 
-def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
-    """The config in the bytes of a config.json, and what else it says about the run: environment,
-    data, changes. ValueError if it is not JSON, too long, from another version, or not a config."""
+def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
+    """The config in a config.json, and what else the file says about the run: environment, data,
+    changes. ValueError if it is not JSON, too long, from another version, or not a config."""
+    with open(path, "rb") as file:
+        text = file.read(MOST_BYTES + 1)
     try:
         if len(text) > MOST_BYTES:
-            raise ValueError(f"expected at most {MOST_BYTES} bytes, got {len(text)}")
+            raise ValueError(f"expected at most {MOST_BYTES} bytes, found more")
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -224,7 +221,7 @@ def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
             raise ValueError(f"expected a table in run, got {type(about).__name__}")
         return Config.from_json(found.get("options")), about
     except ValueError as error:
-        raise ValueError(f"config.json: {error}") from None
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
