@@ -1,9 +1,6 @@
 """The command line: `scratchvae COMMAND`. The commands are in commands/.
 
-`make_parser` is public, so that a shell can complete commands and options without more code here:
-
-    pip install shtab
-    eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"     # a line for ~/.bashrc
+`make_parser` is public, so that shtab can teach a shell to complete them (see EPILOG).
 """
 
 from __future__ import annotations

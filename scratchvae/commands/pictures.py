@@ -23,16 +23,7 @@ import numpy as np
 
 from ..data import batches
 from ..data.decode import decode_or_reason
-from ..evaluation.latents import (
-    decoded,
-    great_circle,
-    line,
-    most_active,
-    plane,
-    posterior_codes,
-    prior_codes,
-    traversal,
-)
+from ..evaluation import latents
 from ..models import VAE
 from ..output import whole_file
 from ..runs import Run, RunFolder
@@ -47,6 +38,12 @@ from .options import (
     run_options,
     say,
 )
+
+# If no option says how many: images of reconstruct, pairs of interpolate, dimensions of traverse
+# (chosen by so many test images).
+SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
+MOST_CODES = 10_000  # in the second picture of manifold
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 
 
 class Picture(NamedTuple):
@@ -183,18 +180,12 @@ def table_of_codes(
 ) -> Picture:
     """Codes (rows, columns, *latent_shape), decoded, in a table with these labels."""
     model = run.model
-    images = decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
+    images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
     images = images.reshape(*z.shape[:2], *model.image_shape)
     return Picture(
         {"z": z, "images": images, **arrays},
         lambda plots, path: plots.image_table(images, path, rows, columns, model.data_range),
     )
-
-
-# --- reconstruct ---------------------------------------------------------------------------------
-
-SHOWN = 8  # images, if no option says how many
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 
 
 @command(
@@ -226,8 +217,10 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         x = images_at(run, chosen, option)
         labels = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
-    z = posterior_codes(model, x, np.random.default_rng(args.seed) if args.sampled else None)
-    images = decoded(model, z, x if model.has_skips else None)
+    z = latents.posterior_codes(
+        model, x, np.random.default_rng(args.seed) if args.sampled else None
+    )
+    images = latents.decoded(model, z, x if model.has_skips else None)
     arrays |= {"originals": x, "z": z, "images": images}
     pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
     return Picture(
@@ -250,9 +243,6 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
             pixels = np.rint(np.tensordot(LUMA, pixels, axes=1))[None].astype("uint8")
         found.append(pixels)
     return np.stack(found)
-
-
-# --- sample --------------------------------------------------------------------------------------
 
 
 @command(
@@ -280,17 +270,12 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
             "an autoencoder's codes lie where training has left them, not where N(0, I) does: what "
             "is decoded here are codes that it has never seen"
         )
-    z = prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
-    images, columns = decoded(model, z, skips_for(args, run)), min(args.columns, args.count)
+    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
+    images, columns = latents.decoded(model, z, skips_for(args, run)), min(args.columns, args.count)
     return Picture(
         {"z": z, "images": images},
         lambda plots, path: plots.image_grid(images, path, columns, model.data_range),
     )
-
-
-# --- interpolate ---------------------------------------------------------------------------------
-
-MOST_PAIRS = 5  # of test images, if none are chosen
 
 
 @command(
@@ -313,17 +298,12 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
         pairs = range(2 * min(MOST_PAIRS, max(1, len(run.test_images()) // 2)))
     if len(pairs) % 2:
         raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
-    ends = posterior_codes(run.model, images_at(run, pairs, "--pairs"))
+    ends = latents.posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
-    z = (great_circle if args.spherical else line)(ends[::2], ends[1::2], t)
+    z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
     rows = [f"{a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
     columns = [f"{share:.2f}" for share in t]
     return table_of_codes(args, run, z, rows, columns, t=t, test_indices=np.array(pairs))
-
-
-# --- traverse ------------------------------------------------------------------------------------
-
-MOST_DIMENSIONS, LOOKED_AT = 10, 2000  # dimensions that are chosen here, by so many test images
 
 
 @command(
@@ -351,8 +331,8 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each dimension, the most active one first if none are chosen."""
     model, dimensions = run.model, args.dimensions
     if dimensions is None:
-        codes = posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
-        dimensions = most_active(codes, MOST_DIMENSIONS)
+        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
+        dimensions = latents.most_active(codes, MOST_DIMENSIONS)
     last = prod(model.latent_shape) - 1
     for dimension in dimensions:
         if not 0 <= dimension <= last:
@@ -360,17 +340,12 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     arrays, base = {}, np.zeros(model.latent_shape, model.dtype)
     if args.image is not None:
         arrays["test_indices"] = np.array([args.image])
-        base = posterior_codes(model, images_at(run, [args.image], "--image"))[0]
+        base = latents.posterior_codes(model, images_at(run, [args.image], "--image"))[0]
     values = np.linspace(-args.range, args.range, args.steps)
-    z = traversal(base, dimensions, values)
+    z = latents.traversal(base, dimensions, values)
     rows, columns = [f"z[{d}]" for d in dimensions], [f"{value:.2g}" for value in values]
     arrays |= {"values": values, "dimensions": np.array(dimensions)}
     return table_of_codes(args, run, z, rows, columns, **arrays)
-
-
-# --- manifold ------------------------------------------------------------------------------------
-
-MOST_CODES = 10_000  # in the second picture
 
 
 @command(
@@ -393,12 +368,12 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
             f"{args.folder}: a plane needs two latent dimensions, and this model's codes have "
             f"shape {model.latent_shape}; {advice}"
         )
-    z = plane(args.size, model.dtype)
-    arrays = {"z": z, "images": decoded(model, z)}
+    z = latents.plane(args.size, model.dtype)
+    arrays = {"z": z, "images": latents.decoded(model, z)}
     labels = run.load_data().test_labels
     if labels is not None:
         labels = labels[:MOST_CODES]
-        codes = posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
+        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
         arrays |= {"codes": codes, "labels": labels}
 
     def draw(plots: Any, path: Path) -> list[Path]:

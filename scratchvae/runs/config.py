@@ -74,16 +74,10 @@ class Config:
         str, "mnist", "data set: mnist, fashion-mnist, glyphs, faces, celeba or images:FOLDER"
     )
     data_dir: str | None = option(str, None, "folder with its files, looked into and nowhere else")
-    image_shape: tuple[int, ...] | None = option(
-        tuple, None, "channels, height and width; the data set's", at_least=1
-    )
+    image_shape: tuple[int, ...] | None = option(tuple, None, "that of the data set", at_least=1)
     latent_dim: int | None = option(int, None, "length of a code", at_least=1, at_most=2**20)
-    skips: str | None = option(
-        str, None, "which skips the model skip has", choices=("all", "deep", "none")
-    )
-    latent: str | None = option(
-        str, None, "what mu and logvar are in the model skip", choices=("scalar", "learned")
-    )
+    skips: str | None = option(str, None, "skip: which skips", choices=("all", "deep", "none"))
+    latent: str | None = option(str, None, "skip: mu and logvar", choices=("scalar", "learned"))
     # Those of RECIPE are given as None, and never None afterwards.
     epochs: int = option(int, None, "passes over the data", at_least=1)
     batch_size: int = option(int, None, "images in a step", at_least=1)
@@ -110,17 +104,14 @@ class Config:
     kl_schedule: str = option(str, "constant", "how the KL weight moves", choices=KL_SCHEDULES)
     kl_warmup: float = option(float, 10.0, "linear: epochs until it is there in full", at_least=0)
     kl_cycles: int = option(int, 4, "cyclical: how often it starts", at_least=1)
-    free_bits: float = option(
-        float, 0.0, "nats that each latent dimension may use at no cost", at_least=0
-    )
+    free_bits: float = option(float, 0.0, "nats at no cost in each latent dimension", at_least=0)
     binarize: bool = option(
         bool, False, "draw black or white for every pixel, anew in each epoch (grey: probability)"
     )
 
     validation: float = option(
-        float, 0.0, "share of the training images, the last ones, kept to validate", at_least=0,
-        below=1,
-    )  # fmt: skip
+        float, 0.0, "share of training images, the last ones, to validate", at_least=0, below=1
+    )
     patience: int | None = option(
         int, None, "stop after so many epochs without a better validation loss", at_least=1
     )
@@ -128,9 +119,7 @@ class Config:
         int, 1000, "steps between checkpoints, besides those after epochs", at_least=1
     )
     keep: int = option(int, 3, "how many of the last checkpoints stay", at_least=1, at_most=1000)
-    pictures: tuple[int, ...] = option(
-        tuple, (), "epochs after which pictures are drawn", at_least=1
-    )
+    pictures: tuple[int, ...] = option(tuple, (), "epochs to draw pictures after", at_least=1)
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -186,7 +175,7 @@ class Config:
         return {name: value for name, value in options.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Every option by name, for a JSON file."""
+        """Every option by name."""
         return asdict(self)
 
     @classmethod

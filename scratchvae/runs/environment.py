@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -58,12 +59,9 @@ def threads() -> dict[str, int]:
 
 def cpu_name() -> str:
     """The processor's name: another one may have other vector instructions."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -103,11 +101,9 @@ def same_data(before: Any, now: dict[str, Any]) -> bool:
 
 def data_in_words(about: Any) -> str:
     """What `about_data` returned, for people."""
-    about = _table(about)
-    return (
-        f"{about.get('name')} with {about.get('train_images')} and {about.get('test_images')} "
-        f"images (SHA-256 {str(about.get('sha256'))[:12]}...)"
-    )
+    names = ("name", "train_images", "test_images", "sha256")
+    name, train, test, digest = (_table(about).get(name) for name in names)
+    return f"{name} with {train} and {test} images (SHA-256 {str(digest)[:12]}...)"
 
 
 def _table(found: Any) -> dict[str, Any]:
