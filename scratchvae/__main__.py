@@ -58,18 +58,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `scratchvae` command.
 
-    Returns
-    -------
-    int
-        The exit status that the command chose: 0, or 1 where it found something wrong.
-
-    Raises
-    ------
-    SystemExit
-        With status 2 for wrong arguments and for what the command raises, after one line on
-        standard error; 130 if it was interrupted; 141 if its output is no longer read.
-    Exception
-        With --debug: what the command raises.
+    Returns the exit status that the command chose: 0, or 1 where it found something wrong. Raises
+    SystemExit with status 2 for wrong arguments and for what the command raises, after one line on
+    standard error; 130 if it was interrupted; 141 if its output is no longer read. With --debug,
+    what the command raises is not caught.
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:

@@ -21,7 +21,7 @@ from ..optim import Adam
 from ..output import table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
-from .options import add_command, positive, print_json, say
+from .options import add_command, positive, say, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
@@ -68,11 +68,9 @@ def run(args: argparse.Namespace) -> int:
     for model in models:
         say(f"{model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
-    if args.json:
-        asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
-        print_json({"machine": facts, **asked, "results": [r._asdict() for r in results]})
-    else:
-        print(in_columns(results))
+    asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
+    found = {"machine": facts, **asked, "results": [r._asdict() for r in results]}
+    show(args, found, in_columns(results))
     return 0
 
 

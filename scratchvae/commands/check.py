@@ -16,8 +16,8 @@ from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
-from ..output import did_you_mean, table
-from .options import add_command, at_least, print_json, say
+from ..output import did_you_mean, table, to_json
+from .options import add_command, at_least, say
 
 OP_METHODS = ("central", "complex", "adjoint")
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
@@ -79,10 +79,9 @@ def run(args: argparse.Namespace) -> int:
         pictures = _draw(args) if args.plot is not None else []
     passed = not any(checked.wrong for checked in done)
     if args.json:
-        print_json(
-            {"dtype": args.dtype, "engine": engine, "seed": args.seed, "passed": passed,
-             "checks": [_record(checked) for checked in done], "pictures": pictures}
-        )  # fmt: skip
+        asked = {"dtype": args.dtype, "engine": engine, "seed": args.seed}
+        checks = [_record(checked) for checked in done]
+        print(to_json({**asked, "passed": passed, "checks": checks, "pictures": pictures}))
     return 0 if passed else 1
 
 

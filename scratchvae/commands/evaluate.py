@@ -19,8 +19,8 @@ from .options import (
     check_output,
     open_for,
     positive,
-    print_json,
     run_options,
+    show,
     warn,
 )
 
@@ -83,11 +83,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.out is not None:
         write_atomically(args.out, (to_json(result) + "\n").encode())
-    if args.json:
-        print_json(result)
-        return 0
-    print(in_words(run, found))
-    if warning := found.get("warning"):
+    show(args, result, in_words(run, found))
+    if (warning := found.get("warning")) and not args.json:
         warn(warning)
     return 0
 

@@ -156,9 +156,9 @@ def check_output(path: Path, run: Path) -> None:
 # --- Output --------------------------------------------------------------------------------------
 
 
-def print_json(result: dict[str, Any]) -> None:
-    """Print a result on standard output as JSON, see `to_json`."""
-    print(to_json(result))
+def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+    """Print a result on standard output: as JSON if that was asked for, or else as this text."""
+    print(to_json(result) if args.json else text)
 
 
 def say(text: str) -> None:

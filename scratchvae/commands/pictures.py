@@ -34,9 +34,9 @@ from .options import (
     numbers,
     open_for,
     positive,
-    print_json,
     run_options,
     say,
+    show,
 )
 
 # If no option says how many: images of reconstruct, pairs of interpolate, dimensions of traverse
@@ -130,11 +130,9 @@ def run(args: argparse.Namespace) -> int:
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
-    if args.json:
-        others = {"also": also} if also else {}
-        print_json({"file": path, "shape": arrays["images"].shape} | others)
-    else:
-        print(path, *also, sep="\n")
+    others = {"also": also} if also else {}
+    result = {"file": path, "shape": arrays["images"].shape} | others
+    show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
 
@@ -217,9 +215,8 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         x = images_at(run, chosen, option)
         labels = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
-    z = latents.posterior_codes(
-        model, x, np.random.default_rng(args.seed) if args.sampled else None
-    )
+    rng = np.random.default_rng(args.seed) if args.sampled else None
+    z = latents.posterior_codes(model, x, rng)
     images = latents.decoded(model, z, x if model.has_skips else None)
     arrays |= {"originals": x, "z": z, "images": images}
     pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..models import MODELS
+from ..output import to_json
 from ..runs.config import RECIPE, RECIPES, Config, read_config
-from .options import add_command, numbers, print_json, say, warn
+from .options import add_command, numbers, say, warn
 
 # Groups of options in --help, by the first one of each.
 GROUPS = {
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
-        print_json(metrics)
+        print(to_json(metrics))
     if (warning := (metrics.get("test") or {}).get("warning")) and not args.quiet:
         warn(warning)
     tell(f"done: weights, metrics.json and pictures are in {folder}")

@@ -243,11 +243,8 @@ def _save(trainer: Trainer, files: RunFolder) -> None:
     """Write a checkpoint and the history, and delete old checkpoints."""
     content = to_bytes(*trainer.checkpoint())
     write_atomically(files.checkpoint(trainer.step), content)
-    if (
-        trainer.batch == 0
-        and trainer.held_out == "validation"
-        and trainer.best_epoch == trainer.epoch
-    ):
+    judged = trainer.batch == 0 and trainer.held_out == "validation"
+    if judged and trainer.best_epoch == trainer.epoch:
         write_atomically(files.best, content)
     files.write_history(trainer.history)
     for path in files.all_checkpoints()[trainer.config.keep :]:

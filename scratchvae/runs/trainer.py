@@ -248,7 +248,8 @@ class Trainer:
         epoch = need("epoch", count(math.inf))
         batch = need("batch", count(self.steps_per_epoch))
         step = need("step", lambda n: n == epoch * self.steps_per_epoch + batch)
-        history = need("history", lambda lines: self._is_history(lines, epoch))
+        history = need("history", lambda h: isinstance(h, list) and len(h) == epoch)
+        need("history", lambda h: all(map(self._is_line, h)))
         seen = min(batch * self.config.batch_size, len(self.train_images))
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
@@ -284,14 +285,10 @@ class Trainer:
         settings = vars(self.optimizer).items()
         return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
 
-    def _is_history(self, lines: Any, epochs: int) -> bool:
-        """A list of a dict for each epoch, with a number for each column."""
-        return (
-            isinstance(lines, list)
-            and len(lines) == epochs
-            and all(isinstance(line, dict) and [*line] == self._columns() for line in lines)
-            and all(_are_numbers([*line.values()]) for line in lines)
-        )
+    def _is_line(self, found: Any) -> bool:
+        """Whether it is a line of the history: a number for each column."""
+        right = isinstance(found, dict) and [*found] == self._columns()
+        return right and _are_numbers([*found.values()])
 
 
 def _generator(state: Any) -> np.random.Generator:
