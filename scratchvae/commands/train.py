@@ -10,6 +10,8 @@ from typing import Any
 from ..models import MODELS
 from ..output import to_json
 from ..runs.config import RECIPE, RECIPES, Config, read_config
+from ..runs.session import MAY_CHANGE, resume, train
+from ..runs.signals import Stopped
 from .options import add_command, numbers, say, warn
 
 # Groups of options in --help, by the first one of each.
@@ -56,9 +58,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print how it goes and where it is."""
-    from ..runs.session import MAY_CHANGE, resume, train
-    from ..runs.signals import Stopped
-
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
         only = " (only one of the three)" if ways else ""

@@ -25,6 +25,7 @@ from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
 MOST_BYTES = 1 << 20  # of a config.json
+ABOUT = {"environment": dict, "data": dict, "changes": list}  # what it says about the run
 MOST = 2**31 - 1  # of any count
 
 # Where a model's source trains it otherwise than the first line says.
@@ -192,8 +193,8 @@ class Config:
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
-    """The config in a config.json, and what else the file says about the run: environment, data,
-    changes. ValueError if it is not JSON, too long, from another version, or not a config."""
+    """The config in a config.json, and what else the file says about the run, by the names of
+    ABOUT. ValueError if it is not JSON, too long, from another version, or not a config."""
     with open(path, "rb") as file:
         text = file.read(MOST_BYTES + 1)
     try:
@@ -208,6 +209,9 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
         about = found.get("run", {})
         if not isinstance(about, dict):
             raise ValueError(f"expected a table in run, got {type(about).__name__}")
+        for name, kind in ABOUT.items():
+            if not isinstance(about.setdefault(name, kind()), kind):
+                raise ValueError(f"expected a {kind.__name__} in run: {name}")
         return Config.from_json(found.get("options")), about
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None

@@ -78,7 +78,7 @@ def blas() -> str | None:
     )
 
 
-def differences(before: Any, now: dict[str, Any]) -> list[str]:
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What has changed between two environments, in words such as "threads 2 -> 1"."""
     old, new = _flat(before), _flat(now)
     return [
@@ -94,27 +94,23 @@ def about_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "sha256": data.digest(), **counts}
 
 
-def same_data(before: Any, now: dict[str, Any]) -> bool:
+def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether it is the same data set, under whatever name."""
-    return all(_table(before).get(name) == now[name] for name in now if name != "name")
+    return all(before.get(name) == now[name] for name in now if name != "name")
 
 
-def data_in_words(about: Any) -> str:
+def data_in_words(about: dict[str, Any]) -> str:
     """What `about_data` returned, for people."""
     names = ("name", "train_images", "test_images", "sha256")
-    name, train, test, digest = (_table(about).get(name) for name in names)
+    name, train, test, digest = (about.get(name) for name in names)
     return f"{name} with {train} and {test} images (SHA-256 {str(digest)[:12]}...)"
 
 
-def _table(found: Any) -> dict[str, Any]:
-    """What was read from config.json, if it is a table; else an empty one."""
-    return found if isinstance(found, dict) else {}
-
-
-def _flat(found: Any) -> dict[str, Any]:
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
     """An environment with the versions among the rest."""
-    others = {name: value for name, value in _table(found).items() if name != "versions"}
-    return others | _table(_table(found).get("versions"))
+    versions = found.get("versions")
+    others = {name: value for name, value in found.items() if name != "versions"}
+    return others | (versions if isinstance(versions, dict) else {})
 
 
 def _versions(*packages: str) -> dict[str, str]:

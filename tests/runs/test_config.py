@@ -279,6 +279,7 @@ GOOD = {"format": FORMAT, "options": Config().to_json(), "run": {}}
         (b'{"format": 2, "options": {}}', "expected a table with format 1"),
         (b'{"format": 1}', "expected a table of options, got NoneType"),
         (b'{"format": 1, "options": {}, "run": []}', "expected a table in run, got list"),
+        (b'{"format": 1, "options": {}, "run": {"data": null}}', "expected a dict in run: data"),
         (b'{"format": 1, "options": {"lr": NaN}}', "lr must be a number, got nan"),
         (b'{"format": 1, "options": {"lr": 1e999}}', "lr must be a number, got inf"),
         (b'{"format": 1, "options": {"seed": 1' + b"0" * 5000 + b"}}", "not JSON: Exceeds"),
