@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from test_examples import data_dir  # noqa: F401  (a fixture)
 
 from scratchvae.__main__ import main
-from scratchvae.runs import open_run, session
+from scratchvae.commands import train
+from scratchvae.runs import open_run
 from scratchvae.runs.trainer import Trainer
 
 OPTIONS = ["--engine", "numpy", "--epochs", "2", "--latent-dim", "2"]
@@ -75,7 +76,7 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
         np.testing.assert_array_equal(same[name], a)
 
     told = []  # another data set has another shape than the one recorded
-    monkeypatch.setattr(session, "train", lambda config, *_: told.append(config) or {})
+    monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told
     assert (config.data, config.image_shape, config.seed) == ("faces", None, 1)
