@@ -1,9 +1,6 @@
 """The command line: `scratchvae COMMAND`. The commands are in commands/.
 
-`make_parser` is public, so that a shell can complete commands and options without more code here:
-
-    pip install shtab
-    eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"     # a line for ~/.bashrc
+`make_parser` is public, so that shtab can teach a shell to complete them (see EPILOG).
 """
 
 from __future__ import annotations
@@ -17,8 +14,9 @@ from typing import NoReturn
 from . import __version__
 from .backend import choose_quietly
 from .commands import COMMANDS
-from .commands.options import CommandParser, did_you_mean, paint
+from .commands.options import CommandParser, paint
 from .data import DataNotFound
+from .output import did_you_mean
 
 # What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
 EXPECTED = (
@@ -60,18 +58,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `scratchvae` command.
 
-    Returns
-    -------
-    int
-        The exit status that the command chose: 0, or 1 where it found something wrong.
-
-    Raises
-    ------
-    SystemExit
-        With status 2 for wrong arguments and for what the command raises, after one line on
-        standard error; 130 if it was interrupted; 141 if its output is no longer read.
-    Exception
-        With --debug: what the command raises.
+    Returns the exit status that the command chose: 0, or 1 where it found something wrong. Raises
+    SystemExit with status 2 for wrong arguments and for what the command raises, after one line on
+    standard error; 130 if it was interrupted; 141 if its output is no longer read. With --debug,
+    what the command raises is not caught.
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:

@@ -11,8 +11,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import IO, Any, BinaryIO
 
@@ -122,6 +123,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, PurePath) else value
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """For the end of an error: the known word nearest to a misspelt one, if one is near."""
+    near = get_close_matches(word.lower(), known, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

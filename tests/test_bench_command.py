@@ -54,7 +54,7 @@ def test_json(capsys, engine):
 
 def test_steps_are_those_of_the_options(capsys, monkeypatch):
     """As many as asked for, or as fill the seconds, in a whole number of rounds."""
-    monkeypatch.setattr(bench, "seconds", lambda run, count: 0.5 * count)
+    monkeypatch.setattr(bench, "seconds", lambda stepper, x, count: 0.5 * count)
     (row,) = run_json(capsys, "--engine", "numpy", "--steps", "3", "--batch-size", "5")["results"]
     assert (row["steps"], row["ms_per_step"], row["images_per_second"]) == (3, 500, 10)
     (row,) = run_json(capsys, "--engine", "numpy", "--seconds", "11", "--dtype", "float64")[
@@ -66,11 +66,12 @@ def test_steps_are_those_of_the_options(capsys, monkeypatch):
 
 
 def test_each_step_trains():
-    run = bench.make_run("mlp", "numpy", 4, "float64")
-    _, x = run.args
-    total, *_, images = run(1)
+    stepper, x = bench.make_stepper("mlp", "numpy", 4, "float64")
+    assert bench.seconds(stepper, x, 1) > 0
+    total, *_, images = stepper.sums
     assert images == 4
-    later, *_, images = run(3)
+    assert bench.seconds(stepper, x, 3) > 0
+    later, *_, images = stepper.sums
     assert images == 16 and (later - total) / 3 < total
     assert x.dtype == "float64" and len(x) == 4
 

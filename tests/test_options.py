@@ -19,8 +19,8 @@ from scratchvae.commands.options import (
     engine_options,
     paint,
     positive,
-    print_json,
     say,
+    show,
     warn,
 )
 
@@ -99,7 +99,8 @@ def test_a_terminal_may_be_narrow(monkeypatch):
 
 
 def test_json_is_what_any_reader_takes(capsys):
-    print_json(
+    show(
+        argparse.Namespace(json=True),
         {
             "loss": np.float32(1.5),
             "steps": np.int64(3),
@@ -108,7 +109,8 @@ def test_json_is_what_any_reader_takes(capsys):
             "array": np.array([[1.0, np.nan]]),
             "path": Path("a/b"),
             2: "größer",
-        }
+        },
+        "text",
     )
     out, err = capsys.readouterr()
 
@@ -129,7 +131,7 @@ def test_json_is_what_any_reader_takes(capsys):
 
 def test_json_of_something_else_prints_nothing(capsys):
     with pytest.raises(TypeError, match="object"):
-        print_json({"first": 1, "thing": object()})
+        show(argparse.Namespace(json=True), {"first": 1, "thing": object()}, "text")
     assert capsys.readouterr().out == ""
 
 

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from test_examples import data_dir  # noqa: F401  (a fixture)
 
 from scratchvae.__main__ import main
-from scratchvae.runs import open_run, session
+from scratchvae.commands import train
+from scratchvae.runs import open_run
 from scratchvae.runs.trainer import Trainer
 
 OPTIONS = ["--engine", "numpy", "--epochs", "2", "--latent-dim", "2"]
@@ -75,7 +76,7 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
         np.testing.assert_array_equal(same[name], a)
 
     told = []  # another data set has another shape than the one recorded
-    monkeypatch.setattr(session, "train", lambda config, *_: told.append(config) or {})
+    monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told
     assert (config.data, config.image_shape, config.seed) == ("faces", None, 1)
@@ -131,7 +132,7 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
         ([], "name a MODEL to train, or say --resume RUN, or --config FILE"),
         (["mlp", "--config", "c"], "name a MODEL to train, or say --resume RUN, or --config FILE"),
         (["--config", "nowhere.json"], "nowhere.json: No such file or directory"),
-        (["--config", "data/train-images-idx3-ubyte.gz"], "config.json: not JSON"),
+        (["--config", "data/train-images-idx3-ubyte.gz"], "idx3-ubyte.gz: not JSON"),
         (["--resume", "nowhere"], "nowhere: no run here"),
         (["mlp", "--lr", "nan"], "lr must be a number, got nan"),
         (["mlp", "--lr", "0"], "lr must be above 0, got 0.0"),

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +21,7 @@ from ..optim import Adam
 from ..output import table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
-from .options import add_command, positive, print_json, say
+from .options import add_command, positive, say, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
@@ -70,11 +68,9 @@ def run(args: argparse.Namespace) -> int:
     for model in models:
         say(f"{model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
-    if args.json:
-        asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
-        print_json({"machine": facts, **asked, "results": [r._asdict() for r in results]})
-    else:
-        print(in_columns(results))
+    asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
+    found = {"machine": facts, **asked, "results": [r._asdict() for r in results]}
+    show(args, found, in_columns(results))
     return 0
 
 
@@ -100,21 +96,21 @@ class Result(NamedTuple):
 
 def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Result]:
     """Time a model's steps on each engine, in turns."""
-    runs, counts = {}, {}
+    steppers, counts = {}, {}
     rounds = min(ROUNDS, args.steps or ROUNDS)
     for engine in engines:
         with using(engine, tf32=args.tf32):
-            runs[engine] = make_run(name, engine, args.batch_size, args.dtype)
-            runs[engine](WARM_UP)
-            step = seconds(runs[engine], 1)
+            steppers[engine] = make_stepper(name, engine, args.batch_size, args.dtype)
+            seconds(*steppers[engine], WARM_UP)
+            step = seconds(*steppers[engine], 1)
         counts[engine] = math.ceil((args.steps or args.seconds / step) / rounds)
     times: dict[str, list[float]] = {engine: [] for engine in engines}
     for _ in range(rounds):
         for engine in engines:
             with using(engine, tf32=args.tf32):
                 time.sleep(REST)
-                runs[engine](1)
-                times[engine].append(seconds(runs[engine], counts[engine]) / counts[engine])
+                seconds(*steppers[engine], 1)
+                times[engine].append(seconds(*steppers[engine], counts[engine]) / counts[engine])
     medians = {engine: float(np.median(times[engine])) for engine in engines}
     return [
         Result(
@@ -125,27 +121,23 @@ def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Res
     ]  # fmt: skip
 
 
-def make_run(name: str, engine: str, batch_size: int, dtype: str) -> Callable[[int], Any]:
-    """A function that does so many training steps, and returns when the last is done."""
+def make_stepper(name: str, engine: str, batch_size: int, dtype: str) -> tuple[Any, Any]:
+    """A stepper of a new model, and a batch of random images where the model computes."""
     model, rng = build(name, dtype=dtype), np.random.default_rng(0)
     if engine == "cuda":
         model.to("cuda")
     x = rng.uniform(*model.data_range, (batch_size, *model.image_shape)).astype(dtype)
     stepper = stepper_for(model, Adam(model))
     stepper.start_epoch(rng)
-    return partial(_steps, stepper, to_device(x, model.device))
+    return stepper, to_device(x, model.device)
 
 
-def _steps(stepper: Any, x: Any, count: int) -> list[float]:
-    for _ in range(count):
-        stepper.step(x)
-    return stepper.sums  # waits for the GPU
-
-
-def seconds(run: Callable[[int], Any], count: int) -> float:
+def seconds(stepper: Any, x: Any, count: int) -> float:
     """How long this many steps take."""
     start = time.perf_counter()
-    run(count)
+    for _ in range(count):
+        stepper.step(x)
+    _ = stepper.sums  # waits for the GPU
     return time.perf_counter() - start
 
 

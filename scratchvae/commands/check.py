@@ -16,8 +16,8 @@ from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
-from ..output import table
-from .options import add_command, at_least, did_you_mean, print_json, say
+from ..output import did_you_mean, table, to_json
+from .options import add_command, at_least, say
 
 OP_METHODS = ("central", "complex", "adjoint")
 BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
@@ -79,10 +79,9 @@ def run(args: argparse.Namespace) -> int:
         pictures = _draw(args) if args.plot is not None else []
     passed = not any(checked.wrong for checked in done)
     if args.json:
-        print_json(
-            {"dtype": args.dtype, "engine": engine, "seed": args.seed, "passed": passed,
-             "checks": [_record(checked) for checked in done], "pictures": pictures}
-        )  # fmt: skip
+        asked = {"dtype": args.dtype, "engine": engine, "seed": args.seed}
+        checks = [_record(checked) for checked in done]
+        print(to_json({**asked, "passed": passed, "checks": checks, "pictures": pictures}))
     return 0 if passed else 1
 
 
@@ -113,11 +112,6 @@ def _show(args: argparse.Namespace, *texts: str, flush: bool = False) -> None:
         print(*texts, sep="\n", flush=flush)
 
 
-def _op_reports(args: argparse.Namespace, name: str, method: str) -> list[Report]:
-    """One for each case of the op to which the method applies."""
-    return check_op(name, method, dtype=args.dtype, seed=args.seed, raises=False)
-
-
 def _model_and_batch(args: argparse.Namespace, name: str) -> tuple[Model, Any, Any]:
     """A model with fresh weights, images of random pixels, and noise."""
     model = build(name, seed=args.seed, dtype=args.dtype)
@@ -126,45 +120,48 @@ def _model_and_batch(args: argparse.Namespace, name: str) -> tuple[Model, Any, A
     return model, x, model.noise(BATCH, rng)
 
 
+def _check(args: argparse.Namespace, name: str, method: str, **options: Any) -> list[Checked]:
+    """A report on a model, or on each case of an op to which the method applies."""
+    options |= {"seed": args.seed, "raises": False}
+    if name in CASES:
+        reports = check_op(name, method, dtype=args.dtype, **options)
+    else:
+        reports = [check_model(*_model_and_batch(args, name), method, **options)]
+    return [Checked(name, report, not report.passed) for report in reports]
+
+
 def _check_one(args: argparse.Namespace) -> list[Checked]:
     """One op or model, a table for each method and case."""
     name, done = args.target, []
     for method in [args.method] if args.method else OP_METHODS if name in CASES else ["complex"]:
-        if name in CASES:
-            reports = _op_reports(args, name, method)
-        else:
-            batch = _model_and_batch(args, name)
-            reports = [check_model(*batch, method, seed=args.seed, raises=False)]
-        for report in reports:
-            _show(args, f"\n{report}", flush=True)
-            done.append(Checked(name, report, not report.passed))
+        for checked in _check(args, name, method):
+            _show(args, f"\n{checked.report}", flush=True)
+            done.append(checked)
     if not done:
         raise ValueError(f"{name} is not linear: adjointness does not apply to it")
-    tensors = sum(len(checked.report) for checked in done)
-    right = sum(result.passed for checked in done for result in checked.report)
-    _show(args, f"\n{name}: {right} of {tensors} gradients right")
+    verdicts = [result.passed for checked in done for result in checked.report]
+    _show(args, f"\n{name}: {sum(verdicts)} of {len(verdicts)} gradients right")
     return done
 
 
 def _check_all(args: argparse.Namespace) -> list[Checked]:
     """Every op and model, a line each."""
     methods = [args.method] if args.method else [*OP_METHODS]
-    done = _check_ops(args, methods)
-    model_methods = [method for method in methods if method != "adjoint"]
-    return done + (_check_models(args, model_methods) if model_methods else [])
-
-
-def _check_ops(args: argparse.Namespace, methods: list[str]) -> list[Checked]:
     _show(args, "\nthe worst error of each op, over its cases and inputs\n")
     done, rows = [], [["op", "gradients", *methods, "verdict"]]
     for name in CASES:
-        found = [_op_reports(args, name, method) for method in methods]
-        cells = [f"{max(r.worst.error for r in rs):.1e}" if rs else "-" for rs in found]
-        count = max(sum(map(len, reports)) for reports in found)
-        checked = [Checked(name, r, not r.passed) for reports in found for r in reports]
-        rows.append([name, str(count), *cells, _verdict(checked)])
-        done += checked
+        found, cells, count = [], [], 0
+        for method in methods:
+            checked = _check(args, name, method)
+            worst = max((c.report.worst.error for c in checked), default=None)
+            cells.append("-" if worst is None else f"{worst:.1e}")
+            count = max(count, sum(len(c.report) for c in checked))
+            found += checked
+        rows.append([name, str(count), *cells, _verdict(found)])
+        done += found
     _show(args, table(rows))
+    if methods != ["adjoint"]:
+        done += _check_models(args, [method for method in methods if method != "adjoint"])
     return done
 
 
@@ -180,16 +177,16 @@ def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]
     done, notes = [], []
     rows = [["model", "gradients", "zero", *(h for m in methods for h in heads[m]), "verdict"]]
     for name in MODELS:
-        batch, checked, cells = _model_and_batch(args, name), [], []
+        checked, cells = [], []
         for method in methods:
-            report = check_model(
-                *batch, method, samples=int(method == judge), seed=args.seed, raises=False
-            )
-            failed = any(result.verdict == "FAIL" for result in report)
-            checked.append(Checked(name, report, not report.passed if method == judge else failed))
-            worst = max(report, key=lambda result: result.error)
+            (found,) = _check(args, name, method, samples=int(method == judge))
+            if method != judge:
+                failed = any(result.verdict == "FAIL" for result in found.report)
+                found = found._replace(wrong=failed)
+            checked.append(found)
+            worst = max(found.report, key=lambda result: result.error)
             cells += [f"{worst.error:.1e}", f"{worst.rounding:.1e}"][: len(heads[method])]
-        (_, judged, _), *rest = checked
+        judged = checked[0].report
         zeros, count = judged.zeros, len(judged)
         rows.append([name, str(count), str(len(zeros)), *cells, _verdict(checked)])
         if zeros:
@@ -197,8 +194,8 @@ def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]
         notes += [
             f"{name}: {METHODS[method]} cannot judge {blind} of {count} gradients, for rounding or "
             "kinks"
-            for method, (_, report, _) in zip(others, rest, strict=True)
-            if (blind := _unseen(report))
+            for method, other in zip(others, checked[1:], strict=True)
+            if (blind := _unseen(other.report))
         ]
         done += checked
     _show(args, table(rows), *notes)

@@ -14,7 +14,7 @@ from ..data.dataset import Verdict
 from ..data.images import FACES, PARTITION, find_images, verify_images
 from ..data.mnist import SOURCES, download_files, find_files, find_on_disk, verify_files
 from ..output import cache_folder, table
-from .options import add_command, print_json, say
+from .options import add_command, say, show
 
 DRAWN = ("glyphs", "faces")
 
@@ -80,16 +80,16 @@ def run_list(args: argparse.Namespace) -> int:
     found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
-    if args.json:
-        datasets = [location._asdict() for location in found]
-        print_json({"datasets": datasets, "cache": {"folder": cache, "bytes": size}})
-        return 0
     words = {True: "yes", False: "no", None: "drawn"}
     rows = [[name, words[there], where] for name, there, where in found]
-    print(table([["data set", "there", "where"], *rows]))
+    lines = [table([["data set", "there", "where"], *rows]), ""]
     if not args.names:
-        print("\nimages:FOLDER is any folder of JPEG and PNG files; glyphs, faces are drawn here.")
-    print(f"\nthe cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB")
+        about = "images:FOLDER is any folder of JPEG and PNG files; glyphs, faces are drawn here."
+        lines += [about, ""]
+    lines += [f"the cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB"]
+    datasets = [location._asdict() for location in found]
+    result = {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}
+    show(args, result, "\n".join(lines))
     return 0
 
 
@@ -186,11 +186,8 @@ def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = 
     found = [*verdicts]
     broken = [verdict for verdict in found if verdict.verdict != "ok"]
     shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
-    if args.json:
-        files = [verdict._asdict() for verdict in shown]
-        print_json({"name": args.name, "files": count, "sound": sound, "verdicts": files})
-    else:
-        for path, what, why in shown:
-            print(f"{path}: {what}{f' ({why})' if why else ''}")
-        print(f"{args.name}: {sound} of {count} files are sound")
+    records = [verdict._asdict() for verdict in shown]
+    result = {"name": args.name, "files": count, "sound": sound, "verdicts": records}
+    lines = [f"{path}: {what}{f' ({why})' if why else ''}" for path, what, why in shown]
+    show(args, result, "\n".join([*lines, f"{args.name}: {sound} of {count} files are sound"]))
     return 1 if broken else 0

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..backend import current_engine
-from ..data import is_binary
 from ..evaluation.metrics import FEW_IMAGES, report
 from ..output import table, to_json, write_atomically
 from ..runs import Run
@@ -20,8 +19,8 @@ from .options import (
     check_output,
     open_for,
     positive,
-    print_json,
     run_options,
+    show,
     warn,
 )
 
@@ -71,10 +70,8 @@ def run(args: argparse.Namespace) -> int:
     run = open_for(args)
     seed = run.config.seed if args.seed is None else args.seed
     rng = streams(seed).test  # that of metrics.json, see runs/results.py
-    images = run.test_images()
-    if args.nll_samples and not args.grey_levels:
-        refuse_grey_levels(run, images)
-    found = report(run.model, images, rng, args.nll_samples or 0, args.nll_images, args.grey_levels)
+    nll = args.nll_samples or 0, args.nll_images, args.grey_levels
+    found = report(run.model, run.test_images(), rng, *nll)
     result = {
         "model": run.config.model,
         "data": run.config.data,
@@ -86,23 +83,10 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.out is not None:
         write_atomically(args.out, (to_json(result) + "\n").encode())
-    if args.json:
-        print_json(result)
-        return 0
-    print(in_words(run, found))
-    if warning := found.get("warning"):
+    show(args, result, in_words(run, found))
+    if (warning := found.get("warning")) and not args.json:
         warn(warning)
     return 0
-
-
-def refuse_grey_levels(run: Run, images: np.ndarray) -> None:
-    """In the words of the command line; metrics.py would refuse them, too."""
-    if run.model.decoder_distribution == "Bernoulli" and not is_binary(images):
-        raise ValueError(
-            "--nll-samples: the test images have grey levels, and this decoder has likelihoods of "
-            "black and white: train with --binarize, or say --grey-levels to take grey levels for "
-            "probabilities"
-        )
 
 
 # --- For people ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
 from ..gpu import graph, philox  # noqa: F401  (they fill the registry)
 from ..output import table
-from .options import add_command, print_json
+from .options import add_command, show
 
 
 def add(commands: Any) -> None:
@@ -22,10 +22,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, or JSON."""
-    if args.json:
-        print_json({"functions": served(), "problems": problems()})
-    else:
-        print(kernels())
+    show(args, {"functions": served(), "problems": problems()}, kernels())
     return 0
 
 

@@ -12,9 +12,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -23,7 +22,7 @@ from ..output import to_json
 from ..runs import Run, RunFolder, open_run
 
 OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
-COLOURS = {"red": 31, "green": 32, "yellow": 33}  # the terminal's numbers for them
+COLOURS = {"red": 31, "yellow": 33}  # the terminal's numbers for them
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -83,12 +82,12 @@ def add_command(
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a finite number of this kind above zero."""
-    return _number(kind, lambda value: 0 < value < math.inf, "above 0")
+    return _number(kind, lambda value: value > 0, "above 0")
 
 
 def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
     """An argparse type: a finite number of this kind that is not below the limit."""
-    return _number(kind, lambda value: limit <= value < math.inf, f"{limit} or more")
+    return _number(kind, lambda value: value >= limit, f"{limit} or more")
 
 
 def numbers(text: str) -> list[int]:
@@ -103,7 +102,7 @@ def _number(
     kind: type[int] | type[float], fits: Callable[[float], bool], what: str
 ) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        if not fits(value := kind(text)):
+        if not (fits(value := kind(text)) and value < math.inf):
             raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
         return value
 
@@ -132,24 +131,19 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 def open_for(args: argparse.Namespace) -> Run:
     """Open the run that `run_options` name, with its data where they say."""
-    run = open_run(args.folder, args.engine, args.tf32)
-    config = run.config
+    run, moved = open_run(args.folder, args.engine, args.tf32), {}
     if args.data is not None:  # the run's folder is that of the other name
-        config = replace(config, data=args.data, data_dir=None)
+        moved = {"data": args.data, "data_dir": None}
     if args.data_dir is not None:
-        config = replace(config, data_dir=args.data_dir)
-    return replace(run, config=config)
+        moved["data_dir"] = args.data_dir
+    return replace(run, config=replace(run.config, **moved))
 
 
 def check_output(path: Path, run: Path) -> None:
     """Make sure, before anything is computed, that a result may be written here.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    ValueError
-        If it is a file that the run needs, or among its checkpoints.
+    FileNotFoundError if the folder does not exist; ValueError if it is a file that the run needs,
+    or among its checkpoints.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
@@ -162,20 +156,14 @@ def check_output(path: Path, run: Path) -> None:
 # --- Output --------------------------------------------------------------------------------------
 
 
-def print_json(result: dict[str, Any]) -> None:
-    """Print a result on standard output as JSON, see `to_json`."""
-    print(to_json(result))
+def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+    """Print a result on standard output: as JSON if that was asked for, or else as this text."""
+    print(to_json(result) if args.json else text)
 
 
 def say(text: str) -> None:
     """Print a remark for people on standard error, at once."""
     print(text, file=sys.stderr, flush=True)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """For the end of an error: the known word nearest to a misspelt one, if one is near."""
-    near = get_close_matches(word.lower(), known, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def warn(text: str) -> None:

@@ -6,14 +6,15 @@
     traverse       one latent dimension at a time
     manifold       the whole latent space, where it is a plane
 
-Each has two functions here: `add_...` declares its options, and the one of its name makes its
-Picture. What they share comes first.
+Each is a function here that makes a Picture; `@command` declares its options. What they share comes
+first.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,16 +23,7 @@ import numpy as np
 
 from ..data import batches
 from ..data.decode import decode_or_reason
-from ..evaluation.latents import (
-    decoded,
-    great_circle,
-    line,
-    most_active,
-    plane,
-    posterior_codes,
-    prior_codes,
-    traversal,
-)
+from ..evaluation import latents
 from ..models import VAE
 from ..output import whole_file
 from ..runs import Run, RunFolder
@@ -42,10 +34,16 @@ from .options import (
     numbers,
     open_for,
     positive,
-    print_json,
     run_options,
     say,
+    show,
 )
+
+# If no option says how many: images of reconstruct, pairs of interpolate, dimensions of traverse
+# (chosen by so many test images).
+SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
+MOST_CODES = 10_000  # in the second picture of manifold
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 
 
 class Picture(NamedTuple):
@@ -56,28 +54,60 @@ class Picture(NamedTuple):
 
 
 Make = Callable[[argparse.Namespace, Run], Picture]
+Option = tuple[str, dict[str, Any]]  # its name, and what `add_argument` takes besides
+COMMANDS: list[tuple[Make, tuple[str, ...], Sequence[Option], Sequence[Option]]] = []
+
+
+def command(
+    *words: str, options: Sequence[Option], one_of: Sequence[Option] = ()
+) -> Callable[[Make], Make]:
+    """Declare a command of the function's name. `words` are those for `add_command`; at most
+    one of the options in `one_of` may be given."""
+
+    def declare(make: Make) -> Make:
+        COMMANDS.append((make, words, options, one_of))
+        return make
+
+    return declare
+
+
+def option(name: str, metavar: str, kind: Any, default: Any, help: str, **more: Any) -> Option:
+    """An option for `command`, whose help ends with its default, if it has one."""
+    if default is not None:
+        help += f" ({default:g})"
+    return name, {"metavar": metavar, "type": kind, "default": default, "help": help, **more}
+
+
+def switch(name: str, help: str) -> Option:
+    """An option without a value."""
+    return name, {"action": "store_true", "help": help}
+
+
+SEED = option("--seed", "N", at_least(0), 0, "of z")
+STEPS = partial(option, "--steps", "N", at_least(2), help="images in a row")
+SKIPS_FROM = option(
+    "--skips-from", "INDEX", int, None, "skip: the test image that lends its skips (none are added)"
+)
 
 
 def add(commands: Any) -> None:
     """Add the parsers."""
-    for add_one in (add_reconstruct, add_sample, add_interpolate, add_traverse, add_manifold):
-        add_one(commands)
-
-
-def add_picture(commands: Any, make: Make, what: str, more: str, *examples: str) -> Any:
-    """`add_command` with the options of all that draw; `make` has the command's name."""
-    name = make.__name__
-    parser = add_command(commands, name, run, what, more, *examples)
-    run_options(parser)
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument(
-        "--out", type=Path, metavar="FILE.png", help=f"the picture (RUN/pictures/{name}.png)"
-    )
-    output.add_argument(
-        "--npz", type=Path, metavar="FILE.npz", help="write the arrays, and draw no picture"
-    )
-    parser.set_defaults(make=make)
-    return parser
+    for make, (what, more, *examples), options, one_of in COMMANDS:
+        name = make.__name__
+        parser = add_command(commands, name, run, what, more, *examples)
+        parser.set_defaults(make=make)
+        run_options(parser)
+        picture = f"the picture (RUN/pictures/{name}.png)"
+        output = [
+            option("--out", "FILE.png", Path, None, picture),
+            option("--npz", "FILE.npz", Path, None, "write the arrays, and draw no picture"),
+        ]
+        for declared in filter(None, (output, one_of)):
+            group = parser.add_mutually_exclusive_group()
+            for flag, settings in declared:
+                group.add_argument(flag, **settings)
+        for flag, settings in options:
+            parser.add_argument(flag, **settings)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
             check_output(path, args.folder)
     run = open_for(args)
     arrays, draw = args.make(args, run)
-    also = None
+    also: list[Path] = []
     if args.npz is not None:
         path = args.npz
         with whole_file(path) as file:
@@ -99,13 +129,10 @@ def run(args: argparse.Namespace) -> int:
 
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
-        also = draw(plots, path)
-    if args.json:
-        print_json(
-            {"file": path, "shape": arrays["images"].shape, **({"also": also} if also else {})}
-        )
-    else:
-        print(path, *(also or []), sep="\n")
+        also = draw(plots, path) or []
+    others = {"also": also} if also else {}
+    result = {"file": path, "shape": arrays["images"].shape} | others
+    show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
 
@@ -122,14 +149,6 @@ def as_floats(run: Run, images: np.ndarray) -> np.ndarray:
     """uint8 -> the model's dtype, in its data_range: (N, C, H, W)."""
     model = run.model
     return next(batches(images, len(images), data_range=model.data_range, dtype=model.dtype))
-
-
-def skips_option(parser: Any) -> None:
-    """Add --skips-from."""
-    parser.add_argument(
-        "--skips-from", type=int, metavar="INDEX",
-        help="skip: the test image that lends its skips (none are added)",
-    )  # fmt: skip
 
 
 def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
@@ -159,7 +178,7 @@ def table_of_codes(
 ) -> Picture:
     """Codes (rows, columns, *latent_shape), decoded, in a table with these labels."""
     model = run.model
-    images = decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
+    images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
     images = images.reshape(*z.shape[:2], *model.image_shape)
     return Picture(
         {"z": z, "images": images, **arrays},
@@ -167,37 +186,22 @@ def table_of_codes(
     )
 
 
-# --- reconstruct ---------------------------------------------------------------------------------
-
-SHOWN = 8  # images, if no option says how many
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
-
-
-def add_reconstruct(commands: Any) -> None:
-    """Add the parser."""
-    parser = add_picture(
-        commands, reconstruct, "draw images over their reconstructions",
-        " by a trained model: test images, or files of yours.",
-        "scratchvae reconstruct runs/digits",
-        "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
-        "scratchvae reconstruct runs/faces --files me.jpg you.png",
-    )  # fmt: skip
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--count", type=positive(int), metavar="N", help="the first N test images (8)"
-    )
-    which.add_argument(
-        "--images", type=numbers, metavar="I,I,...", help="test images by index, counted from 0"
-    )
-    which.add_argument(
-        "--files", nargs="+", metavar="FILE",
-        help="JPEG and PNG files: their middle square, in grey where the model knows no colours "
-        "(models of digits expect white on black)",
-    )  # fmt: skip
-    parser.add_argument("--sampled", action="store_true", help="draw z ~ q(z|x), not z = mu")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of z (0)")
-
-
+@command(
+    "draw images over their reconstructions",
+    " by a trained model: test images, or files of yours.",
+    "scratchvae reconstruct runs/digits",
+    "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
+    "scratchvae reconstruct runs/faces --files me.jpg you.png",
+    one_of=(
+        option("--count", "N", positive(int), None, f"the first N test images ({SHOWN})"),
+        option("--images", "I,I,...", numbers, None, "test images by index, counted from 0"),
+        option(
+            "--files", "FILE", str, None, "JPEG and PNG files: their middle square, in grey if the "
+            "model knows no colours (models of digits expect white on black)", nargs="+",
+        ),
+    ),
+    options=(switch("--sampled", "draw z ~ q(z|x), not z = mu"), SEED),
+)  # fmt: skip
 def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     """Two rows: the images, and under each its reconstruction."""
     model, arrays = run.model, {}
@@ -211,8 +215,9 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         x = images_at(run, chosen, option)
         labels = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
-    z = posterior_codes(model, x, np.random.default_rng(args.seed) if args.sampled else None)
-    images = decoded(model, z, x if model.has_skips else None)
+    rng = np.random.default_rng(args.seed) if args.sampled else None
+    z = latents.posterior_codes(model, x, rng)
+    images = latents.decoded(model, z, x if model.has_skips else None)
     arrays |= {"originals": x, "z": z, "images": images}
     pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
     return Picture(
@@ -237,73 +242,52 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
     return np.stack(found)
 
 
-# --- sample --------------------------------------------------------------------------------------
-
-
-def add_sample(commands: Any) -> None:
-    """Add the parser."""
-    parser = add_picture(
-        commands, sample, "draw images decoded from z ~ N(0, I)", ".",
-        "scratchvae sample runs/digits",
-        "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
-        "scratchvae sample runs/digits --count 10000 --npz samples.npz",
-    )  # fmt: skip
-    option = parser.add_argument
-    option("--count", type=positive(int), default=64, metavar="N", help="images (64)")
-    option("--columns", type=positive(int), default=8, metavar="N", help="images in a row (8)")
-    option("--seed", type=at_least(0), default=0, metavar="N", help="of z (0)")
-    option(
-        "--temperature", type=at_least(0, float), default=1.0, metavar="T",
-        help="standard deviation of z; less than 1: cleaner images, more alike (1)",
-    )  # fmt: skip
-    skips_option(parser)
-
-
+@command(
+    "draw images decoded from z ~ N(0, I)",
+    ".",
+    "scratchvae sample runs/digits",
+    "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
+    "scratchvae sample runs/digits --count 10000 --npz samples.npz",
+    options=(
+        option("--count", "N", positive(int), 64, "images"),
+        option("--columns", "N", positive(int), 8, "images in a row"),
+        SEED,
+        option(
+            "--temperature", "T", at_least(0, float), 1.0,
+            "standard deviation of z; less than 1: cleaner images, more alike",
+        ),
+        SKIPS_FROM,
+    ),
+)  # fmt: skip
 def sample(args: argparse.Namespace, run: Run) -> Picture:
     """A grid of images, row by row."""
     model = run.model
-    if not isinstance(run.model, VAE):
+    if not isinstance(model, VAE):
         say(
             "an autoencoder's codes lie where training has left them, not where N(0, I) does: what "
             "is decoded here are codes that it has never seen"
         )
-    skips_from = skips_for(args, run)
-    z = prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
-    images = decoded(model, z, skips_from)
-    columns = min(args.columns, args.count)
+    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
+    images, columns = latents.decoded(model, z, skips_for(args, run)), min(args.columns, args.count)
     return Picture(
         {"z": z, "images": images},
         lambda plots, path: plots.image_grid(images, path, columns, model.data_range),
     )
 
 
-# --- interpolate ---------------------------------------------------------------------------------
-
-MOST_PAIRS = 5  # of test images, if none are chosen
-
-
-def add_interpolate(commands: Any) -> None:
-    """Add the parser."""
-    parser = add_picture(
-        commands, interpolate, "draw the way from one test image to another",
-        ": codes between their codes (mu), decoded, in a row for each pair.",
-        "scratchvae interpolate runs/digits",
-        "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
-        "scratchvae interpolate runs/faces --spherical",
-    )  # fmt: skip
-    option = parser.add_argument
-    option(
-        "--pairs", type=numbers, metavar="A,B,...",
-        help="test images by index, two to a row (the first ten)",
-    )  # fmt: skip
-    option("--steps", type=at_least(2), default=10, metavar="N", help="images in a row (10)")
-    option(
-        "--spherical", action="store_true",
-        help="along a great circle, not a straight line: the length of z stays what it is",
-    )  # fmt: skip
-    skips_option(parser)
-
-
+@command(
+    "draw the way from one test image to another",
+    ": codes between their codes (mu), decoded, in a row for each pair.",
+    "scratchvae interpolate runs/digits",
+    "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
+    "scratchvae interpolate runs/faces --spherical",
+    options=(
+        option("--pairs", "A,B,...", numbers, None, "two test images to a row (the first ten)"),
+        STEPS(10),
+        switch("--spherical", "along a great circle, not a straight line: z keeps its length"),
+        SKIPS_FROM,
+    ),
+)  # fmt: skip
 def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each pair; its ends are the reconstructions of the two."""
     pairs = args.pairs
@@ -311,49 +295,41 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
         pairs = range(2 * min(MOST_PAIRS, max(1, len(run.test_images()) // 2)))
     if len(pairs) % 2:
         raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
-    ends = posterior_codes(run.model, images_at(run, pairs, "--pairs"))
+    ends = latents.posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
-    z = (great_circle if args.spherical else line)(ends[::2], ends[1::2], t)
+    z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
     rows = [f"{a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
     columns = [f"{share:.2f}" for share in t]
     return table_of_codes(args, run, z, rows, columns, t=t, test_indices=np.array(pairs))
 
 
-# --- traverse ------------------------------------------------------------------------------------
-
-MOST_DIMENSIONS, LOOKED_AT = 10, 2000  # dimensions that are chosen here, by so many test images
-
-
-def add_traverse(commands: Any) -> None:
-    """Add the parser."""
-    parser = add_picture(
-        commands, traverse, "draw what each latent dimension does",
-        " in a row for each of the chosen ones: its value goes from -3 to 3, all others stay, and "
-        "the codes are decoded.",
-        "scratchvae traverse runs/digits",
-        "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
-        "scratchvae traverse runs/faces --range 4 --steps 15",
-    )  # fmt: skip
-    option = parser.add_argument
-    option(
-        "--dimensions", type=numbers, metavar="D,D,...", help="counted from 0 (those whose mu "
-        f"varies most over test images, at most {MOST_DIMENSIONS})",
-    )  # fmt: skip
-    option(
-        "--image", type=int, metavar="INDEX",
-        help="start from the code of this test image (from z = 0, the middle of the prior)",
-    )  # fmt: skip
-    option("--range", type=positive(float), default=3.0, metavar="R", help="from -R to R (3)")
-    option("--steps", type=at_least(2), default=11, metavar="N", help="images in a row (11)")
-    skips_option(parser)
-
-
+@command(
+    "draw what each latent dimension does",
+    " in a row for each of the chosen ones: its value goes from -3 to 3, all others stay, and the "
+    "codes are decoded.",
+    "scratchvae traverse runs/digits",
+    "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
+    "scratchvae traverse runs/faces --range 4 --steps 15",
+    options=(
+        option(
+            "--dimensions", "D,D,...", numbers, None, "counted from 0 (those whose mu varies most "
+            f"over test images, at most {MOST_DIMENSIONS})",
+        ),
+        option(
+            "--image", "INDEX", int, None,
+            "start from the code of this test image (from z = 0, the middle of the prior)",
+        ),
+        option("--range", "R", positive(float), 3.0, "from -R to R"),
+        STEPS(11),
+        SKIPS_FROM,
+    ),
+)  # fmt: skip
 def traverse(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each dimension, the most active one first if none are chosen."""
     model, dimensions = run.model, args.dimensions
     if dimensions is None:
-        codes = posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
-        dimensions = most_active(codes, MOST_DIMENSIONS)
+        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
+        dimensions = latents.most_active(codes, MOST_DIMENSIONS)
     last = prod(model.latent_shape) - 1
     for dimension in dimensions:
         if not 0 <= dimension <= last:
@@ -361,33 +337,22 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     arrays, base = {}, np.zeros(model.latent_shape, model.dtype)
     if args.image is not None:
         arrays["test_indices"] = np.array([args.image])
-        base = posterior_codes(model, images_at(run, [args.image], "--image"))[0]
+        base = latents.posterior_codes(model, images_at(run, [args.image], "--image"))[0]
     values = np.linspace(-args.range, args.range, args.steps)
-    z = traversal(base, dimensions, values)
+    z = latents.traversal(base, dimensions, values)
     rows, columns = [f"z[{d}]" for d in dimensions], [f"{value:.2g}" for value in values]
     arrays |= {"values": values, "dimensions": np.array(dimensions)}
     return table_of_codes(args, run, z, rows, columns, **arrays)
 
 
-# --- manifold ------------------------------------------------------------------------------------
-
-MOST_CODES = 10_000  # in the second picture
-
-
-def add_manifold(commands: Any) -> None:
-    """Add the parser."""
-    parser = add_picture(
-        commands, manifold, "draw the latent plane of a model with two latent dimensions",
-        ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data "
-        "set has classes, a second picture, NAME-codes.png, shows where the test images lie.",
-        "scratchvae train conv --latent-dim 2 --out runs/plane",
-        "scratchvae manifold runs/plane",
-    )  # fmt: skip
-    parser.add_argument(
-        "--size", type=positive(int), default=20, metavar="N", help="N x N images (20)"
-    )
-
-
+@command(
+    "draw the latent plane of a model with two latent dimensions",
+    ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data set "
+    "has classes, a second picture, NAME-codes.png, shows where the test images lie.",
+    "scratchvae train conv --latent-dim 2 --out runs/plane",
+    "scratchvae manifold runs/plane",
+    options=(option("--size", "N", positive(int), 20, "N x N images"),),
+)
 def manifold(args: argparse.Namespace, run: Run) -> Picture:
     """The plane, and the test images on it by their classes, if they have any."""
     model = run.model
@@ -400,12 +365,12 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
             f"{args.folder}: a plane needs two latent dimensions, and this model's codes have "
             f"shape {model.latent_shape}; {advice}"
         )
-    z = plane(args.size, model.dtype)
-    arrays = {"z": z, "images": decoded(model, z)}
+    z = latents.plane(args.size, model.dtype)
+    arrays = {"z": z, "images": latents.decoded(model, z)}
     labels = run.load_data().test_labels
     if labels is not None:
         labels = labels[:MOST_CODES]
-        codes = posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
+        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
         arrays |= {"codes": codes, "labels": labels}
 
     def draw(plots: Any, path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..models import MODELS, build
 from ..models.inspect import megabytes, rows, summary
-from .options import add_command, print_json
+from .options import add_command, show
 
 
 def add(commands: Any) -> None:
@@ -33,17 +33,13 @@ def run(args: argparse.Namespace) -> int:
     names = ("latent_dim", "image_shape", "skips", "latent")
     options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     model = build(args.model, **options)
-    if not args.json:
-        print(summary(model))
-        return 0
     layers = rows(model)
-    print_json(
-        {
-            "model": args.model,
-            "image_shape": model.image_shape,
-            "layers": [layer._asdict() for layer in layers],
-            "parameters": sum(layer.parameters for layer in layers),
-            "megabytes": megabytes(model, layers),
-        }
-    )
+    result = {
+        "model": args.model,
+        "image_shape": model.image_shape,
+        "layers": [layer._asdict() for layer in layers],
+        "parameters": sum(layer.parameters for layer in layers),
+        "megabytes": megabytes(model, layers),
+    }
+    show(args, result, summary(model))
     return 0

@@ -7,8 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..runs.config import MOST_BYTES, RECIPE, RECIPES, Config, read_config
-from .options import add_command, numbers, print_json, say, warn
+from ..models import MODELS
+from ..output import to_json
+from ..runs.config import RECIPE, RECIPES, Config, read_config
+from ..runs.session import MAY_CHANGE, resume, train
+from ..runs.signals import Stopped
+from .options import add_command, numbers, say, warn
 
 # Groups of options in --help, by the first one of each.
 GROUPS = {
@@ -18,6 +22,7 @@ GROUPS = {
     "kl_weight": "objective",
     "validation": "looking and saving",
 }
+METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,..."}
 NOT_ASKED = ("model", "image_shape")  # the first is positional, the second the data set's
 
 
@@ -34,7 +39,9 @@ def add(commands: Any) -> None:
         "scratchvae train --resume runs/digits",
         "scratchvae train --config runs/digits/config.json --out runs/again",
     )  # fmt: skip
-    parser.add_argument("model", nargs="?", metavar="MODEL", help=_help("model"))
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help=f"model to train: {', '.join(MODELS)}"
+    )
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the run (runs/MODEL)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in a folder")
     parser.add_argument(
@@ -51,9 +58,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print how it goes and where it is."""
-    from ..runs.session import MAY_CHANGE, resume, train
-    from ..runs.signals import Stopped
-
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
         only = " (only one of the three)" if ways else ""
@@ -77,60 +81,43 @@ def run(args: argparse.Namespace) -> int:
             folder = args.resume
             metrics = resume(folder, tell, talk, **given)
         else:
-            config = _config(args, given)
+            if args.config is None:
+                config = Config(**given)
+            else:  # the shape is that of the data set, and `given` may name another one
+                config, _ = read_config(args.config)
+                config = replace(config, **{"image_shape": None} | given)
             folder = args.out or Path("runs") / config.model
             metrics = train(config, folder, tell, talk)
     except Stopped as stopped:
         say(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
-        print_json(metrics)
+        print(to_json(metrics))
     if (warning := (metrics.get("test") or {}).get("warning")) and not args.quiet:
         warn(warning)
     tell(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
 
 
-def _config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
-    if args.config is None:
-        return Config(**given)
-    with open(args.config, "rb") as file:
-        text = file.read(MOST_BYTES + 1)
-    try:
-        config, _ = read_config(text)
-    except ValueError as problem:
-        raise ValueError(f"{args.config}: {problem}") from None
-    # The shape is that of the data set, and `given` may name another one.
-    return replace(config, **{"image_shape": None} | given)
-
-
 def _add_option(group: Any, spec: Any) -> None:
-    name, kind, limits = _flag(spec.name), spec.metadata["kind"], spec.metadata["limits"]
-    if kind is bool:
-        switch = argparse.BooleanOptionalAction  # the "no-" is for what --config switches on
-        group.add_argument(name, action=switch, default=None, help=_help(spec.name))
-        return
-    options: dict[str, Any] = {"help": _help(spec.name), "default": None}
-    if "choices" in limits:
-        options |= {"choices": limits["choices"], "metavar": "|".join(limits["choices"])}
+    kind, choices = spec.metadata["kind"], spec.metadata["limits"].get("choices")
+    options: dict[str, Any] = {"type": kind, "metavar": METAVARS.get(kind)}
+    if kind is bool:  # the "no-" is for what --config switches on
+        options = {"action": argparse.BooleanOptionalAction}
     elif kind is tuple:
-        options |= {"type": numbers, "metavar": "N,N,..."}
-    else:
-        metavars = {int: "N", float: "X", str: "TEXT"}
-        options |= {"type": kind, "metavar": metavars[kind]}
-    group.add_argument(name, **options)
+        options["type"] = numbers
+    elif choices:
+        options = {"choices": choices, "metavar": "|".join(choices)}
+    group.add_argument(_flag(spec.name), help=_help(spec), default=None, **options)
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _help(name: str) -> str:
+def _help(spec: Any) -> str:
     """The option's meaning and its default."""
-    spec = {spec.name: spec for spec in fields(Config)}[name]
-    text = spec.metadata["help"].replace("%", "%%")
-    if name == "model":
-        return f"{text}: {', '.join(spec.metadata['limits']['choices'])}"
+    name, text = spec.name, spec.metadata["help"]
     default = RECIPE.get(name, spec.default)
     if default is None or default is False or default == ():
         return text

@@ -133,7 +133,8 @@ def importance_curve(
     if model.decoder_distribution == "Bernoulli" and not grey_levels and not is_binary(images):
         raise ValueError(
             f"{name}: a Bernoulli decoder has likelihoods of 0 and 255, the images hold other "
-            "bytes: binarize(images, rng), or say grey_levels=True to take bytes for probabilities"
+            "bytes: binarize(images, rng), or say grey_levels=True to take bytes for probabilities "
+            "(on the command line: train with --binarize, or say --grey-levels)"
         )
     marks = sorted({int(k) for k in at})
     samples, nll = marks[-1], []

@@ -13,7 +13,6 @@ import operator
 import os
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,12 @@ import numpy as np
 from ..backend import ENGINES
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
+from ..output import did_you_mean
 from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
 MOST_BYTES = 1 << 20  # of a config.json
+ABOUT = {"environment": dict, "data": dict, "changes": list}  # what it says about the run
 MOST = 2**31 - 1  # of any count
 
 # Where a model's source trains it otherwise than the first line says.
@@ -74,16 +75,10 @@ class Config:
         str, "mnist", "data set: mnist, fashion-mnist, glyphs, faces, celeba or images:FOLDER"
     )
     data_dir: str | None = option(str, None, "folder with its files, looked into and nowhere else")
-    image_shape: tuple[int, ...] | None = option(
-        tuple, None, "channels, height and width; the data set's", at_least=1
-    )
+    image_shape: tuple[int, ...] | None = option(tuple, None, "that of the data set", at_least=1)
     latent_dim: int | None = option(int, None, "length of a code", at_least=1, at_most=2**20)
-    skips: str | None = option(
-        str, None, "which skips the model skip has", choices=("all", "deep", "none")
-    )
-    latent: str | None = option(
-        str, None, "what mu and logvar are in the model skip", choices=("scalar", "learned")
-    )
+    skips: str | None = option(str, None, "skip: which skips", choices=("all", "deep", "none"))
+    latent: str | None = option(str, None, "skip: mu and logvar", choices=("scalar", "learned"))
     # Those of RECIPE are given as None, and never None afterwards.
     epochs: int = option(int, None, "passes over the data", at_least=1)
     batch_size: int = option(int, None, "images in a step", at_least=1)
@@ -110,17 +105,14 @@ class Config:
     kl_schedule: str = option(str, "constant", "how the KL weight moves", choices=KL_SCHEDULES)
     kl_warmup: float = option(float, 10.0, "linear: epochs until it is there in full", at_least=0)
     kl_cycles: int = option(int, 4, "cyclical: how often it starts", at_least=1)
-    free_bits: float = option(
-        float, 0.0, "nats that each latent dimension may use at no cost", at_least=0
-    )
+    free_bits: float = option(float, 0.0, "nats at no cost in each latent dimension", at_least=0)
     binarize: bool = option(
         bool, False, "draw black or white for every pixel, anew in each epoch (grey: probability)"
     )
 
     validation: float = option(
-        float, 0.0, "share of the training images, the last ones, kept to validate", at_least=0,
-        below=1,
-    )  # fmt: skip
+        float, 0.0, "share of training images, the last ones, to validate", at_least=0, below=1
+    )
     patience: int | None = option(
         int, None, "stop after so many epochs without a better validation loss", at_least=1
     )
@@ -128,9 +120,7 @@ class Config:
         int, 1000, "steps between checkpoints, besides those after epochs", at_least=1
     )
     keep: int = option(int, 3, "how many of the last checkpoints stay", at_least=1, at_most=1000)
-    pictures: tuple[int, ...] = option(
-        tuple, (), "epochs after which pictures are drawn", at_least=1
-    )
+    pictures: tuple[int, ...] = option(tuple, (), "epochs to draw pictures after", at_least=1)
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -174,23 +164,19 @@ class Config:
 
     def model_options(self) -> dict[str, Any]:
         """The arguments for `models.build`."""
-        names = ("latent_dim", "image_shape", "skips", "latent", "seed", "dtype")
+        names = ("latent_dim", "image_shape", "skips", "latent", "seed", "dtype", "kl_weight")
         options = {name: getattr(self, name) for name in names}
-        options |= {"kl_weight": self._full_kl_weight(), "free_bits": self.free_bits or None}
+        options["free_bits"] = self.free_bits or None
+        if self.beta is not None:
+            options["kl_weight"] = self.beta
+        if self.beta and not self._is_bernoulli:
+            if self.image_shape is None:
+                raise ValueError("beta: the KL weight it means depends on the image_shape")
+            options["kl_weight"] = loss_scales(math.prod(self.image_shape), beta=self.beta).mean
         return {name: value for name, value in options.items() if value is not None}
 
-    def _full_kl_weight(self) -> float | None:
-        """On the scale of the model's loss; None: the model's own."""
-        if self.beta is None:
-            return self.kl_weight
-        if self._is_bernoulli or self.beta == 0:
-            return self.beta
-        if self.image_shape is None:
-            raise ValueError("beta: the KL weight it means depends on the image_shape")
-        return loss_scales(math.prod(self.image_shape), beta=self.beta).mean
-
     def to_json(self) -> dict[str, Any]:
-        """Every option by name, for a JSON file."""
+        """Every option by name."""
         return asdict(self)
 
     @classmethod
@@ -201,18 +187,19 @@ class Config:
         known = [spec.name for spec in fields(cls)]
         for name in options:
             if name not in known:
-                near = get_close_matches(str(name), known, 1)
-                meant = f" (did you mean {near[0]}?)" if near else ""
-                raise ValueError(f"there is no option {str(name)[:80]!r}{meant}")
+                meant = did_you_mean(name, known)
+                raise ValueError(f"there is no option {name[:80]!r}{meant}")
         return cls(**options)
 
 
-def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
-    """The config in the bytes of a config.json, and what else it says about the run: environment,
-    data, changes. ValueError if it is not JSON, too long, from another version, or not a config."""
+def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
+    """The config in a config.json, and what else the file says about the run, by the names of
+    ABOUT. ValueError if it is not JSON, too long, from another version, or not a config."""
+    with open(path, "rb") as file:
+        text = file.read(MOST_BYTES + 1)
     try:
         if len(text) > MOST_BYTES:
-            raise ValueError(f"expected at most {MOST_BYTES} bytes, got {len(text)}")
+            raise ValueError(f"expected at most {MOST_BYTES} bytes, found more")
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -222,9 +209,12 @@ def read_config(text: bytes) -> tuple[Config, dict[str, Any]]:
         about = found.get("run", {})
         if not isinstance(about, dict):
             raise ValueError(f"expected a table in run, got {type(about).__name__}")
+        for name, kind in ABOUT.items():
+            if not isinstance(about.setdefault(name, kind()), kind):
+                raise ValueError(f"expected a {kind.__name__} in run: {name}")
         return Config.from_json(found.get("options")), about
     except ValueError as error:
-        raise ValueError(f"config.json: {error}") from None
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -58,12 +59,9 @@ def threads() -> dict[str, int]:
 
 def cpu_name() -> str:
     """The processor's name: another one may have other vector instructions."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -80,7 +78,7 @@ def blas() -> str | None:
     )
 
 
-def differences(before: Any, now: dict[str, Any]) -> list[str]:
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What has changed between two environments, in words such as "threads 2 -> 1"."""
     old, new = _flat(before), _flat(now)
     return [
@@ -96,29 +94,23 @@ def about_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "sha256": data.digest(), **counts}
 
 
-def same_data(before: Any, now: dict[str, Any]) -> bool:
+def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether it is the same data set, under whatever name."""
-    return all(_table(before).get(name) == now[name] for name in now if name != "name")
+    return all(before.get(name) == now[name] for name in now if name != "name")
 
 
-def data_in_words(about: Any) -> str:
+def data_in_words(about: dict[str, Any]) -> str:
     """What `about_data` returned, for people."""
-    about = _table(about)
-    return (
-        f"{about.get('name')} with {about.get('train_images')} and {about.get('test_images')} "
-        f"images (SHA-256 {str(about.get('sha256'))[:12]}...)"
-    )
+    names = ("name", "train_images", "test_images", "sha256")
+    name, train, test, digest = (about.get(name) for name in names)
+    return f"{name} with {train} and {test} images (SHA-256 {str(digest)[:12]}...)"
 
 
-def _table(found: Any) -> dict[str, Any]:
-    """What was read from config.json, if it is a table; else an empty one."""
-    return found if isinstance(found, dict) else {}
-
-
-def _flat(found: Any) -> dict[str, Any]:
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
     """An environment with the versions among the rest."""
-    others = {name: value for name, value in _table(found).items() if name != "versions"}
-    return others | _table(_table(found).get("versions"))
+    versions = found.get("versions")
+    others = {name: value for name, value in found.items() if name != "versions"}
+    return others | (versions if isinstance(versions, dict) else {})
 
 
 def _versions(*packages: str) -> dict[str, str]:

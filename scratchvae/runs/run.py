@@ -36,7 +36,7 @@ from ..models import Model, build
 from ..models.weights import load_weights
 from ..output import left_behind, lock, write_atomically
 from .checkpoint import below, take_first
-from .config import FORMAT, MOST_BYTES, Config, read_config
+from .config import FORMAT, Config, read_config
 from .trainer import images_of
 
 
@@ -104,12 +104,9 @@ class RunFolder:
         """The reverse of `write_config`. FileNotFoundError if there is no run in this folder,
         ValueError if its config.json is damaged."""
         try:
-            with open(self.config, "rb") as file:
-                return read_config(file.read(MOST_BYTES + 1))
+            return read_config(self.config)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path}: no run here, there is no config.json") from None
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from None
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
@@ -201,11 +198,11 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
 
 def _load_checkpoint(model: Model, files: RunFolder) -> Path:
     """Load the weights of the best checkpoint, or else of the last sound one."""
+    paths = [p for p in (files.best, *files.all_checkpoints()) if p.exists()]
     found, refused = take_first(
-        filter(Path.exists, (files.best, *files.all_checkpoints())),
-        lambda arrays, _: model.load_state_dict(below("model.", arrays)),
+        paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
     )
     if found is None:
-        why = "".join(f": {problem}" for problem in [*refused.values()][:1])
+        why = f": {refused[paths[0]]}" if paths else ""
         raise FileNotFoundError(f"{files.path}: no weights yet, and no sound checkpoint{why}")
     return found

@@ -118,12 +118,12 @@ def resume(
         files.sweep()
         files.make()  # if the checkpoints were deleted, the run begins again
         config, data = _prepare(replace(before, **changes))
-        if not same_data(about.get("data"), about_data(data)):
+        if not same_data(about["data"], now := about_data(data)):
             raise ValueError(
                 f"{files.path}: the data set has changed: the run was begun with "
-                f"{data_in_words(about.get('data'))}, this is {data_in_words(about_data(data))}"
+                f"{data_in_words(about['data'])}, this is {data_in_words(now)}"
             )
-        if elsewhere := differences(about.get("environment"), environment(config.engine)):
+        if elsewhere := differences(about["environment"], environment(config.engine)):
             say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(config, data)
         say(_introduction(trainer, data))
@@ -176,11 +176,7 @@ def _note_changes(
         raise ValueError(f"epochs: {epochs_begun} have begun already, got {now.epochs}")
     old, new = before.to_json(), now.to_json()
     if changed := {name: [old[name], new[name]] for name in old if old[name] != new[name]}:
-        earlier = about.get("changes")
-        changes = [
-            *(earlier if isinstance(earlier, list) else []),
-            {"step": trainer.step} | changed,
-        ]
+        changes = [*about["changes"], {"step": trainer.step} | changed]
         files.write_config(now, about | {"changes": changes})
         words = [f"{name} {a} -> {b}" for name, (a, b) in changed.items()]
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
@@ -243,7 +239,8 @@ def _save(trainer: Trainer, files: RunFolder) -> None:
     """Write a checkpoint and the history, and delete old checkpoints."""
     content = to_bytes(*trainer.checkpoint())
     write_atomically(files.checkpoint(trainer.step), content)
-    if trainer.batch == 0 and trainer.held_out == "validation" and trainer.is_best:
+    judged = trainer.batch == 0 and trainer.held_out == "validation"
+    if judged and trainer.best_epoch == trainer.epoch:
         write_atomically(files.best, content)
     files.write_history(trainer.history)
     for path in files.all_checkpoints()[trainer.config.keep :]:

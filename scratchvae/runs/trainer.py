@@ -27,7 +27,7 @@ import numpy as np
 from .. import optim
 from ..backend import asnumpy, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
-from ..models import Model, build
+from ..models import build
 from ..models.weights import MAX_BYTES
 from ..ops import Losses
 from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
@@ -35,7 +35,7 @@ from .checkpoint import Arrays, below
 from .config import Config, fits
 from .schedules import kl_factor, lr_factor
 
-OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
 
 class Images(NamedTuple):
@@ -110,13 +110,17 @@ class Trainer:
         check_last_batch("batch_size", self.model, len(self.train_images), config.batch_size)
         if config.engine == "cuda":
             self.model.to("cuda")
-        self.optimizer = _optimizer(config, self.model)
+        options = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+        self.optimizer: optim.Optimizer = OPTIMIZERS[config.optimizer](
+            self.model, lr=config.lr, weight_decay=config.weight_decay, **options
+        )
         self._stepper = stepper_for(self.model, self.optimizer, config.clip_norm)
         self.full_kl_weight = getattr(self.model, "kl_weight", 0.0)
         rngs = streams(config.seed)
         self.picture_rng, self._test_rng = rngs.pictures, rngs.test
         self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
         self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
+        self.steps_per_epoch = -(-len(self.train_images) // config.batch_size)
         self.epoch = self.batch = 0  # epochs done, and batches of the one after
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
@@ -127,22 +131,12 @@ class Trainer:
         return self.optimizer.steps
 
     @property
-    def steps_per_epoch(self) -> int:
-        """If the images do not divide evenly, the last step has fewer."""
-        return -(-len(self.train_images) // self.config.batch_size)
-
-    @property
     def done(self) -> bool:
         """Whether all epochs are done, or patience has ended. An epoch that has begun is finished
         first."""
-        patience, waited = self.config.patience, self.epoch - self.best_epoch
-        too_long = patience is not None and waited >= patience
+        patience = self.config.patience
+        too_long = patience is not None and self.epoch - self.best_epoch >= patience
         return self.batch == 0 and (self.epoch >= self.config.epochs or too_long)
-
-    @property
-    def is_best(self) -> bool:
-        """Whether no epoch before the last one had a better loss on what is held out."""
-        return self.best_epoch == self.epoch > 0
 
     # ------------------------------------------------------------------ training
 
@@ -175,8 +169,8 @@ class Trainer:
         *sums, images = self._stepper.sums
         train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
-        rates = [float(self.optimizer.lr), float(getattr(self.model, "kl_weight", 0.0))]
-        line = dict(zip(self._columns(), [*train, *held_out, *rates], strict=False))
+        rates = [self.optimizer.lr, getattr(self.model, "kl_weight", 0.0)]
+        line = dict(zip(self._columns(), [*train, *held_out, *map(float, rates)], strict=False))
         for name, number in line.items():
             if not math.isfinite(number):
                 raise FloatingPointError(f"{name} of epoch {self.epoch + 1} is {number}")
@@ -196,11 +190,10 @@ class Trainer:
             rngs["noise"] = self._rngs["noise"]
         self._stepper.start_epoch(rngs["noise"])
         self._next_rngs = rngs
-        images, model = self.train_images, self.model
-        if self.config.binarize:
+        images, model, config = self.train_images, self.model, self.config
+        if config.binarize:
             images = binarize(images, rngs["binarize"])
-        size = self.config.batch_size
-        return batches(images, size, rngs["shuffle"], model.data_range, model.dtype)
+        return batches(images, config.batch_size, rngs["shuffle"], model.data_range, model.dtype)
 
     def _set_rates(self, step: int) -> None:
         """Set learning rate and KL weight to those of this step."""
@@ -255,7 +248,8 @@ class Trainer:
         epoch = need("epoch", count(math.inf))
         batch = need("batch", count(self.steps_per_epoch))
         step = need("step", lambda n: n == epoch * self.steps_per_epoch + batch)
-        history = need("history", lambda lines: self._is_history(lines, epoch))
+        history = need("history", lambda h: isinstance(h, list) and len(h) == epoch)
+        need("history", lambda h: all(map(self._is_line, h)))
         seen = min(batch * self.config.batch_size, len(self.train_images))
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
@@ -291,21 +285,10 @@ class Trainer:
         settings = vars(self.optimizer).items()
         return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
 
-    def _is_history(self, lines: Any, epochs: int) -> bool:
-        """A list of a dict for each epoch, with a number for each column."""
-        return (
-            isinstance(lines, list)
-            and len(lines) == epochs
-            and all(isinstance(line, dict) and [*line] == self._columns() for line in lines)
-            and all(_are_numbers([*line.values()]) for line in lines)
-        )
-
-
-def _optimizer(config: Config, model: Model) -> optim.Optimizer:
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
-        options["momentum"] = config.momentum
-    return OPTIMIZERS[config.optimizer](model, **options)
+    def _is_line(self, found: Any) -> bool:
+        """Whether it is a line of the history: a number for each column."""
+        right = isinstance(found, dict) and [*found] == self._columns()
+        return right and _are_numbers([*found.values()])
 
 
 def _generator(state: Any) -> np.random.Generator:

@@ -80,7 +80,7 @@ def parser(folder):
         try:
             config, facts = run.read_config()
         except ValueError as error:
-            assert str(error).startswith(f"{run.path}: config.json: "), error
+            assert str(error).startswith(f"{run.config}: "), error
             assert len(str(error)) < 1000, error
             return False
         assert isinstance(facts, dict)

@@ -4,6 +4,7 @@ import argparse
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -257,6 +258,14 @@ def test_an_unknown_option_is_told_of_its_neighbour():
 
 # ---------------------------------------------------------------------- hostile files
 
+
+def read(content):
+    """`read_config` of a file with these bytes."""
+    with TemporaryDirectory() as folder:
+        (path := Path(folder) / "config.json").write_bytes(content)
+        return read_config(path)
+
+
 GOOD = {"format": FORMAT, "options": Config().to_json(), "run": {}}
 
 
@@ -270,6 +279,7 @@ GOOD = {"format": FORMAT, "options": Config().to_json(), "run": {}}
         (b'{"format": 2, "options": {}}', "expected a table with format 1"),
         (b'{"format": 1}', "expected a table of options, got NoneType"),
         (b'{"format": 1, "options": {}, "run": []}', "expected a table in run, got list"),
+        (b'{"format": 1, "options": {}, "run": {"data": null}}', "expected a dict in run: data"),
         (b'{"format": 1, "options": {"lr": NaN}}', "lr must be a number, got nan"),
         (b'{"format": 1, "options": {"lr": 1e999}}', "lr must be a number, got inf"),
         (b'{"format": 1, "options": {"seed": 1' + b"0" * 5000 + b"}}", "not JSON: Exceeds"),
@@ -281,12 +291,12 @@ GOOD = {"format": FORMAT, "options": Config().to_json(), "run": {}}
         (b'{"format": 1, "options": {"": 1}}', "there is no option ''"),
         (b"[" * 100_000, "not JSON: maximum recursion depth"),
         (b'{"format":' * 100_000, "not JSON: maximum recursion depth"),
-        (b" " * (MOST_BYTES + 1), f"expected at most {MOST_BYTES} bytes, got {MOST_BYTES + 1}"),
+        (b" " * (MOST_BYTES + 1), f"expected at most {MOST_BYTES} bytes, found more"),
     ],
 )
 def test_hostile_files_are_refused_in_a_line(content, said):
-    with pytest.raises(ValueError, match=f"^config.json: .*{said}") as error:
-        read_config(content)
+    with pytest.raises(ValueError, match=rf"config\.json: .*{said}") as error:
+        read(content)
     assert len(str(error.value)) < 250
     str(error.value).encode(errors="backslashreplace")
 
@@ -298,13 +308,13 @@ def test_nested_values_are_refused(depth):
     for name in ("lr", "model", "pictures", "image_shape", "tf32"):
         text = f'{{"format": 1, "options": {{"{name}": {nested}}}}}'
         with pytest.raises(ValueError, match=f"config.json: ({name} must be|not JSON)"):
-            read_config(text.encode())
+            read(text.encode())
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_config_or_a_value_error(content):
-    with pytest.raises(ValueError, match=r"^config\.json: "):
-        read_config(content)
+    with pytest.raises(ValueError, match=r"config\.json: "):
+        read(content)
 
 
 @given(data=st.data())
@@ -312,7 +322,7 @@ def test_a_flipped_byte_is_a_config_or_a_value_error(data):
     content = bytearray(json.dumps(GOOD).encode())
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        config, _ = read_config(bytes(content))
+        config, _ = read(bytes(content))
     except ValueError:
         return
     assert isinstance(config, Config)
@@ -320,8 +330,8 @@ def test_a_flipped_byte_is_a_config_or_a_value_error(data):
 
 def test_what_editors_leave_is_read():
     text = json.dumps(GOOD, indent=3)
-    assert read_config(b"\xef\xbb\xbf" + text.encode())[0] == Config()  # a byte order mark
-    assert read_config(text.replace("\n", "\r\n").encode())[0] == Config()
+    assert read(b"\xef\xbb\xbf" + text.encode())[0] == Config()  # a byte order mark
+    assert read(text.replace("\n", "\r\n").encode())[0] == Config()
 
 
 # ---------------------------------------------------------------------- the command line

@@ -430,7 +430,7 @@ def test_patience_stops_after_the_right_epoch(monkeypatch):
         for _ in ours.steps():
             assert not ours.done
         ours.end_epoch()
-        best.append(ours.is_best)
+        best.append(ours.best_epoch == ours.epoch)
     assert best == [True, True, False, True, False, False]
     assert (ours.epoch, ours.best_epoch, ours.best_score) == (6, 4, 3.0)
 
