@@ -65,8 +65,8 @@ def make_layers():
 def test_layers(engine, k, method):
     layer, inputs = make_layers()[k]
     before, mode = layer.state_dict(), [m.training for m in layer.modules()]
-    constants = ["eps"] if isinstance(layer, sv.layers.Reparameterize) else []
-    report = check_layer(layer, *inputs, method=method, constants=constants)
+    noise = ["eps"] if isinstance(layer, sv.layers.Reparameterize) else []
+    report = check_layer(layer, *inputs, method=method, without_gradient=noise)
     for name in layer.parameters():
         assert report[name].verdict == "ok"
     assert len(report) > len(layer.parameters())  # the inputs', too

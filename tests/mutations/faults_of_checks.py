@@ -81,7 +81,7 @@ FAULTS = [
     Fault(
         "check-calls-backward-once",
         "scratchvae.gradcheck.trials",
-        [("(_again, _of_zeros, _linear,", "(_of_zeros,")],
+        [("(_again, _linear,", "(")],
         "backward is called once, with one dy: a dw that is never reset passes, and a clipped dy",
         f"{TRIALS}::test_faults_of_a_backward[options0-clipped at 4]",
     ),
@@ -90,8 +90,8 @@ FAULTS = [
         "scratchvae.gradcheck.trials",
         [
             (
-                "if not (zero := np.abs(g) <= atol).all():",
-                "if (~(zero := ~(np.abs(g) > atol))).any():",
+                "return not np.max(np.abs(got - expected)) <= allowed",
+                "return np.max(np.abs(got - expected)) > allowed",
             )
         ],
         "a NaN is not larger than zero: dy * (dy / dy) passes for a dy of zeros",
