@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import asarray
 from ..models import Model
 from ..module import Module
 from ..ops import CASES
@@ -130,24 +129,22 @@ def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> 
     """An op at a case, with the backward of the engine in use."""
     forward, backward = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
     arrays = case.arrays(seed)
-    constants = {n: asarray(arrays.pop(n).astype(dtype)) for n in case.constants}
+    moving = [n for n in arrays if n not in case.constants]
 
-    def of_moving(*moving: Any) -> Any:
-        real = "float32" if moving[0].dtype == np.float32 else "float64"
-        still = {n: constant.astype(real) for n, constant in constants.items()}
-        return forward(**dict(zip(arrays, moving, strict=True)), **still, **case.options)
+    def at(*values: Any) -> Any:
+        return forward(**dict(zip(arrays, values, strict=True)), **case.options)
 
     def gradients(dy: Any, cache: Any) -> tuple[Any, ...]:
         result = backward(dy, cache)
         result = result if isinstance(result, tuple) else (result,)
-        return result[: len(arrays)]  # a bias that is not there has no gradient
+        return result[: len(moving)]  # a bias that is not there has no gradient
 
-    title = f"{name} ({case.variant})" if case.variant else name
-    values = [*arrays.values()]
-    mixes = case.mixes or any(a.ndim == 0 for a in values)
-    batch = [] if mixes else [n for n in arrays if n not in ("w", "b")]
+    mixes = case.mixes or any(arrays[n].ndim == 0 for n in moving)
     return of_pair(
-        of_moving, gradients, values, dtype, seed, title, [*arrays], analytic_to=None, batch=batch
+        at, gradients, [*arrays.values()], dtype, seed,
+        name=f"{name} ({case.variant})" if case.variant else name, names=[*arrays],
+        without_gradient=case.constants, analytic_to=None,
+        batch=[] if mixes else [n for n in moving if n not in ("w", "b")],
     )  # fmt: skip
 
 

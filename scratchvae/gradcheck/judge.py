@@ -124,7 +124,7 @@ def _elements(
     gradient = subject.gradients[name]
     numbers: Any = range(gradient.size)
     if samples not in (None, "all"):
-        drawn = rng.integers(gradient.size, size=samples)
+        drawn = rng.integers(gradient.size, size=int(samples or 0))
         numbers = dict.fromkeys([int(np.argmax(np.abs(gradient))), *map(int, drawn)])
     where = (np.unravel_index(k, gradient.shape) for k in numbers)
     return [Line(subject, name, tuple(map(int, at))) for at in where]

@@ -108,15 +108,17 @@ def of_pair(
         _check_unchanged(f"{name} changes its input {n}", before, arrays[n])
     if not isinstance(result, tuple) or len(result) < 2:
         raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
-    outputs = Outputs(name, _without_losses(result[0]), without_dy)
-    y, cache = outputs.joined(_without_losses(result[0])), result[1]
-    dy = _random_dy(y.shape, seed).astype(dtype)
+    outputs = Outputs(name, result[0], without_dy)
+    y, cache = outputs.joined(result[0]), result[1]
+    # Never ones: for dy = 1 the gradient of a batch norm is zero, whatever its code says. And not
+    # from default_rng(seed): x may be drawn from that, and dy = x makes it zero again.
+    dy = np.random.default_rng([seed, 1]).standard_normal(y.shape).astype(dtype)
 
     def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
         """y and the cache. The trials lay some arrays out in another way: those are not copied."""
         copies = (v.copy() if v.flags.c_contiguous else v for v in values.values())
         y, cache, *_ = forward(*map(asarray, copies))
-        return outputs.joined(_without_losses(y)), cache
+        return outputs.joined(y), cache
 
     def run_backward(
         dy: np.ndarray, cache: Any, lay_out: Callable[[np.ndarray], np.ndarray] = np.copy
@@ -257,18 +259,18 @@ class Outputs:
     """One output, or a tuple of them: joined in a row, and a dy for that taken apart again.
 
     Those named by position in `without_dy`, those that are None and those of integers or booleans
-    get no dy: backward receives None for each.
+    get no dy: backward receives None for each. Of Losses the total counts.
     """
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
-        self.several = isinstance(y, tuple)
+        self.several = isinstance(y, tuple) and not isinstance(y, Losses)
         count = len(y) if self.several else 0
         if unknown := [k for k in without_dy if k not in range(count)]:
             raise ValueError(
                 f"check: without_dy names output {unknown[0]}; {name} has {count or 1}"
             )
         self.shapes: list[tuple[int, ...] | None] = []
-        for k, part in enumerate(y if self.several else [y]):
+        for k, part in enumerate(self._listed(y)):
             which = f"output {k}" if self.several else "y"
             a = _plain(f"{which} of {name}", part)
             if self.several and (k in without_dy or part is None or a.dtype.kind in "iub"):
@@ -281,9 +283,12 @@ class Outputs:
         if not any(shape is not None for shape in self.shapes):
             raise ValueError(f"check: no output of {name} gets a dy: nothing to check")
 
+    def _listed(self, y: Any) -> Sequence[Any]:
+        return y if self.several else [y.total if isinstance(y, Losses) else y]
+
     def joined(self, y: Any) -> np.ndarray:
         """Those that get a dy, in a row."""
-        pairs = zip(y if self.several else [y], self.shapes, strict=True)
+        pairs = zip(self._listed(y), self.shapes, strict=True)
         parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
         dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
         if len(dtypes) > 1:
@@ -298,14 +303,6 @@ class Outputs:
             parts.append(None if shape is None else dy[:count].reshape(shape))
             dy = dy[count:]
         return parts
-
-
-def _random_dy(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Never ones: for dy = 1 the gradient of a batch norm is zero, whatever its code says.
-
-    And not from default_rng(seed): x may be drawn from that, and dy = x makes it zero again.
-    """
-    return np.random.default_rng([seed, 1]).standard_normal(shape)
 
 
 def _distinct(layer: Module) -> dict[str, Param]:
@@ -332,11 +329,6 @@ def _title_of(forward: Callable[..., Any]) -> str:
     return name.removesuffix("_forward") if name.isidentifier() else "forward"
 
 
-def _without_losses(y: Any) -> Any:
-    """Of Losses the total, which is what their backward starts from."""
-    return y.total if isinstance(y, Losses) else y
-
-
 # What is asked of the functions under test and their arguments
 
 
@@ -359,7 +351,7 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
 
 
 def _plain(what: str, a: Any) -> np.ndarray:
-    """A copy of `a` as an array. Masked arrays and np.matrix, which compute otherwise, are refused."""
+    """A copy of `a` as an array; masked arrays and np.matrix, which compute otherwise, are not."""
     if isinstance(a, np.ndarray) and not is_array(a):
         raise TypeError(f"check: {what} must be a plain array, got {type(a).__name__}")
     return np.array(asnumpy(a))

@@ -11,7 +11,7 @@ FAULTS = [
     Fault(
         "check-with-dy-of-ones",
         "scratchvae.gradcheck.subject",
-        [("np.random.default_rng([seed, 1]).standard_normal(shape)", "np.ones(shape)")],
+        [("np.random.default_rng([seed, 1]).standard_normal(y.shape)", "np.ones(y.shape)")],
         "dy is ones: the gradient of a batch norm is zero then, and 17 times zero as well",
         f"{DISTRUST}::test_seventeen_times_the_gradient_of_a_batch_norm",
     ),
