@@ -34,11 +34,11 @@ class Line:
     A step of 1 moves an element by max(1, |x|): 1e-6 would be lost beside 1e11.
     """
 
-    def __init__(self, subject: Subject, name: str, path: tuple[int, ...] | np.ndarray) -> None:
+    def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
         self.element = path if isinstance(path, tuple) else None
-        self.at: Any = ... if self.element is None else path
-        self.v: Any = path if self.element is None else size(self.x[path])
+        self.at = ... if self.element is None else path
+        self.v = path if self.element is None else size(self.x[path])
         self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
         self.norm = norm(self.v) if self.element is None else 1.0
 
