@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import asarray
 from ..models import Model
 from ..module import Module
 from ..ops import CASES
@@ -44,8 +43,8 @@ def check(
         report calls the inputs by the names of its parameters. y may be a tuple of outputs.
     backward : callable
         `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
-        among them is a row "not checked", and fails. dy is an array of y's shape, drawn at random;
-        for a tuple of outputs a tuple of arrays.
+        among them is "not checked", and fails. dy is drawn at random, in the shape of y; for a
+        tuple of outputs it is a tuple of arrays.
     *inputs : float64 arrays
         Away from kinks, where there are any.
     method : {"central", "direction", "complex", "adjoint"}
@@ -57,25 +56,23 @@ def check(
     tolerance : float
         On the error per tensor, max|analytic - numeric| / max|analytic|. By default 1e-7 for
         differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32. A function that rounds
-        more than float64 does needs more, and a longer step: `h=1e-3, tolerance=1e-3`.
+        more than float64 does needs `h=1e-3, tolerance=1e-3`.
     atol : float
         What an element may be off by in any case, beside the tolerance.
     samples : int or "all"
         Instead of every element: the one with the largest gradient, so many at random, and a
-        random direction. By default every element is moved, unless that would take more than a
-        minute for one input: then three directions and five elements, and the report says so.
-        "all" moves every element, however long it takes.
+        random direction. By default every element is moved, but of an input with more than 10,000
+        elements three directions and five elements, and the report says so. "all" moves every
+        element, however long it takes.
     only : list of str
         The inputs to check; by default all.
     without_gradient : list of str
         The inputs that get no gradient: backward gives None for them, or leaves them out.
     without_dy : list of int
-        Of a tuple of outputs those, by position, for which backward is given None instead of a dy.
-        Outputs that are None, or arrays of integers or booleans, are treated so without being
-        named.
+        Of a tuple of outputs those, by position, for which backward is given None instead of a
+        dy, as it is for outputs that are None, or arrays of integers or booleans.
     batch : list of str
-        The inputs whose first axis counts images, if no image may depend on another: this is
-        tried then.
+        The inputs whose first axis counts images, if no image may depend on another.
     dtype : {"float64", "float32"}
         What backward computes in. The numeric side is always float64, at the rounded inputs.
     seed : int
@@ -92,8 +89,7 @@ def check(
     ------
     GradientError
         (an AssertionError) if a gradient is wrong, or could not be shown to be right. It names the
-        input and the element. Also if backward gives something else when it is called again, is
-        not linear in dy, minds how arrays lie in memory, or changes the dtype (see trials.py).
+        input and the element. Also if backward fails one of the trials of trials.py.
     NotAnalytic, NotLinear
         (ValueErrors) if the method does not apply to this forward.
     TypeError, ValueError
@@ -110,15 +106,13 @@ def check_op(
     name: str,
     method: str = "central",
     *,
-    h: float | None = None,
-    tolerance: float | None = None,
     dtype: str = "float64",
     seed: int = 0,
-    raises: bool = True,
+    **options: Any,
 ) -> list[Report]:
-    """Check one of our ops, on the engine in use, at the cases of cases.py: a report for each.
+    """Check one of our ops, on the engine in use, at each of its CASES: a report for each.
 
-    "adjoint" checks the inputs in which the op is linear. Other arguments, errors: see `check`.
+    "adjoint" checks the inputs in which the op is linear. Other options, errors: see `check`.
     """
     if name not in CASES:
         raise ValueError(f"check_op: unknown op {name!r}; there are {', '.join(CASES)}")
@@ -127,7 +121,7 @@ def check_op(
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)
-            reports.append(compare(subject, method, h, tolerance, 0.0, None, only, seed, raises))
+            reports.append(compare(subject, method, only=only, seed=seed, **options))
     return reports
 
 
@@ -135,24 +129,22 @@ def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> 
     """An op at a case, with the backward of the engine in use."""
     forward, backward = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
     arrays = case.arrays(seed)
-    constants = {n: asarray(arrays.pop(n).astype(dtype)) for n in case.constants}
+    moving = [n for n in arrays if n not in case.constants]
 
-    def of_moving(*moving: Any) -> Any:
-        real = "float32" if moving[0].dtype == np.float32 else "float64"
-        still = {n: constant.astype(real) for n, constant in constants.items()}
-        return forward(**dict(zip(arrays, moving, strict=True)), **still, **case.options)
+    def at(*values: Any) -> Any:
+        return forward(**dict(zip(arrays, values, strict=True)), **case.options)
 
     def gradients(dy: Any, cache: Any) -> tuple[Any, ...]:
         result = backward(dy, cache)
         result = result if isinstance(result, tuple) else (result,)
-        return result[: len(arrays)]  # a bias that is not there has no gradient
+        return result[: len(moving)]  # a bias that is not there has no gradient
 
-    title = f"{name} ({case.variant})" if case.variant else name
-    values = [*arrays.values()]
-    mixes = case.mixes or any(a.ndim == 0 for a in values)
-    batch = [] if mixes else [n for n in arrays if n not in ("w", "b")]
+    mixes = case.mixes or any(arrays[n].ndim == 0 for n in moving)
     return of_pair(
-        of_moving, gradients, values, dtype, seed, title, [*arrays], analytic_to=None, batch=batch
+        at, gradients, [*arrays.values()], dtype, seed,
+        name=f"{name} ({case.variant})" if case.variant else name, names=[*arrays],
+        without_gradient=case.constants, analytic_to=None,
+        batch=[] if mixes else [n for n in moving if n not in ("w", "b")],
     )  # fmt: skip
 
 
@@ -160,16 +152,9 @@ def check_layer(
     layer: Module,
     *inputs: np.ndarray,
     without_gradient: Sequence[str] = (),
-    constants: Sequence[str] = (),
-    method: str = "central",
-    h: float | None = None,
-    tolerance: float | None = None,
-    atol: float = 0.0,
-    samples: int | str | None = None,
-    only: list[str] | None = None,
     batch: Sequence[str] = (),
     seed: int = 0,
-    raises: bool = True,
+    **options: Any,
 ) -> Report:
     """Check the gradients of a layer's inputs and of its parameters.
 
@@ -180,15 +165,14 @@ def check_layer(
         are run: its parameters, gradients, statistics and cache stay as they are.
     *inputs : float64 arrays
         What its forward takes.
-    without_gradient : sequence of str
-        The inputs that get no gradient, such as the noise: `["eps"]`. `constants` is an older name
-        of this.
-
-    The other arguments, the report and the errors are those of `check`; parameters have their
-    names, inputs those of forward's parameters.
+    without_gradient : list of str
+        The inputs that get no gradient, such as the noise: `["eps"]`.
+    batch, seed, **options
+        See `check`, also for the report and the errors. Parameters have their names, inputs those
+        of forward's parameters.
     """
-    subject = of_layer(layer, inputs, seed, [*without_gradient, *constants], batch)
-    return compare(subject, method, h, tolerance, atol, samples, only, seed, raises)
+    subject = of_layer(layer, inputs, seed, without_gradient, batch)
+    return compare(subject, seed=seed, **options)
 
 
 def check_model(
@@ -198,18 +182,15 @@ def check_model(
     method: str = "complex",
     *,
     samples: int | str | None = 4,
-    h: float | None = None,
     tolerance: float | None = None,
-    atol: float = 0.0,
-    only: list[str] | None = None,
-    seed: int = 0,
-    raises: bool = True,
+    **options: Any,
 ) -> Report:
     """Check every parameter tensor of a model: the gradient of its loss, the noise frozen.
 
     Each is moved along a random direction (all elements at once), then its element with the largest
     gradient, then `samples` elements drawn at random. A direction that fails is bisected to an
-    element.
+    element. Gradients that are identically zero, such as those of a bias before a batch norm, get
+    the verdict "zero": both sides are below 1e-12 of the model's largest gradient.
 
     Parameters
     ----------
@@ -225,10 +206,8 @@ def check_model(
         By default 1e-10 for "complex", 1e-5 for differences. In float32 1e-2: the numeric side is
         float64, and a ReLU or a max pooling whose decision rounding turns changes a gradient by
         parts in a thousand.
-
-    The other arguments, the report and the errors are those of `check`. Gradients that are
-    identically zero, such as those of a bias before a batch norm, get the verdict "zero": both
-    sides are below 1e-12 of the model's largest gradient.
+    **options
+        See `check`, also for the report and the errors.
     """
     if not isinstance(model, Model):
         raise TypeError(f"check_model: model must be a Model, got {type(model).__name__}")
@@ -237,4 +216,4 @@ def check_model(
     if tolerance is None:
         tolerance = {"complex": 1e-10}.get(method, 1e-5) if model.dtype == np.float64 else 1e-2
     subject = of_model(model, x, eps)
-    return compare(subject, method, h, tolerance, atol, samples, only, seed, raises)
+    return compare(subject, method, tolerance=tolerance, samples=samples, **options)

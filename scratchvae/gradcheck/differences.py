@@ -1,10 +1,7 @@
-"""The numeric side: what a small step along a line does to <y, dy>.
+"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>.
 
-    central        (<y(x + h v), dy> - <y(x - h v), dy>) / 2h      any function
-    complex step   Im <y(x + i h v), dy> / h                       analytic functions
-    adjoint        <y(v) - y(0), dy>                               linear functions
-
-Below: whether the last two apply, and the numbers behind the pictures.
+The formulas stand at the top of this package. Below: whether the complex step and adjointness
+apply, and the numbers behind the pictures.
 """
 
 from __future__ import annotations
@@ -37,26 +34,26 @@ class Line:
     A step of 1 moves an element by max(1, |x|): 1e-6 would be lost beside 1e11.
     """
 
-    def __init__(self, subject: Subject, name: str, path: tuple[int, ...] | np.ndarray) -> None:
+    def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
         self.element = path if isinstance(path, tuple) else None
-        self.v = size(self.x[path]) if isinstance(path, tuple) else path
+        self.at = ... if self.element is None else path
+        self.v = path if self.element is None else size(self.x[path])
         self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
         self.norm = norm(self.v) if self.element is None else 1.0
 
     @cached_property
     def analytic(self) -> float:
         """The derivative along the line that backward's gradient stands for."""
-        gradient = self.subject.gradients[self.name]
         with np.errstate(all="ignore"):  # a gradient may hold infinities; the verdict says so
-            if self.element is not None:
-                return float(gradient[self.element])
-            return float(np.sum(gradient * self.v))
+            return float(
+                np.sum(self.subject.gradients[self.name][self.at] * (self.v / self.length))
+            )
 
     def moved(self, t: Any, start: np.ndarray | None = None) -> np.ndarray:
         """x, t further along the line; complex if t is."""
         x = np.array((self.x if start is None else start) + 0 * t)  # also where x has no axes
-        x[... if self.element is None else self.element] += t * self.v
+        x[self.at] += t * self.v
         return x
 
     def y(self, t: float) -> np.ndarray:

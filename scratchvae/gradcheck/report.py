@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..output import table
@@ -67,20 +68,15 @@ class GradientError(AssertionError):
         return GradientError, (self.report,)
 
 
+@dataclass(eq=False, repr=False)
 class Report(Sequence[Result]):
     """The results of one check, tensor by tensor. Printed, it is a table."""
 
-    def __init__(
-        self,
-        subject: str,
-        method: str,
-        results: Sequence[Result],
-        faults: Sequence[str] = (),
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.subject, self.method, self.results = subject, method, list(results)
-        self.faults = list(faults)  # of backward itself, see trials.py
-        self.notes = list(notes)  # what was left out to save time
+    subject: str
+    method: str
+    results: list[Result]
+    faults: Sequence[str] = ()  # of backward itself, see trials.py
+    notes: Sequence[str] = ()  # what was left out to save time
 
     def __len__(self) -> int:
         return len(self.results)

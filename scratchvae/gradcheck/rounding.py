@@ -23,6 +23,7 @@ LONG = 1e-2  # a step that must tell the same as a short one
 PLATEAU = 0.1  # an output that is constant so far, on one side at least, is constant
 REACH = 0.03  # how far to look for jumps, of one element
 LEAST_REACH = 1e-4  # along many: each of them may have a step of its own nearby
+THREE_STEPS = np.array([1, 1 / 2, 1 / 4])  # of the longest
 SHORTEST = 1e-12
 STAYS = 8  # halvings: a kink falls to 1/256
 ONE_BY_ONE = 200  # elements at most
@@ -103,18 +104,13 @@ def _slope(line: Line, t: float) -> float:
 
 
 def _slopes(line: Line, far: float) -> list[float]:
-    return [_slope(line, t) for t in (far, far / 2, far / 4)]
+    return [_slope(line, far * step) for step in THREE_STEPS]
 
 
 def _extrapolated(far: float, slopes: list[float], to: float) -> float:
     """a + b t^2 + c t^4 through the three slopes, at `to`."""
-    steps, total = (far, far / 2, far / 4), 0.0
-    for t, s in zip(steps, slopes, strict=True):
-        for other in steps:
-            if other != t:
-                s *= (to**2 - other**2) / (t**2 - other**2)
-        total += s
-    return total
+    c_b_a = np.linalg.solve(np.vander(THREE_STEPS**2), slopes)
+    return float(np.polyval(c_b_a, (to / far) ** 2))
 
 
 def _jumps(line: Line, reach: float) -> float:

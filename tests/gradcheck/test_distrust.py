@@ -94,12 +94,12 @@ class Silent(sv.layers.Linear):
 
 def test_a_layer_that_gives_no_gradient():
     layer = Silent(4, 3, rng=np.random.default_rng(0), dtype="float64")
-    with pytest.raises(ValueError, match="check_layer: nothing to check, backward gave NoneType"):
+    with pytest.raises(ValueError, match="check: nothing to check, backward gave NoneType"):
         check_layer(layer, X)
-    with pytest.raises(ValueError, match="check_layer: 3 inputs .* need as many gradients"):
+    with pytest.raises(ValueError, match="check: 3 inputs .* need as many gradients"):
         check_layer(sv.layers.Reparameterize(), X, X, X)
-    with pytest.raises(ValueError, match="check_layer: no input is called noise"):
-        check_layer(sv.layers.Reparameterize(), X, X, X, constants=["noise"])
+    with pytest.raises(ValueError, match="check: no input is called noise"):
+        check_layer(sv.layers.Reparameterize(), X, X, X, without_gradient=["noise"])
     with pytest.raises(TypeError, match="check_layer: layer must be a Module, got function"):
         check_layer(verdict, X)
     with pytest.raises(TypeError, match="check_layer: a model has a loss of its own; use check_mo"):
@@ -330,8 +330,8 @@ def test_the_shape_of_y_must_not_depend_on_x():
     ("option", "said"),
     [
         ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
-        ({"samples": -1}, "samples must be None or an int of at least 0, got -1"),
-        ({"samples": 2.5}, "samples must be None or an int of at least 0, got 2.5"),
+        ({"samples": -1}, "samples must be an int of at least 0 or 'all', got -1"),
+        ({"samples": 2.5}, "samples must be an int of at least 0 or 'all', got 2.5"),
         ({"tolerance": np.inf}, "tolerance must be a number above 0, got inf"),
         ({"tolerance": 0}, "tolerance must be a number above 0, got 0"),
         ({"h": "a"}, "h must be a number above 0, got 'a'"),
@@ -345,7 +345,9 @@ def test_options(option, said):
 
 
 def test_empty_arrays():
-    with pytest.raises(TypeError, match="input 0 must be a float64 array, got an empty array"):
+    with pytest.raises(
+        TypeError, match="input 0 must be a float64 array, and not empty, got an empty array"
+    ):
         check(lambda x: (x, None), lambda dy, _: dy, np.zeros((0, 3)))
     with pytest.raises(TypeError, match=r"y of floats, got float64 of shape \(0,\)"):
         check(lambda x: (x[:0], None), lambda dy, _: X[0], X[0])

@@ -48,7 +48,9 @@ def test_nothing_to_check():
 
 @pytest.mark.parametrize("x", [np.ones(3, "float32"), np.ones(3, int), [1.0], 1.0])
 def test_inputs_must_be_float64_arrays(x):
-    with pytest.raises(TypeError, match="check: input 0 must be a float64 array, got"):
+    with pytest.raises(
+        TypeError, match="check: input 0 must be a float64 array, and not empty, got"
+    ):
         check(identity, passed_on, x)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scratchvae as sv
-from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op, trials
+from scratchvae.gradcheck import GradientError, check, check_layer, check_model, check_op
 from scratchvae.ops import CASES
 
 rng = np.random.default_rng(0)
@@ -56,8 +56,8 @@ FAULTS = {
     "second call": (from_the_second_call_on, "called again with the same dy and cache"),
     "never reset": (never_reset, "another gradient of w: is something kept or added up"),
     "cache": (in_its_cache, "called again with the same dy and cache"),
-    "dy over dy": (of_dy(lambda dy: dy * (dy / dy)), "for a dy of zeros .* gives nan"),
-    "plus": (of_dy(lambda dy: dy + 1e-12), "for a dy of zeros .* must be zero"),
+    "dy over dy": (of_dy(lambda dy: dy * (dy / dy)), "for a dy of zeros the gradient of x is not"),
+    "plus": (of_dy(lambda dy: dy + 1e-12), "for a dy of zeros the gradient of x is not"),
     "clipped at 4": (of_dy(lambda dy: np.clip(dy, -4, 4)), "is not linear in dy: for 0.5 dy1"),
     "clipped at 40": (of_dy(lambda dy: np.clip(dy, -40, 40)), "is not linear in dy"),
     "norm": (of_dy(lambda dy: dy / max(1, np.linalg.norm(dy) / 10)), "is not linear in dy"),
@@ -117,9 +117,9 @@ def test_ours_do_not_mix_images_unless_they_say_so():
 class Sets(sv.layers.Linear):
     """Its gradients are set, not added to."""
 
-    def _add(self, dx, dw, db):
+    def _add(self, dw, db):
         self.weight.grad[...], self.bias.grad[...] = 0, 0
-        return super()._add(dx, dw, db)
+        super()._add(dw, db)
 
 
 class Frozen(sv.layers.Linear):
@@ -140,10 +140,9 @@ def test_layers_add_to_their_gradients():
     assert check_layer(layer(sv.layers.Linear), X, batch=["x"]).passed
 
 
-def test_constants_are_inputs_without_a_gradient():
+def test_inputs_without_a_gradient():
     report = check_layer(layer(Frozen), X, without_gradient=["x"])
     assert [r.tensor for r in report] == ["weight", "bias"] and report.passed
-    assert check_layer(layer(Frozen), X, constants=["x"]).results == report.results
 
 
 @pytest.mark.parametrize("method", ["complex", "direction"])
@@ -211,10 +210,10 @@ def test_large_inputs_are_sampled(monkeypatch):
         return square(x)
 
     x = np.random.default_rng(0).standard_normal(500)
-    monkeypatch.setattr(sys.modules["scratchvae.gradcheck.judge"], "PATIENCE", 0)
+    monkeypatch.setattr(sys.modules["scratchvae.gradcheck.judge"], "ELEMENTS", 400)
     report = check(forward, square_backward, x)
     assert report.passed and report["x"].compared == 8 and len(calls) < 100
-    assert "x: its 500 elements would take about" in str(report) and "samples='all'" in str(report)
+    assert "x: of its 500 elements 5 are checked" in str(report) and "samples='all'" in str(report)
     assert check(forward, square_backward, x, samples="all")["x"].compared == 500
 
     def wrong(dy, x):
@@ -228,14 +227,16 @@ def test_large_inputs_are_sampled(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (np.ma.masked_array(X, X > 0), "got a masked array; masked elements have no gradient"),
-        (X.view(np.matrix), "got an np.matrix; its . is a matrix product: pass np.asarray"),
-        ([1.0], r'got list; np.asarray\(x, "float64"\) makes one'),
-        (np.zeros((0, 3)), "got an empty array of float64; there is nothing to check in it"),
+        (np.ma.masked_array(X, X > 0), "MaskedArray"),
+        (X.view(np.matrix), "matrix"),
+        ([1.0], r"list; np.asarray\(x, 'float64'\) makes one"),
+        (np.zeros((0, 3)), "an empty array of float64"),
     ],
 )
 def test_words_for_other_inputs(given, said):
-    with pytest.raises(TypeError, match=f"check: input 0 must be a float64 array, {said}"):
+    with pytest.raises(
+        TypeError, match=f"input 0 must be a float64 array, and not empty, got {said}"
+    ):
         check(square, square_backward, given)
 
 
@@ -247,9 +248,9 @@ def test_masked_results_are_refused():
     def masked(a):
         return np.ma.masked_array(a, a > 0)
 
-    with pytest.raises(TypeError, match="gives a masked array as y"):
+    with pytest.raises(TypeError, match="y of .* must be a plain array, got MaskedArray"):
         check(lambda x: (masked(x), x), square_backward, X)
-    with pytest.raises(TypeError, match="the gradient of x is a masked array"):
+    with pytest.raises(TypeError, match="the gradient of x must be a plain array, got MaskedArray"):
         check(square, lambda dy, x: masked(2 * x * dy), X)
 
 
@@ -300,10 +301,3 @@ def test_none_from_the_second_call_on():
 
     with pytest.raises((GradientError, ValueError)):
         check(lambda x: (2 * x, x), backward, np.ones(3))
-
-
-def test_what_is_not_tried_is_said(monkeypatch):
-    monkeypatch.setattr(trials, "MOST", 20)
-    report = check(lambda x: (2 * x, x), lambda dy, x: 2 * dy, np.ones(20))
-    assert report.passed and "backward is called once" in str(report)
-    assert not check(lambda x: (2 * x, x), lambda dy, x: 2 * dy, np.ones(10)).notes

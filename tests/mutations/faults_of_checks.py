@@ -11,7 +11,7 @@ FAULTS = [
     Fault(
         "check-with-dy-of-ones",
         "scratchvae.gradcheck.subject",
-        [("np.random.default_rng([seed, 1]).standard_normal(shape)", "np.ones(shape)")],
+        [("np.random.default_rng([seed, 1]).standard_normal(y.shape)", "np.ones(y.shape)")],
         "dy is ones: the gradient of a batch norm is zero then, and 17 times zero as well",
         f"{DISTRUST}::test_seventeen_times_the_gradient_of_a_batch_norm",
     ),
@@ -81,7 +81,7 @@ FAULTS = [
     Fault(
         "check-calls-backward-once",
         "scratchvae.gradcheck.trials",
-        [("(_again, _of_zeros, _linear,", "(_of_zeros,")],
+        [("(_again, _linear,", "(")],
         "backward is called once, with one dy: a dw that is never reset passes, and a clipped dy",
         f"{TRIALS}::test_faults_of_a_backward[options0-clipped at 4]",
     ),
@@ -90,8 +90,8 @@ FAULTS = [
         "scratchvae.gradcheck.trials",
         [
             (
-                "if not (zero := np.abs(g) <= atol).all():",
-                "if (~(zero := ~(np.abs(g) > atol))).any():",
+                "return not np.max(np.abs(got - expected)) <= allowed",
+                "return np.max(np.abs(got - expected)) > allowed",
             )
         ],
         "a NaN is not larger than zero: dy * (dy / dy) passes for a dy of zeros",
