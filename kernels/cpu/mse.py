@@ -3,13 +3,13 @@
 import numpy as np
 
 from . import jit
-from .runtime.elementwise import elements
-from .runtime.memory import empty, empty_like, images_as_rows
+from .runtime.memory import elements, empty, empty_like, images_as_rows
 from .runtime.threads import share
 
 
 def mse_forward(prediction, target, divisor):
-    difference = elements(np.subtract, prediction, target)
+    difference, fill = elements(np.subtract, prediction, target)
+    fill()
     y = empty((len(difference),), difference.dtype)
     flat = images_as_rows(difference)
 
@@ -25,13 +25,8 @@ def mse_forward(prediction, target, divisor):
 def mse_backward(dy, cache):
     difference, divisor = cache
     dprediction = empty_like(difference)
-    flat, dflat = images_as_rows(difference), images_as_rows(dprediction)
-    scale = dy[:, None] * dy.dtype.type(2 / divisor)
-
-    def work(part):
-        np.multiply(scale[part], flat[part], out=dflat[part])
-
-    share(work, len(dy), 0.2 * difference.size)
+    scale = dy * dy.dtype.type(2 / divisor)
+    np.multiply(scale.reshape(-1, *(1,) * (difference.ndim - 1)), difference, out=dprediction)
     return dprediction
 
 

@@ -48,7 +48,7 @@ FAULTS = [
     ),
     Fault(
         "elements-in-two-memory-orders",
-        "scratchvae.kernels.cpu.runtime.elementwise",
+        "scratchvae.kernels.cpu.runtime.memory",
         [("a.transpose(order)", "a.transpose(memory_order(a))")],
         "each array is flattened in its own memory order: dy and y meet at different pixels",
         "tests/ops/test_activations.py::test_dy_may_have_another_memory_order[numba-relu]",
