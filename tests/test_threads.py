@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
+from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.kernels.cpu.runtime import blas, memory, threads
 from scratchvae.kernels.cpu.runtime.threads import share
 

@@ -422,7 +422,7 @@ FAULTS = [
     ),
     Fault(
         "unpadded-rounds-down",
-        "scratchvae.kernels.cpu.convolution.algorithms",
+        "scratchvae.kernels.cpu.convolution.direct",
         [("-((tap - P) // S)", "(P - tap) // S")],
         "the first pixel that a tap meets is rounded down: right for stride 1",
         "tests/ops/test_cores.py::test_three_cores_every_algorithm[conv_transpose2d-unpadded-5]",

@@ -6,25 +6,33 @@
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
     ..._gradients     x, y -> dw      of both, with the dx of one of them as well
 
-`prepare` chooses one of the algorithms in algorithms.py: direct convolution, which computes every
+`prepare` chooses an algorithm: direct convolution, which computes every
 product of the definition, or Winograd's, with fewer products, which pays where there are many
 channels, and is taken where its rounding is small enough. A third one is for weights that are not
 finite. Here the images have their channels last, in shape and memory: (N, H, W, C).
 """
 
+from functools import partial
 from math import prod
 
 import numpy as np
 
+from .. import jit
 from ..runtime.memory import empty
 from ..runtime.reductions import sum_of_rows
 from ..runtime.threads import cores, share
 from . import direct, winograd
-from .algorithms import ALGORITHMS, finite
 
 # What Winograd's algorithm may lose, see winograd.py: 5e-6 of the largest result in float32, 1e-14
 # in float64, where a gradient check with steps of 1e-6 has to see seven digits.
 MOST_ROUNDINGS = 84
+
+ALGORITHMS = {
+    "direct": direct.Direct,
+    "unpadded": direct.Unpadded,
+    "winograd_2": partial(winograd.Winograd, tile=2),
+    "winograd_4": partial(winograd.Winograd, tile=4),
+}
 
 
 def prepare(N, w, geometry):
@@ -32,6 +40,16 @@ def prepare(N, w, geometry):
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
     return ALGORITHMS[name if finite(w) else "unpadded"](N, w, geometry, cost)
+
+
+@jit
+def finite(a):
+    """Whether all its numbers are: 0 times one that is not is NaN."""
+    a, zero = a.reshape(-1), a.dtype.type(0)
+    total = zero
+    for i in range(len(a)):
+        total += zero * a[i]
+    return total == 0
 
 
 def fastest(N, shape, geometry):
