@@ -95,28 +95,24 @@ def correlate_gradients(algorithm, x, dy, need_dx):
     dx = empty(x.shape, x.dtype) if need_dx else None
     if need_dx:
         algorithm.prepare_back()
-
-    def gradients(part):
-        dw = algorithm.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
-        return dw, sum_of_rows(dy[part].reshape(-1, algorithm.O))
-
-    return dx, *_sum_of_parts(gradients, algorithm, len(x))
+    return dx, *_gradients(algorithm, x, dy, dy, dx, None)
 
 
 def correlate_back_gradients(algorithm, y, dx, need_dy):
     """dy, dw, db of `correlate_back`."""
     dy = empty(y.shape, y.dtype) if need_dy else None
-
-    def gradients(part):
-        dw = algorithm.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
-        return dw, sum_of_rows(dx[part].reshape(-1, algorithm.C))
-
-    return dy, *_sum_of_parts(gradients, algorithm, len(y))
+    return dy, *_gradients(algorithm, dx, y, dx, None, dy)
 
 
-def _sum_of_parts(gradients, algorithm, N):
-    """dw and db: what `gradients` gives for each core's images."""
-    (dw, db), *others = share(gradients, N, 2 * algorithm.cost)
+def _gradients(algorithm, x, y, dresult, x_out, y_out):
+    """dw and db, each the sum of what the cores have."""
+
+    def work(part):
+        outs = (None if out is None else out[part] for out in (x_out, y_out))
+        dw = algorithm.gradients(x[part], y[part], *outs)
+        return dw, sum_of_rows(dresult[part].reshape(-1, dresult.shape[3]))
+
+    (dw, db), *others = share(work, len(x), 2 * algorithm.cost)
     for more_dw, more_db in others:
         dw += more_dw
         db += more_db
