@@ -15,12 +15,10 @@ from .runtime.reductions import CHUNK, wide
 from .runtime.threads import share
 
 
-def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
-    return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
-
-
-def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
-    """With the leaky ReLU after it; a slope of 1 leaves everything as it is."""
+def batch_norm_forward(
+    x, running_mean, running_var, w, b, training, momentum, eps, negative_slope=1.0
+):
+    """A leaky ReLU with a slope of 1 leaves everything as it is."""
     rows = _as_rows(x)
     M, C = rows.shape
     if training:
@@ -46,11 +44,9 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negati
 
 def batch_norm_backward(dy, cache):
     rows, mean, inv_std, w, b, training, slope = cache
-    shape, dtype = dy.shape, dy.dtype
-    dy = _as_rows(dy)
-    M, C = rows.shape
+    (M, C), shape, dtype = rows.shape, dy.shape, dy.dtype
     dx = empty(rows.shape, dtype)
-    wide_x, wide_dy, wide_dx = wide(rows), wide(dy), wide(dx)
+    wide_x, wide_dy, wide_dx = wide(rows), wide(_as_rows(dy)), wide(dx)
     width = wide_x.shape[1]
     vectors = _repeat(width, dtype, mean, w * inv_std, b)
 
@@ -107,16 +103,12 @@ def _moments(rows):
 
     parts = share(work, len(many), 0.3 * rows.size)
     C = rows.shape[1]
-    groups = [
-        (count, m, s)
-        for count, mean, squares in parts
-        for m, s in zip(mean.reshape(-1, C), squares.reshape(-1, C), strict=True)
-    ]
     total, mean, squares = 0, np.zeros(C), np.zeros(C)
-    for count, m, s in groups:
-        delta, total = m - mean, total + count
-        mean = mean + delta * (count / total)
-        squares = squares + s + delta**2 * (count * (total - count) / total)
+    for count, *sums in parts:
+        for m, s in zip(*(a.reshape(-1, C) for a in sums), strict=True):
+            delta, total = m - mean, total + count
+            mean = mean + delta * (count / total)
+            squares = squares + s + delta**2 * (count * (total - count) / total)
     return mean, squares / total
 
 

@@ -264,8 +264,8 @@ FAULTS = [
         "scratchvae.kernels.cpu.convolution.microkernel",
         [
             (
-                "channel)])\n                tile.store(new, target, inside)",
-                "channel)])\n                tile.store(new, target)",
+                "channel)])\n            tile.store(new, target, inside)",
+                "channel)])\n            tile.store(new, target)",
             )
         ],
         "whole vectors are written: the last pixel's stick out of the result",
@@ -282,7 +282,7 @@ FAULTS = [
     Fault(
         "microkernel-bias-of-the-first-tile",
         "scratchvae.kernels.cpu.convolution.microkernel",
-        [("tile.load(builder.gep(b, [channel]), inside)", "tile.load(b, inside)")],
+        [("tile.load(builder.gep(b.data, [channel]), inside)", "tile.load(b.data, inside)")],
         "each tile of channels adds the first one's bias",
         f"{DIRECT}::test_groups_of_images[3-3-float64-tiles of channels]",
         "conv2d",
@@ -415,7 +415,7 @@ FAULTS = [
     Fault(
         "infinite-weights-take-the-fast-algorithm",
         "scratchvae.kernels.cpu.convolution.correlate",
-        [('ALGORITHMS[name if finite(w) else "unpadded"]', "ALGORITHMS[name]")],
+        [('ALGORITHMS[name if np.isfinite(w).all() else "unpadded"]', "ALGORITHMS[name]")],
         "zeros of a margin meet an infinite weight, and 0 x infinity is NaN",
         "tests/ops/test_conv_not_finite.py::test_as_the_reference"
         "[numba-conv_transpose2d-geometry0-float32]",
@@ -430,7 +430,7 @@ FAULTS = [
     Fault(
         "direct-dw-without-its-total",
         "scratchvae.kernels.cpu.convolution.direct",
-        [("        dw[i] += total[i]\n", "        dw[i] += 0 * total[i]\n")],
+        [("        flat[i] += total[i]\n", "        flat[i] += 0 * total[i]\n")],
         "dw is that of the last windows: right while there are no more than 4096",
         f"{DIRECT}::test_a_long_sum_keeps_its_digits",
     ),

@@ -6,10 +6,10 @@
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
     ..._gradients     x, y -> dw      of both, with the dx of one of them as well
 
-`prepare` chooses an algorithm: direct convolution, which computes every
-product of the definition, or Winograd's, with fewer products, which pays where there are many
-channels, and is taken where its rounding is small enough. A third one is for weights that are not
-finite. Here the images have their channels last, in shape and memory: (N, H, W, C).
+`prepare` chooses an algorithm: direct convolution, which computes every product of the definition;
+Winograd's, with fewer products, which pays where there are many channels, and is taken where its
+rounding is small enough; or one for weights that are not finite. Here the images have their
+channels last, in shape and memory: (N, H, W, C).
 """
 
 from functools import partial
@@ -17,7 +17,6 @@ from math import prod
 
 import numpy as np
 
-from .. import jit
 from ..runtime.memory import empty
 from ..runtime.reductions import sum_of_rows
 from ..runtime.threads import cores, share
@@ -39,17 +38,7 @@ def prepare(N, w, geometry):
     """The algorithm that should be the fastest one for N images, with its weights prepared."""
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
-    return ALGORITHMS[name if finite(w) else "unpadded"](N, w, geometry, cost)
-
-
-@jit
-def finite(a):
-    """Whether all its numbers are: 0 times one that is not is NaN."""
-    a, zero = a.reshape(-1), a.dtype.type(0)
-    total = zero
-    for i in range(len(a)):
-        total += zero * a[i]
-    return total == 0
+    return ALGORITHMS[name if np.isfinite(w).all() else "unpadded"](N, w, geometry, cost)
 
 
 def fastest(N, shape, geometry):

@@ -205,12 +205,6 @@ def _move(dw, total):
 
 
 @jit
-def _move_back(total, dw):
-    for i in range(len(total)):
-        dw[i] += total[i]
-
-
-@jit
 def _add_gradient(buffer, x, padded, runs, y, dw, total):
     """y (windows, channels), dw (panels, rows, channels of a panel); of few channels (channels,
     runs, lanes)."""
@@ -237,4 +231,6 @@ def _add_gradient(buffer, x, padded, runs, y, dw, total):
             chunks += 1
             if chunks % CHUNKS == 0:
                 _move(dw.reshape(-1), total)
-    _move_back(total, dw.reshape(-1))
+    flat = dw.reshape(-1)
+    for i in range(len(total)):
+        flat[i] += total[i]
