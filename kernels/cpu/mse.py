@@ -4,19 +4,14 @@ import numpy as np
 
 from . import jit
 from .runtime.memory import elements, empty, empty_like, images_as_rows
-from .runtime.threads import share
+from .runtime.threads import share_rows
 
 
 def mse_forward(prediction, target, divisor):
     difference, fill = elements(np.subtract, prediction, target)
     fill()
     y = empty((len(difference),), difference.dtype)
-    flat = images_as_rows(difference)
-
-    def work(part):
-        _sum_of_squares(flat[part], y[part])
-
-    share(work, len(y), 0.2 * difference.size)
+    share_rows(_sum_of_squares, 0.2 * difference.size, (images_as_rows(difference), y))
     y /= divisor
     cache = (difference, divisor)
     return y, cache

@@ -20,7 +20,7 @@ from threading import get_ident
 import numpy as np
 
 from .threads import SMALL as FEW
-from .threads import share
+from .threads import share_rows
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
@@ -112,11 +112,7 @@ def elements(function, *arrays, cost=0.2):
     flat = [np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (*arrays, y)]
     if cost * y.size < FEW:
         return y, partial(function, *flat)
-
-    def work(part):
-        function(*[a[part] for a in flat])
-
-    return y, partial(share, work, y.size, cost * y.size)
+    return y, partial(share_rows, function, cost * y.size, flat)
 
 
 def images_as_rows(a):

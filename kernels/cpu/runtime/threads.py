@@ -61,6 +61,11 @@ def share(work, count, cost):
         blas.leave(entry)
 
 
+def share_rows(function, cost, arrays, *more):
+    """Call function(*arrays, *more) on each core with its own rows of the arrays."""
+    share(lambda part: function(*[a[part] for a in arrays], *more), len(arrays[0]), cost)
+
+
 def cores():
     """How many threads the user allows."""
     return min(_cores_allowed(), config.NUMBA_NUM_THREADS, blas_threads())
