@@ -15,10 +15,12 @@ from .runtime.reductions import CHUNK, wide
 from .runtime.threads import share, share_rows
 
 
-def batch_norm_forward(
-    x, running_mean, running_var, w, b, training, momentum, eps, negative_slope=1.0
-):
-    """A leaky ReLU with a slope of 1 leaves everything as it is."""
+def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
+    return _forward(x, running_mean, running_var, w, b, training, momentum, eps, 1.0)
+
+
+def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
+    """With the leaky ReLU after it; a slope of 1 leaves everything as it is."""
     rows = _as_rows(x)
     M, C = rows.shape
     if training:
