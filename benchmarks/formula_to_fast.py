@@ -45,6 +45,7 @@ from scratchvae.runs.environment import machine_facts
 
 KERNELS = "scratchvae.kernels.cpu"
 algorithms: Any = import_module(f"{KERNELS}.convolution.algorithms")
+correlate: Any = import_module(f"{KERNELS}.convolution.correlate")
 winograd: Any = import_module(f"{KERNELS}.convolution.winograd")
 reductions: Any = import_module(f"{KERNELS}.runtime.reductions")
 threads: Any = import_module(f"{KERNELS}.runtime.threads")
@@ -158,7 +159,7 @@ def conv2d() -> Table:
         return result
 
     def algorithm(name: str) -> Callable[[], np.ndarray]:
-        chosen, images = algorithms.ALGORITHMS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
+        chosen, images = correlate.ALGORITHMS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
 
         def run() -> np.ndarray:
             threads.share(lambda part: chosen.correlate(images[part], y[part], b), N, ALL)

@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops
-from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
+from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.kernels.cpu.runtime import blas, memory, threads
 from scratchvae.kernels.cpu.runtime.threads import share
 
@@ -362,7 +362,7 @@ def _looks_for_signals(code):
 def places():
     """Code of `share` and `empty` -> where an interrupt may come."""
     functions = [f for m in (threads, memory) for f in vars(m).values() if inspect.isfunction(f)]
-    for kind in (threads._Run, threads._Worker, threads._Signal, memory._Block, memory._Lease):
+    for kind in (threads._Run, threads._Worker, memory._Block, memory._Lease):
         functions += [f for f in vars(kind).values() if inspect.isfunction(f)]
     codes = [f.__code__ for f in functions]
     codes += [c for code in codes for c in code.co_consts if inspect.iscode(c)]

@@ -12,7 +12,7 @@ from . import jit
 from .convolution.layout import to_nhwc
 from .runtime.memory import empty
 from .runtime.reductions import CHUNK, wide
-from .runtime.threads import share
+from .runtime.threads import share, share_rows
 
 
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
@@ -34,11 +34,7 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negati
     y = empty(rows.shape, x.dtype)
     wide_x, wide_y = wide(rows), wide(y)
     vectors = _repeat(wide_x.shape[1], x.dtype, mean, w * inv_std, b)
-
-    def work(part):
-        _scale(wide_x[part], *vectors, slope, wide_y[part])
-
-    share(work, len(wide_x), 0.3 * x.size)
+    share_rows(_scale, 0.3 * x.size, (wide_x, wide_y), *vectors, slope)
     cache = (rows, mean, inv_std, w, b, training, slope)
     running = running_mean.astype(x.dtype, copy=False), running_var.astype(x.dtype, copy=False)
     return _like(y, x.shape), cache, running
@@ -46,11 +42,9 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negati
 
 def batch_norm_backward(dy, cache):
     rows, mean, inv_std, w, b, training, slope = cache
-    shape, dtype = dy.shape, dy.dtype
-    dy = _as_rows(dy)
-    M, C = rows.shape
+    (M, C), shape, dtype = rows.shape, dy.shape, dy.dtype
     dx = empty(rows.shape, dtype)
-    wide_x, wide_dy, wide_dx = wide(rows), wide(dy), wide(dx)
+    wide_x, wide_dy, wide_dx = wide(rows), wide(_as_rows(dy)), wide(dx)
     width = wide_x.shape[1]
     vectors = _repeat(width, dtype, mean, w * inv_std, b)
 
@@ -67,11 +61,7 @@ def batch_norm_backward(dy, cache):
     # scale dh: the averages are left out and not set to 0, for 0 x infinity is NaN
     averages = _repeat(width, dtype, inv_std * dw / M, db / M) if training else ()
     write = _dx if training else _dx_in_evaluation
-
-    def work(part):
-        write(wide_dy[part], wide_x[part], *vectors, slope, *averages, wide_dx[part])
-
-    share(work, len(wide_x), 0.4 * rows.size)
+    share_rows(write, 0.4 * rows.size, (wide_dy, wide_x, wide_dx), *vectors, slope, *averages)
     return _like(dx, shape), dw.astype(dtype), db.astype(dtype)
 
 
@@ -107,16 +97,12 @@ def _moments(rows):
 
     parts = share(work, len(many), 0.3 * rows.size)
     C = rows.shape[1]
-    groups = [
-        (count, m, s)
-        for count, mean, squares in parts
-        for m, s in zip(mean.reshape(-1, C), squares.reshape(-1, C), strict=True)
-    ]
     total, mean, squares = 0, np.zeros(C), np.zeros(C)
-    for count, m, s in groups:
-        delta, total = m - mean, total + count
-        mean = mean + delta * (count / total)
-        squares = squares + s + delta**2 * (count * (total - count) / total)
+    for count, *sums in parts:
+        for m, s in zip(*(a.reshape(-1, C) for a in sums), strict=True):
+            delta, total = m - mean, total + count
+            mean = mean + delta * (count / total)
+            squares = squares + s + delta**2 * (count * (total - count) / total)
     return mean, squares / total
 
 
@@ -147,7 +133,7 @@ def _chunk_moments(x, mean, squares, local):
 
 
 @jit
-def _scale(x, mean, scale, shift, slope, y):
+def _scale(x, y, mean, scale, shift, slope):
     for r in range(len(x)):
         x_row, y_row = x[r], y[r]
         for c in range(x_row.size):
@@ -178,7 +164,7 @@ def _sums(dy, x, mean, scale, shift, slope, db, dw, local):
 
 
 @jit
-def _dx(dy, x, mean, scale, shift, slope, slant, level, dx):
+def _dx(dy, x, dx, mean, scale, shift, slope, slant, level):
     for r in range(len(x)):
         dy_row, x_row, dx_row = dy[r], x[r], dx[r]
         for c in range(x_row.size):
@@ -189,7 +175,7 @@ def _dx(dy, x, mean, scale, shift, slope, slant, level, dx):
 
 
 @jit
-def _dx_in_evaluation(dy, x, mean, scale, shift, slope, dx):
+def _dx_in_evaluation(dy, x, dx, mean, scale, shift, slope):
     for r in range(len(x)):
         dy_row, x_row, dx_row = dy[r], x[r], dx[r]
         for c in range(x_row.size):

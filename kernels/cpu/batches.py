@@ -4,7 +4,7 @@ import numpy as np
 
 from . import jit
 from .runtime.memory import empty
-from .runtime.threads import share
+from .runtime.threads import share_rows
 
 
 def look_up(images, chosen, levels):
@@ -13,16 +13,12 @@ def look_up(images, chosen, levels):
         return levels[images[chosen]]
     x = empty((len(chosen), *images.shape[1:]), levels.dtype)
     flat, flat_x = images.reshape(len(images), -1), x.reshape(len(x), -1)
-
-    def work(part):
-        _look_up(flat, chosen[part], levels, flat_x[part])
-
-    share(work, len(x), 0.4 * x.size)
+    share_rows(_look_up, 0.4 * x.size, (chosen, flat_x), flat, levels)
     return x
 
 
 @jit
-def _look_up(images, chosen, levels, x):
+def _look_up(chosen, x, images, levels):
     for n in range(len(chosen)):
         image = images[chosen[n]]
         for p in range(image.size):

@@ -4,12 +4,11 @@ import numpy as np
 
 from . import ONE, ZERO, jit
 from .runtime.memory import empty
-from .runtime.threads import share
+from .runtime.threads import SMALL, share
 
 
 def bce_forward(logits, target):
-    N = len(logits)
-    shape = logits.shape
+    N, shape = len(logits), logits.shape
     logits = np.ascontiguousarray(logits).reshape(N, -1)
     target = np.ascontiguousarray(target).reshape(N, -1)
     y, slope = empty((N,), logits.dtype), empty(logits.shape, logits.dtype)
@@ -20,7 +19,11 @@ def bce_forward(logits, target):
         np.exp(e, out=e)  # NumPy's exp and log1p know SIMD
         _forward(logits[part], target[part], e, np.log1p(e), y[part], slope[part])
 
-    share(work, N, 3 * logits.size)
+    cost = 3 * logits.size
+    if cost < SMALL:
+        work(slice(N))
+    else:
+        share(work, N, cost)
     cache = (slope.reshape(shape),)  # s(l) - t
     return y, cache
 
@@ -28,12 +31,7 @@ def bce_forward(logits, target):
 def bce_backward(dy, cache):
     (slope,) = cache
     dlogits = empty(slope.shape, slope.dtype)
-
-    def work(part):
-        scale = dy[part].reshape(-1, *(1,) * (slope.ndim - 1))
-        np.multiply(scale, slope[part], out=dlogits[part])
-
-    share(work, len(slope), 0.2 * slope.size)
+    np.multiply(dy.reshape(-1, *(1,) * (slope.ndim - 1)), slope, out=dlogits)
     return dlogits
 
 

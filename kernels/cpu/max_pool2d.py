@@ -5,7 +5,7 @@ import numpy as np
 from . import ZERO, jit
 from .convolution.layout import to_nchw, to_nhwc
 from .runtime.memory import empty, zeros
-from .runtime.threads import share
+from .runtime.threads import share_rows
 
 
 def max_pool2d_forward(x, kernel_size, stride, padding):
@@ -14,11 +14,7 @@ def max_pool2d_forward(x, kernel_size, stride, padding):
     OW = (W + 2 * padding[1] - kernel_size[1]) // stride[1] + 1
     x = to_nhwc(x)
     y, winner = empty((N, OH, OW, C), x.dtype), empty((N, OH, OW, C), np.int32)
-
-    def work(part):
-        _forward(x[part], y[part], winner[part], *kernel_size, *stride, *padding)
-
-    share(work, N, x.size)
+    share_rows(_forward, x.size, (x, y, winner), *kernel_size, *stride, *padding)
     cache = (winner, x.shape, kernel_size, stride, padding)
     return to_nchw(y), cache
 
@@ -26,11 +22,7 @@ def max_pool2d_forward(x, kernel_size, stride, padding):
 def max_pool2d_backward(dy, cache):
     winner, shape, *sizes = cache
     dy, dx = to_nhwc(dy), zeros(shape, dy.dtype)
-
-    def work(part):
-        _backward(dy[part], winner[part], dx[part], *sizes[0], *sizes[1], *sizes[2])
-
-    share(work, len(dy), dx.size)
+    share_rows(_backward, dx.size, (dy, winner, dx), *sizes[0], *sizes[1], *sizes[2])
     return to_nchw(dx)
 
 

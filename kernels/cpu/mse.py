@@ -3,20 +3,15 @@
 import numpy as np
 
 from . import jit
-from .runtime.elementwise import elements
-from .runtime.memory import empty, empty_like, images_as_rows
-from .runtime.threads import share
+from .runtime.memory import elements, empty, empty_like, images_as_rows
+from .runtime.threads import share_rows
 
 
 def mse_forward(prediction, target, divisor):
-    difference = elements(np.subtract, prediction, target)
+    difference, fill = elements(np.subtract, prediction, target)
+    fill()
     y = empty((len(difference),), difference.dtype)
-    flat = images_as_rows(difference)
-
-    def work(part):
-        _sum_of_squares(flat[part], y[part])
-
-    share(work, len(y), 0.2 * difference.size)
+    share_rows(_sum_of_squares, 0.2 * difference.size, (images_as_rows(difference), y))
     y /= divisor
     cache = (difference, divisor)
     return y, cache
@@ -25,13 +20,8 @@ def mse_forward(prediction, target, divisor):
 def mse_backward(dy, cache):
     difference, divisor = cache
     dprediction = empty_like(difference)
-    flat, dflat = images_as_rows(difference), images_as_rows(dprediction)
-    scale = dy[:, None] * dy.dtype.type(2 / divisor)
-
-    def work(part):
-        np.multiply(scale[part], flat[part], out=dflat[part])
-
-    share(work, len(dy), 0.2 * difference.size)
+    scale = dy * dy.dtype.type(2 / divisor)
+    np.multiply(scale.reshape(-1, *(1,) * (difference.ndim - 1)), difference, out=dprediction)
     return dprediction
 
 

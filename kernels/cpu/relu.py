@@ -2,18 +2,21 @@
 SIMD."""
 
 from . import ZERO, jit
-from .runtime.elementwise import elements
+from .runtime.memory import elements
 
 
 def relu_forward(x):
-    y = elements(_forward, x)
+    y, fill = elements(_forward, x)
+    fill()
     cache = (y,)
     return y, cache
 
 
 def relu_backward(dy, cache):
     (y,) = cache
-    return elements(_backward, dy, y)
+    dx, fill = elements(_backward, dy, y)
+    fill()
+    return dx
 
 
 @jit

@@ -3,18 +3,21 @@
 import numpy as np
 
 from . import ONE, jit
-from .runtime.elementwise import elements
+from .runtime.memory import elements
 
 
 def sigmoid_forward(x):
-    y = elements(_sigmoid, x, cost=1)
+    y, fill = elements(_sigmoid, x, cost=1)
+    fill()
     cache = (y,)
     return y, cache
 
 
 def sigmoid_backward(dy, cache):
     (y,) = cache
-    return elements(_backward, dy, y)
+    dx, fill = elements(_backward, dy, y)
+    fill()
+    return dx
 
 
 def _sigmoid(x, y):

@@ -11,19 +11,14 @@ import numpy as np
 from . import ZERO, jit
 from .convolution.layout import to_nchw, to_nhwc
 from .runtime.memory import empty, zeros
-from .runtime.threads import share
+from .runtime.threads import share_rows
 
 
 def collect(x, rows, columns):
     """x (N, C, H, W) -> y (N, C, OH, OW) for OH windows in `rows` and OW in `columns`."""
     x = to_nhwc(x)
     y = empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
-    windows = _split(rows, x.dtype) + _split(columns, x.dtype)
-
-    def work(part):
-        _collect(x[part], *windows, y[part])
-
-    share(work, len(x), x.size)
+    share_rows(_collect, x.size, (x, y), *_split(rows, x.dtype), *_split(columns, x.dtype))
     return to_nchw(y)
 
 
@@ -31,12 +26,7 @@ def spread(y, rows, columns, image_size):
     """y (N, C, OH, OW) -> x (N, C, H, W)."""
     y = to_nhwc(y)
     x = zeros((len(y), *image_size, y.shape[3]), y.dtype)
-    windows = _split(rows, y.dtype) + _split(columns, y.dtype)
-
-    def work(part):
-        _spread(y[part], *windows, x[part])
-
-    share(work, len(x), x.size)
+    share_rows(_spread, x.size, (y, x), *_split(rows, y.dtype), *_split(columns, y.dtype))
     return to_nchw(x)
 
 
@@ -48,7 +38,7 @@ def _split(windows, dtype):
 
 
 @jit
-def _collect(x, rows, p, columns, q, y):
+def _collect(x, y, rows, p, columns, q):
     N, OH, OW, C = y.shape
     for n in range(N):
         for i in range(OH):
@@ -72,7 +62,7 @@ def _collect(x, rows, p, columns, q, y):
 
 
 @jit
-def _spread(y, rows, p, columns, q, x):
+def _spread(y, x, rows, p, columns, q):
     N, OH, OW, C = y.shape
     for n in range(N):
         for i in range(OH):

@@ -68,7 +68,7 @@ def reference(x, w, b, dy, geometry):
 
 def direct_results(images, x, w, b, dy, geometry, dtype="float64"):
     """The same, at most so many images at a time."""
-    algorithm = algorithms.ALGORITHMS["direct"](images, w.astype(dtype), geometry, 1.0)
+    algorithm = correlate.ALGORITHMS["direct"](images, w.astype(dtype), geometry, 1.0)
     algorithm.prepare_back()
     x_last, dy_last, b = last(x, dtype), last(dy, dtype), b.astype(dtype)
     y = written_like(dy, lambda out: algorithm.correlate(x_last, out, b), dtype)
@@ -138,9 +138,9 @@ def test_few_channels_are_those_with_long_sums():
     few = {}
     for name, shape in SHAPES.items():
         _, w, _, _, geometry = arrays(shape, 1)
-        algorithm = algorithms.ALGORITHMS["direct"](1, w.astype("float32"), geometry, 1.0)
+        algorithm = correlate.ALGORITHMS["direct"](1, w.astype("float32"), geometry, 1.0)
         algorithm.prepare_back()
-        few[name] = algorithm.forward.buffer.few_channels, algorithm.back.buffer.few_channels
+        few[name] = algorithm.buffer.few_channels, algorithm.back_buffer.few_channels
     assert few["few outputs"][0] and few["two chunks, few outputs"][0]
     assert few["few inputs"][1] and few["few inputs, rows apart"][1]
     assert not any(few["tiles of channels"] + few["two chunks"] + few["one vector"])

@@ -67,22 +67,23 @@ def reference(x, w, dy, stride, padding):
 @np.errstate(invalid="ignore")  # as for every kernel, see backend.py
 def winograd_results(x, w, dy, stride, padding, tile=4, N=None):
     """y, dx, dw; dx by both functions that can. Results start as NaN: all must be written."""
-    (H, W, C), (OH, OW, O) = x.shape[1:], dy.shape[1:]
-    geometry = (H, W), (OH, OW), w.shape[1:3], stride, padding
-    plan = winograd.plan(N or len(x), *geometry, C, O, x.dtype, tile)
-    U = winograd.transform_weights(plan, w)
-    U_back = winograd.transposed(plan, U)
-    y, y_too, dx, dx_too, dw = (np.full_like(a, np.nan) for a in (dy, dy, x, x, w))
-    winograd.correlate(plan, x, U, y)
-    winograd.correlate_back(plan, dy, U_back, dx)
-    dU = winograd.weight_gradient(plan, x, dy, dx=dx_too, U_back=U_back)
+    sizes = x.shape[1:3], dy.shape[1:3], w.shape[1:3]
+    geometry = algorithms.Geometry(*sizes, stride, padding)
+    w = np.ascontiguousarray(w.transpose(3, 0, 1, 2))
+    with patch.object(algorithms, "cores", lambda: 1):
+        algorithm = winograd.Winograd(N or len(x), w, geometry, 1.0, tile)
+    algorithm.prepare_back()
+    y, y_too, dx, dx_too = (np.full_like(a, np.nan) for a in (dy, dy, x, x))
+    algorithm.correlate(x, y)
+    algorithm.correlate_back(dy, dx)
+    dU = algorithm.gradients(x, dy, x_out=dx_too)
     np.testing.assert_array_equal(dx_too, dx)
-    dU_too = winograd.weight_gradient(plan, x, dy, dy=y_too, U=U)
+    dU_too = algorithm.gradients(x, dy, y_out=y_too)
     np.testing.assert_array_equal(y_too, y)
-    for one, other in zip(plan.U.stacks(dU), plan.U.stacks(dU_too), strict=True):
+    stacks = algorithm.plan.U.stacks
+    for one, other in zip(stacks(dU), stacks(dU_too), strict=True):
         np.testing.assert_array_equal(one, other)
-    winograd.transform_back(plan.U, dU, dw)
-    return y, dx, dw
+    return y, dx, algorithm.finish(dU).transpose(1, 2, 3, 0)
 
 
 def errors(results, expected):

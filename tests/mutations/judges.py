@@ -21,7 +21,7 @@ import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.gradcheck import check_model, check_op, tensor_error
-from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
+from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.ops import CASES
 
 ENGINES = ("numpy", "numba")

@@ -87,14 +87,14 @@ def test_numbas_functions_run_as_python_then():
 
 
 def test_and_so_do_those_that_call_them():
-    compiled = transforms._transform, transforms._transform_back, transforms._add
+    compiled = transforms._transform, transforms._transform_back, transforms._sum
     before = "        out[at + c] += first + last"
     with planted(
         fault("scratchvae.kernels.cpu.convolution.transforms", (before, before.replace("+=", "-=")))
     ):
-        ours = transforms._transform, transforms._transform_back, transforms._add
+        ours = transforms._transform, transforms._transform_back, transforms._sum
         assert not any(hasattr(function, "py_func") for function in ours)
-    assert (transforms._transform, transforms._transform_back, transforms._add) == compiled
+    assert (transforms._transform, transforms._transform_back, transforms._sum) == compiled
 
 
 def test_and_so_do_those_that_import_them():

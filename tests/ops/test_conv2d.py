@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import scratchvae as sv
-from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
+from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.ops import conv2d_backward, conv2d_forward, conv_transpose2d_forward
 
 small = st.integers(1, 3)

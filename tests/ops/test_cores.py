@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
-from scratchvae.kernels.cpu.convolution import algorithms
+from scratchvae.kernels.cpu.convolution import correlate
 from scratchvae.ops import CASES
 from scratchvae.ops.cases import Case
 
@@ -53,7 +53,7 @@ def test_three_cores(op, N):
 
 
 @pytest.mark.parametrize("N", [5, 2])
-@pytest.mark.parametrize("algorithm", algorithms.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", correlate.ALGORITHMS)
 @pytest.mark.parametrize("op", CONVOLUTIONS)
 def test_three_cores_every_algorithm(op, algorithm, N):
     """One image at a time."""

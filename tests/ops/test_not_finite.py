@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae import ops, using
-from scratchvae.kernels.cpu.convolution.algorithms import ALGORITHMS
+from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.ops import CASES
 
 OPS = sorted(set(CASES) - {"elbo"})

@@ -6,12 +6,13 @@
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
     ..._gradients     x, y -> dw      of both, with the dx of one of them as well
 
-`prepare` chooses one of the algorithms in algorithms.py: direct convolution, which computes every
-product of the definition, or Winograd's, with fewer products, which pays where there are many
-channels, and is taken where its rounding is small enough. A third one is for weights that are not
-finite. Here the images have their channels last, in shape and memory: (N, H, W, C).
+`prepare` chooses an algorithm: direct convolution, which computes every product of the definition;
+Winograd's, with fewer products, which pays where there are many channels, and is taken where its
+rounding is small enough; or one for weights that are not finite. Here the images have their
+channels last, in shape and memory: (N, H, W, C).
 """
 
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -20,18 +21,24 @@ from ..runtime.memory import empty
 from ..runtime.reductions import sum_of_rows
 from ..runtime.threads import cores, share
 from . import direct, winograd
-from .algorithms import ALGORITHMS, finite
 
 # What Winograd's algorithm may lose, see winograd.py: 5e-6 of the largest result in float32, 1e-14
 # in float64, where a gradient check with steps of 1e-6 has to see seven digits.
 MOST_ROUNDINGS = 84
+
+ALGORITHMS = {
+    "direct": direct.Direct,
+    "unpadded": direct.Unpadded,
+    "winograd_2": partial(winograd.Winograd, tile=2),
+    "winograd_4": partial(winograd.Winograd, tile=4),
+}
 
 
 def prepare(N, w, geometry):
     """The algorithm that should be the fastest one for N images, with its weights prepared."""
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
-    return ALGORITHMS[name if finite(w) else "unpadded"](N, w, geometry, cost)
+    return ALGORITHMS[name if np.isfinite(w).all() else "unpadded"](N, w, geometry, cost)
 
 
 def fastest(N, shape, geometry):
@@ -77,28 +84,24 @@ def correlate_gradients(algorithm, x, dy, need_dx):
     dx = empty(x.shape, x.dtype) if need_dx else None
     if need_dx:
         algorithm.prepare_back()
-
-    def gradients(part):
-        dw = algorithm.gradients(x[part], dy[part], x_out=dx[part] if need_dx else None)
-        return dw, sum_of_rows(dy[part].reshape(-1, algorithm.O))
-
-    return dx, *_sum_of_parts(gradients, algorithm, len(x))
+    return dx, *_gradients(algorithm, x, dy, dy, dx, None)
 
 
 def correlate_back_gradients(algorithm, y, dx, need_dy):
     """dy, dw, db of `correlate_back`."""
     dy = empty(y.shape, y.dtype) if need_dy else None
-
-    def gradients(part):
-        dw = algorithm.gradients(dx[part], y[part], y_out=dy[part] if need_dy else None)
-        return dw, sum_of_rows(dx[part].reshape(-1, algorithm.C))
-
-    return dy, *_sum_of_parts(gradients, algorithm, len(y))
+    return dy, *_gradients(algorithm, dx, y, dx, None, dy)
 
 
-def _sum_of_parts(gradients, algorithm, N):
-    """dw and db: what `gradients` gives for each core's images."""
-    (dw, db), *others = share(gradients, N, 2 * algorithm.cost)
+def _gradients(algorithm, x, y, dresult, x_out, y_out):
+    """dw and db, each the sum of what the cores have."""
+
+    def work(part):
+        outs = (None if out is None else out[part] for out in (x_out, y_out))
+        dw = algorithm.gradients(x[part], y[part], *outs)
+        return dw, sum_of_rows(dresult[part].reshape(-1, dresult.shape[3]))
+
+    (dw, db), *others = share(work, len(x), 2 * algorithm.cost)
     for more_dw, more_db in others:
         dw += more_dw
         db += more_db

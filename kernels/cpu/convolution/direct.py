@@ -6,13 +6,17 @@ registers (microkernel.py): for y or dx, a tile of windows and channels; for dw,
 channels.
 """
 
+from itertools import product
 from math import prod
 
 import numpy as np
 
 from .. import jit
 from ..runtime.memory import scratch
+from . import indirection
+from .algorithms import Algorithm
 from .indirection import SUM_OF_LANES, panel_width
+from .layout import turned
 from .microkernel import (
     RUN_MR,
     VECTOR_BYTES,
@@ -42,23 +46,77 @@ def _lanes(terms, channels):
     return min(terms * -(-channels // wide) * wide, channels * (terms + SUM_OF_LANES * lanes))
 
 
-class Sums:
-    """y of x, or x of y: what the buffer is for. w (rows, channels of a panel)."""
+class Direct(Algorithm):
+    """Every product of the definition."""
 
-    def __init__(self, buffer, channels, w):
-        self.buffer, self.w = buffer, w
-        if buffer.few_channels:
-            rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
-            of_channels = rows[buffer.lanes].transpose(2, 0, 1)  # (channels, runs, lanes)
-            self.w = np.ascontiguousarray(of_channels).reshape(-1, buffer.lanes.shape[1])
+    def __init__(self, N, w, geometry, cost):
+        super().__init__(N, w, geometry, cost)
+        self.sizes = geometry, self.C, self.O, self.images, w.itemsize
+        self.buffer = indirection.forward_buffer(*self.sizes)
+        self.panels = self._panels(self.buffer, self.O, w.size // self.O)
 
-    def write(self, x, y, b):
-        """y (N, OH, OW, O) of x (N, H, W, C): for each pixel the sum of its terms, plus b."""
-        b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
-        _write(self.buffer, *_rows_and_padded(self.buffer, x), self.w, b, y.reshape(len(y), -1))
+    def prepare_back(self):
+        self.back_buffer = indirection.back_buffer(*self.sizes)
+        self.back_panels = self._panels(self.back_buffer, self.C, prod(self.geometry.kernel_size))
+
+    def _panels(self, buffer, channels, count):
+        """The weights, packed: in a panel the channels, `count` numbers apart in w, are
+        neighbours. Of few channels (channels * runs, lanes)."""
+        width = panel_width(channels, self.w.itemsize)
+        w = turned(self.w.reshape(-1, width, count)).reshape(-1, width)
+        if not buffer.few_channels:
+            return w
+        rows = np.append(w, np.zeros((1, channels), w.dtype), axis=0)
+        of_channels = rows[buffer.lanes].transpose(2, 0, 1)  # (channels, runs, lanes)
+        return np.ascontiguousarray(of_channels).reshape(-1, buffer.lanes.shape[1])
+
+    def correlate(self, x, y, b=None):
+        _sums(self.buffer, x, self.panels, b, y)
+
+    def correlate_back(self, y, x, b=None):
+        _sums(self.back_buffer, y, self.back_panels, b, x)
+
+    def gradients(self, x, y, x_out=None, y_out=None):
+        if x_out is not None:
+            self.correlate_back(y, x_out)
+        if y_out is not None:
+            self.correlate(x, y_out)
+        return _weight_gradient(self.buffer, x, y)
 
 
-def weight_gradient(buffer, x, y):
+class Unpadded(Direct):
+    """The same for weights that are not finite. In `correlate_back`, `Direct` multiplies them by
+    the zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as
+    in the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
+
+    def prepare_back(self):
+        pass
+
+    def correlate_back(self, y, x, b=None):
+        x.fill(0)
+        image, grid, kernel_size, stride, padding = self.geometry
+        for tap in product(*map(range, kernel_size)):
+            both = map(_met, tap, image, grid, stride, padding)
+            pixels, windows = zip(*both, strict=True)
+            x[:, *pixels] += y[:, *windows] @ self.w[:, :, *tap]
+        if b is not None:
+            x += b
+
+
+def _met(tap, H, OH, S, P):
+    """Slices of x and y: the pixels that the tap meets in y's windows."""
+    first, last = max(0, -((tap - P) // S)), min(OH - 1, (H - 1 + P - tap) // S)
+    start = first * S + tap - P
+    return slice(start, start + max(0, last - first + 1) * S, S), slice(first, max(first, last + 1))
+
+
+def _sums(buffer, x, panels, b, y):
+    """For each pixel of y the sum of its terms, plus b."""
+    b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
+    _write(buffer, *_rows_and_padded(buffer, x), panels, b, y.reshape(len(y), -1))
+
+
+def _weight_gradient(buffer, x, y):
     """dw (panels, terms, channels of a panel): the products of y with the x of each term, summed
     over all windows."""
     O = y.shape[-1]
@@ -147,12 +205,6 @@ def _move(dw, total):
 
 
 @jit
-def _move_back(total, dw):
-    for i in range(len(total)):
-        dw[i] += total[i]
-
-
-@jit
 def _add_gradient(buffer, x, padded, runs, y, dw, total):
     """y (windows, channels), dw (panels, rows, channels of a panel); of few channels (channels,
     runs, lanes)."""
@@ -179,4 +231,6 @@ def _add_gradient(buffer, x, padded, runs, y, dw, total):
             chunks += 1
             if chunks % CHUNKS == 0:
                 _move(dw.reshape(-1), total)
-    _move_back(total, dw.reshape(-1))
+    flat = dw.reshape(-1)
+    for i in range(len(total)):
+        flat[i] += total[i]

@@ -135,8 +135,8 @@ def transform_back(axes, planes, x):
 
 
 @njit(inline="always")
-def _write(out, at, source, where, base, factors, size):
-    """out[at:] = sum of factors[k] * source[base + where[k] :], `size` numbers of each."""
+def _sum(out, at, source, where, base, factors, size, add):
+    """out[at:] = or += sum of factors[k] * source[base + where[k] :], `size` numbers of each."""
     f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
     s0, s1, s2, s3 = base + where[0], base + where[1], base + where[2], base + where[3]
     for c in range(size):
@@ -144,20 +144,10 @@ def _write(out, at, source, where, base, factors, size):
             f0 * source[s0 + c] + f1 * source[s1 + c],
             f2 * source[s2 + c] + f3 * source[s3 + c],
         )
-        out[at + c] = first + last
-
-
-# Not one function with a factor for what was there: memory is used again, and 0 x NaN is NaN.
-@njit(inline="always")
-def _add(out, at, source, where, base, factors, size):
-    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
-    s0, s1, s2, s3 = base + where[0], base + where[1], base + where[2], base + where[3]
-    for c in range(size):
-        first, last = (
-            f0 * source[s0 + c] + f1 * source[s1 + c],
-            f2 * source[s2 + c] + f3 * source[s3 + c],
-        )
-        out[at + c] += first + last
+        if add:
+            out[at + c] += first + last
+        else:  # not 0 times what was there: memory is used again, and 0 x NaN is NaN
+            out[at + c] = first + last
 
 
 @jit
@@ -169,15 +159,13 @@ def _transform(x, N, planes, offset, step, starts, h, h_factors, rows, w, w_fact
         base = n * H * row
         for i in range(slots_h):
             for g in range(starts[i], starts[i + 1]):  # line (W, C) = row i of H times x
-                if g == starts[i]:
-                    _write(line, none, x, h[g], base, h_factors[g], row)
-                else:
-                    _add(line, none, x, h[g], base, h_factors[g], row)
+                _sum(line, none, x, h[g], base, h_factors[g], row, g > starts[i])
             for j in range(slots_w):  # planes[i] = W times line
-                _write(planes, offset[i, j] + n * step[i, j], line, w[j], none, w_factors[j], C)
+                at = offset[i, j] + n * step[i, j]
+                _sum(planes, at, line, w[j], none, w_factors[j], C, False)
             for g in range(slots_w, len(rows)):
                 at = offset[i, rows[g]] + n * step[i, rows[g]]
-                _add(planes, at, line, w[g], none, w_factors[g], C)
+                _sum(planes, at, line, w[g], none, w_factors[g], C, True)
 
 
 @jit
@@ -193,12 +181,9 @@ def _transform_back(
                 for j in range(slots_w):
                     for k in range(FOUR):
                         where[k] = offset[h[g, k], j] + n * step[h[g, k], j]
-                    if g == starts[i]:
-                        _write(line, j * C, planes, where, none, h_factors[g], C)
-                    else:
-                        _add(line, j * C, planes, where, none, h_factors[g], C)
+                    _sum(line, j * C, planes, where, none, h_factors[g], C, g > starts[i])
             start = (n * H + i) * W
             for j in range(W):  # x[n, i] = W^T times line
-                _write(x, (start + j) * C, line, w[j], none, w_factors[j], C)
+                _sum(x, (start + j) * C, line, w[j], none, w_factors[j], C, False)
             for g in range(W, _u(len(rows))):
-                _add(x, (start + rows[g]) * C, line, w[g], none, w_factors[g], C)
+                _sum(x, (start + rows[g]) * C, line, w[g], none, w_factors[g], C, True)

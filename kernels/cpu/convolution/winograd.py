@@ -65,6 +65,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime.memory import scratch
+from .algorithms import Algorithm
+from .layout import turned
 from .transforms import SparseAxes, Triplets, transform, transform_back, triplets
 
 INFINITY = None
@@ -327,76 +329,81 @@ def _largest(how, kind):
     return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
 
 
-# --- the layers' functions ------------------------------------------------------------------------
+# --- the algorithm --------------------------------------------------------------------------------
 
 
-def transform_weights(plan, w):
-    """w (C, KH, KW, O), C channels of x, O of y  ->  U."""
-    U = np.empty(plan.U.size, w.dtype)
-    transform(plan.U, w, U)
-    return U
+class Winograd(Algorithm):
+    """Fewer products, more sums."""
 
+    def __init__(self, N, w, geometry, cost, tile):
+        super().__init__(N, w, geometry, cost)
+        self.plan = plan(self.images, *geometry, self.C, self.O, w.dtype, tile)
+        self.shape = self.C, *geometry.kernel_size, self.O
+        w = turned(w.reshape(1, self.O, -1)).reshape(self.shape)
+        U = np.empty(self.plan.U.size, w.dtype)
+        transform(self.plan.U, w, U)
+        self.U = [*self.plan.U.stacks(U)]
 
-def transposed(plan, U):
-    """The stacks of U^T. BLAS is a third slower with a transposed view: with many rows, copies."""
-    stacks = [u.transpose(0, 2, 1) for u in plan.U.stacks(U)]
-    return [np.ascontiguousarray(u) for u in stacks] if plan.rows >= 2 * ROWS else stacks
+    def prepare_back(self):
+        self.U_back = [u.transpose(0, 2, 1) for u in self.U]
+        if self.plan.rows >= 2 * ROWS:  # BLAS is a third slower with a transposed view
+            self.U_back = [*map(np.ascontiguousarray, self.U_back)]
 
+    def correlate(self, x, y, b=None):
+        for tile, V, M in self._tiles(x, y):
+            transform(self.plan.V, x[tile], V)
+            self._write_y(V, M, y[tile], b)
 
-def correlate(plan, x, U, y, b=None):
-    """Write y, the small image; b is added to every pixel."""
-    for tile, V, M in _tiles(plan, x, y):
-        transform(plan.V, x[tile], V)
-        _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-        transform_back(plan.M, M, y[tile])
+    def correlate_back(self, y, x, b=None):
+        for tile, V, M in self._tiles(x, y):
+            transform(self.plan.M, y[tile], M)
+            self._write_x(V, M, x[tile], b)
+
+    def gradients(self, x, y, x_out=None, y_out=None):
+        """x_out or y_out take one transform less than alone."""
+        U = self.plan.U
+        dU = np.zeros(U.size, x.dtype)
+        for tile, V, M in self._tiles(x, y):
+            transform(self.plan.V, x[tile], V)
+            transform(self.plan.M, y[tile], M)
+            part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
+            V_back = (v.transpose(0, 2, 1) for v in self.plan.V.stacks(V))
+            for v, m, u in zip(V_back, self.plan.M.stacks(M), U.stacks(part), strict=True):
+                np.matmul(v, m, out=u)
+            if part is not dU:
+                for total, more in zip(U.stacks(dU), U.stacks(part), strict=True):
+                    total += more
+            if x_out is not None:
+                self._write_x(V, M, x_out[tile])
+            if y_out is not None:
+                self._write_y(V, M, y_out[tile])
+        return dU
+
+    def finish(self, dU):
+        dw = np.empty(self.shape, dU.dtype)
+        transform_back(self.plan.U, dU, dw)
+        return super().finish(dw.reshape(1, -1, self.O))
+
+    def _tiles(self, x, y):
+        """Slices of the batch, with memory for V and M."""
+        plan = self.plan
+        V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))
+        for start in range(0, len(x), plan.images):
+            if len(x) - start < plan.images:  # rows without an image: dw sums all rows
+                V[...] = M[...] = 0
+            yield slice(start, start + plan.images), V, M
+
+    def _write_y(self, V, M, y, b=None):
+        _multiply(self.plan.V.stacks(V), self.U, self.plan.M.stacks(M))
+        transform_back(self.plan.M, M, y)
         if b is not None:
-            y[tile] += b
+            y += b
 
-
-def correlate_back(plan, y, U_back, x, b=None):
-    """Write x, the large image, by the transpose of `correlate`. U_back: from `transposed`."""
-    for tile, V, M in _tiles(plan, x, y):
-        transform(plan.M, y[tile], M)
-        _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-        transform_back(plan.V, V, x[tile])
+    def _write_x(self, V, M, x, b=None):
+        _multiply(self.plan.M.stacks(M), self.U_back, self.plan.V.stacks(V))
+        transform_back(self.plan.V, V, x)
         if b is not None:
-            x[tile] += b
-
-
-def weight_gradient(plan, x, y, dx=None, U_back=None, dy=None, U=None):
-    """Return dU, of which `transform_back` makes dw. One of x, y is what the layer has
-    read, the other the gradient of what it returned.
-
-    The gradient of what it has read is written, too, if there is memory for it, with one transform
-    less than alone: dx (a conv2d; with U_back), or dy (a conv_transpose2d; with U).
-    """
-    dU = np.zeros(plan.U.size, x.dtype)
-    for tile, V, M in _tiles(plan, x, y):
-        transform(plan.V, x[tile], V)
-        transform(plan.M, y[tile], M)
-        part = dU if tile.start == 0 else scratch(dU.shape, dU.dtype)
-        V_back = (v.transpose(0, 2, 1) for v in plan.V.stacks(V))
-        for v, m, u in zip(V_back, plan.M.stacks(M), plan.U.stacks(part), strict=True):
-            np.matmul(v, m, out=u)
-        if part is not dU:
-            for total, more in zip(plan.U.stacks(dU), plan.U.stacks(part), strict=True):
-                total += more
-        if dx is not None:
-            _multiply(plan.M.stacks(M), U_back, plan.V.stacks(V))
-            transform_back(plan.V, V, dx[tile])
-        if dy is not None:
-            _multiply(plan.V.stacks(V), plan.U.stacks(U), plan.M.stacks(M))
-            transform_back(plan.M, M, dy[tile])
-    return dU
-
-
-def _tiles(plan, x, y):
-    """Slices of the batch, with memory for V and M."""
-    V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))
-    for start in range(0, len(x), plan.images):
-        if len(x) - start < plan.images:  # rows without an image: a weight gradient sums all rows
-            V[...] = M[...] = 0
-        yield slice(start, start + plan.images), V, M
+            x += b
 
 
 def _multiply(a, b, out):

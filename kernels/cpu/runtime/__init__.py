@@ -1,1 +1,1 @@
-"""What kernels share: threads, memory, sums over rows, loops over elements."""
+"""What kernels share: threads, memory, sums over rows."""

@@ -18,6 +18,7 @@ The functions below are parts of such ones: Numba compiles them, Python cannot c
 """
 
 import sys
+from functools import wraps
 
 from llvmlite import ir
 from numba.core.cgutils import get_or_insert_function
@@ -29,97 +30,83 @@ C_INT = ir.IntType(32)
 LINUX = sys.platform == "linux"
 
 
-@intrinsic
-def load(_, pointer, index):
+def _code(signature):
+    """A function of machine code of this signature: what `write` makes of an IR builder and the
+    arguments."""
+
+    def decorate(write):
+        @intrinsic
+        @wraps(write)
+        def typed(_, *kinds):
+            def generate(context, builder, _, arguments):
+                return write(builder, *arguments) or context.get_dummy_value()
+
+            return signature, generate
+
+        return typed
+
+    return decorate
+
+
+@_code(INT(POINTER, INT))
+def load(builder, pointer, index):
     """pointer[index], read anew each time: another thread may have changed it."""
-
-    def generate(context, builder, signature, arguments):
-        pointer, index = arguments
-        return builder.load_atomic(builder.gep(pointer, [index]), "acquire", 8)
-
-    return INT(POINTER, INT), generate
+    return builder.load_atomic(builder.gep(pointer, [index]), "acquire", 8)
 
 
-@intrinsic
-def exchange(_, pointer, index, before, after):
+@_code(INT(POINTER, INT, INT, INT))
+def exchange(builder, pointer, index, before, after):
     """Write `after` to pointer[index] if `before` stands there; return what stood there."""
-
-    def generate(context, builder, signature, arguments):
-        pointer, index, before, after = arguments
-        pair = builder.cmpxchg(builder.gep(pointer, [index]), before, after, "seq_cst", "seq_cst")
-        return builder.extract_value(pair, 0)
-
-    return INT(POINTER, INT, INT, INT), generate
+    pair = builder.cmpxchg(builder.gep(pointer, [index]), before, after, "seq_cst", "seq_cst")
+    return builder.extract_value(pair, 0)
 
 
-@intrinsic
-def get_at(_, address):
+@_code(INT(INT))
+def get_at(builder, address):
     """Call `int function(void)` at this address."""
-
-    def generate(context, builder, signature, arguments):
-        function = ir.FunctionType(C_INT, []).as_pointer()
-        result = builder.call(builder.inttoptr(arguments[0], function), [])
-        return builder.sext(result, arguments[0].type)
-
-    return INT(INT), generate
+    function = builder.inttoptr(address, ir.FunctionType(C_INT, []).as_pointer())
+    return builder.sext(builder.call(function, []), address.type)
 
 
-@intrinsic
-def set_at(_, address, value):
+@_code(VOID(INT, INT))
+def set_at(builder, address, value):
     """Call `void function(int)` at this address."""
-
-    def generate(context, builder, signature, arguments):
-        function = ir.FunctionType(ir.VoidType(), [C_INT]).as_pointer()
-        value = builder.trunc(arguments[1], C_INT)
-        builder.call(builder.inttoptr(arguments[0], function), [value])
-        return context.get_dummy_value()
-
-    return VOID(INT, INT), generate
+    function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), [C_INT]).as_pointer())
+    builder.call(function, [builder.trunc(value, C_INT)])
 
 
-@intrinsic
-def yield_core(_):
+@_code(VOID())
+def yield_core(builder):
     """Let another thread have this core, if one wants it. Windows has no such function."""
-
-    def generate(context, builder, signature, arguments):
-        if sys.platform != "win32":
-            _call(builder, "sched_yield")
-        return context.get_dummy_value()
-
-    return VOID(), generate
+    if sys.platform != "win32":
+        _call(builder, "sched_yield")
 
 
 # Linux alone has the following. A set of cores is an array of `words` integers, a bit for each.
 
 
-@intrinsic
-def this_core(_):
+@_code(INT())
+def this_core(builder):
     """The core that this thread runs on."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.sext(_call(builder, "sched_getcpu"), ir.IntType(64))
-
-    return INT(), generate
+    return _call(builder, "sched_getcpu")
 
 
-def _of_this_thread(name):
-    def declare(_, cores, words):
-        def generate(context, builder, signature, arguments):
-            pointer, words = arguments
-            size = builder.mul(words, ir.Constant(words.type, 8))
-            result = _call(builder, name, ir.Constant(C_INT, 0), size, pointer)
-            return builder.sext(result, words.type)
-
-        return INT(POINTER, INT), generate
-
-    return intrinsic(declare)
+@_code(INT(POINTER, INT))
+def get_cores(builder, cores, words):
+    """Write those of this thread; 0, or -1 where that failed."""
+    size = builder.mul(words, words.type(8))
+    return _call(builder, "sched_getaffinity", C_INT(0), size, cores)
 
 
-get_cores = _of_this_thread("sched_getaffinity")  # 0, or -1 where that failed
-set_cores = _of_this_thread("sched_setaffinity")
+@_code(INT(POINTER, INT))
+def set_cores(builder, cores, words):
+    """Likewise."""
+    size = builder.mul(words, words.type(8))
+    return _call(builder, "sched_setaffinity", C_INT(0), size, cores)
 
 
 def _call(builder, name, *arguments):
     """Of the C library, a function that returns an int."""
     function = ir.FunctionType(C_INT, [value.type for value in arguments])
-    return builder.call(get_or_insert_function(builder.module, function, name), arguments)
+    result = builder.call(get_or_insert_function(builder.module, function, name), arguments)
+    return builder.sext(result, ir.IntType(64))

@@ -13,10 +13,14 @@ Free blocks go back to the system with `release`, which every model's end calls.
 
 import mmap
 import weakref
+from functools import partial
 from math import prod
 from threading import get_ident
 
 import numpy as np
+
+from .threads import SMALL as FEW
+from .threads import share_rows
 
 SMALL = 1 << 16  # bytes: below, the C library does it well
 HUGE_PAGE = 1 << 21
@@ -95,6 +99,20 @@ def memory_order(a):
     if a.flags.c_contiguous:
         return range(a.ndim)
     return sorted(range(a.ndim), key=lambda axis: (axis > 0, -abs(a.strides[axis])))
+
+
+def elements(function, *arrays, cost=0.2):
+    """y of the first array's shape and memory order, and fill(), which calls function(*arrays, y).
+
+    All arrays have one shape, and become flat views (copies, where their numbers lie in another
+    order than y's). `cost`: nanoseconds for an element; many elements are shared between the cores.
+    """
+    y = empty_like(arrays[0])
+    order = memory_order(y)
+    flat = [np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (*arrays, y)]
+    if cost * y.size < FEW:
+        return y, partial(function, *flat)
+    return y, partial(share_rows, function, cost * y.size, flat)
 
 
 def images_as_rows(a):

@@ -61,6 +61,11 @@ def share(work, count, cost):
         blas.leave(entry)
 
 
+def share_rows(function, cost, arrays, *more):
+    """Call function(*arrays, *more) on each core with its own rows of the arrays."""
+    share(lambda part: function(*[a[part] for a in arrays], *more), len(arrays[0]), cost)
+
+
 def cores():
     """How many threads the user allows."""
     return min(_cores_allowed(), config.NUMBA_NUM_THREADS, blas_threads())
@@ -144,7 +149,9 @@ class _Worker:
     """
 
     def __init__(self):
-        self.go = _Signal(FOR_WORK)
+        # Released when there is work, and a count of how often, for a worker that watches.
+        self.go, self.count = allocate_lock(), (c_int64 * 1)()
+        self.go.acquire()
         self.offers = deque(maxlen=1)  # the thread that offers a part does it if no worker does
         self.serving = allocate_lock()  # held by the thread of this worker
         self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
@@ -158,16 +165,20 @@ class _Worker:
                 start_new_thread(self._loop, ())
             except RuntimeError:  # no more threads, or at the end of the program
                 return
-        self.go.give()
+        # The count comes first: the lock without it would cost the worker its patience every time.
+        self.count[0] += 1
+        with suppress(RuntimeError):  # released already: to wake it twice is to wake it once
+            self.go.release()
 
     def _loop(self):
         if not self.serving.acquire(blocking=False):
             return  # started twice: an interrupt came before the first one could take the lock
         threading.current_thread().name = "scratchvae"
-        done = NOTHING
+        done, seen = NOTHING, 0
         while True:
-            self.go.take(*done)
-            done = NOTHING
+            _await_change(self.count, 0, seen, FOR_WORK, *done)
+            self.go.acquire()
+            done, seen = NOTHING, self.count[0]
             if self.offers:
                 run, i, core = self.offers.pop()
                 if LINUX:
@@ -175,29 +186,6 @@ class _Worker:
                 done = run.do_there(i)
                 run = None  # or it would keep the arrays alive
                 self.core = _core()
-
-
-class _Signal:
-    """A lock that one thread gives and another takes, with a count to watch for the impatient.
-
-    To give it twice is to give it once. The count comes first: without the lock it costs the other
-    thread a look, and the lock without it would cost that thread its patience every time.
-    """
-
-    def __init__(self, patience):
-        self.patience = patience
-        self.lock, self.count, self.taken = allocate_lock(), (c_int64 * 1)(), 0
-        self.lock.acquire()
-
-    def give(self):
-        self.count[0] += 1
-        with suppress(RuntimeError):  # it has been given already
-            self.lock.release()
-
-    def take(self, done, i):
-        _await_change(self.count, 0, self.taken, self.patience, done, i)
-        self.lock.acquire()
-        self.taken = self.count[0]
 
 
 @c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
