@@ -169,8 +169,8 @@ def evaluate_sampled(
             eps = model.noise(N, rng) if rng else to_device(no_noise, model.device)
             work = partial(model.loss, x, eps, keep=False)
             losses.append((in_memory(work, "evaluate", model, N), N))
-    for batch_losses, N in losses:  # at the end: on the GPU, reading a loss waits for its kernels
-        mean.add(batch_losses, N)
+    for means, n in losses:  # at the end: on the GPU, reading a loss waits for its kernels
+        mean.add(means, n)
     return mean.mean()
 
 
