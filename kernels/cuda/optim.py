@@ -1,4 +1,4 @@
-"""Optimizer steps and clipping, over flat arrays in place.
+"""Optimizer steps and clipping of flat arrays, which they overwrite.
 
 The kernels read `step` and `lr` on the device: a graph's replay would repeat plain numbers as they
 were at the capture.
