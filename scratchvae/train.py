@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .backend import to_device
-from .data import WeightedMean, batches
+from .data import batches
 from .gpu.graph import GPUStepper, in_memory
 from .layers import BatchNorm2d
 from .models import Model
@@ -161,17 +161,19 @@ def evaluate_sampled(
     Losses
         Floats. For a Bernoulli VAE in nats per image, and reconstruction + kl estimates the -ELBO.
     """
-    mean, losses = WeightedMean[Losses](), []
+    if not len(images):
+        raise ValueError("evaluate: expected at least one image, got none")
+    losses, counts = [], []  # read at the end: on the GPU, reading a loss waits for its kernels
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
-            N, x = len(x), to_device(x, model.device)
-            no_noise = np.zeros((N, *model.latent_shape), model.dtype)
-            eps = model.noise(N, rng) if rng else to_device(no_noise, model.device)
+            x, zeros = to_device(x, model.device), np.zeros((len(x), *model.latent_shape), x.dtype)
+            eps = model.noise(len(x), rng) if rng else to_device(zeros, model.device)
             work = partial(model.loss, x, eps, keep=False)
-            losses.append((in_memory(work, "evaluate", model, N), N))
-    for means, n in losses:  # at the end: on the GPU, reading a loss waits for its kernels
-        mean.add(means, n)
-    return mean.mean()
+            losses.append(in_memory(work, "evaluate", model, len(x)))
+            counts.append(len(x))
+    # The last batch is usually smaller and weighs less. In float32 the sum would lose digits.
+    rows = [[float(loss) for loss in batch] for batch in losses]
+    return Losses(*np.average(rows, axis=0, weights=counts).tolist())
 
 
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
