@@ -12,7 +12,7 @@ import math
 from numbers import Real
 from typing import Any
 
-from .backend import accelerated, array_module, device_of, is_gpu_array, to_device
+from .backend import accelerated, array_module, device_of, to_device
 from .models import Model
 
 
@@ -104,20 +104,17 @@ class Optimizer:
         self.update(self.steps, self.lr)
 
     def update(self, step: Any, lr: Any) -> None:
-        """The update of step number `step`, counted from 1, with the learning rate `lr`.
-
-        On the GPU both may be arrays of one number, int64 and float64: a captured graph reads them
-        at every replay.
-        """
+        """The update of step number `step`, counted from 1. On the GPU both may be arrays of one
+        number, int64 and float64, which a captured graph reads at every replay."""
         raise NotImplementedError
 
     def _zeros(self) -> Any:
         return array_module(self.model.flat_value).zeros_like(self.model.flat_value)
 
     def _moved(self, average: Any) -> Any:
-        """A running average on the device and in the dtype of the model, which has moved."""
+        """A running average on the device and in the dtype of the model, which may have moved."""
         value = self.model.flat_value
-        return to_device(average, device_of(value)).astype(value.dtype)
+        return array_module(value).asarray(to_device(average, device_of(value)), value.dtype)
 
 
 class SGD(Optimizer):
@@ -139,10 +136,9 @@ class SGD(Optimizer):
         self.velocity = self._zeros()
 
     def update(self, step: Any, lr: Any) -> None:
-        value, grad = self.model.flat_value, self.model.flat_grad
-        if type(self.velocity) is not type(value) or self.velocity.dtype != value.dtype:
-            self.velocity = self._moved(self.velocity)
-        sgd_step(value, grad, self.velocity, lr, self.momentum, self.weight_decay, self.nesterov)
+        self.velocity = self._moved(self.velocity)
+        arrays = self.model.flat_value, self.model.flat_grad, self.velocity
+        sgd_step(*arrays, lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -168,13 +164,9 @@ class Adam(Optimizer):
         self.m, self.v = self._zeros(), self._zeros()
 
     def update(self, step: Any, lr: Any) -> None:
-        value, grad = self.model.flat_value, self.model.flat_grad
-        if type(self.m) is not type(value) or self.m.dtype != value.dtype:
-            self.m, self.v = self._moved(self.m), self._moved(self.v)
-        adam_step(
-            value, grad, self.m, self.v, step, lr, *self.betas, self.eps, self.weight_decay,
-            self.decoupled,
-        )  # fmt: skip
+        self.m, self.v = self._moved(self.m), self._moved(self.v)
+        arrays = self.model.flat_value, self.model.flat_grad, self.m, self.v
+        adam_step(*arrays, step, lr, *self.betas, self.eps, self.weight_decay, self.decoupled)
 
 
 class AdamW(Adam):
@@ -204,5 +196,4 @@ def clip_grad_norm(model: Model, max_norm: float) -> Any:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
-    norm = clip_to_norm(model.flat_grad, max_norm)
-    return norm if is_gpu_array(norm) else float(norm)
+    return clip_to_norm(model.flat_grad, max_norm)

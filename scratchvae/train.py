@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
@@ -67,11 +67,8 @@ def train_step(
 
 
 class CPUStepper:
-    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods.
-
-    `sums` are total, reconstruction and kl, each times the images of its step; and the images.
-    Assign to it to begin again, or to continue from other sums.
-    """
+    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods. `sums` are total,
+    reconstruction and kl, each times the images of its step; and the images. You may set them."""
 
     def __init__(self, model: Model, optimizer: Optimizer, max_norm: float | None = None) -> None:
         self._model, self._optimizer, self._max_norm = model, optimizer, max_norm
@@ -96,7 +93,7 @@ class CPUStepper:
 def stepper_for(
     model: Model, optimizer: Optimizer, max_norm: float | None = None
 ) -> CPUStepper | GPUStepper:
-    """The stepper of the device that the model is on."""
+    """The stepper of the model's device."""
     return (GPUStepper if model.device == "cuda" else CPUStepper)(model, optimizer, max_norm)
 
 
@@ -109,23 +106,13 @@ def train_epoch(
     noise_rng: np.random.Generator,
     title: str = "epoch",
 ) -> Losses:
-    """Train on every image once, in random order, under a progress bar called `title`.
+    """Train on every image once, in random order, under a progress bar called `title`. On the GPU
+    the steps are graphs, which draw their own noise from a seed that noise_rng gives.
 
     Returns
     -------
     Losses
         Means over the epoch, in which the weights still changed: floats.
-
-    Raises
-    ------
-    ValueError
-        Before the first step, if the last batch would be one image and the model has a batch norm
-        that cannot train on it.
-
-    Notes
-    -----
-    On the GPU the steps are graphs that draw their own noise (see gpu/graph.py); noise_rng gives
-    each epoch its seed.
     """
     if not len(images):
         raise ValueError("train_epoch: expected at least one image, got none")
@@ -141,12 +128,10 @@ def train_epoch(
 
 
 def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
-    """Refuse, before the first step, an epoch whose last step would fail.
-
-    Where a batch norm's maps are 1 x 1, a batch of one image has one value per channel: it has no
-    variance to train with. Which maps are 1 x 1 is known when the model runs.
-    """
-    one_left = images % batch_size == 1 or batch_size == 1
+    """Raise ValueError before the first step if the last one would fail: where a batch norm's maps
+    are 1 x 1, a batch of one image has one value per channel, which has no variance. Which maps are
+    1 x 1 is known when the model runs."""
+    one_left = (images - 1) % batch_size == 0
     if not one_left or not any(isinstance(module, BatchNorm2d) for module in model.modules()):
         return
     x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
@@ -161,7 +146,7 @@ def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> N
 
 
 def evaluate_sampled(
-    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 500
+    model: Model, images: np.ndarray, rng: np.random.Generator | None, batch_size: int = 500
 ) -> Losses:
     """The losses per image over a whole data set, one sample z ~ q(z|x) each, in evaluation mode.
 
@@ -169,14 +154,26 @@ def evaluate_sampled(
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
     rng : Generator
-        Draws the noise: the same seed gives the same numbers.
+        Draws the noise: the same seed gives the same numbers. None for `evaluate_deterministic`.
 
     Returns
     -------
     Losses
         Floats. For a Bernoulli VAE in nats per image, and reconstruction + kl estimates the -ELBO.
     """
-    return _evaluate(model, images, batch_size, lambda n: model.noise(n, rng))
+    if not len(images):
+        raise ValueError("evaluate: expected at least one image, got none")
+    losses, counts = [], []  # read at the end: on the GPU, reading a loss waits for its kernels
+    with model.evaluating():
+        for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
+            x, zeros = to_device(x, model.device), np.zeros((len(x), *model.latent_shape), x.dtype)
+            eps = model.noise(len(x), rng) if rng else to_device(zeros, model.device)
+            work = partial(model.loss, x, eps, keep=False)
+            losses.append(in_memory(work, "evaluate", model, len(x)))
+            counts.append(len(x))
+    # The last batch is usually smaller and weighs less. In float32 the sum would lose digits.
+    rows = [[float(loss) for loss in batch] for batch in losses]
+    return Losses(*np.average(rows, axis=0, weights=counts).tolist())
 
 
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
@@ -186,28 +183,7 @@ def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 5
     mean: the sum bounds no likelihood. Do not call it an ELBO or compare it with sampled numbers;
     see docs/elbo.md.
     """
-
-    def no_noise(n: int) -> Any:
-        return to_device(np.zeros((n, *model.latent_shape), model.dtype), model.device)
-
-    return _evaluate(model, images, batch_size, no_noise)
-
-
-def _evaluate(
-    model: Model, images: np.ndarray, batch_size: int, noise: Callable[[int], Any]
-) -> Losses:
-    if not len(images):
-        raise ValueError("evaluate: expected at least one image, got none")
-    losses, counts = [], []  # read at the end: on the GPU, reading a loss waits for its kernels
-    with model.evaluating():
-        for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
-            x, eps = to_device(x, model.device), noise(len(x))
-            work = partial(model.loss, x, eps, keep=False)
-            losses.append(in_memory(work, "evaluate", model, len(x)))
-            counts.append(len(x))
-    # The last batch is usually smaller and weighs less. In float32 the sum would lose digits.
-    rows = [[float(loss) for loss in batch] for batch in losses]
-    return Losses(*np.average(rows, axis=0, weights=counts).tolist())
+    return evaluate_sampled(model, images, None, batch_size)
 
 
 def in_words(losses: Losses) -> str:
@@ -219,7 +195,8 @@ def in_words(losses: Losses) -> str:
 
 
 class Streams(NamedTuple):
-    """The random number generators of a run, one for each purpose; see `streams`."""
+    """The random number generators of a run, one for each purpose. They are independent: to draw
+    more from one changes none of the others."""
 
     shuffle: np.random.Generator
     noise: np.random.Generator
@@ -230,9 +207,6 @@ class Streams(NamedTuple):
 
 
 def streams(seed: int) -> Streams:
-    """All of them, at their beginning.
-
-    They are independent: to draw more from one generator changes none of the others.
-    """
+    """The generators of a run with this seed, at their beginning."""
     children = np.random.SeedSequence(seed).spawn(len(Streams._fields))
     return Streams(*(np.random.default_rng(child) for child in children))

@@ -80,7 +80,7 @@ def test_kernels_import_nothing_of_ours(path):
 
 HELPERS = {  # modules that serve several kernels
     *("convolution", "runtime", "window_sums"),
-    *("blas", "channels", "convolution", "elements", "windows"),  # of cuda
+    *("blas", "channels", "convolution", "windows"),  # of cuda
 }
 
 

@@ -9,6 +9,7 @@ blocks run. Indices in the kernels are ints: an array of about 2^31 elements or 
 """
 
 import functools
+import math
 import re
 import sys
 from importlib import import_module
@@ -20,33 +21,33 @@ import numpy as np
 FOLDER = Path(__file__).parent
 C_TYPE = {"float32": "float", "float64": "double"}
 THREADS = 256  # in a block, unless a kernel says otherwise
+BLOCKS = 264  # two for each multiprocessor of an H100: into so many parts a long sum is cut
 LIMIT = 2**31 - 2**17  # a thread's index may be a whole grid beyond the end, and is an int still
+INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
+KERNEL = re.compile(r"^KERNEL\s+(\w+)\s*\(", re.MULTILINE)
 
 
 def source(name):
-    """The text of a .cu file with its includes, and theirs, in place; each once."""
-    done = set()
+    """The text of a .cu file with its headers pasted in; a header includes none."""
+    text = (FOLDER / f"{name}.cu").read_text()
+    return INCLUDE.sub(lambda match: (FOLDER / match[1]).read_text(), text)
 
-    def include(match):
-        header = match.group(1)
-        if header in done:
-            return ""
-        done.add(header)
-        return expand((FOLDER / header).read_text())
 
-    def expand(text):
-        return re.sub(r'^#include "(.+)"\n', include, text, flags=re.MULTILINE)
-
-    return expand((FOLDER / f"{name}.cu").read_text())
+@functools.cache
+def _files():
+    """Kernel -> the name of the .cu file that defines it."""
+    paths = FOLDER.glob("*.cu")
+    return {kernel: path.stem for path in paths for kernel in KERNEL.findall(path.read_text())}
 
 
 _seconds = 0.0
 
 
 @functools.cache
-def _function(file, kernel, dtype):
+def _function(kernel, dtype):
     start = perf_counter()
-    function = _module(file, dtype).get_function(kernel)  # compiles the file, or finds it on disk
+    module = _module(_files()[kernel], dtype)
+    function = module.get_function(kernel)  # compiles the file, or finds it on disk
     _announce(perf_counter() - start)
     return function
 
@@ -70,17 +71,17 @@ def cupy():
     return import_module("cupy")
 
 
-def launch(file, kernel, blocks, *arguments, threads=THREADS):
-    """Run a kernel of kernels/cuda/<file>.cu on the current stream.
+def launch(kernel, blocks, *arguments, threads=THREADS):
+    """Run a kernel on the current stream.
 
     blocks: how many, or up to three numbers of them. T is the dtype of the first array of
     floats. Numbers arrive as the kernel has them: ints as int, floats as T. None is a null pointer.
     """
     floats = (a.dtype for a in arguments if hasattr(a, "flags") and str(a.dtype) in C_TYPE)
     dtype = next(floats, np.dtype("float32"))
-    function = _function(file, kernel, str(dtype))
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
-    function(grid, (threads,), tuple(_argument(a, dtype) for a in arguments))
+    arguments = tuple(_argument(a, dtype) for a in arguments)
+    _function(kernel, str(dtype))(grid, (threads,), arguments)
 
 
 def _argument(a, dtype):
@@ -90,6 +91,9 @@ def _argument(a, dtype):
         return np.int32(a)
     if isinstance(a, float):
         return dtype.type(a)
+    _check_size(a.shape)
+    if not a.flags.c_contiguous:
+        raise ValueError(f"a CUDA kernel takes row-major memory, got strides {a.strides}")
     return a
 
 
@@ -98,18 +102,24 @@ def blocks_for(count, threads=THREADS):
     return -(-count // threads)
 
 
+def launch_each(kernel, count, *arguments):
+    """Run a kernel that has a thread for each of `count` elements; `count` is its last argument."""
+    launch(kernel, blocks_for(count), *arguments, count)
+
+
+def elementwise(kernel, *arguments, shape=None):
+    """A fresh array, each of whose elements a thread computes; of the first array's dtype and, by
+    default, shape. The kernel gets the arguments, the fresh array, and how many elements it has."""
+    arguments = [contiguous(a) if hasattr(a, "flags") else a for a in arguments]
+    result = empty(arguments[0].shape if shape is None else shape, arguments[0].dtype)
+    launch_each(kernel, result.size, *arguments, result)
+    return result
+
+
 def contiguous(a):
     """`a` in row-major memory, copied if it lies otherwise; ValueError if it is too large."""
     _check_size(a.shape)
     return a if a.flags.c_contiguous else cupy().ascontiguousarray(a)
-
-
-def in_place(a):
-    """`a`, which a kernel will write to; ValueError if it is too large or no row-major memory."""
-    _check_size(a.shape)
-    if not a.flags.c_contiguous:
-        raise ValueError(f"expected row-major memory to write to, got strides {a.strides}")
-    return a
 
 
 def empty(shape, dtype):
@@ -123,8 +133,15 @@ def empty_like(a):
     return empty(a.shape, a.dtype)
 
 
+def on_device(number, dtype):
+    """A number as an array of one on the GPU, where a graph may change it; such an array itself."""
+    if isinstance(number, cupy().ndarray):
+        return number
+    return cupy().full((), np.array(number).astype(dtype).item(), dtype)
+
+
 def _check_size(shape):
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     if size >= LIMIT:
         raise ValueError(
             f"an array of shape {tuple(shape)} has {size:,} elements; CUDA kernels count them "

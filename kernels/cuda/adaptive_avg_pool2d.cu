@@ -10,10 +10,10 @@ __device__ inline Range overlap(int i, int size, int count) {
   return {int(start / count), int((end + count - 1) / count)};
 }
 
-// A thread for each y. Those of the first plane also write down what backward needs: 1 / (rows in
+// A thread for each y. Those of the first plane also store what backward needs: 1 / (rows in
 // window) for each row of y, 1 / (columns in window) for each column.
-KERNEL adaptive_avg_pool2d_forward(const T* x, T* y, T* row_share, T* column_share, int count, int H,
-                                   int W, int OH, int OW) {
+KERNEL adaptive_avg_pool2d_forward(const T* x, T* row_share, T* column_share, int H, int W, int OH,
+                                   int OW, T* y, int count) {
   int i = thread_number();
   if (i >= count) return;
   Location at = location_of(i, OH, OW);
@@ -22,19 +22,12 @@ KERNEL adaptive_avg_pool2d_forward(const T* x, T* y, T* row_share, T* column_sha
   T share_of_column = T(1) / (columns.end - columns.first);
   if (at.plane == 0 && at.column == 0) row_share[at.row] = share_of_row;
   if (at.plane == 0 && at.row == 0) column_share[at.column] = share_of_column;
-  T sum = 0;
-  for (int h = rows.first; h < rows.end; h++) {
-    const T* line = x + (at.plane * H + h) * W;
-    T of_row = 0;  // sums of sums: fewer roundings in large windows
-    for (int w = columns.first; w < columns.end; w++) of_row += line[w];
-    sum += of_row;
-  }
-  y[i] = sum * share_of_row * share_of_column;
+  y[i] = sum_of(x + at.plane * H * W, W, rows, columns) * share_of_row * share_of_column;
 }
 
 // A thread for each dx: every window that holds its pixel gives a share of its dy.
-KERNEL adaptive_avg_pool2d_backward(const T* dy, const T* row_share, const T* column_share, T* dx,
-                                    int count, int H, int W, int OH, int OW) {
+KERNEL adaptive_avg_pool2d_backward(const T* dy, const T* row_share, const T* column_share, int H,
+                                    int W, int OH, int OW, T* dx, int count) {
   int i = thread_number();
   if (i >= count) return;
   Location at = location_of(i, H, W);

@@ -1,22 +1,16 @@
 """Adaptive average pooling: forward a thread for each window, backward one for each pixel."""
 
-from . import blocks_for, contiguous, empty, launch
+from . import elementwise, empty
 
 
 def adaptive_avg_pool2d_forward(x, output_size):
-    x = contiguous(x)
-    y = empty((*x.shape[:2], *output_size), x.dtype)
-    row_share, column_share = (empty((size,), x.dtype) for size in output_size)
+    shares = [empty((size,), x.dtype) for size in output_size]  # written by the kernel, too
     sizes = *x.shape[2:], *output_size
-    arguments = x, y, row_share, column_share, y.size, *sizes
-    launch("adaptive_avg_pool2d", "adaptive_avg_pool2d_forward", blocks_for(y.size), *arguments)
-    cache = (row_share, column_share, x.shape, sizes)
-    return y, cache
+    shape = *x.shape[:2], *output_size
+    y = elementwise("adaptive_avg_pool2d_forward", x, *shares, *sizes, shape=shape)
+    return y, (x.shape, shares, sizes)
 
 
 def adaptive_avg_pool2d_backward(dy, cache):
-    row_share, column_share, shape, sizes = cache
-    dy, dx = contiguous(dy), empty(shape, dy.dtype)
-    arguments = dy, row_share, column_share, dx, dx.size, *sizes
-    launch("adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", blocks_for(dx.size), *arguments)
-    return dx
+    shape, shares, sizes = cache
+    return elementwise("adaptive_avg_pool2d_backward", dy, *shares, *sizes, shape=shape)

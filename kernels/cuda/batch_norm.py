@@ -1,7 +1,5 @@
-"""Batch normalisation: two launches forward, two backward.
-
-With a leaky ReLU after it, if it is asked for; a slope of 1 is none.
-"""
+"""Batch normalisation: two launches forward, two backward; with a leaky ReLU after it, where the
+slope is not 1."""
 
 from . import contiguous, empty, empty_like, launch
 from .channels import parts_per_channel
@@ -20,10 +18,9 @@ def _forward(x, running_mean, running_var, w, b, training, momentum, eps, slope)
     if training:
         parts = empty((blocks, 3), "float64")
         new = empty_like(running_mean), empty_like(running_var)
-        launch("batch_norm", "moments", blocks, x, parts, *sizes)
-    scalars = momentum, eps, slope
-    results = y, mean, inv_std, *new
-    launch("batch_norm", "normalise", blocks, x, *vectors, parts, *scalars, *results, *sizes)
+        launch("moments", blocks, x, parts, *sizes)
+    arguments = parts, momentum, eps, slope, y, mean, inv_std, *new
+    launch("normalise", blocks, x, *vectors, *arguments, *sizes)
     cache = (x, mean, inv_std, *vectors[2:], training, slope)
     return y, cache, new if training else (running_mean, running_var)
 
@@ -34,9 +31,9 @@ def batch_norm_backward(dy, cache):
     blocks = sizes[1] * sizes[3]
     parts = empty((blocks, 2), "float64")
     inputs = dy, x, mean, inv_std, w, b, parts, slope
-    launch("batch_norm", "gradient_parts", blocks, *inputs, *sizes)
+    launch("gradient_parts", blocks, *inputs, *sizes)
     dx, dw, db = empty_like(x), empty_like(w), empty_like(b)
-    launch("batch_norm", "gradient", blocks, *inputs, dx, dw, db, int(training), *sizes)
+    launch("gradient", blocks, *inputs, dx, dw, db, int(training), *sizes)
     return dx, dw, db
 
 

@@ -17,7 +17,7 @@ KERNEL bce_forward(const T* logits, const T* target, T* y, T* difference, int P)
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum);
 }
 
-KERNEL bce_backward(const T* dy, const T* difference, T* dlogits, int P, int count) {
+KERNEL bce_backward(const T* dy, const T* difference, int P, T* dlogits, int count) {
   int i = thread_number();
   if (i < count) dlogits[i] = dy[i / P] * difference[i];
 }

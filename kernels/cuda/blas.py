@@ -37,42 +37,34 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
     # cuBLAS reads columns where we wrote rows: it sees all transposed, and (ab)^T = b^T a^T
     dtype = str(a.dtype)
     one, zero = SCALAR[dtype](1), SCALAR[dtype](0)
-    _handle(cupy().cuda.Device().id, cupy().cuda.get_current_stream().ptr).call(
-        GEMM[dtype], int(transpose_b), int(transpose_a), N, M, K,
+    handle, _ = _handle(cupy().cuda.Device().id, cupy().cuda.get_current_stream().ptr)
+    _call("cublasSetMathMode", handle, TF32[_allow_tf32])
+    _call(
+        GEMM[dtype], handle, int(transpose_b), int(transpose_a), N, M, K,
         ctypes.byref(one), b.data.ptr, b.shape[1], a.data.ptr, a.shape[1],
         ctypes.byref(zero), c.data.ptr, N,
     )  # fmt: skip
     return c
 
 
-class _Handle:
+@functools.cache
+def _handle(device, stream):
     """A cuBLAS handle and its workspace. Streams that run at once must not share one."""
+    handle = ctypes.c_void_p()
+    _call("cublasCreate_v2", ctypes.byref(handle))
+    with cupy().cuda.using_allocator(cupy().get_default_memory_pool().malloc):  # it stays
+        workspace = cupy().empty(WORKSPACE, "uint8")
+    _call("cublasSetStream_v2", handle, stream)  # this resets the workspace, which comes after
+    _call("cublasSetWorkspace_v2", handle, workspace.data.ptr, WORKSPACE)
+    return handle, workspace
 
-    def __init__(self, stream):
-        self._library = _library()
-        self._handle, self._tf32 = ctypes.c_void_p(), False
-        _check("cublasCreate_v2", self._library.cublasCreate_v2(ctypes.byref(self._handle)))
-        with cupy().cuda.using_allocator(cupy().get_default_memory_pool().malloc):  # it stays
-            self._workspace = cupy().empty(WORKSPACE, "uint8")
-        self._tell("cublasSetStream_v2", stream)  # this resets the workspace, which comes after
-        self._tell("cublasSetWorkspace_v2", self._workspace.data.ptr, WORKSPACE)
 
-    def call(self, function, *arguments):
-        """With TF32 as it is allowed now."""
-        if self._tf32 != _allow_tf32:
-            self._tell("cublasSetMathMode", TF32[_allow_tf32])
-            self._tf32 = _allow_tf32
-        self._tell(function, *arguments)
-
-    def _tell(self, function, *arguments):
-        _check(function, getattr(self._library, function)(self._handle, *arguments))
+def _call(function, *arguments):
+    if status := getattr(_library(), function)(*arguments):
+        raise RuntimeError(f"{function}: cuBLAS answers with status {status}")
 
 
 @functools.cache
-def _handle(device, stream):
-    return _Handle(stream)
-
-
 def _library():
     """cuBLAS as CuPy finds it; the types of what we call."""
     from cuda import pathfinder  # CuPy 14 needs it, too
@@ -89,8 +81,3 @@ def _library():
             pointer, pointer, number, pointer, number, pointer, pointer, number,
         ]  # fmt: skip
     return library
-
-
-def _check(function, status):
-    if status:
-        raise RuntimeError(f"{function}: cuBLAS answers with status {status}")

@@ -13,7 +13,7 @@ KERNEL channel_parts(const T* x, double* parts, int N, int C, int P, int count) 
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-KERNEL add_channel_parts(T* sums, const double* parts, int C, int count) {
+KERNEL add_channel_parts(T* sums, const double* parts, int count, int C) {
   int c = thread_number();
   if (c >= C) return;
   double sum = 0;

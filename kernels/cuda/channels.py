@@ -1,8 +1,7 @@
 """Sums over all axes but the channels'."""
 
-from . import THREADS, blocks_for, contiguous, empty, launch
+from . import BLOCKS, THREADS, blocks_for, contiguous, empty, launch, launch_each
 
-BLOCKS = 264  # two for each multiprocessor of an H100
 LEAST = 4  # values that a thread should add, at least
 
 
@@ -14,14 +13,13 @@ def parts_per_channel(x):
 
 def channel_sums(x):
     """(C,) of x (N, C) or (N, C, H, W)."""
-    x = contiguous(x)
-    N, C = x.shape[:2]
+    x, (N, C) = contiguous(x), x.shape[:2]
     sums = empty((C,), x.dtype)
     if x.size == N * C:
-        launch("channels", "column_sums", blocks_for(C, 32), x, sums, N, C, threads=1024)
+        launch("column_sums", blocks_for(C, 32), x, sums, N, C, threads=1024)
         return sums
     count = parts_per_channel(x)
     parts = empty((C, count), "float64")
-    launch("channels", "channel_parts", C * count, x, parts, N, C, x.size // (N * C), count)
-    launch("channels", "add_channel_parts", blocks_for(C), sums, parts, C, count)
+    launch("channel_parts", C * count, x, parts, N, C, x.size // (N * C), count)
+    launch_each("add_channel_parts", C, sums, parts, count)
     return sums

@@ -10,14 +10,13 @@ def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
     size = tuple((H - 1) * S - 2 * P + K + OP for H, K, S, P, OP in sizes)
     x, w = contiguous(x), contiguous(w)
     y = paint(x, w, b, size, stride, padding)
-    cache = (x, w, b is not None, stride, padding)
-    return y, cache
+    return y, (x, w, b is not None, stride, padding)
 
 
 def conv_transpose2d_backward(dy, cache, need_dx=True):
     x, w, has_b, stride, padding = cache
     dy = contiguous(dy)
-    dw, _ = weight_gradient(x, dy, w.shape[2:], stride, padding)
+    dw = weight_gradient(x, dy, w.shape[2:], stride, padding)
     db = channel_sums(dy) if has_b else None
     dx = gather(dy, w, None, x.shape[2:], stride, padding) if need_dx else None
     return dx, dw, db

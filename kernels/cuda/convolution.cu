@@ -28,8 +28,8 @@ __device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, Siz
   const int P = s.OH * s.OW, K = s.C * s.KH * s.KW, columns = s.N * P;
   const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x * Tile::COLUMNS;
 
-  int mine = column + loaded_column<Tile>(), p = mine % P;
-  Column from = {mine / P * s.C * s.H * s.W, p / s.OW * s.SH - s.PH, p % s.OW * s.SW - s.PW, 0};
+  int mine = column + Tile::loaded_column(), p = mine % P;
+  Column from = {mine / P * s.C * s.H * s.W, p / s.OW * s.SH - s.PH, p % s.OW * s.SW - s.PW};
   if (mine >= columns) from.row = FAR_OUTSIDE;
 
   auto tap = [&](int k) {
@@ -39,15 +39,9 @@ __device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, Siz
   T sums[SIDE][SIDE] = {};
   multiply(tile, w + row * K, s.O - row, K, x, s.H, s.W, from, 0, K, tap, sums);
 
-  for (int j = 0; j < SIDE; j++) {
-    int g = column + first_column<Tile>() + j;
-    if (g >= columns) break;
-    T* to = y + g / P * s.O * P + g % P;
-    for (int i = 0; i < SIDE; i++) {
-      int o = row + first_row<Tile>() + i;
-      if (o < s.O) to[o * P] = b ? sums[i][j] + b[o] : sums[i][j];
-    }
-  }
+  store<Tile>(sums, b, row, s.O, P, column, columns, [&](int g) {
+    return y + g / P * s.O * P + g % P;
+  });
 }
 
 // w (C, O, KH, KW), b (O,) or null; blockIdx.x: the phase and its columns, phases in turn
@@ -64,9 +58,9 @@ __device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, Size
   const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x / phases * Tile::COLUMNS;
   if (column >= columns) return;  // phases differ in size
 
-  int mine = column + loaded_column<Tile>(), p = mine % P;
+  int mine = column + Tile::loaded_column(), p = mine % P;
   Column from = {mine / P * s.C * s.H * s.W, (h0 + s.PH) / s.SH + p / k_count,
-                 (k0 + s.PW) / s.SW + p % k_count, 0};
+                 (k0 + s.PW) / s.SW + p % k_count};
   if (mine >= columns) from.row = FAR_OUTSIDE;
 
   auto tap = [&](int k) {
@@ -79,32 +73,25 @@ __device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, Size
   const int area = s.KH * s.KW;
   multiply(tile, w + row * area, s.O - row, area, x, s.H, s.W, from, 0, K, tap, sums);
 
-  for (int j = 0; j < SIDE; j++) {
-    int g = column + first_column<Tile>() + j;
-    if (g >= columns) break;
+  store<Tile>(sums, b, row, s.O, s.OH * s.OW, column, columns, [&](int g) {
     int h = h0 + g % P / k_count * s.SH, k = k0 + g % P % k_count * s.SW;
-    T* to = y + (g / P * s.O * s.OH + h) * s.OW + k;
-    for (int i = 0; i < SIDE; i++) {
-      int o = row + first_row<Tile>() + i;
-      if (o < s.O) to[o * s.OH * s.OW] = b ? sums[i][j] + b[o] : sums[i][j];
-    }
-  }
+    return y + (g / P * s.O * s.OH + h) * s.OW + k;
+  });
 }
 
 // left (N, O, OH, OW), right (N, C, H, W). The long sum is cut into parts, blockIdx.z, which
-// add_parts adds up. With a bias there is one column more: its gradient is that of a weight whose
-// input is always 1.
+// add_parts adds up.
 template <class Tile>
 __device__ void weights(Tile& tile, const T* left, const T* right, T* parts, int part_size,
-                        int with_bias, Sizes s) {
-  const int P = s.OH * s.OW, area = s.KH * s.KW, columns = s.C * area + with_bias;
+                        Sizes s) {
+  const int P = s.OH * s.OW, area = s.KH * s.KW, columns = s.C * area;
   const int row = blockIdx.y * Tile::ROWS, column = blockIdx.x * Tile::COLUMNS;
   const int first = blockIdx.z * part_size, K = s.N * P;
   const int last = K - first < part_size ? K : first + part_size;
 
-  int mine = column + loaded_column<Tile>(), uv = mine % area;
-  Column from = {mine / area * s.H * s.W, uv / s.KW - s.PH, uv % s.KW - s.PW, 0};
-  if (mine >= s.C * area) from = {0, FAR_OUTSIDE, 0, T(1)};
+  int mine = column + Tile::loaded_column(), uv = mine % area;
+  Column from = {mine / area * s.H * s.W, uv / s.KW - s.PH, uv % s.KW - s.PW};
+  if (mine >= columns) from.row = FAR_OUTSIDE;
 
   auto tap = [&](int k) {
     int n = k / P, p = k % P;
@@ -113,63 +100,29 @@ __device__ void weights(Tile& tile, const T* left, const T* right, T* parts, int
   T sums[SIDE][SIDE] = {};
   multiply(tile, left + row * P, s.O - row, P, right, s.H, s.W, from, first, last, tap, sums);
 
-  for (int i = 0; i < SIDE; i++) {
-    int r = row + first_row<Tile>() + i;
-    if (r >= s.O) break;
-    for (int j = 0; j < SIDE; j++) {
-      int g = column + first_column<Tile>() + j;
-      if (g < columns) parts[(blockIdx.z * s.O + r) * columns + g] = sums[i][j];
-    }
-  }
+  parts += blockIdx.z * s.O * columns;
+  store<Tile>(sums, nullptr, row, s.O, columns, column, columns, [&](int g) { return parts + g; });
 }
 
-// dw (O, columns), db (O,) or null: then the parts have one column more.
-KERNEL add_parts(const T* parts, T* dw, T* db, int count, int O, int columns) {
-  const int width = columns + (db != nullptr), i = thread_number();
-  if (i >= O * width) return;
+KERNEL add_parts(const T* parts, int part_count, T* dw, int count) {
+  int i = thread_number();
+  if (i >= count) return;
   double sum = 0;
-  for (int part = 0; part < count; part++) sum += parts[part * O * width + i];
-  int r = i / width, g = i % width;
-  if (g < columns)
-    dw[r * columns + g] = T(sum);
-  else
-    db[r] = T(sum);
+  for (int part = 0; part < part_count; part++) sum += parts[part * count + i];
+  dw[i] = T(sum);
 }
+
+#define TILE(rows) __shared__ Tile<rows> tile
+#define IMAGES const T *x, const T *w, const T *b, T *y, SIZES
+#define PARTS const T *left, const T *right, T *parts, int part_size, SIZES
 
 // Few rows ask for wide tiles: for 3 channels of an image, a square one would be 61 rows of nothing.
-KERNEL gather_16(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<16> tile;
-  gather(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL gather_32(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<32> tile;
-  gather(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL gather_64(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<64> tile;
-  gather(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL paint_16(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<16> tile;
-  paint(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL paint_32(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<32> tile;
-  paint(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL paint_64(const T* x, const T* w, const T* b, T* y, SIZES) {
-  __shared__ Tile<64> tile;
-  paint(tile, x, w, b, y, THE_SIZES);
-}
-KERNEL weights_16(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
-  __shared__ Tile<16> tile;
-  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
-}
-KERNEL weights_32(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
-  __shared__ Tile<32> tile;
-  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
-}
-KERNEL weights_64(const T* left, const T* right, T* parts, int part_size, int with_bias, SIZES) {
-  __shared__ Tile<64> tile;
-  weights(tile, left, right, parts, part_size, with_bias, THE_SIZES);
-}
+KERNEL gather_16(IMAGES) { TILE(16); gather(tile, x, w, b, y, THE_SIZES); }
+KERNEL gather_32(IMAGES) { TILE(32); gather(tile, x, w, b, y, THE_SIZES); }
+KERNEL gather_64(IMAGES) { TILE(64); gather(tile, x, w, b, y, THE_SIZES); }
+KERNEL paint_16(IMAGES) { TILE(16); paint(tile, x, w, b, y, THE_SIZES); }
+KERNEL paint_32(IMAGES) { TILE(32); paint(tile, x, w, b, y, THE_SIZES); }
+KERNEL paint_64(IMAGES) { TILE(64); paint(tile, x, w, b, y, THE_SIZES); }
+KERNEL weights_16(PARTS) { TILE(16); weights(tile, left, right, parts, part_size, THE_SIZES); }
+KERNEL weights_32(PARTS) { TILE(32); weights(tile, left, right, parts, part_size, THE_SIZES); }
+KERNEL weights_64(PARTS) { TILE(64); weights(tile, left, right, parts, part_size, THE_SIZES); }

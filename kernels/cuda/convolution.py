@@ -1,9 +1,8 @@
 """Launches of the three products in convolution.cu."""
 
-from . import blocks_for, contiguous, empty, launch
+from . import BLOCKS, blocks_for, contiguous, elementwise, empty, launch
 
 COLUMNS = {16: 256, 32: 128, 64: 64}  # of a tile, by its rows
-BLOCKS = 264  # two for each multiprocessor of an H100: what a long sum is cut up for
 LEAST_TERMS = 64  # of a part of a long sum
 
 
@@ -25,29 +24,24 @@ def _product(kernel, O, pixels, phases, x, w, b, size, stride, padding):
     blocks = phases * blocks_for(pixels, COLUMNS[rows]), blocks_for(O, rows)
     arrays = x, w, None if b is None else contiguous(b), y
     sizes = *x.shape, O, *size, *w.shape[2:], *stride, *padding
-    launch("convolution", f"{kernel}_{rows}", blocks, *arrays, *sizes)
+    launch(f"{kernel}_{rows}", blocks, *arrays, *sizes)
     return y
 
 
-def weight_gradient(left, right, kernel_size, stride, padding, with_bias=False):
-    """dw (O, C, KH, KW) and, with a bias, the sums of left (O,); left (N, O, OH, OW), right
-    (N, C, H, W)."""
+def weight_gradient(left, right, kernel_size, stride, padding):
+    """dw (O, C, KH, KW) of left (N, O, OH, OW) and right (N, C, H, W)."""
     (N, O, OH, OW), C = left.shape, right.shape[1]
     rows, columns = _rows(O), C * kernel_size[0] * kernel_size[1]
-    tiles = (blocks_for(columns + with_bias, COLUMNS[rows]), blocks_for(O, rows))
+    tiles = (blocks_for(columns, COLUMNS[rows]), blocks_for(O, rows))
     terms = N * OH * OW
     count = max(1, min(BLOCKS // (tiles[0] * tiles[1]), terms // LEAST_TERMS))
     part_size = -(-terms // count)
     count = -(-terms // part_size)  # rounding up may leave the last part without terms
-    parts = empty((count, O, columns + with_bias), left.dtype)
+    parts = empty((count, O, columns), left.dtype)
     sizes = (*right.shape, O, OH, OW, *kernel_size, *stride, *padding)
-    arguments = left, right, parts, part_size, int(with_bias), *sizes
-    launch("convolution", f"weights_{rows}", (*tiles, count), *arguments)
-    dw = empty((O, C, *kernel_size), left.dtype)
-    db = empty((O,), left.dtype) if with_bias else None
-    blocks = blocks_for(O * (columns + with_bias))
-    launch("convolution", "add_parts", blocks, parts, dw, db, count, O, columns)
-    return dw, db
+    arguments = left, right, parts, part_size, *sizes
+    launch(f"weights_{rows}", (*tiles, count), *arguments)
+    return elementwise("add_parts", parts, count, shape=(O, C, *kernel_size))
 
 
 def _rows(O):

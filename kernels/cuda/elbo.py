@@ -1,27 +1,16 @@
 """The objective: one block. beta is a number or, in a graph, an array of one on the device."""
 
-from . import blocks_for, contiguous, empty, launch
+from . import contiguous, empty, empty_like, launch, launch_each, on_device
 
 
 def elbo_forward(reconstruction, kl, beta):
-    losses = empty((3,), reconstruction.dtype)
-    arrays = contiguous(reconstruction), contiguous(kl), losses
-    launch("elbo", "elbo_forward", 1, *arrays, *_moving(beta), len(kl))
-    cache = (reconstruction, beta)
-    return (losses[0], losses[1], losses[2]), cache
+    losses, beta = empty((3,), reconstruction.dtype), on_device(beta, "float64")
+    launch("elbo_forward", 1, contiguous(reconstruction), contiguous(kl), losses, beta, len(kl))
+    return (losses[0], losses[1], losses[2]), (reconstruction, beta)
 
 
 def elbo_backward(dtotal, cache):
     reconstruction, beta = cache
-    dreconstruction = empty(reconstruction.shape, reconstruction.dtype)
-    dkl = empty(reconstruction.shape, reconstruction.dtype)
-    beta_at, beta = _moving(beta)
-    N = len(dkl)
-    arguments = dreconstruction, dkl, beta_at, float(dtotal), beta, N
-    launch("elbo", "elbo_backward", blocks_for(N), *arguments)
+    dreconstruction, dkl = empty_like(reconstruction), empty_like(reconstruction)
+    launch_each("elbo_backward", len(dkl), dreconstruction, dkl, beta, float(dtotal))
     return dreconstruction, dkl
-
-
-def _moving(beta):
-    """Where beta lies on the device, or null; and its value."""
-    return (beta, 0.0) if hasattr(beta, "dtype") else (None, beta)

@@ -4,5 +4,4 @@ from . import launch
 
 
 def record(total, reconstruction, kl, sums, bad_step, step, N):
-    arguments = total, reconstruction, kl, sums, bad_step, step, N
-    launch("graph", "record", 1, *arguments, threads=32)
+    launch("record", 1, total, reconstruction, kl, sums, bad_step, step, N, threads=32)

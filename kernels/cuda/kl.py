@@ -1,19 +1,23 @@
 """KL divergence: a block for each image."""
 
-from . import blocks_for, contiguous, empty, empty_like, launch
+from . import contiguous, empty, empty_like, launch, launch_each
 
 
 def kl_forward(mu, logvar):
-    mu, logvar = contiguous(mu), contiguous(logvar)
-    y = empty((len(mu),), mu.dtype)
-    launch("kl", "kl_forward", len(mu), mu, logvar, y, mu.size // len(mu))
-    cache = (mu, logvar)
-    return y, cache
+    return _divergence(mu, logvar, None, 0.0)
+
+
+def _divergence(mu, logvar, free, free_bits):
+    """y (N,); the dimensions that are `free`, (P,) bool, cost free_bits each."""
+    mu, logvar, N = contiguous(mu), contiguous(logvar), len(mu)
+    y = empty((N,), mu.dtype)
+    launch("kl_forward", N, mu, logvar, free, y, free_bits, mu.size // N)
+    return y, (mu, logvar, free)
 
 
 def kl_backward(dy, cache):
-    mu, logvar = cache
+    mu, logvar, free = cache
     dmu, dlogvar = empty_like(mu), empty_like(mu)
-    arrays = contiguous(dy), mu, logvar, dmu, dlogvar
-    launch("kl", "kl_backward", blocks_for(mu.size), *arrays, mu.size // len(mu), mu.size)
+    arrays = contiguous(dy), mu, logvar, free, dmu, dlogvar
+    launch_each("kl_backward", mu.size, *arrays, mu.size // len(mu))
     return dmu, dlogvar

@@ -1,8 +1,8 @@
 // What comes after a linear layer's product; see scratchvae/ops/linear.py.
 #include "common.cuh"
 
-// y (N, O), in place.
-KERNEL add_bias(T* y, const T* b, int count, int O) {
+// y (N, O) += b (O,)
+KERNEL add_bias(T* y, const T* b, int O, int count) {
   int i = thread_number();
   if (i < count) y[i] += b[i % O];
 }

@@ -3,8 +3,8 @@
 #include "windows.cuh"
 
 // A thread for each y. winner: where in its plane the window's largest x lies, h * W + w.
-KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W, int OH, int OW,
-                          int KH, int KW, int SH, int SW, int PH, int PW) {
+KERNEL max_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int KW, int SH, int SW,
+                          int PH, int PW, int* winner, T* y, int count) {
   int i = thread_number();
   if (i >= count) return;
   Location at = location_of(i, OH, OW);
@@ -28,8 +28,8 @@ KERNEL max_pool2d_forward(const T* x, T* y, int* winner, int count, int H, int W
 
 // A thread for each dx: it looks at the windows that hold its pixel, and takes the dy of those that
 // it won. So no two threads write to one location, and sums have one order.
-KERNEL max_pool2d_backward(const T* dy, const int* winner, T* dx, int count, int H, int W, int OH,
-                           int OW, int KH, int KW, int SH, int SW, int PH, int PW) {
+KERNEL max_pool2d_backward(const T* dy, const int* winner, int H, int W, int OH, int OW, int KH, int KW,
+                           int SH, int SW, int PH, int PW, T* dx, int count) {
   int i = thread_number();
   if (i >= count) return;
   Location at = location_of(i, H, W);

@@ -29,7 +29,7 @@ KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_pl
 
 // A thread for each dx.
 KERNEL mean_logvar_backward(const T* dy, const T* x, const double* mean, const double* var_plus_eps,
-                            T* dx, int count, int N, int P) {
+                            int N, int P, T* dx, int count) {
   int i = thread_number();
   if (i >= count) return;
   int n = i / P;

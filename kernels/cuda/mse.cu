@@ -15,7 +15,7 @@ KERNEL mse_forward(const T* prediction, const T* target, T* y, T* difference, in
   if (threadIdx.x == 0) y[blockIdx.x] = T(sum / divisor);
 }
 
-KERNEL mse_backward(const T* dy, const T* difference, T* dprediction, int P, int divisor, int count) {
+KERNEL mse_backward(const T* dy, const T* difference, int P, int divisor, T* dprediction, int count) {
   int i = thread_number();
   if (i < count) dprediction[i] = dy[i / P] * difference[i] * (T(2) / divisor);
 }

@@ -1,22 +1,16 @@
 """Squared error: a block for each image, difference and sum in one pass."""
 
-from . import blocks_for, contiguous, empty, empty_like, launch
+from . import contiguous, elementwise, empty, empty_like, launch
 
 
 def mse_forward(prediction, target, divisor):
-    prediction, target = contiguous(prediction), contiguous(target)
-    N = len(prediction)
+    prediction, target, N = contiguous(prediction), contiguous(target), len(prediction)
     y, difference = empty((N,), prediction.dtype), empty_like(prediction)
-    sizes = prediction.size // N, divisor
-    launch("mse", "mse_forward", N, prediction, target, y, difference, *sizes)
-    cache = (difference, divisor)
-    return y, cache
+    launch("mse_forward", N, prediction, target, y, difference, prediction.size // N, divisor)
+    return y, (difference, divisor)
 
 
 def mse_backward(dy, cache):
     difference, divisor = cache
-    dprediction = empty_like(difference)
-    sizes = difference.size // len(dy), divisor, difference.size
-    arrays = contiguous(dy), difference, dprediction
-    launch("mse", "mse_backward", blocks_for(difference.size), *arrays, *sizes)
-    return dprediction
+    P = difference.size // len(dy)
+    return elementwise("mse_backward", dy, difference, P, divisor, shape=difference.shape)

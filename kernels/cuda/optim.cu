@@ -1,16 +1,13 @@
 // Optimizer steps over flat arrays, a thread for each parameter; see scratchvae/optim.py.
-//
-// What changes from step to step in a graph is read from the device: `moving`, or null.
 #include "common.cuh"
 
-KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* moving, T lr, T momentum,
-                T weight_decay, int nesterov, int count) {
+KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* lr, T momentum, T weight_decay,
+                int nesterov, int count) {
   int i = thread_number();
   if (i >= count) return;
-  if (moving) lr = T(*moving);
   T g = grad[i] + weight_decay * value[i];
   T v = velocity[i] = momentum * velocity[i] + g;
-  value[i] -= lr * (nesterov ? g + momentum * v : v);
+  value[i] -= T(*lr) * (nesterov ? g + momentum * v : v);
 }
 
 // moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double. One thread
@@ -23,11 +20,11 @@ KERNEL adam_moving(double* moving, const long long* step, const double* lr, doub
   moving[2] = 1 - *lr * shrinking;
 }
 
-KERNEL adam_step(T* value, const T* grad, T* m, T* v, const double* moving, T step_size, T root,
-                 T shrink, T beta1, T rest1, T beta2, T rest2, T eps, T decay, int count) {
+KERNEL adam_step(T* value, const T* grad, T* m, T* v, const double* moving, T beta1, T rest1,
+                 T beta2, T rest2, T eps, T decay, int count) {
   int i = thread_number();
   if (i >= count) return;
-  if (moving) step_size = T(moving[0]), root = T(moving[1]), shrink = T(moving[2]);
+  const T step_size = T(moving[0]), root = T(moving[1]), shrink = T(moving[2]);
   T old = value[i] * shrink, g = grad[i] + decay * value[i];
   T first = m[i] = beta1 * m[i] + rest1 * g;
   T second = v[i] = beta2 * v[i] + rest2 * g * g;

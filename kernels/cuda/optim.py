@@ -1,37 +1,27 @@
-"""Optimizer steps and clipping, over flat arrays in place.
+"""Optimizer steps and clipping of flat arrays, which they overwrite.
 
-In a graph `step` and `lr` are arrays of one number on the device, int64 and float64: a replay would
-repeat plain numbers as they were at the capture.
+The kernels read `step` and `lr` on the device: a graph's replay would repeat plain numbers as they
+were at the capture.
 """
 
-from . import blocks_for, empty, launch
-
-PARTS = 264  # of the sum of squares: two for each multiprocessor of an H100
+from . import BLOCKS, empty, launch, launch_each, on_device
 
 
 def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):
-    moving, lr = (lr, 0.0) if hasattr(lr, "dtype") else (None, float(lr))
-    scalars = moving, lr, float(momentum), float(weight_decay), int(nesterov), value.size
-    launch("optim", "sgd_step", blocks_for(value.size), value, grad, velocity, *scalars)
+    scalars = on_device(lr, "float64"), float(momentum), float(weight_decay), int(nesterov)
+    launch_each("sgd_step", value.size, value, grad, velocity, *scalars)
 
 
 def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
     shrinking, decay = (weight_decay, 0.0) if decoupled else (0.0, weight_decay)
-    moving, fixed = None, (0.0, 0.0, 0.0)
-    if hasattr(step, "dtype"):
-        moving = empty((3,), "float64")
-        arguments = moving, step, lr, float(beta1), float(beta2), float(shrinking)
-        launch("optim", "adam_moving", 1, *arguments, threads=32)
-    else:
-        fixed = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5, 1 - lr * shrinking
-    scalars = *fixed, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay
-    arguments = value, grad, m, v, moving, *map(float, scalars), value.size
-    launch("optim", "adam_step", blocks_for(value.size), *arguments)
+    moving, step, lr = empty((3,), "float64"), on_device(step, "int64"), on_device(lr, "float64")
+    launch("adam_moving", 1, moving, step, lr, *map(float, (beta1, beta2, shrinking)), threads=32)
+    scalars = map(float, (beta1, 1 - beta1, beta2, 1 - beta2, eps, decay))
+    launch_each("adam_step", value.size, value, grad, m, v, moving, *scalars)
 
 
 def clip_to_norm(grad, max_norm):
-    parts, norm = empty((PARTS, 3), "float64"), empty((), "float64")
-    launch("optim", "square_parts", PARTS, grad, parts, grad.size)
-    arguments = grad, parts, norm, float(max_norm), PARTS, grad.size
-    launch("optim", "clip", blocks_for(grad.size), *arguments)
+    parts, norm = empty((BLOCKS, 3), "float64"), empty((), "float64")
+    launch("square_parts", BLOCKS, grad, parts, grad.size)
+    launch_each("clip", grad.size, grad, parts, norm, float(max_norm), BLOCKS)
     return norm

@@ -5,8 +5,10 @@ struct Words {
   unsigned at[4];
 };
 
-__device__ inline Words philox4x32(unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigned k0,
-                                   unsigned k1) {
+// The words of this index. Seed and step lie on the device: they change between replays of a graph.
+__device__ inline Words philox4x32(unsigned index, const long long* seed, const long long* step) {
+  unsigned c0 = index, c1 = 0, c2 = unsigned(*step), c3 = unsigned(*step >> 32);
+  unsigned k0 = unsigned(*seed), k1 = unsigned(*seed >> 32);
   for (int round = 0; round < 10; round++) {
     unsigned high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
     unsigned high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
@@ -16,20 +18,11 @@ __device__ inline Words philox4x32(unsigned c0, unsigned c1, unsigned c2, unsign
   return {c0, c1, c2, c3};
 }
 
-// Seed and step change between replays of a graph: there they are read from the device.
-#define COUNTERS                                                                             \
-  const long long *seed_at, const long long *step_at, unsigned seed_low, unsigned seed_high, \
-      unsigned step_low, unsigned step_high
-#define READ_COUNTERS                                                               \
-  if (seed_at) seed_low = unsigned(*seed_at), seed_high = unsigned(*seed_at >> 32); \
-  if (step_at) step_low = unsigned(*step_at), step_high = unsigned(*step_at >> 32)
-
 // The words themselves: (count, 4).
-KERNEL fill_words(unsigned* words, COUNTERS, int count) {
+KERNEL fill_words(unsigned* words, const long long* seed, const long long* step, int count) {
   int i = thread_number();
   if (i >= count) return;
-  READ_COUNTERS;
-  Words w = philox4x32(i, 0, step_low, step_high, seed_low, seed_high);
+  Words w = philox4x32(i, seed, step);
   for (int j = 0; j < 4; j++) words[4 * i + j] = w.at[j];
 }
 
@@ -40,12 +33,11 @@ __device__ inline void box_muller(double u, double v, T* first, T* second) {
   *first = T(radius * cosine), *second = T(radius * sine);
 }
 
-KERNEL fill_normal(T* out, COUNTERS, int count) {
+KERNEL fill_normal(T* out, const long long* seed, const long long* step, int count) {
   constexpr int NUMBERS = 16 / sizeof(T);  // from four words
   int i = thread_number(), first = NUMBERS * i;
   if (first >= count) return;
-  READ_COUNTERS;
-  Words w = philox4x32(i, 0, step_low, step_high, seed_low, seed_high);
+  Words w = philox4x32(i, seed, step);
   T normal[NUMBERS];
   if (NUMBERS == 4) {
     const double unit = 1.0 / 4294967296;  // 2^-32

@@ -1,14 +1,12 @@
 """Sigmoid: a thread for each element."""
 
-from .elements import elements
+from . import elementwise
 
 
 def sigmoid_forward(x):
-    y = elements("sigmoid", "sigmoid_forward", x)
-    cache = (y,)
-    return y, cache
+    y = elementwise("sigmoid_forward", x)
+    return y, (y,)
 
 
 def sigmoid_backward(dy, cache):
-    (y,) = cache
-    return elements("sigmoid", "sigmoid_backward", dy, y)
+    return elementwise("sigmoid_backward", dy, *cache)

@@ -8,7 +8,7 @@
 // from global memory into registers.
 //
 // A convolution is such a product (convolution.cu). A column says where in the images it starts, a tap
-// how far from there a term k lies. Outside of its image every column has one value: 0, as a rule.
+// how far from there a term k lies. Outside of its image every column is 0.
 
 constexpr int DEPTH = 16, SIDE = 4, BLOCK = 256;
 constexpr int FAR_OUTSIDE = -(1 << 30);  // a row of no image
@@ -21,7 +21,6 @@ struct Tap {
 struct Column {
   int base;  // into the images
   int row, column;
-  T outside;
 };
 
 template <int rows>
@@ -30,15 +29,12 @@ struct Tile {
   __align__(16) T left[DEPTH][ROWS + SIDE];  // SIDE more, lest a column lie in one bank
   __align__(16) T right[DEPTH][COLUMNS];
   Tap taps[DEPTH];
-};
 
-// The column of the tile for which this thread loads; and the first row and column of its own sums.
-template <class Tile>
-__device__ int loaded_column() { return threadIdx.x % Tile::COLUMNS; }
-template <class Tile>
-__device__ int first_row() { return threadIdx.x / (Tile::COLUMNS / SIDE) * SIDE; }
-template <class Tile>
-__device__ int first_column() { return threadIdx.x % (Tile::COLUMNS / SIDE) * SIDE; }
+  // The column for which this thread loads; and the first row and column of its own sums.
+  static __device__ int loaded_column() { return threadIdx.x % COLUMNS; }
+  static __device__ int first_row() { return threadIdx.x / (COLUMNS / SIDE) * SIDE; }
+  static __device__ int first_column() { return threadIdx.x % (COLUMNS / SIDE) * SIDE; }
+};
 
 // Add the terms first <= k < last to the sums of this thread. left: the tile's first row, of which
 // `rows` exist, `row_stride` apart. images: of H x W. column: the one that this thread loads for.
@@ -61,9 +57,7 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
       const Tap& t = tile.taps[d];
       int h = column.row + t.row, w = column.column + t.column;
       bool inside = 0 <= h && h < H && 0 <= w && w < W;
-      next_right[i] = start + d >= last ? T(0)
-                      : inside          ? images[column.base + t.offset + h * W + w]
-                                        : column.outside;
+      next_right[i] = start + d < last && inside ? images[column.base + t.offset + h * W + w] : T(0);
     }
   };
 
@@ -76,17 +70,33 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
     for (int i = 0; i < LEFT; i++) tile.left[k][row + 16 * i] = next_left[i];
     for (int i = 0; i < RIGHT; i++)
       tile.right[threadIdx.x / Tile::COLUMNS + i * (BLOCK / Tile::COLUMNS)]
-                [loaded_column<Tile>()] = next_right[i];
+                [Tile::loaded_column()] = next_right[i];
     if (threadIdx.x < DEPTH) tile.taps[k] = tap(start + DEPTH + k);
     __syncthreads();
     if (start + DEPTH < last) fetch(start + DEPTH);
     for (int d = 0; d < DEPTH; d++) {
       T a[SIDE], b[SIDE];
-      for (int i = 0; i < SIDE; i++) a[i] = tile.left[d][first_row<Tile>() + i];
-      for (int j = 0; j < SIDE; j++) b[j] = tile.right[d][first_column<Tile>() + j];
+      for (int i = 0; i < SIDE; i++) a[i] = tile.left[d][Tile::first_row() + i];
+      for (int j = 0; j < SIDE; j++) b[j] = tile.right[d][Tile::first_column() + j];
       for (int i = 0; i < SIDE; i++)
         for (int j = 0; j < SIDE; j++) sums[i][j] += a[i] * b[j];
     }
     __syncthreads();
+  }
+}
+
+// Write the sums of this thread, plus b[row] if there is a bias. row, column: the tile's first, of `rows`
+// and `columns` that exist. to(g): where column g begins, its rows `row_stride` apart.
+template <class Tile, class To>
+__device__ void store(const T (&sums)[SIDE][SIDE], const T* b, int row, int rows, int row_stride,
+                      int column, int columns, To to) {
+  for (int j = 0; j < SIDE; j++) {
+    int g = column + Tile::first_column() + j;
+    if (g >= columns) break;
+    T* start = to(g);
+    for (int i = 0; i < SIDE; i++) {
+      int r = row + Tile::first_row() + i;
+      if (r < rows) start[r * row_stride] = b ? sums[i][j] + b[r] : sums[i][j];
+    }
   }
 }

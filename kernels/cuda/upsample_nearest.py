@@ -1,21 +1,17 @@
-"""Nearest-neighbour upsampling: forward a thread for each copy, backward one for each pixel."""
+"""Nearest-neighbour upsampling: the gradient of average pooling, and the reverse, without its
+division. The windows lie side by side, one for each pixel that is upsampled."""
 
-from . import blocks_for, contiguous, empty, launch
+from . import elementwise
 
 
 def upsample_nearest_forward(x, scale_factor):
     N, C, H, W = x.shape
-    sizes = H, W, *scale_factor
-    y = empty((N, C, H * scale_factor[0], W * scale_factor[1]), x.dtype)
-    x = contiguous(x)
-    launch("upsample_nearest", "upsample_nearest_forward", blocks_for(y.size), x, y, y.size, *sizes)
-    cache = (x.shape, sizes)
-    return y, cache
+    size = H * scale_factor[0], W * scale_factor[1]
+    arguments = *size, H, W, *scale_factor, *scale_factor, 0, 0, 1.0
+    y = elementwise("avg_pool2d_backward", x, *arguments, shape=(N, C, *size))
+    return y, (x.shape, arguments)
 
 
 def upsample_nearest_backward(dy, cache):
-    shape, sizes = cache
-    dy, dx = contiguous(dy), empty(shape, dy.dtype)
-    arguments = dy, dx, dx.size, *sizes
-    launch("upsample_nearest", "upsample_nearest_backward", blocks_for(dx.size), *arguments)
-    return dx
+    shape, arguments = cache
+    return elementwise("avg_pool2d_forward", dy, *arguments, shape=shape)

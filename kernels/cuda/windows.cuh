@@ -15,6 +15,18 @@ struct Range {
   int first, end;
 };
 
+// The sum over these rows and columns of a plane that is W wide: a sum of sums, which rounds less often
+// in large windows.
+__device__ inline T sum_of(const T* plane, int W, Range rows, Range columns) {
+  T sum = 0;
+  for (int h = rows.first; h < rows.end; h++) {
+    T of_row = 0;
+    for (int w = columns.first; w < columns.end; w++) of_row += plane[h * W + w];
+    sum += of_row;
+  }
+  return sum;
+}
+
 // Windows along an axis of `size` pixels: window i starts at pixel i * stride - padding.
 // The pixels of window i that lie inside the image.
 __device__ inline Range pixels_of_window(int i, int size, int kernel, int stride, int padding) {

@@ -1,8 +1,7 @@
-"""The numbers that the kernels of max and average pooling know about their windows."""
+"""What max pooling, average pooling and convolution know about their windows."""
 
 
-def window_sizes(image_size, kernel_size, stride, padding):
-    """H, W, OH, OW, KH, KW, SH, SW, PH, PW: in the order in which the kernels take them."""
+def windows(image_size, kernel_size, stride, padding):
+    """(OH, OW): how many windows there are along each axis."""
     sizes = zip(image_size, kernel_size, stride, padding, strict=True)
-    OH, OW = ((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)
-    return *image_size, OH, OW, *kernel_size, *stride, *padding
+    return tuple((H + 2 * P - K) // S + 1 for H, K, S, P in sizes)

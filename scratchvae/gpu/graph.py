@@ -11,7 +11,6 @@ everything that changes from step to step lies in device memory, where the kerne
     sums                     the losses, added up on the device, copied to the host on request
     bad_step                 the first step whose loss was not finite
 
-The equations of a step are those of `train.train_step`: models/vae.py, ops/elbo.py, optim.py.
 Without a graph the same functions run one by one and give the same bits.
 Source: NVIDIA, "CUDA C++ Programming Guide", CUDA Graphs, creating a graph by stream capture.
 """
@@ -109,9 +108,7 @@ class GPUStepper:
         self._use_graph = graph and not counting
         self._cupy = array_module(model.flat_value)
         self.stream = _stream(self._cupy)
-        if optimizer not in _ON_DEVICE:
-            _ON_DEVICE[optimizer] = _OnDevice(self._cupy)
-        self._device = _ON_DEVICE[optimizer]
+        self._device = _ON_DEVICE.setdefault(optimizer, _OnDevice(self._cupy))
         self.sums = [0.0] * 4
 
     def start_epoch(self, noise: np.random.Generator) -> None:
@@ -123,12 +120,10 @@ class GPUStepper:
         return prefetch(batches, self.stream)
 
     def step(self, x: Any) -> None:
-        """Enqueue a step on the batch x, an array on the GPU; this returns before it is done.
+        """Enqueue a step on the batch x, an array on the GPU; this returns before it is done. Every
+        hundredth step waits for the GPU, and raises FloatingPointError if a loss was not finite.
 
         x comes from the null stream, which this stream waits for, or from `stream` itself.
-
-        Every hundredth step waits for the GPU, and raises FloatingPointError if a loss was not
-        finite.
         """
         in_memory(functools.partial(self._step, x), "training", self._model, len(x))
         if self._optimizer.steps % CHECK_EVERY == 0:
@@ -191,11 +186,8 @@ class GPUStepper:
 
     def _run_and_capture(self, x: Any) -> tuple[Any, Any, Any]:
         """Run the step kernel by kernel, which fills a pool with blocks of the right sizes; then
-        once more while the stream captures, which records it and runs nothing.
-
-        The pool lives with its graph and serves nothing else: the graph will write to blocks that
-        are free now.
-        """
+        once more while the stream captures, which records it and runs nothing. The pool serves the
+        graph alone, as the graph will write to blocks that are free now."""
         self._cupy.get_default_memory_pool().free_all_blocks()  # another pool cannot use them
         pool = self._cupy.cuda.MemoryPool()
         with self._cupy.cuda.using_allocator(pool.malloc):

@@ -20,7 +20,7 @@ import numpy as np
 from scratchvae.kernels import cuda
 
 HERE = Path(__file__).parent
-KERNEL = re.compile(r"^KERNEL\s+(\w+)\s*\(", re.MULTILINE)
+KERNEL = cuda.KERNEL
 FLAGS = (
     "-std=c++17",
     "-O1",
