@@ -39,7 +39,6 @@ def test_a_row_for_each_model_and_engine(capsys, monkeypatch):
     assert current_engine() == before
 
 
-@pytest.mark.slow_on_host
 def test_json(capsys, engine):
     """On each engine alone; nothing to compare with but for numpy's."""
     name = engine.removesuffix("_on_host")

@@ -10,7 +10,6 @@ from scratchvae.gradcheck import GradientError, check_layer, check_model, check_
 from scratchvae.ops import CASES
 
 
-@pytest.mark.slow_on_host  # ops/ and test_check_command.py check gradients there
 @pytest.mark.parametrize("op", CASES)
 @pytest.mark.parametrize("method", ["central", "direction", "complex", "adjoint"])
 def test_every_op(engine, op, method):
@@ -60,7 +59,6 @@ def make_layers():
     ]  # fmt: skip
 
 
-@pytest.mark.slow_on_host
 @pytest.mark.parametrize("k", range(8))
 @pytest.mark.parametrize("method", ["central", "complex"])
 def test_layers(engine, k, method):

@@ -49,13 +49,9 @@ STATE = {
     ),
     "ae": weights_and_biases("fc1 fc_z fc2 fc3"),
 }
-LARGE = pytest.mark.slow_on_host  # 64 x 64 pixels; test_on_cuda.py takes smaller ones
+LARGE = pytest.mark.slow  # 64 x 64 pixels; test_celeba.py and test_skip.py take fewer channels
 every_model = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in STATE]
-)
-each_step_counts = pytest.mark.parametrize(  # thousands of them in the deep models
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in ("celeba", "skip") else ()) for n in STATE],
 )
 with_latent_dim = pytest.mark.parametrize("name", [name for name in STATE if name != "skip"])
 variational = pytest.mark.parametrize("name", [name for name in STATE if name != "ae"])
@@ -89,7 +85,7 @@ def found_right():
     return check
 
 
-@each_step_counts
+@every_model
 def test_every_gradient_by_complex_step(engine, found_right, name):
     """The complex step runs the same NumPy code whatever the engine. So NumPy's gradients are
     checked by it, and each engine's, tensor by tensor, by those."""
