@@ -150,6 +150,7 @@ def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forge
     assert "Conv: the gradient of conv1.weight, shape" in err
 
 
+@pytest.mark.slow
 def test_not_shown_is_not_passed(capsys, small_models):
     """Differences drown in rounding where gradients are tiny: exit status 1, and it says why."""
     code, out, err = run(capsys, "skip", "--method", "central")
