@@ -51,6 +51,7 @@ def test_json(capsys, engine):
     assert row["speedup"] == (1 if name == "numpy" else None)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_options(capsys, monkeypatch):
     """As many as asked for, or as fill the seconds, in a whole number of rounds."""
     monkeypatch.setattr(bench, "seconds", lambda run, count: 0.5 * count)

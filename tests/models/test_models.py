@@ -54,7 +54,7 @@ every_model = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in STATE]
 )
 few_steps = pytest.mark.parametrize(  # a complex step for each number: seconds in the others
-    "name", [pytest.param(n, marks=() if n in ("mlp", "tiny") else pytest.mark.slow) for n in STATE]
+    "name", [pytest.param(n, marks=() if n == "tiny" else pytest.mark.slow) for n in STATE]
 )
 with_latent_dim = pytest.mark.parametrize("name", [name for name in STATE if name != "skip"])
 variational = pytest.mark.parametrize("name", [name for name in STATE if name != "ae"])
