@@ -62,7 +62,7 @@ def test_methods_and_dtypes(capsys, method, dtype):
     assert ("2e-05" in out) == (dtype == "float32")
 
 
-@pytest.mark.parametrize("model", ["mlp", "tiny"])
+@pytest.mark.parametrize("model", [pytest.param("mlp", marks=pytest.mark.slow), "tiny"])
 def test_models(capsys, model):
     code, out, err = run(capsys, model)
     assert code == 0 and err == "" and "complex step" in out
@@ -70,7 +70,7 @@ def test_models(capsys, model):
     assert code == 0 and "rounding" in out
 
 
-@pytest.mark.parametrize("target", ["linear", "mlp"])
+@pytest.mark.parametrize("target", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_engines(capsys, engine, tmp_path, target):
     """Pictures too, of ops: those of a model take long."""
     name = engine.removesuffix("_on_host")
@@ -121,6 +121,7 @@ def test_json_has_a_record_for_each_case_and_method(capsys, request, broken):
         assert not broken or check["worst_gradient"] == "w"
 
 
+@pytest.mark.slow
 def test_json_of_all_names_every_op_and_model(capsys, monkeypatch):
     """Two of each: the rest is the same."""
     few = {name: CASES[name] for name in ("linear", "relu")}
