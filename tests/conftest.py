@@ -16,28 +16,38 @@ from scratchvae.kernels.cuda import blas
 # No deadline: the first example of a test may compile a kernel. The shapes are drawn by hypothesis,
 # the numbers from a drawn seed, so that shrinking works on small integers.
 settings.register_profile(
-    "scratchvae",
+    "newcomer",
     deadline=None,
-    max_examples=25,
+    max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-# CI draws the same examples every time: a red run is then news about the code, not about luck.
-settings.register_profile("ci", settings.get_profile("scratchvae"), derandomize=True)
+# CI draws more, and the same examples every time: a red run is then news about the code, not luck.
+settings.register_profile("ci", settings.get_profile("newcomer"), max_examples=25, derandomize=True)
 # Under a planted fault (tests/mutations) only the verdict counts: no shrinking, the same draws.
-settings.register_profile(
-    "mutations",
-    settings.get_profile("scratchvae"),
-    derandomize=True,
-    phases=[Phase.generate],
-)
+settings.register_profile("mutations", settings.get_profile("ci"), phases=[Phase.generate])
 # A gradient of zero is wrong in every example: a few are enough, one of them with a bias.
 settings.register_profile("zeroed", settings.get_profile("mutations"), max_examples=10)
-settings.load_profile("ci" if os.environ.get("CI") else "scratchvae")
+settings.load_profile("ci" if os.environ.get("CI") else "newcomer")
 # Where pytest sees these, it explains a failed comparison in full: for long bytes that takes hours.
 for variable in ("CI", "BUILD_NUMBER"):
     os.environ.pop(variable, None)
 
-ENGINES = ["numpy", "numba", "cuda_on_host", pytest.param("cuda", marks=pytest.mark.gpu)]
+ENGINES = [
+    "numpy",
+    "numba",
+    pytest.param("cuda_on_host", marks=pytest.mark.cuda_on_host),
+    pytest.param("cuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the option
+def pytest_cmdline_main(config):
+    """`pytest` alone takes all cores. With `-m` or a file it takes one, unless `-n` says more."""
+    alone = config.args_source is config.ArgsSource.TESTPATHS
+    usual = config.option.markexpr in config.getini("addopts")
+    if alone and usual and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = "auto"
+        config.option.dist = "worksteal"
 
 
 @pytest.fixture(params=ENGINES)
@@ -53,9 +63,8 @@ def engine(request):
 
 
 def pytest_itemcollected(item):
-    """`slow_on_host`: slow with the stand-in for CuPy, whose threads take turns."""
-    if item.get_closest_marker("slow_on_host") and "cuda_on_host" in item.callspec.params.values():
-        item.add_marker("slow")
+    if "cupy_on_host" in item.fixturenames:
+        item.add_marker("cuda_on_host")
 
 
 @pytest.fixture

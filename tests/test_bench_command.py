@@ -39,7 +39,6 @@ def test_a_row_for_each_model_and_engine(capsys, monkeypatch):
     assert current_engine() == before
 
 
-@pytest.mark.slow_on_host
 def test_json(capsys, engine):
     """On each engine alone; nothing to compare with but for numpy's."""
     name = engine.removesuffix("_on_host")
@@ -52,6 +51,7 @@ def test_json(capsys, engine):
     assert row["speedup"] == (1 if name == "numpy" else None)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_options(capsys, monkeypatch):
     """As many as asked for, or as fill the seconds, in a whole number of rounds."""
     monkeypatch.setattr(bench, "seconds", lambda stepper, x, count: 0.5 * count)

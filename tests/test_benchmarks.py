@@ -215,6 +215,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("command", BAD)
+@pytest.mark.slow
 def test_bad_arguments(command):
     script, *arguments = command.split()
     done = run(script, *arguments)

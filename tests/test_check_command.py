@@ -61,7 +61,7 @@ def test_methods_and_dtypes(capsys, method, dtype):
     assert ("2e-05" in out) == (dtype == "float32")
 
 
-@pytest.mark.parametrize("model", ["mlp", "tiny"])
+@pytest.mark.parametrize("model", [pytest.param("mlp", marks=pytest.mark.slow), "tiny"])
 def test_models(capsys, model):
     code, out, err = run(capsys, model)
     assert code == 0 and err == "" and "complex step" in out
@@ -69,7 +69,7 @@ def test_models(capsys, model):
     assert code == 0 and "rounding" in out
 
 
-@pytest.mark.parametrize("target", ["linear", "mlp"])
+@pytest.mark.parametrize("target", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_engines(capsys, engine, tmp_path, target):
     """Pictures too, of ops: those of a model take long."""
     name = engine.removesuffix("_on_host")
@@ -120,6 +120,7 @@ def test_json_has_a_record_for_each_case_and_method(capsys, request, broken):
         assert not broken or check["worst_gradient"] == "w"
 
 
+@pytest.mark.slow
 def test_json_of_all_names_every_op_and_model(capsys, monkeypatch):
     """Two of each: the rest is the same."""
     few = {name: CASES[name] for name in ("linear", "relu")}
@@ -149,6 +150,7 @@ def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forge
     assert "Conv: the gradient of conv1.weight, shape" in err
 
 
+@pytest.mark.slow
 def test_not_shown_is_not_passed(capsys, small_models):
     """Differences drown in rounding where gradients are tiny: exit status 1, and it says why."""
     code, out, err = run(capsys, "skip", "--method", "central")

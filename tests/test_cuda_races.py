@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from on_host import build
 
-pytestmark = pytest.mark.skipif(build.problem() is not None, reason=str(build.problem()))
+pytestmark = [
+    pytest.mark.cuda_on_host,
+    pytest.mark.skipif(build.problem() is not None, reason=str(build.problem())),
+]
 FULL = "0xffffffffu"
 
 

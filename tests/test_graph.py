@@ -21,7 +21,12 @@ from scratchvae.train import train_step
 SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 4)}
 
 
-@pytest.fixture(params=["on_host", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=[
+        pytest.param("on_host", marks=pytest.mark.cuda_on_host),
+        pytest.param("gpu", marks=pytest.mark.gpu),
+    ]
+)
 def cupy(request):
     """CuPy or the stand-in, the engine cuda in use."""
     if request.param == "on_host":

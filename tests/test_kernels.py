@@ -54,6 +54,7 @@ def double(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_machine_code_is_found_again_and_never_stale(double):
     assert double() == (6.0, False)
     assert double() == (6.0, True)

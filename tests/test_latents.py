@@ -81,6 +81,7 @@ def test_skip_draws_a_code_for_every_place(latent):
     assert z.shape == (2, 256, 1, 1) and len(np.unique(z)) > 500
 
 
+@pytest.mark.slow
 def test_skips_come_from_the_images_that_lend_them():
     skip, x = build_skip(), images(3, (3, 64, 64))
     z = latents.posterior_codes(skip, x)

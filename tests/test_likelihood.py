@@ -234,6 +234,7 @@ def test_the_gaussian_decoder_makes_the_loss_the_bound():
 
 
 @pytest.mark.parametrize("latent", ["scalar", "learned"])
+@pytest.mark.slow
 def test_one_mu_for_all_places_is_paid_for_at_each_of_them(latent, monkeypatch):
     """z has as many components as the grid has places, and the KL of the bound is that of all."""
     monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))

@@ -15,6 +15,8 @@ from scratchvae.runs import open_run
 
 COMMANDS = ("reconstruct", "sample", "interpolate", "traverse", "manifold")
 
+pytestmark = pytest.mark.slow  # the runs below train a skip model
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

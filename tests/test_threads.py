@@ -474,14 +474,10 @@ def test_an_op_may_be_computed_amid_another(op, algorithm):
 
 
 @signals
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [
-        ("raising", 200),
-        ("computing", 150),
-        pytest.param("raising", 5000, marks=pytest.mark.slow),
-        pytest.param("computing", 2000, marks=pytest.mark.slow),
-    ],
+    [("raising", 200), ("computing", 150), ("raising", 5000), ("computing", 2000)],
 )
 def test_interrupts_at_random_instants(kind, count):
     """Two threads compute ops; a Ctrl-C, or a handler that computes, interrupts."""

@@ -36,14 +36,12 @@ def trained(name, images, seed, steps=20, batch_size=32):
     return model, losses
 
 
-@pytest.mark.slow_on_host  # each of its steps is numpy's: models/test_on_cuda.py
 @pytest.mark.parametrize(("name", "steps"), [("mlp", 20), ("conv", 20), ("tiny", 100), ("ae", 20)])
 def test_training_lowers_the_loss(engine, images, name, steps):
     _, losses = trained(name, images, 0, steps)
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
 
 
-@pytest.mark.slow_on_host
 @pytest.mark.parametrize("name", ["mlp", "conv", "ae"])
 def test_same_seed_same_numbers(engine, images, name):
     few = images[:10, 6:22, 6:22]

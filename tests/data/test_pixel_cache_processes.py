@@ -10,6 +10,8 @@ import time
 import pytest
 from photographs import cache_file, load, write_photographs
 
+pytestmark = pytest.mark.slow
+
 COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 
 # What another process does: a picture takes it ten milliseconds, and the last ones forever.

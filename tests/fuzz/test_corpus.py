@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 COUNT = 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.name for path in (HERE / "corpus").iterdir()))
 def test_every_file_of_the_corpus_ends_as_its_name_says(name):
     files = sorted((HERE / "corpus" / name).iterdir())

@@ -67,7 +67,7 @@ def test_every_op_is_here():
 # --- Models --------------------------------------------------------------------------------------
 
 
-LARGE = pytest.mark.slow_on_host  # 64 x 64 pixels; models/test_on_cuda.py takes smaller ones
+LARGE = pytest.mark.slow  # 64 x 64 pixels
 
 
 @pytest.mark.parametrize(

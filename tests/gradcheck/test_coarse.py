@@ -77,6 +77,7 @@ def test_zero_never_agrees_with_a_function_that_stands_still(seed):
                 assert said["x"].verdict in ("ok", "unseen"), (kind, place, name)
 
 
+@pytest.mark.slow
 def test_one_element_that_is_very_coarse():
     """It stands still over a step of 0.01 as well, as a clip does, but not for long."""
     forward = in_one_place(lambda a: (a + 1e6).astype("float32").astype("float64") - 1e6)
@@ -88,6 +89,7 @@ def test_one_element_that_is_very_coarse():
             ).passed
 
 
+@pytest.mark.slow
 def test_case_5():
     """The mean of squares in float32, from cases/numbers.md."""
 

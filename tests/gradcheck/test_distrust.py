@@ -372,6 +372,7 @@ def test_the_error_can_be_copied_and_sent():
         assert str(again) == str(caught.value)
 
 
+@pytest.mark.slow
 def test_biases_before_a_batch_norm_in_float32():
     """Zero, but for the rounding of float32: over few pixels it is a millionth of the largest."""
     for seed in range(4):

@@ -19,7 +19,6 @@ def small(dtype="float64", n=4):
     return model, sv.asarray(x), model.noise(n, rng)
 
 
-@pytest.mark.slow_on_host
 def test_gradients_in_evaluation_mode(engine, few_channels):
     """Running statistics are constants there: to differentiate them as in training would show."""
     model, x, eps = small()

@@ -16,7 +16,7 @@ SHAPES = {
     "celeba": (3, 32, 32),
     "skip": (3, 64, 64),
 }
-LARGE = pytest.mark.slow_on_host
+LARGE = pytest.mark.slow
 every_vae = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in SHAPES]
 )

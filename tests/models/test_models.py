@@ -49,13 +49,12 @@ STATE = {
     ),
     "ae": weights_and_biases("fc1 fc_z fc2 fc3"),
 }
-LARGE = pytest.mark.slow_on_host  # 64 x 64 pixels; test_on_cuda.py takes smaller ones
+LARGE = pytest.mark.slow  # 64 x 64 pixels; test_celeba.py and test_skip.py take fewer channels
 every_model = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in STATE]
 )
-each_step_counts = pytest.mark.parametrize(  # thousands of them in the deep models
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in ("celeba", "skip") else ()) for n in STATE],
+few_steps = pytest.mark.parametrize(  # a complex step for each number: seconds in the others
+    "name", [pytest.param(n, marks=() if n == "tiny" else pytest.mark.slow) for n in STATE]
 )
 with_latent_dim = pytest.mark.parametrize("name", [name for name in STATE if name != "skip"])
 variational = pytest.mark.parametrize("name", [name for name in STATE if name != "ae"])
@@ -89,7 +88,7 @@ def found_right():
     return check
 
 
-@each_step_counts
+@few_steps
 def test_every_gradient_by_complex_step(engine, found_right, name):
     """The complex step runs the same NumPy code whatever the engine. So NumPy's gradients are
     checked by it, and each engine's, tensor by tensor, by those."""
@@ -107,7 +106,12 @@ def test_every_gradient_by_complex_step(engine, found_right, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "image_shape"), [("mlp", (2, 8, 12)), ("conv", (2, 8, 12)), ("celeba", (2, 32, 32))]
+    ("name", "image_shape"),
+    [
+        ("mlp", (2, 8, 12)),
+        ("conv", (2, 8, 12)),
+        pytest.param("celeba", (2, 32, 32), marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_with_a_kl_weight_and_other_shapes(name, image_shape):
     model = sv.models.build(
@@ -116,7 +120,7 @@ def test_gradients_with_a_kl_weight_and_other_shapes(name, image_shape):
     assert check_model(model, *batch(model), samples=0).worst.error <= 1e-10
 
 
-@every_model
+@few_steps
 def test_a_broken_backward_does_not_pass(name, monkeypatch):
     """The checks above can fail: a gradient off by one part in a million is found."""
     for module in ("celeba", "skip"):

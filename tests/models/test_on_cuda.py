@@ -9,7 +9,12 @@ from scratchvae.models import MODELS
 from scratchvae.train import train_step
 
 on_cuda = pytest.mark.parametrize(
-    "engine", ["cuda_on_host", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
+    "engine",
+    [
+        pytest.param("cuda_on_host", marks=pytest.mark.cuda_on_host),
+        pytest.param("cuda", marks=pytest.mark.gpu),
+    ],
+    indirect=True,
 )
 every_model = pytest.mark.parametrize("name", MODELS)
 SMALLEST = {"celeba": (3, 32, 32), "skip": (3, 64, 64), "tiny": (1, 28, 28)}  # otherwise 8 x 8
@@ -61,7 +66,6 @@ def trained(name, steps):
     return model.state_dict()
 
 
-@pytest.mark.slow_on_host  # half a minute in all
 @on_cuda
 @every_model
 def test_training(engine, name, monkeypatch):

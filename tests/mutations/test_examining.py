@@ -64,17 +64,20 @@ def test_what_counts_as_killed(answers, name, killed, why, seen):
     assert answer["seen"] == {"gradient": seen, "naive": seen, "engines": seen, "pytorch": seen}
 
 
+@pytest.mark.slow
 def test_a_judge_may_have_nothing_to_say(answers):
     """An op without a kernel."""
     assert answers["kl"] == {"gradient": False, "naive": False, "engines": None, "pytorch": False}
 
 
+@pytest.mark.slow
 def test_what_fails_anyway_kills_nothing(answers):
     assert "test_linear[numpy]" in answers["test fails anyway"]
     assert "the judge 'gradient' sees one in linear" in answers["judge sees one anyway"]
     assert answers["nothing planted"] == ""
 
 
+@pytest.mark.slow
 def test_a_run_that_says_nothing_is_no_kill(answers):
     run = answers["no such test"]
     assert "not found" in run["trouble"] and run["failed"] == []

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_mutations import in_another_process
+from test_mutations import in_other_processes
 from zeroed import CASES, GRADIENTS, LAYERS
 
 from scratchvae import layers, ops
@@ -14,7 +14,7 @@ from scratchvae.ops.cases import CASES as OPS
 def passing(request):
     asked = [item for item in request.session.items if "passing" in item.fixturenames]
     names = [item.callspec.params["name"] for item in asked]
-    return in_another_process(Path(__file__).with_name("zeroed.py"), *names)
+    return in_other_processes(Path(__file__).with_name("zeroed.py"), names)
 
 
 @pytest.mark.slow

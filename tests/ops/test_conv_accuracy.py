@@ -106,6 +106,7 @@ def test_a_bright_pixel_leaves_those_outside_its_window_alone():
 @pytest.mark.parametrize(
     "C, O, K, P", [(1, 1, 3, 1), (32, 2, 3, 1), (300, 2, 15, 0), (2, 300, 15, 7), (300, 20, 9, 0)]
 )
+@pytest.mark.slow
 def test_long_sums(C, O, K, P, kind):
     """Of terms of one sign: many channels and taps, or many pixels."""
     N, size = (16, 64) if K == 3 else (1, 16)

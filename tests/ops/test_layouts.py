@@ -97,7 +97,6 @@ def run(functions, arrays, options, dy):
     return [y, *running, *(g for g in gradients if g is not None)]
 
 
-@pytest.mark.slow_on_host
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("op", OPS)
 def test_any_layout(engine, op, dtype):

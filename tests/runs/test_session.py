@@ -35,6 +35,7 @@ def told(folder, **changes):
     return lines
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_folder(tmp_path, digits, monkeypatch):
     """Its data were named from where it began."""
     run = small(tmp_path / "run", digits)
@@ -79,6 +80,7 @@ def test_other_options_stay(tmp_path, digits):
         resume(run, seed=1)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_no_results_of_an_earlier_end(tmp_path, digits, monkeypatch):
     run = small(tmp_path / "run", digits)
     assert (run / "weights.safetensors").exists() and (run / "metrics.json").exists()
@@ -93,6 +95,7 @@ def test_a_run_that_goes_on_has_no_results_of_an_earlier_end(tmp_path, digits, m
     assert opened.weights == run / "checkpoints/step-000000006.safetensors"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_keeps_its_results(tmp_path, digits):
     run = small(tmp_path / "run", digits)
     before = load_file(run / "weights.safetensors")
@@ -101,6 +104,7 @@ def test_a_run_that_is_done_keeps_its_results(tmp_path, digits):
         assert_array_equal(a, before[name])
 
 
+@pytest.mark.slow
 def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch):
     """The held-out loss falls, and then rises: the weights are those between."""
     scores = iter([5.0, 4.0, 6.0, 7.0])
@@ -144,6 +148,7 @@ def test_one_test_image_is_enough(tmp_path, digits):
 
 
 @pytest.mark.parametrize("damaged", ["newest", "all"])
+@pytest.mark.slow
 def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, damaged):
     run = small(tmp_path / "run", digits, epochs=3)
     (run / "weights.safetensors").unlink()
@@ -160,6 +165,7 @@ def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, d
             open_run(run, "numpy")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_not_called_damaged(tmp_path, digits, monkeypatch):
     """A disk that fails, or rights that are missing, say nothing about the checkpoint."""
     run = small(tmp_path / "run", digits)
@@ -202,6 +208,7 @@ def test_files_of_others_are_left_alone(tmp_path, digits):
     assert found == {*others}
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_are_done_are_refused(tmp_path, digits):
     run = small(tmp_path / "run", digits, epochs=2)
     before = (run / "config.json").read_bytes()
@@ -210,6 +217,7 @@ def test_fewer_epochs_than_are_done_are_refused(tmp_path, digits):
     assert (run / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_smaller_rate_after_a_divergence_is_written_down(tmp_path, digits):
     run = small(tmp_path / "run", digits)
     lines = told(run, epochs=2, lr=1e-4)
