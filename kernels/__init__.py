@@ -1,5 +1,3 @@
-"""The fast kernels: functions of scratchvae.ops again, under the same file and function name.
+"""The functions of scratchvae.ops again, under the same names: `cpu/` in Numba, `cuda/` in CUDA C.
 
-`cpu/` holds Numba, `cuda/` holds CUDA C. Nothing here imports scratchvae: `scratchvae.backend`
-finds a kernel by its name, and tests hold it equal to the body it stands in for.
-"""
+Nothing here imports scratchvae: `scratchvae.backend` finds a kernel by its name."""

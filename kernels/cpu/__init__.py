@@ -1,9 +1,7 @@
-"""Numba kernels. A kernel module holds plain functions under the names of its op, which prepare
-memory and call what `jit` below compiled.
+"""Numba kernels: plain functions, named as in the op, that prepare memory and call compiled loops.
 
-Nothing is compiled before it is called, and machine code is kept on disk where that is possible. An
-edit of any file in this folder makes all of it stale: Numba itself looks at a function's own file
-alone, and would miss a change of what the function uses from another.
+Machine code is compiled at the first call and kept on disk where possible. An edit of any file in
+this folder makes it stale: Numba itself looks only at the function's own file.
 """
 
 from __future__ import annotations
@@ -43,11 +41,8 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def c_function(signature: Any, lets_others_run: bool = False) -> Any:
-    """Compile a function of int64 and pointers to int64 at once, for ctypes to call: see atomic.py.
-
-    The other Python threads wait while it runs, and so it is atomic for them, too, unless it
-    `lets_others_run`.
-    """
+    """Compile a function of int64 and int64 pointers now, for ctypes (atomic.py). Unless it
+    `lets_others_run`, it holds the interpreter lock: to other Python threads, too, it is atomic."""
 
     def compiled(function: Callable[..., Any]) -> Any:
         code = CFunc(function, (signature.args, signature.return_type), {}, {})
@@ -56,16 +51,15 @@ def c_function(signature: Any, lets_others_run: bool = False) -> Any:
         prototype = ctypes.CFUNCTYPE if lets_others_run else ctypes.PYFUNCTYPE
         call: Any = prototype(*map(C_TYPES.get, (signature.return_type, *signature.args)))
         call = call(code.address)
-        call.code = code  # which would take the machine code with it
+        call.code = code  # keeps the machine code alive
         return call
 
     return compiled
 
 
 def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call it on another thread, which no Ctrl-C reaches: one in the midst of Numba leaves its lock
-    taken, and one in the midst of LLVM's memory management ends the process. An interrupt of this
-    thread is raised at once, and the other one ends by itself."""
+    """Call it on another thread, out of reach of Ctrl-C: an interrupt inside Numba leaves its lock
+    taken, one inside LLVM's memory management ends the process. An interrupt ends only the wait."""
     if threading.current_thread() is not threading.main_thread():
         return function(*args, **kwargs)
     results: list[Any] = []
@@ -89,7 +83,7 @@ def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 
 
 class _Cache:
-    """Where Numba looks before it compiles, and brings the result; says so if that takes long."""
+    """Numba's cache on disk; it prints a line if compiling takes long."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.on_disk: Any

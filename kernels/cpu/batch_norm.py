@@ -1,9 +1,7 @@
-"""Batch normalisation over memory with the channels last: two passes forward, two backward, and a
-leaky ReLU in the same passes if it is asked for.
+"""Batch normalisation with channels last, and leaky ReLU on request: two passes each way.
 
-Sums are taken as in reductions.py: chunks of rows in the data's own dtype, and these in float64.
-The chunks' variances are merged by the formula of Chan, Golub & LeVeque, "Updating Formulae and a
-Pairwise Algorithm for Computing Sample Variances" (1979), which needs no mean beforehand.
+Sums are those of reductions.py. The variances of chunks are merged by Chan, Golub & LeVeque,
+"Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
 """
 
 import numpy as np
@@ -20,7 +18,7 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
 
 
 def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
-    """With the leaky ReLU after it; a slope of 1 leaves everything as it is."""
+    """With leaky ReLU after it; a slope of 1 has no effect."""
     rows = _as_rows(x)
     M, C = rows.shape
     if training:
@@ -57,8 +55,7 @@ def batch_norm_backward(dy, cache):
     parts = share(add_up, len(wide_x), 0.3 * rows.size)
     db, dw = sum(parts).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
-    # dx = scale (dh - db / M - x_hat dw / M); in evaluation, where mean and variance are constants,
-    # scale dh: the averages are left out and not set to 0, for 0 x infinity is NaN
+    # dx = scale (dh - db/M - x_hat dw/M); in evaluation scale dh, not averages of 0: 0 x inf is NaN
     averages = _repeat(width, dtype, inv_std * dw / M, db / M) if training else ()
     write = _dx if training else _dx_in_evaluation
     share_rows(write, 0.4 * rows.size, (wide_dy, wide_x, wide_dx), *vectors, slope, *averages)

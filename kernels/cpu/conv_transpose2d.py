@@ -1,5 +1,4 @@
-"""conv_transpose2d is a correlation backwards: its y is the large image, its x the small one. See
-convolution/correlate.py."""
+"""conv_transpose2d is a correlation backwards, y the large image: see convolution/correlate.py."""
 
 from .convolution.algorithms import Geometry
 from .convolution.correlate import correlate_back, correlate_back_gradients, prepare

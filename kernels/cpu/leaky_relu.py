@@ -1,5 +1,4 @@
-"""Leaky ReLU in one pass forward and one backward, without a mask: where the slope is positive, y
-has the sign of x."""
+"""Leaky ReLU, one pass each way and no mask: if the slope is positive, y has the sign of x."""
 
 from functools import partial
 

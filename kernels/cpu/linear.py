@@ -1,8 +1,5 @@
-"""linear as products of BLAS, the columns of each result shared between the cores.
-
-Columns, because a core that has its own can leave the rest of the weights alone, and because no two
-cores add to the same number of dw.
-"""
+"""linear as products of BLAS. Each core has its own columns of the results: it reads only its part
+of the weights, and no two cores add to the same number of dw."""
 
 import numpy as np
 

@@ -1,5 +1,4 @@
-"""ReLU in one pass forward and one backward. NumPy's `where` makes a mask first, and uses no
-SIMD."""
+"""ReLU, one pass each way. NumPy's `where` would make a mask first, without SIMD."""
 
 from . import ZERO, jit
 from .runtime.memory import elements

@@ -1,11 +1,9 @@
 """CUDA C kernels and their launchers, one `<op>.cu` and one `<op>.py` per op.
 
-A `.cu` file is written once for float and double, with T for the type, and compiled when it is
-first used, by NVRTC through CuPy, which keeps what it compiled on disk. `#include "common.cuh"` is
-done here, as NVRTC looks for no files.
-
-Launchers get arrays of any strides, make them contiguous, allocate the results and choose how many
-blocks run. Indices in the kernels are ints: an array of about 2^31 elements or more is refused.
+A `.cu` file is written for a type T, float or double. NVRTC compiles it when it is first used, and
+CuPy keeps the result on disk. Headers are pasted in here, as NVRTC looks for no files. Launchers
+make arrays contiguous, allocate results and choose the number of blocks. Indices are ints: an array
+of about 2^31 elements or more is refused.
 """
 
 import functools
@@ -72,11 +70,8 @@ def cupy():
 
 
 def launch(kernel, blocks, *arguments, threads=THREADS):
-    """Run a kernel on the current stream.
-
-    blocks: how many, or up to three numbers of them. T is the dtype of the first array of
-    floats. Numbers arrive as the kernel has them: ints as int, floats as T. None is a null pointer.
-    """
+    """Run a kernel on the current stream; blocks: one number or up to three. T is the dtype of the
+    first array of floats. Ints arrive as int, floats as T, None as a null pointer."""
     floats = (a.dtype for a in arguments if hasattr(a, "flags") and str(a.dtype) in C_TYPE)
     dtype = next(floats, np.dtype("float32"))
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
@@ -123,7 +118,6 @@ def contiguous(a):
 
 
 def empty(shape, dtype):
-    """Fresh memory on the GPU."""
     _check_size(shape)
     return cupy().empty(shape, dtype)
 

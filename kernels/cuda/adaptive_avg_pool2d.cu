@@ -2,16 +2,15 @@
 #include "common.cuh"
 #include "windows.cuh"
 
-// `count` windows divide an axis of `size` pixels evenly: window i reaches from i * size / count to
-// (i + 1) * size / count, and holds every pixel that it touches. With size and count exchanged these
-// are the windows that touch pixel i. The products may need 64 bits.
+// Window i of `count` on an axis of `size` pixels: from i * size / count to (i + 1) * size / count, with
+// every pixel it touches. With both exchanged: the windows that touch pixel i. Products may need 64 bits.
 __device__ inline Range overlap(int i, int size, int count) {
   long long start = (long long)i * size, end = start + size;
   return {int(start / count), int((end + count - 1) / count)};
 }
 
-// A thread for each y. Those of the first plane also store what backward needs: 1 / (rows in
-// window) for each row of y, 1 / (columns in window) for each column.
+// A thread for each y. For backward, the first plane also stores 1 / (rows in window) for each row of y
+// and 1 / (columns in window) for each column.
 KERNEL adaptive_avg_pool2d_forward(const T* x, T* row_share, T* column_share, int H, int W, int OH,
                                    int OW, T* y, int count) {
   int i = thread_number();

@@ -1,8 +1,5 @@
-// Batch normalisation, with a leaky ReLU after it if it is asked for: two passes over x forward, two
-// over x and dy backward. See scratchvae/ops/batch_norm.py.
-//
-// x (N, C, P). The N * P values of a channel are cut into `count` parts; block (channel, part) of each
-// kernel works on one.
+// Batch normalisation, and leaky ReLU on request; see scratchvae/ops/batch_norm.py. x (N, C, P): the
+// N * P values of a channel are cut into `count` parts, one for each block (channel, part).
 #include "common.cuh"
 
 struct Share {  // of this block
@@ -17,12 +14,9 @@ __device__ inline int index_of(int m, int channel, int C, int P) {
   return (m / P * C + channel) * P + m % P;
 }
 
-// Mean and sum of squared deviations of each part, in one pass: parts (C, count, 3) = n, mean, M2.
-//
-// Every thread sums deviations from the first value it sees, not from 0: then nothing cancels. The
-// variance is at least as large as that one value makes it, so the digits lost are few even if it is an
-// outlier. Groups are merged by M2 = sum of their M2 + sum of n (mean - common mean)^2 (Chan, Golub &
-// LeVeque 1979).
+// parts (C, count, 3) = n, mean, M2 (sum of squared deviations), in one pass. A thread sums deviations from
+// its first value. Few digits cancel: the variance is at least what that value, even an outlier, makes it.
+// Groups are merged by M2 = sum of their M2 + sum of n (mean - common mean)^2 (Chan, Golub & LeVeque 1979).
 KERNEL moments(const T* x, double* parts, int N, int C, int P, int count) {
   __shared__ double warp_sums[3][32];
   const Share share(N, P, count);
@@ -43,8 +37,7 @@ KERNEL moments(const T* x, double* parts, int N, int C, int P, int count) {
   parts[0] = all, parts[1] = common, parts[2] = M2;
 }
 
-// y, and per channel mean, inv_std and the new running statistics. In evaluation parts is null, and
-// mean and variance are the running ones.
+// y, and per channel mean, inv_std, new running statistics. In evaluation parts is null.
 KERNEL normalise(const T* x, const T* running_mean, const T* running_var, const T* w, const T* b,
                  const double* parts, T momentum, T eps, T slope, T* y, T* mean_of, T* inv_std_of,
                  T* new_mean, T* new_var, int N, int C, int P, int count) {
@@ -100,7 +93,6 @@ KERNEL gradient_parts(const T* dy, const T* x, const T* mean, const T* inv_std, 
   if (threadIdx.x == 0) parts[2 * blockIdx.x] = sum, parts[2 * blockIdx.x + 1] = products;
 }
 
-// dx, dw and db.
 KERNEL gradient(const T* dy, const T* x, const T* mean, const T* inv_std, const T* w, const T* b,
                 const double* parts, T slope, T* dx, T* dw, T* db, int training, int N, int C, int P,
                 int count) {

@@ -1,5 +1,4 @@
-"""Batch normalisation: two launches forward, two backward; with a leaky ReLU after it, where the
-slope is not 1."""
+"""Batch normalisation, two launches each way, and leaky ReLU where the slope is not 1."""
 
 from . import contiguous, empty, empty_like, launch
 from .channels import parts_per_channel

@@ -1,8 +1,5 @@
-"""Matrix products by cuBLAS, on a handle of our own with a workspace of its own.
-
-CuPy's matmul refuses to run while a stream captures a graph, as its handle may allocate memory in
-between. Ours never does: it works on 32 MiB that it got at the start.
-"""
+"""Matrix products by cuBLAS, on a handle with a fixed workspace. (CuPy's handle may allocate:
+its matmul refuses to run while a stream captures a graph.)"""
 
 import ctypes
 import functools
@@ -24,7 +21,6 @@ def allow_tf32(allowed):
 
 
 def tf32_allowed():
-    """What `allow_tf32` was last told."""
     return _allow_tf32
 
 

@@ -1,5 +1,4 @@
-// Sums over the channels of x (N, C, P): of each channel, over batch and pixels; in float64, in an
-// order that does not change from run to run.
+// Sums of x (N, C, P) for each channel, over batch and pixels: in float64, in a fixed order.
 #include "common.cuh"
 
 // parts (C, count): block (channel, part) adds up its share of the N * P values.
@@ -21,8 +20,7 @@ KERNEL add_channel_parts(T* sums, const double* parts, int count, int C) {
   sums[c] = T(sum);
 }
 
-// The columns of x (N, C), P = 1: neighbouring threads have neighbouring columns, 32 in a block of 1024
-// threads, whose 32 warps share the rows.
+// x (N, C): neighbouring threads have neighbouring columns, 32 in a block, whose 32 warps share the rows.
 KERNEL column_sums(const T* x, T* sums, int N, int C) {
   __shared__ double partial[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.x * 32 + lane;

@@ -1,5 +1,4 @@
-// What the kernels share. T is float or double, as -DREAL= says when a file is compiled. (-DT=float
-// would rename the T of templates in the headers of nvcc.)
+// T is float or double, by -DREAL=. (-DT= would rename the T of templates in nvcc's headers.)
 using T = REAL;
 
 #define KERNEL extern "C" __global__ void
@@ -10,9 +9,8 @@ __device__ inline int thread_number() { return blockIdx.x * blockDim.x + threadI
 // As scratchvae/ops/leaky_relu.py; a slope of 1 leaves everything as it is.
 __device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
 
-// The sum of a value over the block, in every thread; the same from run to run. A warp adds up by
-// exchanging registers: after distances 16, 8, 4, 2, 1 every lane has the warp's sum. `warp_sums`
-// holds one sum per warp; a second call in the same kernel needs another array.
+// The sum of a value over the block, in every thread, in a fixed order: a warp adds by exchanging registers.
+// `warp_sums` holds one sum per warp; a second call in the same kernel needs another array.
 __device__ inline double block_sum(double value, double (&warp_sums)[32]) {
   for (int distance = 16; distance > 0; distance /= 2)
     value += __shfl_xor_sync(0xffffffffu, value, distance);

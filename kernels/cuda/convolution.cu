@@ -7,9 +7,9 @@
 //                conv_transpose2d forward; dx of conv2d
 //     weights    dw[r,q,u,v]  = sum over n,i,j of  left[n,r,i,j] right[n, q, i*SH + u - PH, ...]
 //
-// gather and weights read image pixels that lie u, v from a window's corner; so does paint, for the
-// pixels (h, k) of one phase: those with the same remainders of h + PH and k + PW. They share their
-// taps u = u0, u0 + SH, ..., and a tap further down is an image row further up.
+// gather and weights read pixels u, v from a window's corner. So does paint, one phase at a time: pixels
+// (h, k) with the same remainders of h + PH and k + PW share their taps u = u0, u0 + SH, ..., and a tap
+// further down is an image row further up.
 #include "common.cuh"
 #include "tiles.cuh"
 
@@ -79,8 +79,7 @@ __device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, Size
   });
 }
 
-// left (N, O, OH, OW), right (N, C, H, W). The long sum is cut into parts, blockIdx.z, which
-// add_parts adds up.
+// left (N, O, OH, OW), right (N, C, H, W); blockIdx.z: the part of the long sum, for add_parts.
 template <class Tile>
 __device__ void weights(Tile& tile, const T* left, const T* right, T* parts, int part_size,
                         Sizes s) {

@@ -45,5 +45,5 @@ def weight_gradient(left, right, kernel_size, stride, padding):
 
 
 def _rows(O):
-    """Of the tile: as many as there are channels, roughly."""
+    """Rows of the tile: roughly as many as channels."""
     return 16 if O <= 16 else 32 if O <= 32 else 64

@@ -1,11 +1,9 @@
-// KL divergence of a diagonal Gaussian from N(0, I), and with a floor under each latent dimension; see
-// scratchvae/ops/kl.py and kl_free_bits.py.
+// KL divergence of a diagonal Gaussian from N(0, I), also with free bits; see scratchvae/ops/kl*.py.
 #include "common.cuh"
 
 __device__ inline T twice_kl(T m, T v) { return m * m + (expm1(v) - v); }
 
-// Which of the P dimensions cost less than free_bits on average. As column_sums in channels.cu: 32
-// dimensions in a block of 1024 threads, whose 32 warps share the images.
+// Which dimensions cost less than free_bits on average: 32 in a block, whose 32 warps share the images.
 KERNEL find_free(const T* mu, const T* logvar, bool* free, T free_bits, int N, int P) {
   __shared__ double partial[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, p = blockIdx.x * 32 + lane;

@@ -26,8 +26,7 @@ KERNEL max_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int 
   winner[i] = best;
 }
 
-// A thread for each dx: it looks at the windows that hold its pixel, and takes the dy of those that
-// it won. So no two threads write to one location, and sums have one order.
+// A thread for each dx sums the dy of the windows its pixel won: no two threads write to one location.
 KERNEL max_pool2d_backward(const T* dy, const int* winner, int H, int W, int OH, int OW, int KH, int KW,
                            int SH, int SW, int PH, int PW, T* dx, int count) {
   int i = thread_number();

@@ -1,8 +1,7 @@
 // Mean and log of the variance of an image, and their gradient; see scratchvae/ops/mean_logvar.py.
 #include "common.cuh"
 
-// A block for each image of P values, which it reads twice: the average of x^2 less the square of
-// the mean would leave few digits of a variance that is small beside the mean. Sums are doubles.
+// A block for each image of P values, read twice: the average of x^2 less mean^2 would lose digits.
 KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_plus_eps, int N,
                            int P) {
   __shared__ double warp_sums[2][32];
@@ -27,7 +26,6 @@ KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_pl
   }
 }
 
-// A thread for each dx.
 KERNEL mean_logvar_backward(const T* dy, const T* x, const double* mean, const double* var_plus_eps,
                             int N, int P, T* dx, int count) {
   int i = thread_number();

@@ -10,8 +10,7 @@ KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* lr, T moment
   value[i] -= T(*lr) * (nesterov ? g + momentum * v : v);
 }
 
-// moving = lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), 1 - lr weight_decay, in double. One thread
-// works; shrinking is weight_decay for AdamW, else 0.
+// moving is computed in double by one thread; shrinking: AdamW's weight_decay, else 0.
 KERNEL adam_moving(double* moving, const long long* step, const double* lr, double beta1, double beta2,
                    double shrinking) {
   if (threadIdx.x > 0) return;
@@ -31,9 +30,8 @@ KERNEL adam_step(T* value, const T* grad, T* m, T* v, const double* moving, T be
   value[i] = old - step_size * first / (sqrt(second) * root + eps);
 }
 
-// Sums of squares, three parts for each block: of numbers so large or so small that their squares would
-// not fit into a double, scaled before, and of all others (Blue 1978, "A portable Fortran program to find
-// the Euclidean norm of a vector").
+// Sums of squares, three parts for each block: of small and of large numbers, scaled so that squares fit into
+// a double, and of all others (Blue 1978, "A portable Fortran program to find the Euclidean norm of a vector").
 KERNEL square_parts(const T* grad, double* parts, int count) {
   __shared__ double warp_sums[3][32];
   double small = 0, medium = 0, large = 0;

@@ -1,8 +1,5 @@
-"""Optimizer steps and clipping of flat arrays, which they overwrite.
-
-The kernels read `step` and `lr` on the device: a graph's replay would repeat plain numbers as they
-were at the capture.
-"""
+"""Optimizer steps and clipping, in place on flat arrays. `step` and `lr` are read on the device: a
+graph's replay would repeat plain numbers as they were at the capture."""
 
 from . import BLOCKS, empty, launch, launch_each, on_device
 

@@ -26,7 +26,6 @@ KERNEL fill_words(unsigned* words, const long long* seed, const long long* step,
   for (int j = 0; j < 4; j++) words[4 * i + j] = w.at[j];
 }
 
-// Two normal numbers.
 __device__ inline void box_muller(double u, double v, T* first, T* second) {
   double radius = sqrt(-2 * log(u)), sine, cosine;
   sincospi(2 * v, &sine, &cosine);

@@ -1,5 +1,4 @@
-"""Reparameterization: a thread for each element. Backward takes the exponential again: that costs
-less than to write and read the standard deviation."""
+"""Reparameterization. Backward takes exp again: cheaper than to write and read the deviation."""
 
 from . import contiguous, elementwise, empty_like, launch_each
 

@@ -1,14 +1,11 @@
-// A matrix product whose right factor is never written down: it is read out of images while the sum runs.
+// A matrix product whose right factor is read out of images while the sum runs, and never written down.
 //
 //     sums[row, column] = sum over k of  left[row, k] right[k, column]
 //
-// A block of 256 threads makes ROWS x COLUMNS sums, 4 x 4 of them in the registers of each thread. In
-// every step it loads DEPTH terms k of both factors into shared memory, where each number is read by
-// many threads: 4 + 4 numbers for 16 products. While it multiplies, the next terms are copied
-// from global memory into registers.
-//
-// A convolution is such a product (convolution.cu). A column says where in the images it starts, a tap
-// how far from there a term k lies. Outside of its image every column is 0.
+// A block of 256 threads makes ROWS x COLUMNS sums, 4 x 4 in the registers of each thread. Each step loads
+// DEPTH terms k of both factors into shared memory (4 + 4 numbers read for 16 products), and the next terms
+// into registers while it multiplies. For a convolution (convolution.cu) a column says where in the images
+// it starts, and a tap how far from there term k lies. Outside of its image every column is 0.
 
 constexpr int DEPTH = 16, SIDE = 4, BLOCK = 256;
 constexpr int FAR_OUTSIDE = -(1 << 30);  // a row of no image
@@ -36,9 +33,8 @@ struct Tile {
   static __device__ int first_column() { return threadIdx.x % (COLUMNS / SIDE) * SIDE; }
 };
 
-// Add the terms first <= k < last to the sums of this thread. left: the tile's first row, of which
-// `rows` exist, `row_stride` apart. images: of H x W. column: the one that this thread loads for.
-// tap(k): where a term lies.
+// Add the terms first <= k < last to the sums of this thread. left: the tile's first of `rows` rows,
+// `row_stride` apart. images: of H x W. column: the one this thread loads. tap(k): where a term lies.
 template <class Tile, class TapOf>
 __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, const T* images, int H,
                          int W, Column column, int first, int last, TapOf tap,

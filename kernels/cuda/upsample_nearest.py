@@ -1,5 +1,4 @@
-"""Nearest-neighbour upsampling: the gradient of average pooling, and the reverse, without its
-division. The windows lie side by side, one for each pixel that is upsampled."""
+"""Nearest-neighbour upsampling: average pooling's gradient, and the reverse, with divisor 1."""
 
 from . import elementwise
 

@@ -15,8 +15,7 @@ struct Range {
   int first, end;
 };
 
-// The sum over these rows and columns of a plane that is W wide: a sum of sums, which rounds less often
-// in large windows.
+// The sum over rows and columns of a plane W wide: a sum of sums, which rounds less in large windows.
 __device__ inline T sum_of(const T* plane, int W, Range rows, Range columns) {
   T sum = 0;
   for (int h = rows.first; h < rows.end; h++) {
@@ -27,8 +26,7 @@ __device__ inline T sum_of(const T* plane, int W, Range rows, Range columns) {
   return sum;
 }
 
-// Windows along an axis of `size` pixels: window i starts at pixel i * stride - padding.
-// The pixels of window i that lie inside the image.
+// The pixels of window i that lie inside the image; the window starts at i * stride - padding.
 __device__ inline Range pixels_of_window(int i, int size, int kernel, int stride, int padding) {
   int start = i * stride - padding;
   return {max(start, 0), min(start + kernel, size)};

@@ -17,16 +17,13 @@ class Geometry(NamedTuple):
 
 
 class Algorithm:
-    """w (O, C, KH, KW); cost: nanoseconds on one core, for all images.
+    """w (O, C, KH, KW); cost: nanoseconds for all images on one core. Each method runs on one core,
+    reads images with channels last, and writes into the arrays given:
 
-    The methods run on one core. They take images of a batch, channels last, and write results into
-    arrays they are given:
-
-        correlate(x, y, b)       y of x, plus b for every pixel
-        correlate_back(y, x, b)  x of y, likewise; `prepare_back` comes first
-        gradients(x, y, x_out, y_out)  dw for `finish`; of x and y one is what the layer has read,
-                                 the other the gradient of what it returned. The gradient of what
-                                 it has read is written to x_out or y_out, if that is not None.
+        correlate(x, y, b)             y of x, plus b for every pixel
+        correlate_back(y, x, b)        x of y, likewise, after `prepare_back`
+        gradients(x, y, x_out, y_out)  dw for `finish`, of the layer's input and its output's
+                                       gradient; x_out or y_out gets that of the input, if not None
     """
 
     def __init__(self, N, w, geometry, cost):

@@ -6,10 +6,8 @@
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
     ..._gradients     x, y -> dw      of both, with the dx of one of them as well
 
-`prepare` chooses an algorithm: direct convolution, which computes every product of the definition;
-Winograd's, with fewer products, which pays where there are many channels, and is taken where its
-rounding is small enough; or one for weights that are not finite. Here the images have their
-channels last, in shape and memory: (N, H, W, C).
+`prepare` chooses direct convolution; Winograd's, which pays with many channels, where its rounding
+is small enough; or an algorithm for weights that are not finite. Images are (N, H, W, C) here.
 """
 
 from functools import partial
@@ -35,20 +33,16 @@ ALGORITHMS = {
 
 
 def prepare(N, w, geometry):
-    """The algorithm that should be the fastest one for N images, with its weights prepared."""
+    """The algorithm expected to be fastest for N images, its weights prepared."""
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
     return ALGORITHMS[name if np.isfinite(w).all() else "unpadded"](N, w, geometry, cost)
 
 
 def fastest(N, shape, geometry):
-    """The name of an algorithm, and its cost: about how many nanoseconds it takes on one core.
-
-    From timings of single layers: 0.02 for a product, 0.024 in the small matrices of Winograd's
-    algorithm; 0.3 for a number of an image copied, 1 for one transformed, where fewer than 16
-    channels cost as much as 16; and, while the other cores wait, 0.75 for one of the weights, or of
-    the transformed ones.
-    """
+    """Name and cost (nanoseconds on one core) of an algorithm, fitted to timings of single layers:
+    0.02 for a product, 0.024 in Winograd's small matrices; 0.3 for a number copied; 1 for one
+    transformed (16 channels or more); 0.75 for a weight, transformed or not: other cores wait."""
     O, C, *kernel_size = shape
     weights = 0.75 * cores() * C * O
     images = 0.02 * direct.products(*geometry, C, O)
@@ -72,7 +66,6 @@ def correlate(algorithm, x, b):
 
 
 def correlate_back(algorithm, y, b):
-    """x of y, likewise."""
     x = empty((len(y), *algorithm.geometry.image, algorithm.C), y.dtype)
     algorithm.prepare_back()
     share(lambda part: algorithm.correlate_back(y[part], x[part], b), len(y), algorithm.cost)
@@ -94,7 +87,6 @@ def correlate_back_gradients(algorithm, y, dx, need_dy):
 
 
 def _gradients(algorithm, x, y, dresult, x_out, y_out):
-    """dw and db, each the sum of what the cores have."""
 
     def work(part):
         outs = (None if out is None else out[part] for out in (x_out, y_out))

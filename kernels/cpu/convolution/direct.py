@@ -1,9 +1,7 @@
-"""Direct convolution: a correlation and its transpose without patches, products included.
+"""Direct convolution: a correlation and its transpose without a matrix of patches.
 
-A few images at a time are copied into padded images, which stay in the L2 cache. An indirection
-buffer says where all numbers lie there (indirection.py), and the sums of their products stay in
-registers (microkernel.py): for y or dx, a tile of windows and channels; for dw, of terms and
-channels.
+A few images at a time are copied into padded images, which stay in the L2 cache. indirection.py
+gives the offsets of all numbers there; microkernel.py sums their products in registers.
 """
 
 from itertools import product
@@ -85,9 +83,8 @@ class Direct(Algorithm):
 
 
 class Unpadded(Direct):
-    """The same for weights that are not finite. In `correlate_back`, `Direct` multiplies them by
-    the zeros of a margin, and 0 x infinity is NaN. Here each tap meets only pixels of the image, as
-    in the reference. (`correlate` multiplies the zeros of the padding there as well.)"""
+    """For weights that are not finite: in `correlate_back` each tap meets pixels of the image, not
+    a margin's zeros (0 x infinity is NaN), as in the reference. Both pad x in `correlate`."""
 
     def prepare_back(self):
         pass
@@ -117,8 +114,7 @@ def _sums(buffer, x, panels, b, y):
 
 
 def _weight_gradient(buffer, x, y):
-    """dw (panels, terms, channels of a panel): the products of y with the x of each term, summed
-    over all windows."""
+    """dw (panels, terms, channels of a panel): sums over windows of y times the x of each term."""
     O = y.shape[-1]
     x, padded = _rows_and_padded(buffer, x)
     y = y.reshape(-1, O)
@@ -198,7 +194,6 @@ def _write(buffer, x, padded, w, b, y):
 
 @jit
 def _move(dw, total):
-    """dw into the total."""
     for i in range(len(total)):
         total[i] += dw[i]
         dw[i] = 0
@@ -206,8 +201,7 @@ def _move(dw, total):
 
 @jit
 def _add_gradient(buffer, x, padded, runs, y, dw, total):
-    """y (windows, channels), dw (panels, rows, channels of a panel); of few channels (channels,
-    runs, lanes)."""
+    """y (windows, channels), dw (panels, rows, channels); few channels: (channels, runs, lanes)."""
     chunks = 0
     windows, panels, width = len(buffer.windows) // buffer.images, len(dw), dw.shape[2]
     for n in range(0, len(x), buffer.images):

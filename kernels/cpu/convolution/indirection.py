@@ -2,17 +2,16 @@
 
     y[n,i,j,:] = sum over u,v,c of  x[n, i*SH + u - PH, j*SW + v - PW, c]  w[u,v,c,:]
 
-With the padded images as one flat array, the x of a term lies at windows[n,i,j] + offsets[u,v,c]:
-two buffers that depend on the shapes alone. (In Dukhan, "The Indirect Convolution Algorithm",
-arXiv:1907.02129, the buffer has a pointer to a row of pixels for each tap of each output.)
+In the flat padded images the x of a term lies at windows[n,i,j] + offsets[u,v,c], which depend on
+shapes alone. (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129, stores a pointer to a
+row of pixels for each tap of each output.)
 
-The transpose is the same, phase by phase. A pixel h of x has taken part in those y[i] that lead to
-it with some u:
+The transpose works phase by phase. A pixel h of x is in those y[i] that a tap u leads to:
 
     h + PH = i*SH + u     so  u = (h + PH) % SH, or SH more, ...;  i = (h + PH - u) / SH
 
-All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v; seen from them,
-their y lie at the same offsets. So dx is SH*SW sums over windows and offsets, in a padded dy.
+All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v, and their y at
+the same offsets. So dx is SH*SW sums over windows and offsets, in a padded dy.
 """
 
 from functools import lru_cache
@@ -29,8 +28,7 @@ SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplication
 
 
 class IndirectionBuffer(NamedTuple):
-    """Where the numbers of a sum lie. Phases follow one another: number k has the windows from
-    window_bounds[k] to window_bounds[k + 1], and likewise terms and runs."""
+    """Offsets of a sum's numbers. Phase k: windows from window_bounds[k] to [k + 1], and so on."""
 
     padded_size: tuple  # height, width of a padded image
     margin: tuple  # above; at the left, in numbers
@@ -101,9 +99,8 @@ def back_buffer(geometry, C, O, N, itemsize):
 
 
 def panel_width(channels, itemsize):
-    """How many channels of the weights lie side by side in a packed panel: those of the widest tile
-    (NR), if that divides them. Whole rows of many channels, a multiple of 4 kB apart, would meet in
-    a few cache lines."""
+    """Channels in a packed panel: the widest tile's (NR), if that divides them, else all. Rows a
+    multiple of 4 kB apart would meet in a few cache lines."""
     wide = 2 * VECTOR_BYTES // itemsize
     return wide if channels % wide == 0 else channels
 
@@ -113,8 +110,7 @@ def _images(size, windows, N):
 
 
 def _phases(before, size):
-    """Along one axis, of each phase that has pixels and taps: the pixels, and their first y in the
-    padded image; the taps, and how many y each goes back."""
+    """Per phase with pixels and taps: pixels, their first padded y, taps, y that each goes back."""
     H, _, K, S, P = size
     found = []
     for phase in range(min(S, K)):

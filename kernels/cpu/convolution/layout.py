@@ -1,8 +1,5 @@
-"""Memory order: channels last behind logically NCHW arrays, and matrices turned over.
-
-A view with its axes exchanged costs nothing; `turned` writes one out, block by block, so that the
-lines it reads and those it writes both stay in the cache.
-"""
+"""Memory order: channels last behind logically NCHW arrays. `turned` transposes block by block, so
+that the lines it reads and those it writes stay in the cache."""
 
 import numpy as np
 

@@ -1,25 +1,24 @@
-"""The microkernels of direct.py, written in LLVM's vectors: their sums stay in registers.
+"""The microkernels of direct.py, in LLVM's vectors: their sums stay in registers.
 
     sum_terms     y[p]   = sum over t of  x[windows[p] + offsets[t]] w[t]      for MR windows p
     sum_windows   dw[t] += sum over p of  x[windows[p] + offsets[t]] y[p]      for MR terms t
 
-w[t], y[p] and dw[t] have a number for each channel; x is a flat array. (Term t has row `rows[t]` of
-w and dw: the weights keep an order of their own.) A tile of MR x NR sums, NR channels being one or
-two vectors, lies in registers. For each step of the sum come the vectors of w[t] or y[p], and MR
-numbers of x, each copied into all lanes of a vector: MR * vectors multiplications for MR + vectors
-loads. The names, and the panels into which w is packed, are those of the matrix products of BLAS:
-Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee & van de
-Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). But here x is read
-where it lies, and no matrix of patches is made.
+x is a flat array; w[t], y[p] and dw[t] have a number for each channel; w and dw keep term t in row
+rows[t]. A tile of MR x NR sums, NR channels being one or two vectors, lies in registers. Each step
+loads the vectors of w[t] or y[p] and copies MR numbers of x into all lanes: MR * vectors
+multiplications for MR + vectors loads. Names and packed panels are those of BLAS, but x is read
+where it lies, without a matrix of patches: Goto & van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008); Van Zee & van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
+Functionality" (2015).
 
-With fewer channels than lanes most of these lanes would be empty. Then one channel is computed at a
-time, with the terms in the lanes: runs of neighbours in x.
+Fewer channels than lanes would leave lanes empty. Then the terms are in the lanes, as runs of
+neighbours in x, one channel at a time.
 
     sum_term_runs     y[p]   = sum over k of the lanes of  x[windows[p] + runs[k] ...] * w[k]
     sum_window_runs   dw[k] += sum over p of  x[windows[p] + runs[k] ...] y[p]
 
-Numba cannot be told to keep a number in a register. So Python loops write the tile out, number by
-number, when a kernel is compiled. A processor with shorter vectors takes several for one of these.
+Numba cannot pin a number to a register, so Python loops write the tile out, number by number, when
+a kernel is compiled. A processor with shorter vectors takes several for one of these.
 """
 
 import platform
@@ -68,8 +67,7 @@ def _microkernel(write):
 
 
 class _Array(NamedTuple):
-    """An array whose rows have no gaps: a pointer to its first number, its sizes, and how many
-    numbers there are from row to row."""
+    """An array whose rows have no gaps; distance: numbers from row to row."""
 
     data: ir.Value
     shape: tuple
@@ -135,9 +133,8 @@ def sum_windows(builder, x, windows, offsets, y, dw, rows, first, last, channel,
 
 
 def _in_tiles(builder, x, columns, start, end, kernel):
-    """Call kernel(tile, at, inside) for tiles of rows at = start, ... below end. With so many
-    columns they have two full vectors, and `inside` is None; or two vectors or one with masks, and
-    it is the number of columns. All three are compiled."""
+    """Call kernel(tile, at, inside) for rows at = start, ... below end: tiles of two full vectors,
+    `inside` being None, or of one or two masked vectors, `inside` being the number of columns."""
     lanes = VECTOR_BYTES // x.itemsize
 
     def loop(vectors, inside=columns):
@@ -192,8 +189,7 @@ def sum_window_runs(builder, x, windows, runs, y, dw, first, end, k, c, channels
 
 
 class _Tile:
-    """Rows of sums, each of one or two vectors, zero at first, which LLVM keeps in registers; and
-    totals, for more terms than float32 can sum in one go."""
+    """Rows of sums (one or two vectors, in registers), and totals for sums too long for float32."""
 
     def __init__(self, builder, x, vectors, rows):
         self.builder, self.rows, self.itemsize = builder, range(rows), x.itemsize
@@ -215,7 +211,7 @@ class _Tile:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def move_sums(self):
-        """Into the totals, and begin new ones."""
+        """Add the sums to the totals and set them to zero."""
         for sums, totals in zip(self.sums, self.totals, strict=True):
             for one, total in zip(sums, totals, strict=True):
                 new = self.builder.fadd(self.builder.load(total), self.builder.load(one))
@@ -241,7 +237,6 @@ class _Tile:
         self.builder.store(new, total)
 
     def sum_of_lanes(self, vector):
-        """In any order: `reassoc`."""
         number, name = vector.type.element, "llvm.vector.reduce.fadd"
         return self._call(name, number, [number(0), vector], fastmath=["reassoc"])
 
@@ -249,7 +244,6 @@ class _Tile:
         return self.builder.load(self.builder.gep(array.data, [index]))
 
     def copies(self, number):
-        """A vector full of it."""
         one = self.builder.insert_element(
             ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined), number, SHORT(0)
         )
@@ -268,7 +262,6 @@ class _Tile:
         ]
 
     def store(self, values, pointer, inside=None):
-        """Likewise."""
         if inside is None:
             for value, p in zip(values, self._vectors(pointer), strict=True):
                 self.builder.store(value, p, align=self.itemsize)
@@ -287,7 +280,6 @@ class _Tile:
         return [self.builder.icmp_signed("<", lanes, count) for count in left]
 
     def _call(self, name, result, arguments, end="", **options):
-        """Of LLVM's own functions, that for such vectors."""
         name = f"{name}.v{self.lanes}f{8 * self.itemsize}{end}"
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         function = get_or_insert_function(self.builder.module, kind, name)

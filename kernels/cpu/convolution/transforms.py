@@ -62,8 +62,7 @@ class Triplets(NamedTuple):
 
 
 def triplets(shape, pieces):
-    """Of pieces (rows, columns, values) that broadcast; what is outside the columns, or 0, is left
-    out."""
+    """From pieces (rows, columns, values) that broadcast; 0 and columns outside are left out."""
     pieces = [[a.ravel() for a in np.broadcast_arrays(*piece)] for piece in pieces]
     row, column, value = (np.concatenate(same) for same in zip(*pieces, strict=True))
     there = np.flatnonzero((column >= 0) & (column < shape[1]) & (value != 0))
@@ -74,11 +73,10 @@ def triplets(shape, pieces):
 def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
-    A row without that many gets factors 0, for a column of its own: what is not finite goes no
-    farther. (One without any reads column 0; `transform` and `transform_back` make it zero.) One
-    with more has further groups. `by_row` they follow the row's first, and `rows` is where each
-    row's groups start; else they follow the first groups of all rows, and `rows` is each group's
-    row.
+    A short row is filled up with factors 0 for a column of its own, so that NaN goes no farther; an
+    empty one reads column 0, and `transform` and `transform_back` zero it. A long row has more
+    groups: `by_row` after its first, `rows` being each row's start; else after the first groups of
+    all rows, `rows` being each group's row.
     """
     height = matrix.shape[0]
     first = np.searchsorted(matrix.row, np.arange(height + 1))  # of each row
@@ -113,7 +111,6 @@ def transform(axes, x, planes):
 
 
 def _clear(planes, offset, step, N, C):
-    """Write zeros into these slots of all images."""
     for n in range(N):
         planes[(offset + _u(n) * step)[..., None] + np.arange(C, dtype=_u)] = 0
 
@@ -129,9 +126,8 @@ def transform_back(axes, planes, x):
         x[:, :, columns] = 0
 
 
-# The runs below are short, C numbers. What makes them fast: four terms in every run, in a loop that
-# never asks how many (three times as fast as a branch for each count); inlining (twice as fast);
-# unsigned indices, of which Numba does not ask whether they count from the end.
+# The runs below are short, C numbers. Always four terms are three times as fast as a branch on the
+# count; inlining is twice as fast; unsigned indices save Numba's check for negative ones.
 
 
 @njit(inline="always")

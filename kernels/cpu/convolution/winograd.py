@@ -29,27 +29,23 @@ channels, that is, for each pair of points (p, q), a matrix product over all til
     its transposes       dV_pq = dM_pq U_pq^T    dx = Bh dV Bw^T
                          dU_pq = V_pq^T dM_pq    dw = Gh^T dU Gw
 
-A conv_transpose2d has the roles of x and y exchanged, nothing else; so the functions here speak of
-the large image x and the small image y of either layer, in NHWC memory.
+conv_transpose2d exchanges x and y: here x is the large and y the small image, in NHWC memory.
 
-The gain is paid with passes over V and M, and with rounding: A, G and B hold larger numbers the
-more points there are, and when these cancel their rounding remains. Barabasz, Anderson, Soodhalter
-and Gregg (arXiv:1803.10986) bound it by the product of the matrices' norms. That is the worst case,
-which hardly any data come near. Here is an estimate instead. It takes the rounding of each product
-of a tile for an independent random number, as large as the product. In y, relative to y, it is then
-amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+The price is passes over V and M, and rounding: the more points, the larger the numbers in A, G and
+B; when these cancel their rounding remains. Barabasz, Anderson, Soodhalter and Gregg
+(arXiv:1803.10986) bound the worst case by the product of the matrices' norms. Here is an estimate:
+the rounding of each product of a tile is an independent random number, as large as the product. In
+y, relative to y, it is amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
 
     for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
     for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
 
-`amplification` has both, for y and likewise for dx and dw; the factors of two axes multiply. With
-that of rounding itself, which grows with the root of the number of channels, this is `roundings`,
-whose two factors are fitted to measured errors. correlate.py takes a plan only if they are small: a
-4 x 4 tile for a 3 x 3 kernel passes in float32; for larger ones 2 x 2, or none.
+`amplification` has both, for y, dx and dw; the factors of two axes multiply. `roundings` multiplies
+them by the rounding of the sums, which grows with the root of the channels and is fitted to
+measurements. A 4 x 4 tile for a 3 x 3 kernel passes in float32; larger ones get 2 x 2, or none.
 
-What is not finite spreads over its tiles: a pixel of x over the outputs of all tiles that read it
-and over all of dw; one of dy over the pixels its tile reads, and dw. The rounding of a pixel that
-is much larger than all others spreads in the same way.
+A pixel of x that is not finite spreads over the outputs of all tiles that read it and over dw, one
+of dy over the pixels its tile reads and dw; so does the rounding of a pixel larger than the others.
 
 Sources: Lavin & Gray, "Fast algorithms for convolutional neural networks" (arXiv:1509.09308);
 Winograd, "Arithmetic complexity of computations" (1980); Knuth, TAOCP volume 2, 4.3.3, for Toom and
@@ -81,9 +77,8 @@ ROWS = 64  # but a product of fewer rows runs at half the speed
 
 
 def points(count):
-    """0, infinity, and fractions near 1 in size, so that their powers are, too: of many sets that
-    were tried, these have the smallest `amplification`, with the shorter tiles and phases, which
-    leave out the last points."""
+    """0, infinity, and fractions near 1, as are their powers: of many sets tried, these have the
+    smallest `amplification`, also in shorter tiles and phases, which leave out the last points."""
     if count <= 4:
         fractions = "1 -1"
     elif count == 5:
@@ -105,8 +100,7 @@ def evaluate(at, size):
 
 
 def interpolate(at):
-    """Its inverse for as many coefficients. Column p: those of the polynomial that is 1 at point p
-    and 0 at all others."""
+    """The inverse. Column p: coefficients of the polynomial that is 1 at point p, else 0."""
     columns = []
     for point in at:
         zeros = [x for x in at if x is not INFINITY and x != point]
@@ -129,7 +123,7 @@ def matrices(m, r, count=None):
 
 @lru_cache
 def amplification(m, r, count):
-    """Of rounding, in y, dx, dw: for independent numbers and for constant ones. See above."""
+    """Of rounding in y, dx, dw, for independent and for constant numbers: see above."""
     A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
     of_points = A, G, B.T
     squares = [(matrix**2).sum(axis=1) for matrix in of_points]
@@ -254,9 +248,8 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
 
 
 def _layout(rows_at, columns_at, N, C, dtype):
-    """Of planes: of point (p, q), rows (row of p, row of q, image), columns (column of p, column of
-    q, channel). The start of each plane, the step from row to row, the stacks, the size of all.
-    Planes alike form a stack: products of one call."""
+    """Planes (p, q): rows (row of p, row of q, image), columns (column of p, column of q, channel).
+    Each plane's start and step from row to row; the stacks (equal planes, one call); the size."""
     line = 64 // dtype.itemsize
     P, Q = (len(r) for r in rows_at)
     start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
@@ -288,8 +281,7 @@ def _sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
 
 @lru_cache(maxsize=1024)
 def sizes(image, grid, kernel_size, stride, padding, tile=4):
-    """Numbers in V (an image and channel), M (the same), U (a pair of channels). V counts products,
-    too: one for each number and channel of y."""
+    """Numbers in V and M (per image and channel), U (per pair of channels); V * C * O products."""
     both = [
         (np.dot(a.tiles_at(), a.phases_at()), sum(a.tiles_at()), sum(a.phases_at()))
         for a in _cuts(grid, kernel_size, stride, tile)
@@ -318,7 +310,7 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
 
 
 def _every_tap_is_met(size, outputs, taps, stride, padding):
-    """Each by a pixel, and not by the padding alone."""
+    """Whether each tap meets a pixel, not only padding."""
     at = np.arange(outputs)[:, None] * stride + np.arange(taps) - padding
     return ((at >= 0) & (at < size)).any(axis=0).all()
 
@@ -333,8 +325,6 @@ def _largest(how, kind):
 
 
 class Winograd(Algorithm):
-    """Fewer products, more sums."""
-
     def __init__(self, N, w, geometry, cost, tile):
         super().__init__(N, w, geometry, cost)
         self.plan = plan(self.images, *geometry, self.C, self.O, w.dtype, tile)
@@ -360,7 +350,6 @@ class Winograd(Algorithm):
             self._write_x(V, M, x[tile], b)
 
     def gradients(self, x, y, x_out=None, y_out=None):
-        """x_out or y_out take one transform less than alone."""
         U = self.plan.U
         dU = np.zeros(U.size, x.dtype)
         for tile, V, M in self._tiles(x, y):

@@ -1,8 +1,8 @@
-"""Steps that no exception can come between, and no other thread: machine code, called by ctypes.
+"""Machine code, called by ctypes: steps that no exception and no other thread can interrupt.
 
-A Ctrl-C, as any exception of a signal handler, reaches the main thread between two bytecodes.
-CPython 3.11 to 3.13 looks for signals at the start of a function, at a jump backwards and after a
-call, nowhere else (github.com/python/cpython: pull request 18334, issue 148874). So
+An exception of a signal handler, such as Ctrl-C, reaches the main thread between two bytecodes.
+CPython 3.11 to 3.13 looks for signals only at the start of a function, at a jump backwards and
+after a call (github.com/python/cpython: pull request 18334, issue 148874). So
 
     try:
         begin(x)     # one function of C, which notes in x that it has run
@@ -10,11 +10,10 @@ call, nowhere else (github.com/python/cpython: pull request 18334, issue 148874)
     finally:
         end(x)       # one function of C, which undoes what is noted in x
 
-cannot lose its `end`: an interrupt after the call of `begin` is raised inside of the `try`, and
-between the last call in there and the call of `end` Python does not look. The first thing that is
-called after `finally` must be `end`: even a len() before it would be a gap.
+cannot lose its `end`: an interrupt after `begin` is raised inside the `try`, and Python does not
+look between the last call there and `end`. Even a len() before `end` would be a gap.
 
-The functions below are parts of such ones: Numba compiles them, Python cannot call them.
+The functions below are parts of such functions: Numba compiles them, Python cannot call them.
 """
 
 import sys
@@ -31,8 +30,7 @@ LINUX = sys.platform == "linux"
 
 
 def _code(signature):
-    """A function of machine code of this signature: what `write` makes of an IR builder and the
-    arguments."""
+    """Make write(builder, *arguments), which writes machine code, a function of this signature."""
 
     def decorate(write):
         @intrinsic
@@ -87,7 +85,6 @@ def yield_core(builder):
 
 @_code(INT())
 def this_core(builder):
-    """The core that this thread runs on."""
     return _call(builder, "sched_getcpu")
 
 
@@ -100,13 +97,12 @@ def get_cores(builder, cores, words):
 
 @_code(INT(POINTER, INT))
 def set_cores(builder, cores, words):
-    """Likewise."""
     size = builder.mul(words, words.type(8))
     return _call(builder, "sched_setaffinity", C_INT(0), size, cores)
 
 
 def _call(builder, name, *arguments):
-    """Of the C library, a function that returns an int."""
+    """Call a function of the C library that returns an int."""
     function = ir.FunctionType(C_INT, [value.type for value in arguments])
     result = builder.call(get_or_insert_function(builder.module, function, name), arguments)
     return builder.sext(result, ir.IntType(64))

@@ -7,9 +7,8 @@
     finally:
         leave(entry)     # the last that leaves takes it back
 
-Threads may be inside together, and a signal handler may enter while the thread that it interrupts
-is inside. atomic.py says why an interrupt cannot leave BLAS with the limit. Of a BLAS that is no
-OpenBLAS nothing is known here: it keeps the threads it has.
+Threads may be inside together; a signal handler may enter inside its own thread. atomic.py says why
+no interrupt leaves the limit behind. A BLAS other than OpenBLAS keeps the threads it has.
 """
 
 import ctypes

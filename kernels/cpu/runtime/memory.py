@@ -1,14 +1,10 @@
-"""Memory for results, used again and again: a training step asks for the same sizes every time.
-
-    y = empty(shape, dtype)
+"""Memory for results, used again: a training step asks for the same sizes every time.
 
 A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
-its content. `empty` takes a block that an earlier array has left, and the block comes back when the
-last view of the new array dies; so two live arrays never share memory. Content is undefined.
-Kernels take memory for their own use with `scratch`: a signal handler or a
-finalizer that computes gets other memory than what it interrupts.
-
-Free blocks go back to the system with `release`, which every model's end calls.
+its content. `empty` takes a block that an earlier array has left; the block comes back when the
+last view of the new array dies, so live arrays never share memory. Content is undefined. `scratch`
+is for a kernel's own use: a signal handler or a finalizer that computes gets other memory than what
+it interrupts. `release`, which every model's end calls, gives free blocks back to the system.
 """
 
 import mmap
@@ -33,17 +29,14 @@ if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, which has no fork
 
 
 class _Free(list):
-    """Leases that have ended, with their blocks; most recently used last.
-
-    It is what a lease calls at its end. That must not run a line of Python: in a finalizer Python
-    prints and drops exceptions, and with them a Ctrl-C.
-    """
+    """Leases that have ended, with their blocks, most recently used last. A lease calls it at its
+    end, when no Python may run: a finalizer prints and drops exceptions, even a Ctrl-C."""
 
     __call__ = list.append
 
 
 class _Closed(list):
-    """What `release` makes of it: a lease that ends is not kept, and its block goes."""
+    """What `release` makes of a _Free: a lease that ends is not kept, and its block goes."""
 
     __call__ = list.count
 
@@ -70,13 +63,11 @@ def empty(shape, dtype, thread=None):
 
 
 def scratch(shape, dtype):
-    """The same, for a kernel's own use: a block that this thread had before, if there is one, as
-    its numbers may still be in the cache of this core."""
+    """`empty` for a kernel's own use: blocks of this thread, perhaps still in its core's cache."""
     return empty(shape, dtype, get_ident())
 
 
 def zeros(shape, dtype):
-    """The same, filled with zeros."""
     a = empty(shape, dtype)
     a.fill(0)
     return a
@@ -91,11 +82,8 @@ def empty_like(a):
 
 
 def memory_order(a):
-    """The axis of the images, then the others, those first whose neighbours lie farthest apart.
-
-    The images come first even where they do not in `a`, so that a kernel can give some of them to
-    each core, and can see an image as one row: `images_as_rows`.
-    """
+    """The axis of the images, then the others by falling stride. So cores can share the images, and
+    each image is one row (`images_as_rows`), whatever the order in `a`."""
     if a.flags.c_contiguous:
         return range(a.ndim)
     return sorted(range(a.ndim), key=lambda axis: (axis > 0, -abs(a.strides[axis])))
@@ -103,10 +91,8 @@ def memory_order(a):
 
 def elements(function, *arrays, cost=0.2):
     """y of the first array's shape and memory order, and fill(), which calls function(*arrays, y).
-
-    All arrays have one shape, and become flat views (copies, where their numbers lie in another
-    order than y's). `cost`: nanoseconds for an element; many elements are shared between the cores.
-    """
+    Arrays of one shape become flat views (copies, if in another memory order than y); `cost`:
+    nanoseconds for an element. Many elements are shared between the cores."""
     y = empty_like(arrays[0])
     order = memory_order(y)
     flat = [np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (*arrays, y)]

@@ -1,8 +1,5 @@
-"""Sums over the rows of a matrix (M, C): one for each channel, or feature.
-
-Sums over a long batch lose digits in float32. So a kernel adds CHUNK rows at a time in the dtype of
-the data, with SIMD, and the sums of the chunks in float64.
-"""
+"""Sums over the rows of a matrix (M, C). CHUNK rows are added in the dtype of the data, with SIMD,
+and the sums of the chunks in float64: long sums in float32 lose digits."""
 
 import numpy as np
 from numba.extending import register_jitable

@@ -6,24 +6,21 @@
     share(work, count, cost)        # cost: about how many nanoseconds it takes on one core
     sum(share(work, count, cost))   # if work returns something: a list, in the order of the parts
 
-Two threading systems that take turns, BLAS's and one for the loops, spend their time waiting for
-each other: a thread that has just finished a product spins for a while, on the core that the other
-system wants. So there is one: every core takes its own images through loops and products alike, and
-BLAS works with a single thread inside `share`. Kernels call BLAS nowhere else.
+Two threading systems that take turns, BLAS's and one for the loops, wait for each other: a thread
+that has finished a product spins on the core that the other system wants. So every core takes its
+own images through loops and products alike, BLAS works with a single thread inside `share`, and
+kernels call BLAS nowhere else.
 
-The threads are Python's. NumPy, BLAS and the compiled loops let go of the interpreter lock, so they
-run side by side. There are as many as cores, unless NUMBA_NUM_THREADS, BLAS's own limit
-(OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, threadpoolctl) or the cores that this thread may run on say
-fewer. A BLAS whose threads cannot be limited from here (no OpenBLAS) keeps its own, and the loops
-run on one.
+The threads are Python's; NumPy, BLAS and the compiled loops release the interpreter lock. There are
+as many as cores, or fewer by NUMBA_NUM_THREADS, BLAS's limit (OPENBLAS_NUM_THREADS,
+OMP_NUM_THREADS, threadpoolctl) or this thread's cores. A BLAS other than OpenBLAS keeps its own
+threads, and the loops run on one.
 
 A part belongs to the thread that claims it. This thread offers all but the first to workers, and
-takes itself what none of them has begun. So nothing waits for a worker that is busy or asleep, and
-`share` may be called from anywhere: from inside of work, from several threads, from a signal
-handler. How the parts are cut depends on none of that, and so neither do sums over them.
+takes what none has begun: it waits for no busy or sleeping worker. So `share` may be called inside
+work, by several threads or a signal handler. Parts and their sums do not depend on free threads.
 
-A Ctrl-C may come at any time. When it leaves `share`, no part is running, and none will be begun;
-atomic.py says how.
+When a Ctrl-C leaves `share`, no part is running and none will begin; atomic.py says how.
 """
 
 import os
@@ -46,8 +43,7 @@ FOR_WORK, FOR_AN_END = 5000, 1000
 
 
 def share(work, count, cost):
-    """Call work(part) for slices that make up range(count), one on each core; wait for all, and
-    return what they returned, in order. Small work stays on this thread."""
+    """Call work(part) for slices of range(count), one a core or one if small; results in order."""
     entry = blas.Entry()
     try:
         blas.enter(entry)
@@ -120,8 +116,7 @@ class _Run:
         return self.results
 
     def do_there(self, i):
-        """The part, on a worker, unless another thread has claimed it. Returns what the worker is
-        to note as done when it waits again: (states, i), or NOTHING."""
+        """Do part i unless it is claimed. Returns what to note as done: (states, i), or NOTHING."""
         if not _claim(self.states, i, THERE):
             return NOTHING
         try:
@@ -141,11 +136,9 @@ def _workers_for(count):
 class _Worker:
     """A thread that waits for work, awake for a while and then asleep.
 
-    To fall asleep and to be woken takes 50 microseconds. So a step's many small pieces of work find
-    it awake. It waits without the interpreter lock, and gives its core away at every look.
-
-    The system likes to wake a thread on the core of the one that woke it, and to leave both there
-    for a while, taking turns. A thread that finds itself on the other's core moves to another.
+    Falling asleep and waking take 50 microseconds, so it stays awake for a step's many small parts,
+    without the interpreter lock, and yields its core at every look. The system likes to wake a
+    thread on its waker's core and to let both take turns: it then moves to another core.
     """
 
     def __init__(self):
@@ -190,9 +183,8 @@ class _Worker:
 
 @c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
 def _await_change(integers, i, value, looks, done, part):
-    """Note that a part is done, or NOTHING; then watch an integer until it has another value, or
-    for so many looks. This thread does not have the interpreter lock any more: the one that waits
-    for the part would fall asleep if it saw the end and could not have the lock."""
+    """Note that a part is done, or NOTHING; then watch an integer until it changes, or for so many
+    looks. The interpreter lock is free: the thread that waits for the part needs it."""
     exchange(done, part, THERE, DONE)
     for _ in range(looks):
         for _ in range(1000):
@@ -224,7 +216,6 @@ _Cores = c_int64 * WORDS
 
 
 def _cores_allowed():
-    """How many cores this thread may run on."""
     return (LINUX and _note_cores(_Cores())) or os.cpu_count() or 1
 
 
@@ -244,8 +235,7 @@ if LINUX:
 
     @c_function(VOID(POINTER, POINTER, INT))
     def _settle(own, allowed, core):
-        """Let this thread run on the allowed cores; its own are those it may run on now. If it is
-        on this core, move it to another one. It may come back later."""
+        """Let this thread run on `allowed` cores (`own`: now); move it off `core` for now."""
         changed = some = False
         for k in range(WORDS):
             some |= allowed[k] != 0
@@ -262,7 +252,6 @@ if LINUX:
 
     @c_function(INT())
     def _core():
-        """The core that this thread runs on."""
         return this_core()
 
 else:
