@@ -1,7 +1,4 @@
-"""The command line: `scratchvae COMMAND`. The commands are in commands/.
-
-`make_parser` is public, so that shtab can teach a shell to complete them (see EPILOG).
-"""
+"""The command line, `scratchvae COMMAND`; shtab uses `make_parser` (see EPILOG)."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from .commands.options import CommandParser, paint
 from .data import DataNotFound
 from .output import did_you_mean
 
-# What goes wrong without a fault of ours: bad input, a missing file, no GPU, a loss of NaN.
+# Errors that are no bugs: bad input, a missing file, no GPU, a loss of NaN.
 EXPECTED = (
     ValueError, OSError, RuntimeError, MemoryError, FloatingPointError, ModuleNotFoundError,
 )  # fmt: skip
@@ -56,12 +53,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point of the `scratchvae` command.
+    """Run a command line; returns the exit status: 0, or 1 if the command found something wrong.
 
-    Returns the exit status that the command chose: 0, or 1 where it found something wrong. Raises
-    SystemExit with status 2 for wrong arguments and for what the command raises, after one line on
-    standard error; 130 if it was interrupted; 141 if its output is no longer read. With --debug,
-    what the command raises is not caught.
+    Raises SystemExit after one line on standard error: 2 for wrong arguments or a failure, 130 if
+    interrupted, 141 if the output is no longer read. With --debug, exceptions pass.
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:
@@ -87,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def in_words(problem: Exception) -> str:
-    """An exception as one line; only advice on where to put files has more."""
+    """An exception as one line; DataNotFound, advice on where to put files, has more."""
     if isinstance(problem, DataNotFound):
         return str(problem)
     text = str(problem)

@@ -1,4 +1,4 @@
-"""Can an engine run here, and if not, why? Asked by `use`, answered in one sentence."""
+"""Whether an engine can run here; if not, the reason in one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def gpu_problem() -> str | None:
         import cupy
     except ImportError:
         return "CuPy is not installed: pip install -e '.[cuda13]' or '.[cuda12]' in the checkout"
-    except Exception as error:  # a broken CUDA install fails in many ways, all of them at import
+    except Exception as error:  # a broken CUDA install fails in many ways
         return f"CuPy does not import ({type(error).__name__}: {error})"
     if not cupy.cuda.is_available():
         return f"CuPy {cupy.__version__} is installed, but finds no CUDA device (see nvidia-smi)"
@@ -24,7 +24,7 @@ def gpu_problem() -> str | None:
         kernel((1,), (1,), (product,))
         if float(product[0, 0]) != 4.0:
             return f"CuPy {cupy.__version__} computes 2 * (1 + 1) as {float(product[0, 0])}"
-    except Exception as error:  # driver, toolkit or memory: the message is all there is to say
+    except Exception as error:  # driver, toolkit or memory
         return f"a GPU is visible, but a first kernel failed ({type(error).__name__}: {error})"
     return None
 
@@ -48,6 +48,6 @@ def numba_problem() -> str | None:
 
 
 def _settings() -> str:
-    """What the environment tells Numba, of which something may be the reason."""
+    """The environment variables of Numba, for an error message."""
     found = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_")]
     return f"; the environment says {', '.join(found)}: change or unset that" if found else ""

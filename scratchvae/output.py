@@ -1,8 +1,4 @@
-"""Files, written whole and read with care; JSON and tables; the lock and the cache folder.
-
-A file is written under a temporary name, flushed to disk and renamed. Readers see the old file or
-the new one, never a part, also after a crash or a loss of power.
-"""
+"""Files, written whole or read with limits; JSON and tables; the lock and the cache folder."""
 
 from __future__ import annotations
 
@@ -22,10 +18,10 @@ import numpy as np
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to in a `with` block, for content that need not be in memory at once.
+    """A file to write in a `with` block, flushed to disk and renamed at the end of the block.
 
-    It gets its name at the end of the block. If the block fails, what was written is deleted, and
-    an older file of that name stays. OSError, which names `path`, if it cannot be written.
+    Readers see the old file or the new one, never a part, even after a crash. If the block fails,
+    the old file stays. OSError, which names `path`, if the file cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -59,7 +55,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """The temporary files of `whole_file` in this folder whose processes are dead."""
+    """The temporary files of `whole_file` in a folder whose processes are dead."""
     for path in folder.glob(".*.tmp") if os.name == "posix" else ():
         if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
             try:
@@ -71,7 +67,7 @@ def left_behind(folder: Path) -> Iterator[Path]:
 
 
 def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
-    """Open a file to read bytes; ValueError if it is larger than `at_most` bytes, or is no file."""
+    """Open a file to read bytes; ValueError if larger than `at_most` bytes, or no plain file."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, /dev/zero has no end
         raise ValueError("not a file")
@@ -81,10 +77,9 @@ def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
 
 
 def lock(file: IO[bytes], wait: bool) -> bool:
-    """Lock an open file until it is closed, or until this process dies.
+    """Lock an open file until it is closed or the process dies.
 
-    False if another process holds the lock and `wait` is False. On Windows no lock is taken, and
-    the answer is always True.
+    False if another process holds the lock and `wait` is False. On Windows: no lock, always True.
     """
     try:
         import fcntl
@@ -105,10 +100,9 @@ def cache_folder() -> Path:
 
 
 def to_json(result: dict[str, Any]) -> str:
-    """A result as JSON that any reader takes, without a line end after it.
+    """A result as JSON; NaN and the infinities become null.
 
-    It may hold numbers, strings, dicts, sequences, NumPy's numbers and arrays, and paths; anything
-    else is a TypeError. NaN and the infinities, which JSON does not have, become null.
+    Takes numbers, strings, dicts, sequences, NumPy numbers and arrays, and paths; else TypeError.
     """
     return json.dumps(_plain(result), indent=1, allow_nan=False)
 
@@ -126,13 +120,13 @@ def _plain(value: Any) -> Any:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """For the end of an error: the known word nearest to a misspelt one, if one is near."""
+    """The end of an error message: the known word nearest to a misspelt one, if any."""
     near = get_close_matches(word.lower(), known, 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Cells in columns, the first row underlined as a heading."""
+    """Cells in columns; the first row is an underlined heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))

@@ -1,7 +1,6 @@
-"""The commands of `scratchvae`: in each module `add` declares them and `run` does them.
+"""The commands of `scratchvae`: in each module `add` declares the parsers and `run` runs them.
 
-`pictures` has the five commands that draw: `reconstruct`, `sample`, `interpolate`, `traverse` and
-`manifold`. Every other command has a module of its name.
+`pictures` has `reconstruct`, `sample`, `interpolate`, `traverse` and `manifold`.
 """
 
 from . import bench, check, data, evaluate, kernels, pictures, summary, train

@@ -1,9 +1,8 @@
-"""`scratchvae bench`: how fast training steps are on this machine, on each engine.
+"""`scratchvae bench`: the time of training steps on each engine.
 
-The engines take turns, `ROUNDS` times, so that other load on the machine slows all of them alike.
-Each round begins with a rest, in which the threads of the previous engine fall asleep, and a step
-that is not counted, since caches are cold. A round's time is that of all its steps together: on the
-GPU they queue up, as in training, and the clock stops when the last is done.
+The engines take turns for `ROUNDS` rounds, so that other load slows all of them alike. A round
+begins with a rest, in which the threads of the previous engine fall asleep, and an untimed step,
+which warms the caches. The clock stops when the GPU has finished the last step of a round.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ SECONDS = 2.0
 
 
 def add(commands: Any) -> None:
-    """Add the parser."""
     parser = add_command(
         commands, "bench", run, "time training steps on this machine",
         " (loss, gradients, Adam) on random images, on every engine that runs here. Medians of "
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def engines_here() -> list[str]:
-    """The engines that run on this machine; of the others, it is said why they do not."""
+    """The engines that run on this machine; reports why the others do not."""
     problems = {"numba": numba_problem(), "cuda": gpu_problem()}
     for engine, problem in problems.items():
         if problem:
@@ -142,7 +140,6 @@ def seconds(stepper: Any, x: Any, count: int) -> float:
 
 
 def in_columns(results: list[Result]) -> str:
-    """The results for people."""
     rows = [["model", "engine", "ms/step", "images/s", "of numpy's speed"]]
     for r in results:
         speedup = "-" if r.speedup is None else f"{r.speedup:.2f}"

@@ -1,4 +1,4 @@
-"""`scratchvae check`: are the gradients right? A table, and exit status 0 only if all are."""
+"""`scratchvae check`: are the gradients right? A table; exit status 0 only if all are."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from ..output import did_you_mean, table, to_json
 from .options import add_command, at_least, say
 
 OP_METHODS = ("central", "complex", "adjoint")
-BATCH = 2  # images a model is checked with: the least that batch norm can do with anywhere
+BATCH = 2  # images a model is checked with: the least for batch norm
 
 
 def add(commands: Any) -> None:
-    """Add the parser."""
     parser = add_command(
         commands, "check", run, "check hand-written gradients against finite differences",
         ": those of an op, of a model (every parameter tensor), or of all. The exit status is 0 "
@@ -51,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 class Checked(NamedTuple):
-    """A report, the op or model that it is about, and whether it makes the check fail."""
+    """A report on an op or model, and whether it makes the check fail."""
 
     target: str
     report: Report
@@ -59,7 +58,7 @@ class Checked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print tables, or JSON; afterwards what is wrong, on standard error."""
+    """Print tables or JSON; then errors on standard error."""
     if args.all == (args.target is not None):
         args.parser.error("name an op or a model, or say --all, and not both")
     known = [*CASES, *MODELS]
@@ -86,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(checked: Checked) -> dict[str, Any]:
-    """For JSON."""
     report = checked.report
     return {
         "target": checked.target,
@@ -102,12 +100,12 @@ def _record(checked: Checked) -> dict[str, Any]:
 
 
 def _unseen(report: Report) -> int:
-    """How many gradients the method cannot judge, for rounding or kinks."""
+    """The number of gradients that the method cannot judge, because of rounding or kinks."""
     return sum(result.verdict in ("unseen", "kinks") for result in report)
 
 
 def _show(args: argparse.Namespace, *texts: str, flush: bool = False) -> None:
-    """For people: not beside JSON."""
+    """Print, unless the output is JSON."""
     if not args.json:
         print(*texts, sep="\n", flush=flush)
 
@@ -166,8 +164,7 @@ def _check_all(args: argparse.Namespace) -> list[Checked]:
 
 
 def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]:
-    """The first method has to show every gradient to be right. Of the others only what they call
-    wrong counts: differences cannot see all gradients of all models."""
+    """The first method must pass every gradient; the others, which miss some, must not FAIL."""
     judge, *others = methods = sorted(methods, key=lambda method: method != "complex")
     _show(
         args,
@@ -207,7 +204,7 @@ def _verdict(checked: list[Checked]) -> str:
 
 
 def _draw(args: argparse.Namespace) -> list[Path]:
-    """Pictures of one target, or of all, into the folder; returns their paths."""
+    """Draw pictures of one target or of all; returns their paths."""
     from .. import plots  # here: matplotlib takes a second to import
 
     _show(args, "")

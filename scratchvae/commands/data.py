@@ -1,4 +1,4 @@
-"""`scratchvae data`: which data sets are on this machine; fetch one, verify one."""
+"""`scratchvae data`: list, fetch and verify data sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ DRAWN = ("glyphs", "faces")
 
 
 def add(commands: Any) -> None:
-    """Add the parser, and those of `list`, `fetch` and `verify`."""
     parser = add_command(
         commands, "data", run_list, "show, fetch and verify data sets",
         ". Alone: `scratchvae data list`.",
@@ -63,11 +62,8 @@ def add(commands: Any) -> None:
     )
 
 
-# --- list ----------------------------------------------------------------------------------------
-
-
 class Location(NamedTuple):
-    """Where a data set is, or was looked for; `there` is None for one that is drawn when needed."""
+    """Where a data set is, or was looked for; `there` is None if it is drawn when needed."""
 
     name: str
     there: bool | None
@@ -112,7 +108,6 @@ def locate(name: str) -> Location:
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
-    """The folder with the images of CelebA or images:FOLDER."""
     if name.startswith("images:") and name != "images:":
         return Path(name.removeprefix("images:")).expanduser().resolve()
     if name != "celeba":
@@ -129,7 +124,7 @@ def _cache() -> Path | None:
 
 
 def _bytes_in(folder: Path) -> int:
-    """The size of all files in it, without those that vanish meanwhile."""
+    """The size of all files in a folder, without those that vanish meanwhile."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -138,11 +133,8 @@ def _bytes_in(folder: Path) -> int:
     return size
 
 
-# --- fetch and verify ----------------------------------------------------------------------------
-
-
 def run_fetch(args: argparse.Namespace) -> int:
-    """Download, and verify what is there now."""
+    """Download a data set and verify it."""
     say(f"{args.name}: into {cache_folder() / args.name}")
     return _judge(args, verify_files(args.name, download_files(args.name)))
 
@@ -182,7 +174,7 @@ def _files(name: str, data_dir: str | None) -> dict[str, Path]:
 
 
 def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
-    """Print the verdicts; of images only those that are broken. 1 if a file is not sound."""
+    """Print the verdicts (of images only the broken ones); 1 if a file is not sound."""
     found = [*verdicts]
     broken = [verdict for verdict in found if verdict.verdict != "ok"]
     shown, count, sound = found if every else broken, len(found), len(found) - len(broken)

@@ -1,4 +1,4 @@
-"""`scratchvae evaluate RUN`: how good a trained model is, in numbers, on its test images."""
+"""`scratchvae evaluate RUN`: a trained model measured on its test images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ STRONGEST = 10  # dimensions
 
 
 def add(commands: Any) -> None:
-    """Add the parser."""
     parser = add_command(
         commands, "evaluate", run, "measure a trained model on its test images",
         ": the -ELBO, the likelihood by importance sampling if asked for, what its latent "
@@ -89,11 +88,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- For people ----------------------------------------------------------------------------------
-
-
 def in_words(run: Run, found: dict[str, Any]) -> str:
-    """Where the numbers are from, and a table of them."""
+    """The origin of the numbers, and a table of them."""
     lines = [
         f"weights  {run.weights}",
         f"data     {run.config.data}: {found['images']:,} test images, {pixels(run, found)}",
@@ -107,7 +103,7 @@ def in_words(run: Run, found: dict[str, Any]) -> str:
 
 
 def pixels(run: Run, found: dict[str, Any]) -> str:
-    """What the pixels are to the decoder."""
+    """How the decoder takes the pixels."""
     if run.model.decoder_distribution != "Bernoulli":
         return f"values from {run.model.data_range[0]:g} to {run.model.data_range[1]:g}"
     if run.config.binarize:
@@ -141,7 +137,7 @@ def plus_minus(estimate: dict[str, Any]) -> str:
 
 
 def quality_rows(found: dict[str, Any]) -> list[list[str]]:
-    """What z tells, and how well images come back."""
+    """What z tells, and how well images are reconstructed."""
     rows = []
     if "kl" in found:
         kl = np.array(found["kl_per_dimension"])

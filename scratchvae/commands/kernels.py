@@ -12,7 +12,6 @@ from .options import add_command, show
 
 
 def add(commands: Any) -> None:
-    """Add the parser."""
     add_command(
         commands, "kernels", run, "show which function serves each op on each engine",
         ", and why an engine cannot run here.",
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def served() -> list[dict[str, str]]:
-    """Every accelerated function, and what serves it by the name of the engine."""
+    """Every accelerated function, and what serves it on each engine."""
     return [
         {"function": name, **{e: _where(find_kernel(e, op, name)) for e in ENGINES}}
         for op, functions in sorted(REGISTRY.items())

@@ -1,7 +1,6 @@
-"""What the commands share: the parser, types of numbers, options, and output.
+"""What the commands share: parser, number types, options and output.
 
-Results go to standard output; with `--json` they are one JSON object. Remarks for people, such as
-the progress of a run, go to standard error: see `say`.
+Results go to standard output (with `--json`, one JSON object), remarks to standard error.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from ..output import to_json
 from ..runs import Run, RunFolder, open_run
 
 OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
-COLOURS = {"red": 31, "yellow": 33}  # the terminal's numbers for them
+COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of `scratchvae`, of a command, or of a command's command (`data list`).
+    """The parser of `scratchvae`, of a command, or of its subcommand (`data list`).
 
-    It adds the options that all of them have, and stores itself in `args.parser`: there the last
-    one, the command's, remains.
+    It adds the options of all parsers; `args.parser` is the parser of the command that runs.
     """
 
     def __init__(self, description: str = "", **options: Any) -> None:
@@ -48,7 +46,7 @@ class CommandParser(argparse.ArgumentParser):
         self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
-        """One line: the usage of a command with many options would bury it."""
+        """Exit with one line: the usage of a command with many options would hide it."""
         message = " ".join(message.split())
         error = paint("error:", "red", sys.stderr)
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
@@ -62,10 +60,9 @@ def add_command(
     more: str,
     *examples: str,
 ) -> Any:
-    """Declare a command, and return its parser. `run` does it and returns the exit status.
+    """Declare a command and return its parser; `run` runs it and returns the exit status.
 
-    The list of commands says `what` the command does; its own help says `what` and `more`, then
-    come the options, then the examples.
+    The list of commands shows `what`; the help of the command adds `more`, options and examples.
     """
     parser = commands.add_parser(
         name,
@@ -77,16 +74,13 @@ def add_command(
     return parser
 
 
-# --- Types of numbers ----------------------------------------------------------------------------
-
-
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argparse type: a finite number of this kind above zero."""
+    """An argparse type: a finite number above zero."""
     return _number(kind, lambda value: value > 0, "above 0")
 
 
 def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """An argparse type: a finite number of this kind that is not below the limit."""
+    """An argparse type: a finite number not below the limit."""
     return _number(kind, lambda value: value >= limit, f"{limit} or more")
 
 
@@ -108,9 +102,6 @@ def _number(
 
     parse.__name__ = kind.__name__  # argparse says "invalid int value"
     return parse
-
-
-# --- Options of several commands -----------------------------------------------------------------
 
 
 def engine_options(parser: argparse.ArgumentParser) -> None:
@@ -140,10 +131,9 @@ def open_for(args: argparse.Namespace) -> Run:
 
 
 def check_output(path: Path, run: Path) -> None:
-    """Make sure, before anything is computed, that a result may be written here.
+    """Check, before anything is computed, that a result may be written here.
 
-    FileNotFoundError if the folder does not exist; ValueError if it is a file that the run needs,
-    or among its checkpoints.
+    FileNotFoundError if the folder does not exist; ValueError if the file belongs to the run.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
@@ -153,11 +143,8 @@ def check_output(path: Path, run: Path) -> None:
         raise ValueError(f"{path}: this file belongs to the run: expected another name")
 
 
-# --- Output --------------------------------------------------------------------------------------
-
-
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
-    """Print a result on standard output: as JSON if that was asked for, or else as this text."""
+    """Print a result on standard output: as JSON with --json, otherwise as this text."""
     print(to_json(result) if args.json else text)
 
 
@@ -172,10 +159,7 @@ def warn(text: str) -> None:
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:
-    """The text in one of COLOURS if `stream` is a terminal that shows them.
-
-    NO_COLOR (https://no-color.org) and TERM=dumb turn colours off.
-    """
+    """The text in one of COLOURS on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     if plain or not stream.isatty():
         return text

@@ -6,8 +6,7 @@
     traverse       one latent dimension at a time
     manifold       the whole latent space, where it is a plane
 
-Each is a function here that makes a Picture; `@command` declares its options. What they share comes
-first.
+Each is a function that makes a Picture; `@command` declares its options.
 """
 
 from __future__ import annotations
@@ -39,15 +38,14 @@ from .options import (
     show,
 )
 
-# If no option says how many: images of reconstruct, pairs of interpolate, dimensions of traverse
-# (chosen by so many test images).
+# Default counts: reconstructed images, pairs, traversed dimensions, images that choose these.
 SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
 MOST_CODES = 10_000  # in the second picture of manifold
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 
 
 class Picture(NamedTuple):
-    """What a command makes of a run."""
+    """The arrays of a picture, and the function that draws it."""
 
     arrays: dict[str, np.ndarray]  # that --npz writes, beside the data_range; it has the `images`
     draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> other pictures that it wrote
@@ -61,8 +59,7 @@ COMMANDS: list[tuple[Make, tuple[str, ...], Sequence[Option], Sequence[Option]]]
 def command(
     *words: str, options: Sequence[Option], one_of: Sequence[Option] = ()
 ) -> Callable[[Make], Make]:
-    """Declare a command of the function's name. `words` are those for `add_command`; at most
-    one of the options in `one_of` may be given."""
+    """Declare a command of the function's name; options in `one_of` exclude each other."""
 
     def declare(make: Make) -> Make:
         COMMANDS.append((make, words, options, one_of))
@@ -72,7 +69,7 @@ def command(
 
 
 def option(name: str, metavar: str, kind: Any, default: Any, help: str, **more: Any) -> Option:
-    """An option for `command`, whose help ends with its default, if it has one."""
+    """An option for `command`; its help ends with its default, if any."""
     if default is not None:
         help += f" ({default:g})"
     return name, {"metavar": metavar, "type": kind, "default": default, "help": help, **more}
@@ -91,7 +88,6 @@ SKIPS_FROM = option(
 
 
 def add(commands: Any) -> None:
-    """Add the parsers."""
     for make, (what, more, *examples), options, one_of in COMMANDS:
         name = make.__name__
         parser = add_command(commands, name, run, what, more, *examples)
@@ -137,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
-    """These images of the test set as the model takes them: (N, C, H, W), on the host."""
+    """Test images as the model takes them: (N, C, H, W), on the host."""
     images = run.test_images()
     for index in indices:
         if not 0 <= index < len(images):

@@ -11,7 +11,6 @@ from .options import add_command, show
 
 
 def add(commands: Any) -> None:
-    """Add the parser."""
     parser = add_command(
         commands, "summary", run, "show a model's layers, their outputs, parameters and memory",
         ".",

@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; print how it goes and where it is."""
+    """Train; print progress and the folder."""
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
         only = " (only one of the three)" if ways else ""

@@ -1,8 +1,6 @@
-"""Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, and some that are drawn.
+"""Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, drawn digits and faces.
 
-In reading order: `dataset` says what a data set is. `mnist` finds files that `idx` parses; `glyphs`
-draws digits. `images` finds photographs, `decode` reads them and `pixel_cache` keeps the pixels;
-`faces` draws colour images, `portraits` paints them. `batches` makes floats of bytes.
+Reading order: dataset; mnist, idx; glyphs; images, decode, pixel_cache; faces, portraits; batches.
 """
 
 import os
@@ -46,9 +44,8 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
         The last is any folder of JPEG and PNG files.
     data_dir : str or path-like, optional
-        Look for the files in this folder and nowhere else. By default: the folder in
-        ``$SCRATCHVAE_DATA``, then the cache, then the internet; for CelebA, which has no download,
-        ``$SCRATCHVAE_DATA`` or else the current folder. The other data sets do not use it.
+        Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
+        CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets do not use it.
 
     Returns
     -------
@@ -58,9 +55,9 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     Raises
     ------
     ValueError
-        If there is no such data set, or one of its files is damaged.
+        If there is no such data set, or a file is damaged.
     FileNotFoundError
-        If `data_dir` is given and the files are not there; if there is no CelebA, or no FOLDER.
+        If `data_dir` is given and lacks the files; if there is no CelebA, or no FOLDER.
     DataNotFound
         If the files are nowhere on this machine and cannot be downloaded.
     """
@@ -78,11 +75,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
 
 
 def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load colour images of 64 x 64: CelebA, any folder of images, or faces drawn on the spot.
-
-    A folder that holds ``img_align_celeba/`` is read by `load_celeba`, any other by `load_folder`;
-    without a folder, `load_faces` paints. The `name` of the result says which.
-    """
+    """Load colour images of 64 x 64 from CelebA or another folder; None: painted faces."""
     if folder is None:
         return load_faces()
     return load_celeba(folder) if find_celeba(folder) else load_folder(folder)
@@ -93,8 +86,7 @@ def load_or_glyphs(
 ) -> Dataset:
     """Load a data set as `load` does, or the glyphs if it is nowhere; stderr and `name` say so.
 
-    A damaged file, or a `data_dir` without the files, is an error as in `load`: training must not
-    run on other data by mistake.
+    A damaged file, or a `data_dir` without the files, is an error as in `load`.
     """
     try:
         return load(dataset, data_dir)

@@ -1,8 +1,7 @@
-"""Images as bytes become batches of floats.
+"""Batches of floats from images of bytes.
 
-The range of the floats depends on the decoder's last layer: a sigmoid answers in (0, 1), a tanh in
-(-1, 1). A tanh that learns from data in [0, 1] still trains, only worse, and nothing reports it. So
-the range is an argument here and a property of every model.
+The range of the floats must match the decoder's last layer: (0, 1) for a sigmoid, (-1, 1) for a
+tanh. A wrong range raises no error and trains worse; so every model has a `data_range`.
 
 `binarize` turns grey levels into black and white. The cross-entropy takes a grey level for a
 probability. This trains well, but the result is not a likelihood of the grey image (docs/elbo.md,
@@ -32,27 +31,23 @@ def batches(
     data_range: tuple[float, float] = (0.0, 1.0),
     dtype: DTypeLike = "float32",
 ) -> Iterator[NDArray[Any]]:
-    """Cut the images into batches of floats.
-
-    Every image comes exactly once; the last batch holds what is left.
+    """Cut the images into batches of floats, each image once; the last batch may be smaller.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, H, W) or (N, C, H, W)
-        Left unchanged.
     batch_size : int
-        At least 1.
     rng : numpy.random.Generator, optional
         Draws one permutation, when `batches` is called. By default the images come in order.
     data_range : (low, high)
-        Where the bytes 0 and 255 are sent.
+        The floats for the bytes 0 and 255.
     dtype : dtype
-        A floating type, such as float32 or float64.
+        A floating type.
 
     Returns
     -------
     iterator of ndarray, shape (B, C, H, W), B <= batch_size
-        Each a freshly allocated array: the caller may keep it or overwrite it.
+        Each a new array.
 
     Raises
     ------
@@ -66,7 +61,6 @@ def batches(
         raise ValueError(
             f"batches: expected images of shape (N, H, W) or (N, C, H, W), found {images.shape}"
         )
-    # bool is an Integral, but batch_size=True is a mistake.
     if isinstance(batch_size, bool) or not isinstance(batch_size, Integral):
         raise TypeError(f"batches: batch_size: expected an int, found {batch_size!r}")
     if batch_size < 1:
@@ -90,16 +84,12 @@ def batches(
 
 @accelerated
 def look_up(images, chosen, levels):
-    """levels[images[chosen]]: a byte has 256 values, and each is scaled only once."""
+    """levels[images[chosen]]: each of the 256 byte values is scaled only once."""
     return levels[images[chosen]]
 
 
 def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a black-and-white version of images of uint8, of any shape, which stay unchanged.
-
-    A byte becomes 255 with probability byte / 255, and 0 otherwise: 0 stays black and 255 white.
-    `rng` gives one byte for each pixel.
-    """
+    """A copy in black and white: a byte becomes 255 with probability byte / 255, otherwise 0."""
     _check_bytes("binarize", images)
     # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
     white = rng.integers(0, 255, images.shape, np.uint8) < images

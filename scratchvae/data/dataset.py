@@ -1,8 +1,6 @@
-"""What a training run needs to know about its images; and data sets that are drawn on the spot.
+"""Data sets; drawn ones are kept in a cache file, named after all that determines a pixel.
 
-A drawn data set is drawn once and kept in a file, whose name holds all that decides about a pixel.
-If the file is damaged, the images are drawn again and the file is replaced. If the cache cannot be
-written, they are drawn every time.
+A damaged file is drawn again. Without a writable cache, the images are drawn every time.
 """
 
 import hashlib
@@ -26,15 +24,12 @@ Arrays = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, in memory or mapped from disk: images, and their classes if they have any.
-
-    A variational autoencoder never looks at the labels. They colour the plots of the latent space.
+    """Images, in memory or mapped from disk, and labels, which only plots use.
 
     Attributes
     ----------
     name : str
-        ``"mnist"``, ``"fashion-mnist"``, ``"glyphs"``, ``"celeba"``, ``"faces"`` or
-        ``"images:FOLDER"``.
+        As for `load`, but with only the last part of FOLDER.
     train_images, test_images : ndarray of uint8, shape (N, H, W) or (N, C, H, W)
         Grey or in colour; black is 0 and white is 255.
     train_labels, test_labels : ndarray of uint8, shape (N,), or None
@@ -48,10 +43,7 @@ class Dataset:
     test_labels: NDArray[np.uint8] | None = None
 
     def digest(self) -> str:
-        """SHA-256 of the images for training and for testing: their dtype, shape and bytes.
-
-        Neither the labels count, which no model sees, nor the name, which may be that of a folder.
-        """
+        """SHA-256 of dtype, shape and bytes of all images; labels and name do not count."""
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
             digest.update(repr((str(images.dtype), images.shape)).encode())
@@ -61,7 +53,7 @@ class Dataset:
 
 
 class Verdict(NamedTuple):
-    """What was found out about a file of a data set."""
+    """The verdict on a file of a data set."""
 
     path: Path
     verdict: str  # "ok", "damaged", "differs" from what it should be, which may be "unknown"
@@ -80,11 +72,11 @@ def drawn_dataset(
 ) -> Dataset:
     """Take a data set from the cache, or draw it and put it there.
 
-    ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`: the shapes
-    of a row of ``"images"`` and, if there are classes, of ``"labels"``. Training and test set, of
-    the sizes `counts`, have a generator each, both spawned from `default_rng(seed)`: neither
-    depends on the size of the other. `version` is that of the code that draws, and `made_with` is
-    what else decides about a pixel; its `repr` counts.
+    ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`: the shape
+    of a row of ``"images"`` and, with classes, of ``"labels"``. Training and test set, of sizes
+    `counts`, have a generator each, spawned from `default_rng(seed)`: neither depends on the
+    other's size. `version` is that of the drawing code; `repr(made_with)` names what else
+    determines a pixel.
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")
@@ -94,7 +86,7 @@ def drawn_dataset(
     try:
         folder = cache_folder() / name if cache_dir is None else Path(cache_dir)
     except RuntimeError:  # no home directory
-        folder = Path(os.devnull)  # where nothing is found and nothing can be put
+        folder = Path(os.devnull)  # nothing is found there, nothing stored
     path = folder / f"{name}-v{version}-seed{seed}-{counts[0]}-{counts[1]}-{digest}.npz"
     arrays = _read(path, shapes)
     if arrays is None:
@@ -104,11 +96,10 @@ def drawn_dataset(
             for (part, count), rng in zip(parts.items(), generators, strict=True)
             for key, array in draw(count, rng).items()
         }
-        with suppress(OSError):  # a full disk, a home that cannot be written
+        with suppress(OSError):  # a full disk, a read-only home
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
-                # Not compressed: that would take longer than drawing.
-                np.savez(file, **cast(dict[str, Any], arrays))
+                np.savez(file, **cast(dict[str, Any], arrays))  # compressing is slower than drawing
     return Dataset(name, **arrays)
 
 

@@ -1,8 +1,7 @@
-"""From a JPEG or PNG file to pixels of one size, on all cores.
+"""From JPEG and PNG files to pixels of one size, on all cores.
 
-Photographs come in every size, turned, grey, with a palette, with transparency. A network takes
-one shape: 3 colours, `size` rows, `size` columns. As in most papers on faces, a centred square is
-cut out and resized with bilinear weights. Pillow does the work, without the interpreter lock.
+A centred square is cut out and resized with bilinear weights, as in most papers on faces. Pillow
+does the work, without the interpreter lock.
 """
 
 import io
@@ -37,14 +36,12 @@ Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """Read a JPEG or PNG file, cut out its centred square and resize it: (3, size, size).
 
-    The image is turned upright as its EXIF block says; what is transparent becomes white. `crop` is
-    the side of the square; None, or more than there is, takes the largest. A damaged file can raise
-    nearly any exception.
+    EXIF turns the image upright; transparency becomes white. `crop` is the side of the square;
+    None, or more than there is, takes the largest. A damaged file can raise nearly any exception.
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    # Pillow reads from memory. From a file it would ask for the 4 GB that a file of 75 bytes can
-    # claim to have, and Python would reserve them.
+    # From a file, Pillow would reserve the 4 GB that a file of 75 bytes can claim to have.
     with open_file(path, MAX_BYTES) as file:
         content = file.read()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
@@ -81,7 +78,7 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
 
 
 def decode_or_reason(path: str, size: int, crop: int | None) -> Decoded:
-    """As `decode`; for a file that cannot be decoded, the reason in a few words."""
+    """As `decode`; if that fails, the reason in a few words."""
     try:
         return decode(path, size, crop)
     except MemoryError:  # this machine's fault, not the file's
@@ -95,10 +92,7 @@ def decode_or_reason(path: str, size: int, crop: int | None) -> Decoded:
 def decode_all(
     paths: Sequence[str], size: int, crop: int | None, ahead: int
 ) -> Generator[Decoded, None, None]:
-    """Decode many files with a thread per core: results of `decode_or_reason` in order.
-
-    About `ahead` results wait in memory to be taken. Closing the generator stops the threads.
-    """
+    """Decode files in order on all cores, about `ahead` results early; close() stops it."""
 
     def decode_group(start: int) -> list[Decoded]:
         return [decode_or_reason(path, size, crop) for path in paths[start : start + GROUP]]
@@ -120,7 +114,7 @@ def decode_all(
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """The number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows

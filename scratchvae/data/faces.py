@@ -1,10 +1,8 @@
-"""Faces without a download: 9,000 portraits in colour, painted by arithmetic.
+"""Faces without a download: 9,000 painted portraits in colour, a stand-in for CelebA.
 
-They stand in for CelebA: 64 x 64 pixels, a head in the middle. Behind each image are fifty
-numbers, its factors, such as smile, glasses and light; `portraits` paints an image from them. The
-factors are the true latent space of the images. A variational autoencoder never sees them; it is
-worth asking how many of them it finds again in its own axes. Painted faces are easier than
-photographs, so the losses compare with no paper's. `drawn_dataset` keeps the result.
+Fifty factors, such as smile, glasses and light, decide each image of 64 x 64 pixels; `portraits`
+paints it. The factors are the true latent space, which a model never sees. Painted faces are easier
+than photographs, so losses cannot be compared with published ones.
 """
 
 import os
@@ -17,8 +15,8 @@ from .portraits import SIZE, draw
 
 VERSION = 1  # raise it with every change, here or in `portraits`, that changes a pixel
 
-# Each factor is uniform between two ends. Lengths are in pixels and angles in degrees; what ends at
-# 1 is a share, of a palette or of half the width or height of the face. x points right, y down.
+# Each factor is uniform between two ends: lengths in pixels, angles in degrees, or shares of a
+# palette or of half the width or height of the face. x points right, y down.
 RANGES: dict[str, tuple[float, float]] = {
     "x": (-3, 3),  # the middle of the head, from the middle of the picture
     "y": (-1, 3),
@@ -65,7 +63,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "hat_hue": (0, 1),
     "hat_value": (0.15, 1),
 }
-# These are there, 1, or not, 0, with this probability.
+# The probability that a feature is there (1) or not (0).
 CHANCES = {"hair": 0.9, "long": 0.45, "fringe": 0.35, "beard": 0.2, "glasses": 0.25, "hat": 0.12}
 
 
@@ -80,12 +78,12 @@ def load_faces(
     Parameters
     ----------
     seed, train_count, test_count, cache_dir
-        As for `load_glyphs`; of the libraries, only NumPy's version decides about the images.
+        As for `load_glyphs`; of the libraries, only NumPy's version matters.
 
     Returns
     -------
     Dataset
-        Named ``"faces"``; images (N, 3, 64, 64) of uint8, and no labels.
+        Named ``"faces"``; images (N, 3, 64, 64) of uint8, no labels.
     """
     return drawn_dataset(
         "faces",
@@ -100,10 +98,7 @@ def load_faces(
 
 
 def draw_factors(count: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-    """Draw the factors of `count` faces at random: a float32 array (count,) each.
-
-    Asks `rng` for one array per factor, in the order of `RANGES` and then of `CHANCES`.
-    """
+    """Draw a float32 array (count,) for each factor, in the order of `RANGES`, then `CHANCES`."""
     amounts = {name: rng.uniform(*ends, count) for name, ends in RANGES.items()}
     presence = {name: rng.random(count) < chance for name, chance in CHANCES.items()}
     return {name: values.astype(np.float32) for name, values in (amounts | presence).items()}

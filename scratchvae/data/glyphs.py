@@ -1,18 +1,13 @@
 """Digits without a download: 12,000 images drawn from the fonts that matplotlib installs.
 
-A first training run should work without an internet connection. The digits are tilted, slanted,
-stretched, moved and fattened, and look enough like MNIST for a network to learn from them. Printed
-digits are easier than written ones, so the losses compare with no paper's.
-
-White on black, about 20 x 20 pixels in a frame of 28 x 28, as in MNIST. How an image is made:
+White on black, about 20 x 20 pixels in a frame of 28 x 28, as in MNIST. Printed digits are easier
+than written ones, so losses cannot be compared with published ones. How an image is made:
 
 1. **master**: the digit in one font, its stroke widened a little, four times too large: it fills
-   80 of 112 pixels. There are few masters (font x digit x stroke), so each is made once;
-2. **warp**: out = A (in - centre) + centre + shift, with A = rotation . shear . scale. The whole
-   is made smaller where a corner of the digit would come too near to the edge;
+   80 of 112 pixels. Each master (font x digit x stroke) is made once;
+2. **warp**: out = A (in - centre) + centre + shift, with A = rotation . shear . scale, made smaller
+   if a corner of the digit would come too near to the edge;
 3. **reduce**: each block of 4 x 4 pixels becomes its mean; hence the soft, grey edges.
-
-`drawn_dataset` keeps the result.
 """
 
 import os
@@ -37,8 +32,8 @@ BODY = 20 * OVERSAMPLING  # MNIST's digits fit a box of 20 x 20 as well
 REACH = 12.5 * OVERSAMPLING  # how far from the centre the ink may go
 FONT_SIZE = 96
 
-# By how many pixels of a 96-pixel font each outline may grow on every side. Hairlines need it
-# not to vanish at 28 x 28; on a bold 8 too much of it would close the holes.
+# Pixels of a 96-pixel font by which an outline may grow. Hairlines would vanish at 28 x 28 without
+# it; too much would close the holes of a bold 8.
 HAIRLINE, REGULAR, BOLD = (1, 2, 3, 4), (0, 1, 2, 4), (0, 1)
 FONTS: dict[str, tuple[int, ...]] = {
     "DejaVuSans.ttf": REGULAR,
@@ -74,9 +69,9 @@ def load_glyphs(
     seed : int
         The same seed, counts and library versions give the same images.
     train_count, test_count : int
-        How many images; the ten digits come equally often, in random order.
+        The ten digits come equally often, in random order.
     cache_dir : str or path-like, optional
-        Where the drawn images are kept; by default the user's cache folder.
+        The folder for the drawn images; by default in the user's cache folder.
 
     Returns
     -------
@@ -109,7 +104,7 @@ def load_glyphs(
 
 
 def find_fonts() -> list[Path]:
-    """Those fonts of `FONTS`, in this order, that matplotlib brings, without importing it."""
+    """The `FONTS` that matplotlib has installed, found without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("glyphs need the fonts of matplotlib: install matplotlib")
@@ -125,7 +120,7 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw a digit for each label, white on black: (N,) -> (N, 28, 28)."""
     count = len(labels)
-    # All random numbers first, each kind as one array, so that their order is easy to see.
+    # All random numbers first, each kind as one array.
     which_font = rng.integers(len(fonts), size=count)
     which_stroke = rng.random(count)
     angle = np.deg2rad(rng.uniform(-15, 15, count))
@@ -169,7 +164,7 @@ def _master(font: Path, digit: str, stroke: int) -> "Image":
 def _warp(
     master: "Image", matrix: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Put a master into the frame, as `matrix` and `shift` ask for, and within `REACH`."""
+    """Warp a master into the frame, within `REACH`."""
     from PIL import Image
 
     # The box |x| <= w/2, |y| <= h/2 reaches |A| (w/2, h/2) after the warp.

@@ -10,9 +10,8 @@ A file with 60,000 images of 28 x 28 pixels starts like this::
     byte 12-15   00 00 00 1c    28 columns
     byte 16-     the pixels, image after image, row after row
 
-A parser for that is three lines of NumPy. The rest of this file checks what came: files are cut
-short, saved as a web page, or compressed under another name. Memory grows with the bytes that are
-really there, so that sixteen bad bytes can never ask for a terabyte.
+The parser detects files that are cut short, web pages, or compressed under another name. Memory
+grows with the bytes that are really there, never with what the header claims.
 """
 
 import gzip
@@ -35,21 +34,18 @@ CHUNK_BYTES = 1 << 20
 
 
 def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> NDArray[np.uint8]:
-    """Read an array of bytes from an IDX file, plain or compressed with gzip.
-
-    Compression is recognised from the first two bytes, not from the file's name.
+    """Read an array of bytes from an IDX file, plain or gzip (by its first two bytes).
 
     Parameters
     ----------
     path : str or path-like
     expected_ndim : int, optional
-        The number of dimensions that the array must have: 3 for images, 1 for labels. By
-        default anything from 1 to 4.
+        3 for images, 1 for labels; by default anything from 1 to 4.
 
     Returns
     -------
     ndarray of uint8
-        A writable array of its own, in the shape that the header names.
+        A writable array in the shape that the header names.
 
     Raises
     ------

@@ -1,8 +1,4 @@
-"""Images in colour: CelebA, or any folder of photographs.
-
-This module decides which files belong to the training set and which to the test set; `decode` turns
-them into pixels, which `pixel_cache` keeps.
-"""
+"""Colour images, CelebA or any folder of photographs: which files train and which test."""
 
 import os
 import re
@@ -29,22 +25,21 @@ def load_folder(
 ) -> Dataset:
     """Load all JPEG and PNG files in a folder and its subfolders.
 
-    Decoded once, then taken from the cache as long as no file comes, goes or changes. Files that
-    cannot be decoded are left out, and named on stderr.
+    They are decoded once and cached until a file comes, goes or changes. Files that cannot be
+    decoded are left out, and named on stderr.
 
     Parameters
     ----------
     folder : str or path-like
         Links to files in it are followed, links to folders are not.
     size : int
-        Height and width of the images that the network gets.
+        Height and width of the resized images.
     crop : int, optional
-        Side of the centred square that is cut out before resizing; by default, and where an
-        image is smaller, the largest that fits.
+        Side of the centred square cut out before resizing; by default the largest that fits.
     test_share : float
         Between 0 and 1. With 0.1 every tenth file, in the order of names, is kept for testing.
     cache_dir : str or path-like, optional
-        Where the decoded images are kept; by default ``images`` in the user's cache folder.
+        The folder for decoded images; by default ``images`` in the user's cache folder.
 
     Returns
     -------
@@ -54,9 +49,9 @@ def load_folder(
     Raises
     ------
     ValueError
-        If an argument is out of range, or there are not two images that can be decoded.
+        If an argument is out of range, or fewer than two images can be decoded.
     OSError
-        If the folder is not there or cannot be searched, or the cache cannot be written.
+        If the folder is missing or cannot be searched, or the cache cannot be written.
     """
     _check_sizes(size, crop)
     if not 0 < test_share < 1:
@@ -88,13 +83,13 @@ def load_celeba(
 ) -> Dataset:
     """Load CelebA, the aligned and cropped faces, with the split of its authors.
 
-    There are 162,770 for training, 19,962 for testing, and 19,867 for validation, left out here.
+    162,770 images for training, 19,962 for testing; the 19,867 for validation are left out.
 
     Parameters
     ----------
     folder : str or path-like
-        Holds ``img_align_celeba/`` (unpacked) and ``list_eval_partition.txt``, or holds a folder
-        ``celeba/`` that does.
+        Holds ``img_align_celeba/`` (unpacked) and ``list_eval_partition.txt``, or a folder
+        ``celeba/`` with both.
     size, crop, cache_dir
         As for `load_folder`. A crop of 148 keeps the face and little else.
 
@@ -106,7 +101,7 @@ def load_celeba(
     Raises
     ------
     ValueError, OSError
-        As for `load_folder`; also if the list is not there, or damaged.
+        As for `load_folder`; also if the list is missing or damaged.
     """
     _check_sizes(size, crop)
     root = find_celeba(folder)
@@ -121,7 +116,7 @@ def load_celeba(
 
 
 def find_celeba(folder: str | os.PathLike[str]) -> Path | None:
-    """Find the folder that holds CelebA: `folder`, or ``celeba/`` in it, or None."""
+    """The folder that holds CelebA: `folder`, or ``celeba/`` in it, or None."""
     outer = Path(folder).expanduser().resolve()
     return next((inner for inner in (outer, outer / "celeba") if (inner / FACES).is_dir()), None)
 

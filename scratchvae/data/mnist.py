@@ -1,13 +1,12 @@
-"""MNIST and Fashion-MNIST: finding the four files, downloading, reading and verifying them.
+"""MNIST and Fashion-MNIST: finding, downloading, reading and verifying the four files.
 
-Both have 60,000 grey images of 28 x 28 pixels to train on and 10,000 to test with, in files of the
-same names. The files are looked for in this order:
+Both sets have 60,000 grey images of 28 x 28 pixels to train on and 10,000 to test with, in files of
+the same names. The files are looked for in this order:
 
 1. in the folder that the caller names, and then nowhere else;
-2. in the folder in the environment variable ``SCRATCHVAE_DATA``;
+2. in the folder ``$SCRATCHVAE_DATA``;
 3. in the cache, where an earlier download left them;
-4. at the mirrors on the internet. A hash decides whether a file is the right one, so a mirror
-   needs no trust.
+4. at the mirrors on the internet; a hash verifies each file.
 
 In a folder F, the files may lie in ``F/mnist/`` or in F itself.
 """
@@ -32,8 +31,7 @@ READ_SECONDS = 30
 
 
 class Source(NamedTuple):
-    """Where a data set comes from, and what its files are; hashes are ``"sha256:..."`` or
-    ``"md5:..."``, by the file's name."""
+    """Mirrors and hashes of a data set: ``"sha256:..."`` or ``"md5:..."``, by file name."""
 
     mirrors: tuple[str, ...]  # with the same files, the best one first
     hashes: Mapping[str, str]
@@ -85,7 +83,7 @@ SOURCES = {
 
 
 class DataNotFound(OSError):
-    """The files are not on this machine and no mirror could deliver them."""
+    """The files are not on this machine and no mirror delivered them."""
 
 
 def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -95,7 +93,7 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     ----------
     dataset : {"mnist", "fashion-mnist"}
     data_dir : str or path-like, optional
-        Look in this folder and nowhere else.
+        Look only in this folder.
 
     Returns
     -------
@@ -132,7 +130,7 @@ def _read(field: str, path: Path) -> NDArray[np.uint8]:
 
 
 def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """Find the four files of a data set, and download them if need be.
+    """Find the four files of a data set, and download them if needed.
 
     Parameters
     ----------
@@ -142,14 +140,14 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
     Returns
     -------
     dict of str to Path
-        The files by the fields of `Dataset`. All four lie in one folder.
+        The files by the fields of `Dataset`, all from one folder.
 
     Raises
     ------
     FileNotFoundError
-        If `data_dir` is given and the files are not all there; names the missing ones.
+        If `data_dir` is given and files are missing there; names them.
     DataNotFound
-        If they are found nowhere. The message tells what was tried and where to put the files.
+        If there are none; the message lists the places tried, and where to put the files.
     """
     if dataset not in SOURCES:
         raise ValueError(f"expected a dataset among {', '.join(SOURCES)}; found {dataset!r}")
@@ -163,7 +161,7 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
 
 def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
-    """Look for the files without a download: these, or None, and what is missing in each folder."""
+    """The files without a download, or None; and what is missing in each folder."""
     named = os.environ.get("SCRATCHVAE_DATA")
     folders = {f"$SCRATCHVAE_DATA = {named}": Path(named)} if named else {}
     tried = [] if named else ["$SCRATCHVAE_DATA: not set"]
@@ -181,7 +179,7 @@ def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
 
 
 def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
-    """Find the four files in a folder; FileNotFoundError says in plain words what is missing."""
+    """The four files in a folder; FileNotFoundError says in plain words what is missing."""
     found = []
     try:
         folder = Path(named).expanduser()
@@ -210,7 +208,7 @@ def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
 
 
 def _spelled(folder: Path, name: str) -> Path | None:
-    """Find a file under the names in use: with and without .gz, train-images.idx3-ubyte."""
+    """A file under the names in use: with and without .gz, train-images.idx3-ubyte."""
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
     spellings = (name, plain, f"{dotted}.gz", dotted)
@@ -218,10 +216,7 @@ def _spelled(folder: Path, name: str) -> Path | None:
 
 
 def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
-    """Bring the files into the cache, as far as they are not there; returns those of `find_files`.
-
-    `tried` says where they were looked for before: DataNotFound lists it if no mirror delivers.
-    """
+    """Download missing files into the cache; DataNotFound lists `tried` and why mirrors failed."""
     put = "Put these four files into a folder"
     try:
         cache = cache_folder() / dataset
@@ -238,10 +233,9 @@ def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
 
 
 def fetch(source: Source, folder: Path) -> list[str]:
-    """Download the files of `source` into `folder`, as far as they are not there yet.
+    """Download missing files into `folder`; returns why each mirror failed, or [] if all are there.
 
-    Pooch compares the hash before a file gets its name. After its first failure a mirror is left
-    for the next one. Returns why each mirror failed, or nothing if all files are there.
+    Pooch checks the hash before a file gets its name. A mirror is left after its first failure.
     """
     import pooch  # here, for `import scratchvae` to stay fast
 
@@ -269,17 +263,16 @@ def fetch(source: Source, folder: Path) -> list[str]:
 
 
 def explain(error: BaseException) -> str:
-    """Quote the innermost error: those of the network library wrap the reason four times."""
+    """The innermost error: those of the network library wrap the reason four times."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error) or type(error).__name__
 
 
 def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
-    """Read the four files of a data set, as from `find_files`, and compare them with known hashes.
+    """Compare the four files of a data set with known hashes.
 
-    A file is sound if it has the known hash, or holds what the file with that hash holds: it may
-    have been unpacked, and compressed again.
+    A file is sound if it, or its unpacked content, has a known hash.
     """
     source = SOURCES[dataset]
     for field, path in files.items():

@@ -1,14 +1,14 @@
 """Decode once, read many times: pixels in a file, and a note of how many files are done.
 
-CelebA is 202,599 JPEG files. Decoding them takes minutes, so it is done once. The result, 2.5 GB,
-is mapped: its pages come from the disk when they are read. Each data set has its folder::
+Decoding the 202,599 files of CelebA takes minutes; the result, 2.5 GB, is mapped from disk. Each
+data set has its folder::
 
     pixels         the bytes, image after image: first the training set, then the test set
     progress.json  which files these are, how many are done, which ones were broken
     lock           held by the process that decodes
 
 The process can be killed at any time: pixels reach the disk before the note that counts them, and
-pixels beyond the count are cut off and decoded again.
+pixels beyond the count are decoded again.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ CHUNK = 512  # files between two notes
 
 @dataclass
 class Progress:
-    """The note: how many of the files, in order, are done, and which of these were broken."""
+    """The note: how many files, in order, are done, and which of these were broken."""
 
     fingerprint: str
     done: int = 0
     broken: dict[str, str] = field(default_factory=dict)  # file: reason
 
     def rows(self, names: list[str]) -> int:
-        """How many of these files are rows of pixels."""
+        """How many of these files have pixels."""
         return sum(name not in self.broken for name in names)
 
 
@@ -52,11 +52,10 @@ def decode_once(
     crop: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The pixels of all files for training and for testing, which are decoded at most once.
+    """Pixels of all files for training and testing: read-only memmaps (N, 3, size, size) of uint8.
 
-    The names are relative to `root`, a resolved folder; the other arguments, and the errors, are
-    those of `load_folder`. The two arrays, (N, 3, size, size) of uint8, are read-only memmaps. They
-    stay as they are even if another process replaces the cache.
+    Names are relative to `root`, a resolved folder; other arguments and errors are those of
+    `load_folder`. The arrays stay valid even if another process replaces the cache.
     """
     parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
@@ -95,7 +94,7 @@ def decode_once(
 
 
 def _fingerprint(root: Path, names: list[str], train_count: int) -> str:
-    """Digest of what the files are, as far as it is known without opening them."""
+    """Digest of names, sizes, times and modes of the files."""
     digest = hashlib.sha256(repr((VERSION, train_count)).encode())
     for name in names:
         try:
@@ -127,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _resume(folder: Path, fingerprint: str, names: list[str], row_bytes: int) -> Progress:
-    """Return how much of the cache is done, or delete what belongs to other files."""
+    """How much of the cache is done; deletes a cache of other files."""
     # FileNotFoundError: there is no note; the others: it is damaged
     with suppress(FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         progress = Progress(**json.loads((folder / "progress.json").read_bytes()))

@@ -1,12 +1,11 @@
 """Painting faces from numbers: 64 x 64 pixels in colour; arrays compute all shapes.
 
-The painter works from the background to the glasses, on a batch of faces at once, (B, 3, 64, 64).
-A brush stroke has a colour and a coverage between 0 and 1, computed from a signed distance in
-pixels: negative inside a shape, zero on its outline, positive outside. On an edge the coverage lies
-in between, and so outlines are smooth.
+A batch of faces, (B, 3, 64, 64), is painted from the background to the glasses. A brush stroke has
+a colour and a coverage between 0 and 1, computed from a signed distance in pixels: negative inside
+a shape, positive outside. On an edge the coverage lies in between, so outlines are smooth.
 
-The larger of two distances is the intersection of two shapes (`np.maximum`), the smaller is their
-union (`np.minimum`), and with the other sign a shape becomes everything around it.
+Of two distances, `np.maximum` is the intersection of the shapes, `np.minimum` their union; a minus
+sign gives the complement.
 """
 
 from types import SimpleNamespace as Face
@@ -40,7 +39,7 @@ def draw(factors: dict[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
 
 
 def _paint(f: Face) -> Array:
-    """Paint a batch of faces: `f` holds the factors, (B, 1, 1) each, and what they lead to."""
+    """Paint a batch of faces; `f` holds the factors, (B, 1, 1) each, and what follows from them."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) - (SIZE - 1) / 2
     sin, cos = direction(f.tilt)
     # The head has axes of its own: u towards an ear, v towards the chin, 0 between the ears.
@@ -60,7 +59,7 @@ def _paint(f: Face) -> Array:
 
 
 def _lay(f: Face, colour: Array | float, coverage: Array) -> None:
-    """Lay a colour on the picture: all of it where the coverage is 1, half where it is 1/2."""
+    """Blend a colour into the picture by its coverage."""
     f.picture += coverage[:, None] * (colour - f.picture)
 
 
@@ -193,34 +192,31 @@ def _glasses(f: Face) -> None:
 
 
 def ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
-    """Signed distance to the ellipse f = (x/a)^2 + (y/b)^2 - 1 = 0, taken as f / |grad f|.
-
-    This is exact to first order on the outline, where alone it is seen.
-    """
+    """Signed distance to f = (x/a)^2 + (y/b)^2 - 1 = 0, to first order: f / |grad f|."""
     p, q = x / a, y / b
     f, gradient = p * p + q * q - 1, 2 * np.sqrt((p / a) ** 2 + (q / b) ** 2)
     return f / (gradient + 1e-6)  # in the centre the gradient is 0
 
 
 def cover(distance: Array, softness: float = 1) -> Array:
-    """How much of each pixel a shape covers: an edge one pixel wide, or `softness` pixels."""
+    """The share of each pixel inside a shape, whose edge is `softness` pixels wide."""
     return np.clip(0.5 - distance / softness, 0, 1)
 
 
 def direction(degrees: Array) -> tuple[Array, Array]:
-    """Return sine and cosine of an angle."""
+    """Sine and cosine of an angle."""
     return np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
 
 
 def palette(colours: Colours, position: Array) -> Array:
-    """Walk along some colours, from 0 at the first to 1 at the last: (B, 1, 1) -> (B, 3, 1, 1)."""
+    """Interpolate colours, from 0 at the first to 1 at the last: (B, 1, 1) -> (B, 3, 1, 1)."""
     stops = np.linspace(0, 1, len(colours))
     channels = [np.interp(position, stops, channel) for channel in np.array(colours).T]
     return np.stack(channels, axis=1).astype(np.float32)
 
 
 def hue(angle: Array, value: Array, saturation: float) -> Array:
-    """Turn round the colour wheel: red 0, green 1/3, blue 2/3, red 1: (B, 1, 1) -> (B, 3, 1, 1)."""
+    """A colour of the wheel: red 0, green 1/3, blue 2/3, red 1: (B, 1, 1) -> (B, 3, 1, 1)."""
     phases = np.array([0, 1 / 3, 2 / 3], np.float32)[:, None, None]
     wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (angle[:, None] - phases))
     return 255 * value[:, None] * (1 - saturation * (1 - wheel))

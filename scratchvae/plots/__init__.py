@@ -1,7 +1,6 @@
-"""Pictures: image grids, reconstructions over originals, the latent plane, loss curves.
+"""Pictures in PNG files, without a display: `images` in grids, `codes` of models, `curves`.
 
-The only package that imports matplotlib. It draws into PNG files, without a window or a display.
-`images` puts pixels side by side, `codes` shows what a model makes of them, `curves` has axes.
+The only package that imports matplotlib.
 """
 
 from .codes import interpolation, manifold, reconstructions

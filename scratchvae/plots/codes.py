@@ -1,4 +1,4 @@
-"""What a model makes of images and codes, on a bare grid."""
+"""What a model makes of images and codes, as grids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reconstructions(model: Any, x: Any, path: str | os.PathLike[str]) -> None:
 
 
 def interpolation(model: Any, pairs: Any, path: str | os.PathLike[str], steps: int = 10) -> None:
-    """A row for each two of the images `pairs`: decoded from codes evenly spaced between theirs."""
+    """A row for each pair of consecutive images, decoded from evenly spaced codes."""
     if len(pairs) % 2:
         raise ValueError(f"interpolation: pairs must be an even number of images, got {len(pairs)}")
     codes = posterior_codes(model, asnumpy(pairs))

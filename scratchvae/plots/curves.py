@@ -52,8 +52,7 @@ def loss_curves(
 
 
 def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[str]) -> None:
-    """The error of numeric derivatives against the step h, both in logarithms: a panel for each
-    `gradcheck.differences.Curve`."""
+    """Errors of numeric derivatives against the step h, log-log; a panel for each `Curve`."""
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
     for axes, curve in zip(panels, curves, strict=True):
@@ -79,8 +78,7 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
 def kernel_gradients(
     title: str, analytic: np.ndarray, numeric: np.ndarray, path: str | os.PathLike[str]
 ) -> None:
-    """Gradients of convolution kernels (O, C, KH, KW), side by side: analytic, numeric, and their
-    difference on a scale of its own. A row for each O, a column for each C."""
+    """Kernels (O, C, KH, KW): analytic, numeric, and the difference on its own colour scale."""
     wide = analytic.shape[1] == 1  # a single input channel: all in one row
     if wide:
         analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
@@ -106,7 +104,7 @@ def kernel_gradients(
 def code_scatter(
     codes: np.ndarray, labels: np.ndarray, path: str | os.PathLike[str], title: str
 ) -> None:
-    """Codes (N, 2) as points, coloured by their labels (N,): ten classes have their own colour."""
+    """Codes (N, 2) as points in ten colours, by their labels (N,)."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     colours = [f"C{label % 10}" for label in labels]  # in the order of the data: no class on top

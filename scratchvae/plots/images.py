@@ -70,13 +70,13 @@ def image_table(
     columns: Sequence[str] | None = None,
     data_range: tuple[float, float] = (0.0, 1.0),
 ) -> None:
-    """Write images in rows and columns with headings to a PNG.
+    """Write images in labelled rows and columns to a PNG.
 
     Parameters
     ----------
     images : array (R, K, C, H, W), C 1 or 3, or a sequence of R arrays
     rows, columns : sequence of str
-        The R labels on the left and, if there are any, the K labels on top.
+        R labels on the left and, optionally, K labels on top.
     """
     images = np.stack([asnumpy(row) for row in images])
     R, K, _, H, W = images.shape
@@ -101,6 +101,6 @@ def image_table(
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
-    """Draw a figure into a PNG, whole or not at all."""
+    """Write a figure to a PNG, whole or not at all."""
     with whole_file(path) as file:
         figure.savefig(file, format="png", dpi=dpi)

@@ -1,8 +1,6 @@
-"""Training runs that survive: options, folders, checkpoints, and how to continue.
+"""Training runs as folders: options, checkpoints, and how to continue.
 
-In reading order: `config` has the options, `schedules` moves two of them, `trainer` is the training
-between two stops, `checkpoint` makes a file of it, `run` is the folder of files, `environment` what
-a run depends on besides, `session` trains and resumes, `signals` stop it, `results` end it.
+Reading order: config, schedules, trainer, checkpoint, run, environment, session, signals, results.
 """
 
 from .config import Config

@@ -1,9 +1,8 @@
-"""A training run between two steps, as one file: a checkpoint.
+"""A checkpoint: one file with all that the next training step depends on.
 
 Tensors (weights, BatchNorm statistics, the optimizer's running averages) are stored as safetensors.
-The progress (steps, random states, the position in the epoch, history) is JSON, whose bytes are one
-tensor more. All is in one file, which is therefore complete or missing, and a digest shows whether
-the disk returns what was written. Nothing in the file is ever executed, as a pickle would be.
+The progress (steps, random states, position in the epoch, history) is JSON, stored as one more
+tensor. A SHA-256 digest detects damage. Loading a checkpoint executes nothing, unlike a pickle.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ def to_bytes(arrays: Arrays, progress: dict[str, Any]) -> bytes:
     text = json.dumps(progress, allow_nan=False).encode()
     laid_out = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     laid_out[PROGRESS] = np.frombuffer(text, "uint8")
-    # A single text: if there are several, safetensors changes their order from file to file.
+    # A single text: safetensors writes several in varying order.
     return save(laid_out, {"checkpoint": f"format {FORMAT}, SHA-256 {digest(laid_out)}"})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
-    """The tensors and the progress in a checkpoint. ValueError if it is not a checkpoint, or not
-    as it was written; OSError if it cannot be read."""
+    """Tensors and progress. ValueError: not a sound checkpoint; OSError: an unreadable file."""
     arrays, texts = read_tensors(path, "read_checkpoint")
     written = texts.get("checkpoint", "")
     if not written.startswith(f"format {FORMAT}, "):
@@ -57,11 +55,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
 def take_first(
     paths: Iterable[Path], take: Callable[[Arrays, dict[str, Any]], object]
 ) -> tuple[Path | None, dict[Path, str]]:
-    """Pass one checkpoint after the other to `take`, until one is sound and `take` accepts it.
-
-    Returns that one or None, and those before it, each with the reason: it is damaged or missing,
-    or the ValueError of `take`.
-    """
+    """The first sound path that `take` accepts, or None; and why earlier ones were refused."""
     refused: dict[Path, str] = {}
     for path in paths:
         try:

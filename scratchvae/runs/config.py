@@ -1,7 +1,6 @@
-"""Every option of a training run: its meaning, its default and its limits.
+"""Every option of a training run: its meaning, default and limits.
 
-The command line is made from this table. `config.json` is the same table filled in, and enough to
-make the run again.
+The command line is made from this table; config.json holds the values.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ MOST_BYTES = 1 << 20  # of a config.json
 ABOUT = {"environment": dict, "data": dict, "changes": list}  # what it says about the run
 MOST = 2**31 - 1  # of any count
 
-# Where a model's source trains it otherwise than the first line says.
+# RECIPES: what a model's source changes in RECIPE.
 RECIPE = {"epochs": 10, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
 RECIPES: dict[str, dict[str, Any]] = {
     "celeba": {"epochs": 5, "lr": 5e-3},
     "skip": {"batch_size": 32, "optimizer": "adamw", "weight_decay": 1e-4},
 }
 
-# An option that only some models have -> the argument of theirs that it sets.
+# An option that only some models have -> the argument that it sets.
 OF_MODELS = {name: name for name in ("latent_dim", "skips", "latent", "kl_weight", "free_bits")}
 OF_MODELS |= {"beta": "kl_weight", "kl_schedule": "kl_weight"}
 # An option that does nothing unless another one has this value.
@@ -52,8 +51,7 @@ LIMITS = {
 
 
 def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
-    """A field of `Config`: its kind, its default (None: it may be left out), and what limits it:
-    `choices`, or some of LIMITS. Whole numbers are at most MOST unless they say otherwise."""
+    """A field of `Config`; `limits`: `choices`, or some of LIMITS (at_most: MOST for integers)."""
     if kind in (int, tuple):
         limits = {"at_most": MOST} | limits
     return field(default=default, metadata={"kind": kind, "help": help, "limits": limits})
@@ -61,13 +59,12 @@ def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The options of a run. What is left out takes its default, or what suits the model.
+    """The options of a run; an option left out takes its default, or the model's.
 
     Raises
     ------
     ValueError
-        If an option has a wrong kind, is beyond a limit or contradicts another one; the message
-        names it.
+        If an option has a wrong kind, exceeds a limit or contradicts another one; names it.
     """
 
     model: str = option(str, "mlp", "model to train", choices=tuple(MODELS))
@@ -79,7 +76,7 @@ class Config:
     latent_dim: int | None = option(int, None, "length of a code", at_least=1, at_most=2**20)
     skips: str | None = option(str, None, "skip: which skips", choices=("all", "deep", "none"))
     latent: str | None = option(str, None, "skip: mu and logvar", choices=("scalar", "learned"))
-    # Those of RECIPE are given as None, and never None afterwards.
+    # __post_init__ fills None in from RECIPE and RECIPES.
     epochs: int = option(int, None, "passes over the data", at_least=1)
     batch_size: int = option(int, None, "images in a step", at_least=1)
     seed: int = option(int, 0, "random seed of the run", at_least=0, at_most=2**63 - 1)
@@ -193,8 +190,7 @@ class Config:
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
-    """The config in a config.json, and what else the file says about the run, by the names of
-    ABOUT. ValueError if it is not JSON, too long, from another version, or not a config."""
+    """The config in a config.json, and its `run` table (see ABOUT); ValueError if invalid."""
     with open(path, "rb") as file:
         text = file.read(MOST_BYTES + 1)
     try:
@@ -218,11 +214,10 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
 
 
 def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
-    """The value as this kind; ValueError if it has another kind, or is beyond a limit of LIMITS or
-    none of the `choices`.
+    """The value as this kind, within LIMITS and among `choices`; otherwise ValueError.
 
-    Whole numbers do for floats, lists for tuples (of whole numbers), NumPy's numbers for Python's,
-    and paths for text. NaN and the infinities are no numbers.
+    Also accepted: whole numbers for floats, lists for tuples (of whole numbers), NumPy numbers for
+    Python's, paths for text. NaN and infinities are refused.
     """
     if kind is tuple:
         if not isinstance(value, tuple | list) or len(value) > 1000:

@@ -1,5 +1,4 @@
-"""What a run depends on besides its options: machine, libraries and data. config.json records them,
-so that `resume` can tell what has changed."""
+"""The machine, libraries and data of a run, recorded in config.json."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")  # its names in the package inde
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """What may change the last digits of a run's numbers: engine, threads, cpu, gpu (if it is the
-    engine), versions."""
+    """What may change the last digits of results: engine, threads, CPU, GPU, versions."""
     found: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
     if engine == "cuda":  # cuBLAS chooses its algorithms by the GPU
         runtime = importlib.import_module("cupy").cuda.runtime
@@ -34,7 +32,7 @@ def environment(engine: str) -> dict[str, Any]:
 
 
 def machine_facts() -> dict[str, str | int | None]:
-    """What a measured time depends on; None for what is unknown here."""
+    """What a measured time depends on; unknown facts are None."""
     versions = _versions("numpy", "numba", *CUPY)
     return {
         "cpu": cpu_name(),
@@ -48,8 +46,7 @@ def machine_facts() -> dict[str, str | int | None]:
 
 
 def threads() -> dict[str, int]:
-    """How many threads compute, in the kernels and in BLAS: another number divides sums
-    differently."""
+    """Thread counts of the kernels and of BLAS, which decide how sums are divided."""
     if numba_problem() is None:
         kernels = importlib.import_module("scratchvae.kernels.cpu.runtime.threads")
         return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
@@ -66,8 +63,7 @@ def cpu_name() -> str:
 
 
 def blas() -> str | None:
-    """Which BLAS, for which kind of processor, on how many threads; None without threadpoolctl,
-    which is no dependency."""
+    """BLAS library, processor type and threads; None without threadpoolctl, which is optional."""
     if not find_spec("threadpoolctl"):
         return None
     pools = importlib.import_module("threadpoolctl").threadpool_info()
@@ -107,14 +103,12 @@ def data_in_words(about: dict[str, Any]) -> str:
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """An environment with the versions among the rest."""
     versions = found.get("versions")
     others = {name: value for name, value in found.items() if name != "versions"}
     return others | (versions if isinstance(versions, dict) else {})
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    """The versions of those that are installed."""
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""The results of a run that is done: weights, numbers and pictures."""
+"""The results of a finished run: weights, numbers and pictures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ SHOWN = 12  # test images in the pictures
 def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str, Any]:
     """Write weights.safetensors, metrics.json, loss.png and the pictures; return the metrics.
 
-    The weights are those of the last epoch; with a validation share, those of the best one
-    (ValueError if they are lost).
+    The weights are those of the last epoch; with a validation share, those of the best epoch.
     """
     from .. import plots  # here: matplotlib takes a second to import
 
@@ -66,9 +65,7 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
 
 
 def _take_best(trainer: Trainer, files: RunFolder) -> None:
-    """Load the weights of the best epoch, from the file `best` or the same among the last
-    checkpoints. ValueError if neither is there and sound: other weights would not be what was asked
-    for."""
+    """Load the weights of the best epoch; ValueError if no sound checkpoint holds them."""
     epoch, score = trainer.best_epoch, trainer.best_score
 
     def take(arrays: Arrays, progress: dict[str, Any]) -> None:

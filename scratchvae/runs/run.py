@@ -1,4 +1,4 @@
-"""A run is a folder that stays readable even if the process is killed or the machine fails.
+"""A run is a folder that stays readable if the process is killed or the machine fails.
 
     config.json             all options, environment, data: enough to make the run again
     history.csv             a line for each epoch
@@ -9,10 +9,7 @@
     weights.safetensors  metrics.json                   at the end
     lock                    held by the process that trains here
 
-Every file is written under a temporary name, flushed to the disk and renamed: it is the old one or
-the new one, never a part. No program reads the temporary files that a killed process leaves.
-
-`RunFolder` writes them; `open_run` reads them: a trained model, its options, its data.
+`RunFolder` writes each file whole (see output.py); `open_run` reads a trained model.
 """
 
 from __future__ import annotations
@@ -50,11 +47,7 @@ class RunFolder:
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
     def make(self) -> None:
-        """Make the folder and that of its checkpoints.
-
-        FileExistsError if the folder has pictures and no run: a run's pictures would be mixed with
-        them, and the next run would train on both.
-        """
+        """Make the folders. FileExistsError if the folder has pictures and no run."""
         if self.path.exists() and not self.config.exists():
             found = sorted(n for n in os.listdir(self.path) if n.lower().endswith(SUFFIXES))
             if found:
@@ -65,8 +58,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the system releases it when the process dies.
-        RuntimeError if another process holds it."""
+        """Lock the folder for this process; RuntimeError if another process holds it."""
         with open(self.path / "lock", "a+b") as file:
             if not lock(file, wait=False):
                 file.seek(0)
@@ -81,8 +73,7 @@ class RunFolder:
             yield
 
     def begin(self, config: Config, about: dict[str, Any]) -> None:
-        """Write the config of a new run. FileExistsError if there is a run already, or what is left
-        of one."""
+        """Write the config of a new run; FileExistsError if a run or its checkpoints exist."""
         if self.config.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already: go on with --resume {self.path}, or name "
@@ -101,8 +92,7 @@ class RunFolder:
         write_atomically(self.config, (json.dumps(content, indent=1) + "\n").encode())
 
     def read_config(self) -> tuple[Config, dict[str, Any]]:
-        """The reverse of `write_config`. FileNotFoundError if there is no run in this folder,
-        ValueError if its config.json is damaged."""
+        """Read config.json; FileNotFoundError: no run here; ValueError: the file is damaged."""
         try:
             return read_config(self.config)
         except FileNotFoundError:
@@ -136,17 +126,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model and where it comes from; see `open_run`.
-
-    Attributes
-    ----------
-    folder : Path
-    config : Config
-    model : Model
-        In evaluation mode, where the engine computes.
-    weights : Path
-        The file that they are from.
-    """
+    """A trained model in evaluation mode, its config and its files; see `open_run`."""
 
     folder: Path
     config: Config
@@ -168,8 +148,7 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     Parameters
     ----------
     folder : str or path-like
-        A run that is done, or one that is under way or was stopped: then its best checkpoint, or
-        else its last one, is taken.
+        A finished run, or an unfinished one: its best or else its last checkpoint is loaded.
     engine, tf32
         As for `use`.
 
@@ -178,7 +157,7 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     FileNotFoundError
         If there is no run, or no weights yet.
     ValueError
-        If its files are damaged.
+        If a file is damaged.
     """
     files = RunFolder(folder)
     config, _ = files.read_config()

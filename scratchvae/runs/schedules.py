@@ -11,9 +11,8 @@
                     cyclical      min(1, 2 (c t / T mod 1))             c times: half a cycle up,
                                                                         half a cycle at 1
 
-A KL term with its full weight from the first step can push all codes onto the prior before the
-decoder has learned to use them. A weight that grows from zero gives the decoder time, and one that
-starts over gives it several chances. While the weight is below 1 the objective is not the -ELBO.
+A full KL weight from the first step can push all codes onto the prior before the decoder learns to
+use them; a growing weight gives it time. Below the full weight the objective is not the -ELBO.
 
 Sources: Loshchilov & Hutter (arXiv:1608.03983), equation 5, one cycle; Bowman et al.
 (arXiv:1511.06349), section 3.1; Fu et al. (arXiv:1903.10145), equation 6 with R = 1/2.
@@ -35,10 +34,9 @@ def lr_factor(
     decay: float = 0.95,
     warmup: float = 0.0,
 ) -> float:
-    """The factor of the learning rate in a step. ValueError for an unknown schedule.
+    """The factor of the learning rate in a step, counted from 0. ValueError: unknown schedule.
 
-    Steps count from 0 over all epochs of the run; `decay` is that of "exponential"; the rate warms
-    up in `warmup` epochs, before or while the schedule acts.
+    `decay` is for "exponential"; a warm-up of `warmup` epochs multiplies any schedule.
     """
     t = step / steps_per_epoch
     if schedule == "constant":
@@ -62,10 +60,9 @@ def kl_factor(
     warmup: float = 10.0,
     cycles: int = 4,
 ) -> float:
-    """The factor of the KL weight in a step. ValueError for an unknown schedule.
+    """The factor of the KL weight in a step, counted from 0. ValueError: unknown schedule.
 
-    Steps count as for `lr_factor`; "linear" reaches the full weight after `warmup` epochs, and
-    "cyclical" starts at zero `cycles` times.
+    "linear" reaches 1 after `warmup` epochs; "cyclical" starts at 0 `cycles` times.
     """
     if schedule == "constant":
         return 1.0

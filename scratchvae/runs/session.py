@@ -1,10 +1,4 @@
-"""Train in a folder, to the end or to the next signal; and continue from there.
-
-    train(config, folder)    begins
-    resume(folder)           continues, as if it had never stopped
-
-After a signal the current step is finished and everything is saved (see signals.py).
-"""
+"""`train` trains in a folder until the end or a signal; `resume` continues from there."""
 
 from __future__ import annotations
 
@@ -47,11 +41,11 @@ def train(
     ----------
     config : Config
     folder : str or path-like
-        Made if need be. It must not hold a run.
+        Made if needed; must not hold a run.
     say : callable
         Receives messages, a line at a time.
     bar : bool
-        Draw a progress bar, if there is a terminal.
+        Draw a progress bar if there is a terminal.
 
     Returns
     -------
@@ -63,11 +57,11 @@ def train(
     Stopped
         After SIGINT or SIGTERM, when all is saved.
     FloatingPointError
-        If the training diverged; says where, and which checkpoint is the last good one.
+        If training diverges; names the step and the last good checkpoint.
     FileExistsError, RuntimeError
-        If there is a run in the folder, or another process trains there.
+        If the folder holds a run, or another process trains there.
     OSError
-        If a file cannot be written; names it, and the last good checkpoint.
+        If a file cannot be written; names it and the last good checkpoint.
     ValueError, MemoryError
         If data, config or folder do not fit.
     """
@@ -86,27 +80,23 @@ def train(
 def resume(
     folder: str | os.PathLike[str], say: Say = print, bar: bool = True, **changes: Any
 ) -> dict[str, Any]:
-    """Continue the run in the folder from its last good checkpoint.
+    """Continue the run in the folder from its last good checkpoint; returns and raises as `train`.
 
-    On the same machine, with the same engine, versions and number of threads, the results are
-    bit-identical to those of a run that never stopped. `say` receives what is different.
+    On the same machine, with the same engine, versions and threads, the results are bit-identical
+    to those of an uninterrupted run. `say` receives the differences.
 
     Parameters
     ----------
     folder, say, bar
-        As in `train`.
+        As for `train`.
     **changes
-        Options to change: `epochs`, to train longer; `engine`; `data` and `data_dir`, where the
-        same data are elsewhere now; `lr` and `clip_norm`, after a divergence. config.json records
-        the changes and their step.
-
-    Returns the metrics, and raises, as `train`.
+        New `epochs`, to train longer; `engine`; `data` and `data_dir`, if the data have moved;
+        `lr` and `clip_norm`, after a divergence. config.json records changes and their step.
 
     Raises
     ------
     ValueError
-        Also if the data set is not the one that the run was begun with, if there are weights but no
-        checkpoint to continue from, or if more epochs are done than asked for.
+        Also if the data set differs, no checkpoint is left, or `epochs` is below those begun.
     TypeError
         If another option is to change.
     """
@@ -133,8 +123,7 @@ def resume(
 
 
 def _prepare(config: Config) -> tuple[Config, Dataset]:
-    """Choose the engine and load the data; the config with both, and with absolute paths, which
-    mean the same when the run is continued from another folder."""
+    """The config with engine, image shape and absolute paths filled in; and the data."""
     engine = use(config.engine, tf32=config.tf32)
     data = load(config.data, config.data_dir)
     name, data_dir = config.data, config.data_dir and _absolute(config.data_dir)
@@ -149,10 +138,10 @@ def _absolute(path: str) -> str:
 
 
 def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
-    """Restore the newest checkpoint that is sound, and put aside the damaged ones before it."""
+    """Restore the newest sound checkpoint; set damaged ones aside."""
     found, damaged = take_first(files.all_checkpoints(), trainer.restore)
     for path, problem in damaged.items():
-        # Under its old name it would count as the last one, and newer ones would be deleted first.
+        # Under its old name it would count as the newest; sound ones would be deleted first.
         aside = path.rename(path.with_name(f"{path.name}.damaged"))
         say(f"put aside as {aside.name}: {problem}")
     if found:
@@ -170,7 +159,7 @@ def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
 def _note_changes(
     before: Config, trainer: Trainer, files: RunFolder, about: dict[str, Any], say: Say
 ) -> None:
-    """Write down, and say, which options have changed and from which step on."""
+    """Record and report the changed options; ValueError if too few epochs are asked for."""
     now, epochs_begun = trainer.config, trainer.epoch + (trainer.batch > 0)
     if now.epochs < epochs_begun:
         raise ValueError(f"epochs: {epochs_begun} have begun already, got {now.epochs}")
@@ -183,8 +172,8 @@ def _note_changes(
 
 
 def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
-    """Epoch after epoch, with checkpoints in between; then the results."""
-    # No NumPy warnings of what is not finite: the trainer looks at the losses, and says more.
+    """Train with checkpoints, then write the results."""
+    # No NumPy warnings of values that are not finite: the trainer checks the losses.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
         try:
             if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
@@ -248,7 +237,6 @@ def _save(trainer: Trainer, files: RunFolder) -> None:
 
 
 def _introduction(trainer: Trainer, data: Dataset) -> str:
-    """Model, engine and data."""
     config, model = trainer.config, trainer.model
     return (
         f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
@@ -259,7 +247,7 @@ def _introduction(trainer: Trainer, data: Dataset) -> str:
 
 
 def _divergence(trainer: Trainer, files: RunFolder, problem: FloatingPointError) -> str:
-    """Where, why, and what is left. On the GPU the steps do not look for the tensor."""
+    """Where, why, and what is left. On the GPU the steps do not name a tensor; this does."""
     found = ""
     if trainer.model.device == "cuda":
         bad = (name for name, p in trainer.model.parameters().items() if not finite(p.value))

@@ -18,12 +18,11 @@ class Stopped(Exception):
 
 
 class StopNow(KeyboardInterrupt):
-    """A signal came where no step has to be finished first."""
+    """A signal came when no step was under way."""
 
 
 class Asked:
-    """True after a SIGINT or SIGTERM; `signal` is the first one's number. A second SIGINT
-    interrupts at once: what was saved before is there."""
+    """True after SIGINT or SIGTERM (`signal`: the first); a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.signal, self._at_once = 0, False

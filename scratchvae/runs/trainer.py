@@ -1,17 +1,16 @@
-"""Training that can stop between any two steps, and continue in another process.
+"""Training that can stop between any two steps and continue in another process.
 
-A `Trainer` holds all that the next step depends on, and nothing else does:
+A `Trainer` holds everything that the next step depends on:
 
     weights, BatchNorm statistics    the model's
     running averages, step count     the optimizer's
     random states                    of shuffling, of black and white, of the noise
     epoch, batch                     the position in the data
-    sums of the losses, history      for the means to come out the same
+    sums of the losses, history      for identical means
 
-`checkpoint` returns it, `restore` takes it, and the next step is the same to the last bit. What is
-drawn once for an epoch (its order, its black and white, on the GPU the seed of its noise) comes
-from copies of the generators, which replace the originals when the epoch is done. A position in an
-epoch therefore needs no more than the number of batches.
+`checkpoint` returns these and `restore` loads them; the next step is bit-identical. What is drawn
+once an epoch (order, black and white, on the GPU the noise seed) comes from copies of the
+generators, which replace the originals after the epoch; so `batch` is the position in an epoch.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": o
 
 
 class Images(NamedTuple):
-    """uint8 arrays (N, H, W) or (N, C, H, W), and which of them is evaluated after every epoch:
-    "validation", or "test" if no images are kept to validate."""
+    """uint8 (N, H, W) or (N, C, H, W); `held_out` is evaluated each epoch, `which` is its name."""
 
     train: np.ndarray
     held_out: np.ndarray
@@ -49,11 +47,9 @@ class Images(NamedTuple):
 
 
 def images_of(config: Config, data: Dataset) -> Images:
-    """Divide a data set as the config says; the last training images validate. ValueError if the
-    share leaves no image to train on, or none to validate.
+    """Divide a data set; the last training images validate. ValueError if a part would be empty.
 
-    If the run is in black and white, images that are not trained on are drawn only once: what is
-    compared from epoch to epoch, and from run to run of one seed, stays the same.
+    With `binarize`, held-out images are drawn once, so that epochs and runs of one seed compare.
     """
     train, test = data.train_images, data.test_images
     count = round(config.validation * len(train))
@@ -77,12 +73,12 @@ def image_shape(data: Dataset) -> tuple[int, ...]:
 
 
 class Trainer:
-    """A model in training: its data, its optimizer, and how far it has come.
+    """A model in training: its data, optimizer and progress.
 
-        for _ in trainer.steps(): ...       to the end of the epoch, or break, and save a checkpoint
+        for _ in trainer.steps(): ...       to the end of the epoch; break to save a checkpoint
         trainer.end_epoch()
 
-    `config` names the engine that is in use. ValueError if the model does not fit the data.
+    `config` names the engine in use. ValueError if the model does not fit the data.
     """
 
     def __init__(self, config: Config, data: Dataset) -> None:
@@ -132,19 +128,15 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are done, or patience has ended. An epoch that has begun is finished
-        first."""
+        """Whether all epochs are done or patience has ended; a begun epoch is finished first."""
         patience = self.config.patience
         too_long = patience is not None and self.epoch - self.best_epoch >= patience
         return self.batch == 0 and (self.epoch >= self.config.epochs or too_long)
 
-    # ------------------------------------------------------------------ training
-
     def steps(self) -> Iterator[None]:
-        """The rest of this epoch: a step each time the iterator moves.
+        """The rest of this epoch, one step per iteration.
 
-        FloatingPointError if a loss is not finite; it names the step and, on the CPU, the first
-        tensor that went bad.
+        FloatingPointError if a loss is not finite; names the step and, on the CPU, the bad tensor.
         """
         for x in self._stepper.prefetch(islice(self._begin(), self.batch, None)):
             self._set_rates(self.step)
@@ -153,9 +145,9 @@ class Trainer:
             yield
 
     def end_epoch(self) -> dict[str, float]:
-        """After the last step: evaluate, and add a line to the history, which is returned.
+        """Evaluate after the last step; add a line to the history and return it.
 
-        FloatingPointError if a loss is not finite; RuntimeError if there are steps left.
+        FloatingPointError if a loss is not finite; RuntimeError if steps are left.
         """
         if self.batch != self.steps_per_epoch:
             raise RuntimeError(
@@ -165,7 +157,7 @@ class Trainer:
             self._begin()
         assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
-        self._arrays()  # what is not finite has a name here, and none after the evaluation
+        self._arrays()  # names a tensor that is not finite, before the losses do
         *sums, images = self._stepper.sums
         train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
@@ -211,15 +203,9 @@ class Trainer:
         losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
         return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
 
-    # ------------------------------------------------------------------ checkpoints
-
     def checkpoint(self) -> tuple[Arrays, dict[str, Any]]:
-        """Copies of the tensors, and of the progress for JSON: all that the next step depends on.
-
-        FloatingPointError if a weight or a running average is not finite: no run should continue
-        from there.
-        """
-        sums = self._stepper.sums  # first: what it raises says more than what comes below
+        """Copies of the tensors and of the progress; FloatingPointError: a tensor is not finite."""
+        sums = self._stepper.sums  # first: its error says more than that of _arrays
         arrays = self._arrays()
         progress = {
             "step": self.step,
@@ -234,8 +220,7 @@ class Trainer:
         return arrays, deepcopy(progress)
 
     def restore(self, arrays: Arrays, progress: dict[str, Any]) -> None:
-        """Continue from a checkpoint. ValueError if it belongs to another config, or makes no
-        sense; then nothing is changed."""
+        """Load a checkpoint; if it does not fit, ValueError and no change."""
 
         def need(name: str, right: Callable[[Any], bool]) -> Any:
             if name not in progress or not right(progress[name]):
@@ -292,7 +277,7 @@ class Trainer:
 
 
 def _generator(state: Any) -> np.random.Generator:
-    """A random generator in this state, as `rng.bit_generator.state` gave it."""
+    """A random generator in the given `bit_generator.state`."""
     rng = np.random.default_rng(0)
     try:
         rng.bit_generator.state = state
