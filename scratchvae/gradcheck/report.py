@@ -64,7 +64,7 @@ class GradientError(AssertionError):
         self.report = report
 
     def __reduce__(self) -> Any:
-        """A copy, also in another process, is made from the report, not from the words."""
+        """Copy and pickle from the report, not from the message."""
         return GradientError, (self.report,)
 
 
@@ -120,8 +120,7 @@ class Report(Sequence[Result]):
         return "\n".join(lines + [f"FAIL: {fault}" for fault in self.faults])
 
     def failure(self) -> str:
-        """The worst result in words: which element of which tensor, and by how much; and what
-        else is wrong with backward."""
+        """The worst result and the other faults of backward, in words."""
         if all(r.passed for r in self.results):
             return "\n    ".join([f"{self.subject}: {fault}" for fault in self.faults])
         r = self.worst
@@ -157,7 +156,7 @@ class Report(Sequence[Result]):
 
 
 def _both_sides(r: Result) -> tuple[str, str]:
-    """Both numbers, with six digits, or as many as show that they differ where that matters."""
+    """Both numbers, with six digits, or enough to show how a failed pair differs."""
     for digits in range(6, 18):
         sides = f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
         if r.passed or sides[0] != sides[1]:
