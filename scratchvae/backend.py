@@ -51,8 +51,7 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
     ----------
     engine : {"auto", "numpy", "numba", "cuda"}
         "numpy" runs the op bodies, "numba" the CPU kernels, "cuda" (alias "cupy") keeps models and
-        batches on the GPU. "auto" takes cuda where a GPU works, else numba, and prints its choice
-        once.
+        batches on the GPU. "auto" takes cuda if a GPU works, else numba, and prints its choice.
     tf32 : bool
         On the GPU: let the matrix products of linear layers (not of convolutions) round float32
         factors to 10 bits, for the tensor cores.

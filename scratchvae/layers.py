@@ -45,8 +45,7 @@ class Layer(Module):
     """A module that keeps the cache of its forward for one backward."""
 
     def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
-        """Return y. With keep, store the cache for one backward; without, leave an older one
-        alone."""
+        """Return y. With keep, store the cache for one backward; without, leave an older one."""
         y, cache = y_and_cache
         if keep:
             vars(self)["_cache"] = cache

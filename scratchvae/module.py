@@ -13,8 +13,7 @@ from .backend import array_module, asarray, asnumpy, device_of, to_device
 
 class Param:
     """A weight, `.value`, and its gradient, `.grad`: d(loss)/d(value), summed over all backward
-    passes since zero_grad. Both may be views into a model's flat buffers, so assignment copies into
-    them."""
+    passes since zero_grad. Both may be views into flat buffers: assignment copies into them."""
 
     value: Any
     grad: Any
@@ -33,8 +32,7 @@ class Param:
             into[...] = to_device(array, device_of(into))
 
     def move_into(self, value: Any, grad: Any) -> None:
-        """Use these two arrays (views into flat buffers) from now on. A complex array gives its
-        real part to a real one."""
+        """Use these arrays (views into flat buffers) from now on; a real one gets the real part."""
         for into, array in ((value, self.value), (grad, self.grad)):
             array = to_device(array, device_of(into))
             into[...] = array.real if into.dtype.kind == "f" else array
@@ -108,8 +106,7 @@ class Module:
         return own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy `state` in. ValueError lists all missing, unknown and misfit names, and copies
-        nothing."""
+        """Copy `state` in, or nothing: ValueError lists all missing, unknown and misfit names."""
         mine = self.state_dict()
         arrays = {name: asnumpy(a) for name, a in state.items()}
         faults = [f"missing {name}" for name in mine if name not in arrays]

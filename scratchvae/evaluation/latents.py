@@ -52,8 +52,7 @@ def prior_codes(
     model: Model, count: int, rng: np.random.Generator, temperature: float = 1.0
 ) -> np.ndarray:
     """`count` draws from N(0, temperature^2 I): (count, *latent_shape). A temperature below 1 gives
-    cleaner, more similar pictures: most training codes lie near the middle. A larger count only
-    appends codes."""
+    cleaner, more similar pictures. A larger count only appends codes."""
     parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
     codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
     return codes * codes.dtype.type(temperature)
@@ -86,14 +85,13 @@ def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(1 - t) a + t b, exact at 0 and 1: a, b (N, *latent_shape), t (T,) -> (N, T,
-    *latent_shape)."""
+    """(1 - t) a + t b, exact at 0 and 1: (N, *latent_shape) and t (T,) -> (N, T, *latent_shape)."""
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 
 
 def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle between a and b; arguments as in
+    """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle from a to b; arguments as
     `line`.
 
     Codes of equal length keep that length. In D dimensions draws from N(0, I) have lengths close to
@@ -118,8 +116,7 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """`base` with one number, counted in memory order, replaced: (dimensions, values,
-    *latent_shape)."""
+    """`base` with one number (in memory order) replaced: (dimensions, values, *latent_shape)."""
     codes = np.tile(base.ravel(), (len(dimensions), len(values), 1))
     for row, dimension in zip(codes, dimensions, strict=True):
         row[:, dimension] = values
@@ -136,7 +133,6 @@ def most_active(codes: np.ndarray, at_most: int) -> list[int]:
 
 def plane(size: int, dtype: Any = "float32") -> np.ndarray:
     """size^2 codes of two numbers, row by row, the second number upwards: (size * size, 2). They
-    are the (i + 1/2) / size quantiles of N(0, 1) along each axis: every code stands for the same
-    share of the prior."""
+    are the (i + 1/2) / size quantiles of N(0, 1) along each axis, equal shares of the prior."""
     quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
     return np.array([(a, b) for b in reversed(quantiles) for a in quantiles], dtype)

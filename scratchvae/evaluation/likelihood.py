@@ -59,8 +59,7 @@ def neg_elbo(
     ----------
     model : BernoulliVAE or SquaredErrorVAE
     images : uint8 array (N, H, W) or (N, C, H, W)
-        A Bernoulli decoder takes grey levels as probabilities; the value is then its loss, but no
-        bound on a likelihood. For a bound, `binarize` them first.
+        `binarize` them for a Bernoulli decoder: with grey levels the value bounds no likelihood.
     rng : Generator
         Draws the noise of each batch in turn.
 

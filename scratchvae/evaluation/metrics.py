@@ -5,9 +5,9 @@ nothing about the image, the decoder ignores it, and no gradient makes the encod
 signs: a KL near zero in most dimensions, and pictures that hardly change when noise replaces their
 codes.
 
+Sources: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519),
 section 5, for active units; Bowman et al., "Generating sentences from a continuous space"
 (arXiv:1511.06349), section 3, for collapse.
-
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Effect(NamedTuple):
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
     """mu and logvar of q(z|x) for uint8 images, in evaluation mode: float64, (N, *latent_shape), or
-    (N,) if all positions of `skip`'s grid share them. ValueError if the model is no VAE, or the
-    images have another shape."""
+    (N,) if `skip`'s grid shares them. ValueError if the model is no VAE or the shapes do not
+    fit."""
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
     with model.evaluating():
@@ -57,8 +57,8 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
-    """How many dimensions of mu = E[z|x], (N, ...), have a variance over N above `threshold`.
-    ValueError for fewer than two images."""
+    """How many dimensions of mu = E[z|x], (N > 1, ...), have a variance over N above
+    `threshold`."""
     if len(mu) < 2:
         raise ValueError(f"active_units: a variance needs at least 2 images, got {len(mu)}")
     return int((mu.var(axis=0) > threshold).sum())

@@ -8,7 +8,6 @@ For a squared error over images of P elements (P = C H W), these have the same m
                                                     constant, for a Gaussian decoder of deviation
                                                     sigma; beta = w P / (2 sigma^2)
 
-
 KL is in nats per image, summed over the latent dimensions; all are means over the batch. With beta
 = 1 the objective is the -ELBO, so a KL weight is a choice of sigma. A cross-entropy is in nats
 without any sigma: its beta is the weight beside the sum. The gradients of two scales differ by the
@@ -59,8 +58,7 @@ def loss_scales(
     beta : float, optional
         The KL weight beside -log p(x|z) of a Gaussian decoder.
     sigma : float, optional
-        That decoder's standard deviation. By default 1; where beta is given as well as mean or sum,
-        it follows from the two weights.
+        That decoder's standard deviation. Default: 1, or what beta and mean or sum imply.
 
     Raises
     ------

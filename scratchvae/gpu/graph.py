@@ -4,6 +4,7 @@ A kernel launch costs the host some microseconds, more than most kernels of a sm
 CUDA graph records all launches of a step (the capture); one launch runs it again (the replay), with
 the same kernels, addresses and arguments. So everything that changes lies in device memory:
 
+    x                        copied to the same address before every replay
     eps                      drawn by the graph itself from seed and step, see philox.py
     seed, steps, lr, beta    arrays of one number, overwritten when they change on the host
     sums                     the losses, added up on the device, copied to the host on request
@@ -11,7 +12,6 @@ the same kernels, addresses and arguments. So everything that changes lies in de
 
 Without a graph the same functions run one by one and give the same bits.
 Source: NVIDIA, "CUDA C++ Programming Guide", CUDA Graphs, creating a graph by stream capture.
-
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ CHECK_EVERY = 100  # steps between two checks of bad_step, each of which waits f
 
 @accelerated
 def record(total, reconstruction, kl, sums, bad_step, step, N):
-    """Add the losses of N images to `sums`, (4,) float64; `bad_step` keeps the first bad step, or
-    0."""
+    """Add the losses of N images to `sums`, (4,) float64; `bad_step` keeps the first bad step."""
     sums[0] += total * N
     sums[1] += reconstruction * N
     sums[2] += kl * N
@@ -116,9 +115,9 @@ class GPUStepper:
         return prefetch(batches, self.stream)
 
     def step(self, x: Any) -> None:
-        """Enqueue a step on the batch x, an array on the GPU, and return before it is done. Every
-        hundredth step waits for the GPU, and raises FloatingPointError if a loss was not finite. x
-        comes from the null stream or from `stream`."""
+        """Enqueue a step on the batch x, a GPU array from the null stream or `stream`; do not wait
+        for it. Every hundredth step waits, and raises FloatingPointError if a loss was not
+        finite."""
         in_memory(functools.partial(self._step, x), "training", self._model, len(x))
         if self._optimizer.steps % CHECK_EVERY == 0:
             _ = self.sums  # raises
@@ -178,8 +177,7 @@ class GPUStepper:
                 device.copied[name] = number
 
     def _run_and_capture(self, x: Any) -> tuple[Any, Any, Any]:
-        """Run the step, which fills a pool of the graph's own with blocks of the right sizes;
-        capture it."""
+        """Run the step, so that the graph's own pool gets blocks of the right sizes; capture."""
         self._cupy.get_default_memory_pool().free_all_blocks()  # another pool cannot use them
         pool = self._cupy.cuda.MemoryPool()
         with self._cupy.cuda.using_allocator(pool.malloc):

@@ -5,6 +5,7 @@ A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judg
     central     (<y(x + h e), dy> - <y(x - h e), dy>) / 2h    element by element, any function; 1e-9
     direction   the same along random v instead of e: two evaluations see a whole gradient
     complex     Im <y(x + i h e), dy> / h, h = 1e-100         analytic functions; 1e-15
+    adjoint     <f(v) - f(0), dy> = <v, J^T dy>               linear functions; 1e-15, no step
 
 One check, in reading order:
 
@@ -17,9 +18,9 @@ One check, in reading order:
 Two files catch what one dy and one short step cannot see:
 
     trials.py        other dy, a second call, arrays that are not contiguous, images that mix
+    rounding.py      functions that round more than float64 does
 
-cases.py has a case for every op; docs/gradients.md explains the method. No gradient check can see a
-wrong forward.
+docs/gradients.md explains the method. No gradient check can see a wrong forward.
 """
 
 from .check import check, check_layer, check_model, check_op

@@ -183,8 +183,7 @@ def check_model(
 
     Each tensor is moved along a random direction, then in its element with the largest gradient,
     then in `samples` random elements. A direction that fails is bisected to an element. The verdict
-    "zero" means that both sides are below 1e-12 of the model's largest gradient, as for a bias
-    before a batch norm.
+    "zero" means that both sides are below 1e-12 of the model's largest gradient.
 
     Parameters
     ----------
@@ -194,8 +193,7 @@ def check_model(
         The batch and its noise: `model.noise(len(x), rng)`.
     method : {"complex", "central", "direction"}
         "complex" evaluates the loss in complex128, through the reference bodies of all ops.
-        "central" is less sensitive: the loss is a large number, and many ReLU kinks lie within a
-        step.
+        "central" is less sensitive: the loss is large, and many ReLU kinks lie within a step.
     tolerance : float
         Default: 1e-10 for "complex", 1e-5 for differences, 1e-2 in float32, where rounding may flip
         a ReLU or a max pooling and change a gradient by parts in a thousand.

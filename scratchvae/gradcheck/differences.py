@@ -1,5 +1,4 @@
-"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>. The
-formulas stand at the top of this package."""
+"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>."""
 
 from __future__ import annotations
 
@@ -193,8 +192,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
 
 
 def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> None:
-    """f(u + 2 v) - f(0) = f(u) - f(0) + 2 (f(v) - f(0)), to rounding, for random u and v as large
-    as x."""
+    """f(u + 2 v) - f(0) = f(u) - f(0) + 2 (f(v) - f(0)), to rounding, for random u and v."""
     x = subject.tensors[name]
     u, v = rng.standard_normal((2, *x.shape)) * float(np.max(size(x)))
     u = u + x

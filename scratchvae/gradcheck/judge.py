@@ -292,8 +292,7 @@ class Judge:
         return shown and _largest_numeric(far) <= hidden
 
     def kind(self, m: Measured) -> str:
-        """wrong, unsure: beyond the limit. seen, blind: within it, if rounding is small or
-        large."""
+        """wrong, unsure: beyond the limit. seen, blind: within it, with small or large rounding."""
         if m.kinked:
             return "kink"
         if not m.off <= self.allowed(m):

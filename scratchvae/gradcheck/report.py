@@ -25,13 +25,10 @@ class Result(NamedTuple):
     `verdict` is one of
 
         ok      the error is within the limit
-        zero    both sides are zero, or rounding: below 1e-13 of the subject's largest gradient
-                (of a model's: 1e-12)
-        unseen  they differ by no more than the numeric side is uncertain, or rounding is larger
-                than the limit: nothing is shown
-        kinks   all elements lie within a step of a kink, or the direction does that stands for
-                those not sampled: nothing is shown
-        not checked  backward gave None, and the caller did not say that it would
+        zero    both sides are zero, or below 1e-13 (a model's: 1e-12) of the largest gradient
+        unseen  nothing is shown: the numeric side is uncertain, or rounding exceeds the limit
+        kinks   nothing is shown: all elements, or the direction, lie within a step of a kink
+        not checked  backward gave None without `without_gradient`
         FAIL    the gradient is wrong
     """
 

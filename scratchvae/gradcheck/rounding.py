@@ -64,8 +64,7 @@ def require_precise(line: Line) -> None:
 
 
 def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> float:
-    """The rounding that may explain backward's zeros: move those elements together, then one by
-    one."""
+    """The rounding behind backward's zeros: move those elements together, then one by one."""
     x, gradient = subject.tensors[name], subject.gradients[name]
     zero = np.abs(gradient) <= 1e-13 * np.max(np.abs(gradient))
     together = np.where(zero, size(x) * rng.choice([-1.0, 1.0], x.shape), 0.0)

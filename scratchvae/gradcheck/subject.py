@@ -152,8 +152,8 @@ def of_layer(
     without_gradient: Sequence[str] = (),
     batch: Sequence[str] = (),
 ) -> Subject:
-    """Copies of a layer with its inputs and parameters, in its mode and dtype. Its backward gives a
-    gradient for each input not in `without_gradient`."""
+    """Copies of a layer, its inputs and parameters. Its backward gives a gradient for each input
+    not in `without_gradient`."""
     if not isinstance(layer, Module):
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
     if isinstance(layer, Model):

@@ -121,8 +121,7 @@ class Skip(SquaredErrorVAE):
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any, list[Any]]:
-        """mu, logvar: (N,), or (N, *latent_shape) if learned; and six skips or None, deepest
-        first."""
+        """mu, logvar: (N,), or (N, *latent_shape) if learned; six skips or None, deepest first."""
         h, maps = x, [x]  # maps: full size first
         for stage in self.encoder:
             h = stage.forward(h, keep)  # (N, 16, H/2, W/2) ... (N, 256, H/32, W/32)

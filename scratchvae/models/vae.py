@@ -26,8 +26,7 @@ from .base import Model
 
 
 class VAE(Model):
-    """Encoder, noise, decoder, loss. Children choose the error and write encode, decode,
-    backward."""
+    """Encoder, noise, decoder, loss. Children choose the error, write encode, decode, backward."""
 
     error_forward: Any  # (decoder's output, x) -> (N,), cache
     error_backward: Any
@@ -51,8 +50,7 @@ class VAE(Model):
         return self.decode(z, keep), mu, logvar
 
     def loss(self, x: Any, eps: Any, keep: bool = True, kl_weight: Any = None) -> Losses:
-        """As `Model.loss`. `kl_weight`, such as a captured graph's array of one float64, replaces
-        the model's."""
+        """As `Model.loss`. `kl_weight` (a captured graph passes an array) replaces the model's."""
         if keep:
             self.forget()  # the caches of an earlier loss, even if this one fails
         who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)

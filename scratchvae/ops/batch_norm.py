@@ -71,8 +71,7 @@ BATCH_NORM_SHAPES = "x (N, C, ...), running_mean (C), running_var (C), w (C), b 
 
 @accelerated(BATCH_NORM_SHAPES, arguments=batch_norm_arguments)
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
-    """y, cache, new (running_mean, running_var): the formulas at the top. The inputs stay as they
-    are."""
+    """y, cache, new (running_mean, running_var): the formulas at the top. No input changes."""
     if training:
         M = x.size // x.shape[1]
         mean = _sum(x) / M  # (C,)

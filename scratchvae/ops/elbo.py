@@ -46,8 +46,7 @@ def elbo_naive(reconstruction, kl, beta=1.0):
 
 @accelerated("reconstruction (N), kl (N)", arguments=elbo_arguments, result=Losses._make)
 def elbo_forward(reconstruction, kl, beta):
-    """losses, cache: the formulas at the top of this file. beta: a number, or one in an array on a
-    GPU."""
+    """losses, cache: the formulas at the top of this file. beta: a number, or an array of one."""
     mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
     losses = mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl
     cache = (reconstruction, beta)
