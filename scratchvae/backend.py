@@ -1,8 +1,8 @@
 """Which engine serves an array: numpy, numba or cuda.
 
-An op's body is written once, against `xp` (NumPy or CuPy). `@accelerated` says: if the array's
-engine has a function of the same name in `kernels/<cpu|cuda>/<op>.py`, call that one instead. The
-body stays at hand as `.reference`, and the tests hold every kernel equal to it.
+An op's body is written once, against `xp` (NumPy or CuPy). `@accelerated` calls the function of the
+same name in `kernels/<cpu|cuda>/<op>.py` instead if the array's engine has one. The body stays as
+`.reference`; the tests hold every kernel equal to it.
 
     arguments     checked once, before any engine sees them
     forward       the array type picks cuda; `use` picks numpy or numba for arrays of the host
@@ -45,29 +45,23 @@ _announced = False
 
 
 def use(engine: str = "auto", *, tf32: bool = False) -> str:
-    """Choose the engine.
+    """Choose the engine and return its name.
 
     Parameters
     ----------
     engine : {"auto", "numpy", "numba", "cuda"}
-        "numpy" runs the op bodies, "numba" the CPU kernels where there are any, "cuda" (alias
-        "cupy") keeps models and batches on the GPU. "auto" takes cuda where a GPU works, else
-        numba, and says once what it chose and why.
+        "numpy" runs the op bodies, "numba" the CPU kernels, "cuda" (alias "cupy") keeps models and
+        batches on the GPU. "auto" takes cuda if a GPU works, else numba, and prints its choice.
     tf32 : bool
-        On the GPU: let the matrix products of linear layers round float32 factors to 10 bits, for
-        the tensor cores. The other engines, and convolutions, know no such thing.
-
-    Returns
-    -------
-    str
-        The engine chosen.
+        On the GPU: let the matrix products of linear layers (not of convolutions) round float32
+        factors to 10 bits, for the tensor cores.
 
     Raises
     ------
     ValueError
         For an unknown name.
     RuntimeError
-        If the engine asked for by name cannot run here; the message says what to install.
+        If the named engine cannot run here; the message says what to install.
     """
     global _engine, _host_engine
     if engine == "auto":
@@ -124,8 +118,7 @@ def _choose(tf32: bool) -> str:
 
 @contextmanager
 def using(engine: str, *, tf32: bool = False) -> Iterator[str]:
-    """`use(engine)` for the length of a `with` block. The choice holds for the whole process: two
-    threads must not have such blocks at the same time."""
+    """`use(engine)` for a `with` block. It is global: blocks of two threads must not overlap."""
     global _engine, _host_engine
     before, tf32_before = (_engine, _host_engine), tf32_allowed()
     try:
@@ -149,8 +142,7 @@ def is_gpu_array(a: Any) -> bool:
 
 
 def is_array(a: Any) -> bool:
-    """Whether `a` is an array of NumPy or CuPy, and no np.matrix, whose products are others, nor a
-    masked array, whose mask a kernel would drop."""
+    """Whether `a` is an array of NumPy or CuPy; np.matrix and masked arrays compute otherwise."""
     if isinstance(a, np.ndarray):
         return type(a) is np.ndarray or not isinstance(a, (np.matrix, np.ma.MaskedArray))
     return is_gpu_array(a)
@@ -209,11 +201,11 @@ def check_batch(
     N: int | None = None,
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """Refuse what a model cannot take: `a` is a batch of N, or of any number of, arrays of one of
-    these shapes, of the model's dtype, where the model lives, its values within the limits.
+    """Raise an error unless `a` is a batch (of N, if given) of arrays of one of these shapes, of
+    this dtype, on this device, with values within the limits.
 
-    On the GPU the values are not looked at, because that would make the host wait: there a
-    cross-entropy of values outside [0, 1] is NaN.
+    Values on the GPU are not checked, because the host would wait: there the cross-entropy of
+    values outside [0, 1] is NaN.
     """
     if not is_array(a):
         raise TypeError(f"{who}: {name} must be a NumPy or CuPy array, got {type(a).__name__}")
@@ -247,7 +239,7 @@ def _check_limits(name: str, a: np.ndarray, limits: tuple[float, float]) -> None
 
 
 class Cache(NamedTuple):
-    """What a forward pass leaves for its backward. Opaque: hand it on, unchanged."""
+    """What a forward pass leaves for its backward; opaque."""
 
     op: str
     engine: str
@@ -269,7 +261,7 @@ def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | Non
 
 
 def release_memory() -> None:
-    """Give back to the system what the kernels keep for the next results. Dying models call it."""
+    """Free the memory that kernels keep for later results; a deleted model calls it."""
     if memory := sys.modules.get("scratchvae.kernels.cpu.runtime.memory"):
         memory.release()
 
@@ -280,24 +272,22 @@ def accelerated(
     arguments: Callable[..., tuple[Any, ...]] | None = None,
     result: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Let a kernel stand in for this function where the array's engine has one.
+    """Let a kernel replace this function where the array's engine has one.
 
     The function is an op's forward, `<op>_forward(...)` returning `y, cache, ...`; its backward,
-    `<op>_backward(dy, cache, ...)`; or any other function of arrays, such as an optimizer's update.
-    It stays at hand as `.reference`. What overflows is infinite and what vanishes is 0 on every
-    engine: a caller's np.errstate(all="raise") would reach only some of them.
+    `<op>_backward(dy, cache, ...)`; or another function of arrays, such as an optimizer's update.
+    Overflow gives infinity and underflow 0 on every engine, whatever the caller's np.errstate.
 
     Parameters
     ----------
     shapes : str
-        Of a forward's arrays, which are its first arguments: "x (N, I), w (O, I), b (O) or None".
-        Axes of one name have one size; "..." stands for any further axes; "x (N, ...) in [0, 1]"
-        limits the values.
+        Of a forward's first arguments, its arrays: "x (N, I), w (O, I), b (O) or None". Axes of one
+        name have one size; "..." is any further axes; "x (N, ...) in [0, 1]" limits the values.
     arguments : callable
-        Checks and completes what the shapes do not say, such as a stride: takes what the caller
-        gave and returns what the body and the kernels receive.
+        Takes the caller's arguments, checks what the shapes do not say, such as a stride, fills in
+        defaults, and returns the arguments of the body and the kernels.
     result : callable
-        Makes y of what a forward returns first, for kernels that know no types of ours.
+        Makes y of a forward's first result, for kernels that do not know our types.
     """
     if callable(shapes):
         return accelerated()(shapes)
@@ -380,7 +370,7 @@ def _forward(
 
 
 def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    """The engine that serves these arguments, and they themselves as its kernels take them."""
+    """The engine of these arguments, and the arguments as its kernels take them."""
     args, engine = list(args), ""
     sizes: dict[str, Any] = {}  # of the named axes, and the further ones under "..."
     for i, (array, a) in enumerate(zip(arrays, args, strict=False)):
@@ -476,7 +466,7 @@ def _plain(body: Any, op: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         given, arrays = [], []
         for a in args:
-            if isinstance(a, np.generic):  # a number of NumPy's lives on no device
+            if isinstance(a, np.generic):  # NumPy's numbers live on no device
                 a = a.item()
             elif hasattr(a, "dtype"):
                 if isinstance(a, np.ndarray) and type(a) is not np.ndarray:

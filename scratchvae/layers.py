@@ -45,8 +45,7 @@ class Layer(Module):
     """A module that keeps the cache of its forward for one backward."""
 
     def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
-        """y. With keep, the cache stays for one backward; without, an older one stays as it is, so
-        that an evaluation may come between a forward and its backward."""
+        """Return y. With keep, store the cache for one backward; without, leave an older one."""
         y, cache = y_and_cache
         if keep:
             vars(self)["_cache"] = cache
@@ -213,11 +212,8 @@ class ConvTranspose2d(_WithWeights):
 
 
 class BatchNorm2d(_WithWeights):
-    """Batch normalisation with running statistics. See ops/batch_norm.py.
-
-    momentum is a new batch's weight in the running statistics; None: they are the averages over all
-    batches, each of the same weight.
-    """
+    """Batch normalisation with running statistics. See ops/batch_norm.py. momentum is the weight of
+    a new batch in them; None gives all batches the same weight."""
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 

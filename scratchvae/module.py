@@ -1,8 +1,5 @@
-"""Param and Module: where weights and gradients live, and how they are found and named.
-
-A Module is anything with parameters: a layer, or a model made of layers. It knows nothing of what
-it computes; see layers.py and models/ for that.
-"""
+"""Param and Module: where weights and gradients live, and how they are found and named. A Module is
+anything with parameters: a layer, or a model made of layers."""
 
 from __future__ import annotations
 
@@ -16,11 +13,7 @@ from .backend import array_module, asarray, asnumpy, device_of, to_device
 
 class Param:
     """A weight, `.value`, and its gradient, `.grad`: d(loss)/d(value), summed over all backward
-    passes since zero_grad. Assigning to either copies into it.
-
-    Both may be views into a model's flat buffers, so they are never exchanged for other arrays:
-    `param.value = a` leaves the buffer in step.
-    """
+    passes since zero_grad. Both may be views into flat buffers: assignment copies into them."""
 
     value: Any
     grad: Any
@@ -39,10 +32,7 @@ class Param:
             into[...] = to_device(array, device_of(into))
 
     def move_into(self, value: Any, grad: Any) -> None:
-        """From now on live in these two arrays of the same shape (views into flat buffers).
-
-        From complex to real, the real part moves.
-        """
+        """Use these arrays (views into flat buffers) from now on; a real one gets the real part."""
         for into, array in ((value, self.value), (grad, self.grad)):
             array = to_device(array, device_of(into))
             into[...] = array.real if into.dtype.kind == "f" else array
@@ -53,21 +43,15 @@ class Param:
 
 
 class Module:
-    """What layers and models have in common: finding, naming, loading and saving their state.
-
-    Attributes that are a Param, a Module or a list of Modules are found by themselves, in the order
-    of assignment, which is the order of the forward pass.
-    """
+    """A layer or a model: finding, naming, loading and saving state. Attributes that are a Param, a
+    Module or a list of Modules are found in the order of assignment, that of the forward pass."""
 
     training = True
     buffers: tuple[str, ...] = ()  # attributes that are state, but have no gradient
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """`layer.weight = array` copies into the Param, as `layer.weight.value = array` does.
-
-        A module cannot be exchanged for another: its parameters live in the model's flat buffers,
-        and those of the newcomer would not.
-        """
+        """`layer.weight = array` copies into the Param. A Module cannot be replaced: the parameters
+        of the new one would not lie in the model's flat buffers."""
         old = self.__dict__.get(name)
         if isinstance(old, Param) and value is not old:
             old.value = value.value if isinstance(value, Param) else value
@@ -122,8 +106,7 @@ class Module:
         return own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy `state` in. ValueError lists every missing, surplus and misfit name at once; nothing
-        is copied then."""
+        """Copy `state` in, or nothing: ValueError lists all missing, unknown and misfit names."""
         mine = self.state_dict()
         arrays = {name: asnumpy(a) for name, a in state.items()}
         faults = [f"missing {name}" for name in mine if name not in arrays]

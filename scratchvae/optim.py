@@ -2,8 +2,7 @@
 
     optimizer.zero_grad();  losses = model.loss(x, eps);  model.backward();  optimizer.step()
 
-A model keeps all its parameters in one flat buffer and all gradients in another, so a step is one
-update of two arrays, written below as functions: the formula first, a kernel beside it if it pays.
+Parameters and gradients lie in one flat buffer each: a step is one update of two arrays, below.
 """
 
 from __future__ import annotations
@@ -64,11 +63,9 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 
 @accelerated
 def clip_to_norm(grad, max_norm):
-    """Scale `grad` in place so that its norm is at most about max_norm; the norm before, a float64.
-
-    The norm is the root of the sum of squares. Where the squares are too large or too small for the
-    dtype, the largest number is divided out first: the norm of float32 [3e20, 4e20] is 5e20.
-    """
+    """Scale `grad` in place to a norm of at most about max_norm; return the norm before, a float64.
+    If the squares overflow or vanish, divide by the largest number first: the norm of float32
+    [3e20, 4e20] is 5e20."""
     xp = array_module(grad)
     norm = float(xp.linalg.norm(grad))
     if not 1e-12 < norm < math.inf and 0 < (largest := float(abs(grad).max())) < math.inf:
@@ -87,8 +84,7 @@ def _check(optimizer: str, **at_least_zero: Any) -> None:
 
 
 class Optimizer:
-    """Updates the parameters of a model in place. `steps` counts the steps done; you may change the
-    learning rate `lr` between two of them."""
+    """Updates the parameters of a model in place. `steps` counts the steps; you may change `lr`."""
 
     def __init__(self, model: Model, lr: float) -> None:
         _check(type(self).__name__, lr=lr)
@@ -104,8 +100,7 @@ class Optimizer:
         self.update(self.steps, self.lr)
 
     def update(self, step: Any, lr: Any) -> None:
-        """The update of step number `step`, counted from 1. On the GPU both may be arrays of one
-        number, int64 and float64, which a captured graph reads at every replay."""
+        """Do step number `step`, from 1. A captured graph passes arrays of one number each."""
         raise NotImplementedError
 
     def _zeros(self) -> Any:
@@ -186,14 +181,10 @@ class AdamW(Adam):
 
 
 def clip_grad_norm(model: Model, max_norm: float) -> Any:
-    """Scale all gradients together so that their global norm is at most `max_norm`, which must be
-    above 0. As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
-
-    Returns
-    -------
-    float, or on the GPU an array of one number: to make a float of it would wait for the GPU
-        The norm before clipping. If it is NaN or infinite, the gradients are left as they are.
-    """
+    """Scale all gradients to a global norm of at most `max_norm`, which must be above 0, and return
+    the norm before: a float, on the GPU an array of one number, because a float would wait for the
+    GPU. If the norm is not finite, the gradients stay. As in torch.nn.utils.clip_grad_norm_ the
+    factor is max_norm / (norm + 1e-6)."""
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
     return clip_to_norm(model.flat_grad, max_norm)

@@ -42,12 +42,12 @@ def train_step(
     Raises
     ------
     FloatingPointError
-        If the loss is not finite; names the first tensor that is not, and leaves the weights as
-        they are. Not on the GPU, where reading the loss would wait for every kernel before.
+        If the loss is not finite; names the first tensor that is not, and keeps the weights. Not on
+        the GPU, where reading the loss would wait for every kernel.
 
     Notes
     -----
-    The model stays in the mode it is in; after `model.eval()` call `model.train()` first.
+    The model's mode stays: after `model.eval()` call `model.train()` first.
     """
     if optimizer.model is not model:
         raise ValueError("train_step: the optimizer was made for another model")
@@ -67,7 +67,7 @@ def train_step(
 
 
 class CPUStepper:
-    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods. `sums` are total,
+    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods. `sums`: total,
     reconstruction and kl, each times the images of its step; and the images. You may set them."""
 
     def __init__(self, model: Model, optimizer: Optimizer, max_norm: float | None = None) -> None:
@@ -75,7 +75,7 @@ class CPUStepper:
         self.sums = [0.0] * 4
 
     def start_epoch(self, noise: np.random.Generator) -> None:
-        """Every step draws its eps from this generator. (On the GPU it gives the epoch a seed.)"""
+        """Set the generator of eps. (On the GPU it gives the epoch a seed.)"""
         self._noise = noise
 
     def prefetch(self, batches: Iterable[np.ndarray]) -> Iterable[Any]:
@@ -106,14 +106,8 @@ def train_epoch(
     noise_rng: np.random.Generator,
     title: str = "epoch",
 ) -> Losses:
-    """Train on every image once, in random order, under a progress bar called `title`. On the GPU
-    the steps are graphs, which draw their own noise from a seed that noise_rng gives.
-
-    Returns
-    -------
-    Losses
-        Means over the epoch, in which the weights still changed: floats.
-    """
+    """Train on every image once, in random order, under a progress bar called `title`. Returns the
+    mean losses (floats) of the epoch. On the GPU noise_rng gives the seed of the graphs' noise."""
     if not len(images):
         raise ValueError("train_epoch: expected at least one image, got none")
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
@@ -128,9 +122,8 @@ def train_epoch(
 
 
 def check_last_batch(name: str, model: Model, images: int, batch_size: int) -> None:
-    """Raise ValueError before the first step if the last one would fail: where a batch norm's maps
-    are 1 x 1, a batch of one image has one value per channel, which has no variance. Which maps are
-    1 x 1 is known when the model runs."""
+    """Raise ValueError before the first step if the last batch would fail: a batch norm cannot
+    train on one image if its maps are 1 x 1. Only a run of the model shows the size of the maps."""
     one_left = (images - 1) % batch_size == 0
     if not one_left or not any(isinstance(module, BatchNorm2d) for module in model.modules()):
         return
@@ -154,12 +147,12 @@ def evaluate_sampled(
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
     rng : Generator
-        Draws the noise: the same seed gives the same numbers. None for `evaluate_deterministic`.
+        Draws the noise; None for `evaluate_deterministic`.
 
     Returns
     -------
     Losses
-        Floats. For a Bernoulli VAE in nats per image, and reconstruction + kl estimates the -ELBO.
+        Floats. For a Bernoulli VAE in nats per image; reconstruction + kl estimates the -ELBO.
     """
     if not len(images):
         raise ValueError("evaluate: expected at least one image, got none")
@@ -179,9 +172,8 @@ def evaluate_sampled(
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
     """As `evaluate_sampled`, but at z = mu, without noise.
 
-    The KL term is the cost of a code known to within sigma, but here the decoder gets the exact
-    mean: the sum bounds no likelihood. Do not call it an ELBO or compare it with sampled numbers;
-    see docs/elbo.md.
+    The KL term is the cost of a code known to within sigma, but the decoder gets the exact mean:
+    the sum is no ELBO, bounds no likelihood and compares with no sampled number; see docs/elbo.md.
     """
     return evaluate_sampled(model, images, None, batch_size)
 
@@ -195,8 +187,7 @@ def in_words(losses: Losses) -> str:
 
 
 class Streams(NamedTuple):
-    """The random number generators of a run, one for each purpose. They are independent: to draw
-    more from one changes none of the others."""
+    """The random number generators of a run, one for each purpose, independent of each other."""
 
     shuffle: np.random.Generator
     noise: np.random.Generator

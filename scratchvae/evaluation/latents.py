@@ -1,6 +1,4 @@
-"""Walks through the latent space of a trained model: codes, and the images that they decode to.
-
-Codes and images are NumPy arrays here, wherever the model computes.
+"""Walks through the latent space of a trained model. Codes and images are NumPy arrays.
 
 Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
 generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
@@ -32,8 +30,7 @@ def posterior_codes(
     x : array (N, C, H, W)
         Images in the model's data_range and dtype.
     rng : Generator, optional
-        Draws z ~ q(z|x); ValueError if the model is no VAE. By default z is mu, or the one code of
-        an autoencoder.
+        Draws z ~ q(z|x); ValueError if the model is no VAE. Default: mu, or an autoencoder's z.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
@@ -54,11 +51,8 @@ def posterior_codes(
 def prior_codes(
     model: Model, count: int, rng: np.random.Generator, temperature: float = 1.0
 ) -> np.ndarray:
-    """`count` draws from N(0, temperature^2 I): (count, *latent_shape).
-
-    A temperature below 1 stays near the middle, where most codes of the training lie: the pictures
-    are cleaner, and more alike. A larger count only adds codes after those of a smaller one.
-    """
+    """`count` draws from N(0, temperature^2 I): (count, *latent_shape). A temperature below 1 gives
+    cleaner, more similar pictures. A larger count only appends codes."""
     parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
     codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
     return codes * codes.dtype.type(temperature)
@@ -71,8 +65,7 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ----------
     z : array (N, *latent_shape)
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        The images whose skips are used; one image serves all codes. ValueError if the model has no
-        skips. By default nothing is added, see `Skip.generate`.
+        The images that give the skips; ValueError if the model has none. See `Skip.generate`.
     """
     if skips_from is None:
         return _in_parts(model, model.generate, z)
@@ -83,7 +76,7 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
 
 
 def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """`function` of so many rows of the arrays at a time, which it gets on the model's device."""
+    """`function` of the arrays, BATCH rows at a time, on the model's device."""
     results = []
     for start in range(0, len(arrays[0]), BATCH):
         parts = [to_device(a[start : start + BATCH].copy(), model.device) for a in arrays]
@@ -92,19 +85,18 @@ def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(1 - t) a + t b for each t, exact at 0 and 1: a, b (N, *latent_shape) and t (T,) ->
-    (N, T, *latent_shape)."""
+    """(1 - t) a + t b, exact at 0 and 1: (N, *latent_shape) and t (T,) -> (N, T, *latent_shape)."""
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 
 
 def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle between a and b.
+    """sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle from a to b; arguments as
+    `line`.
 
-    Between codes of equal length all codes have that length. In D dimensions draws from N(0, I)
-    have lengths close to sqrt(D), and the middle of a straight line is shorter than almost all of
-    them. Parameters and result are those of `line`, which it is where a and b have one direction;
-    ValueError where they have opposite ones, or one is zero: then no circle is the shortest.
+    Codes of equal length keep that length. In D dimensions draws from N(0, I) have lengths close to
+    sqrt(D); the middle of a straight line is shorter than almost all of them. ValueError if a code
+    is zero or a and b have opposite directions.
     """
     flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
     lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
@@ -124,8 +116,7 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """The code `base` with one of its numbers replaced: (len(dimensions), len(values),
-    *latent_shape). Dimensions count through `base` as it lies in memory."""
+    """`base` with one number (in memory order) replaced: (dimensions, values, *latent_shape)."""
     codes = np.tile(base.ravel(), (len(dimensions), len(values), 1))
     for row, dimension in zip(codes, dimensions, strict=True):
         row[:, dimension] = values
@@ -134,19 +125,14 @@ def traversal(base: np.ndarray, dimensions: Sequence[int], values: np.ndarray) -
 
 def most_active(codes: np.ndarray, at_most: int) -> list[int]:
     """The dimensions in which the codes (N, *latent_shape) vary most, the most active one first.
-
     The variance of mu over the data is the activity of Burda et al. (arXiv:1509.00519), section 5;
-    it is nearly 0 for a dimension that the decoder has learned to ignore.
-    """
+    it is nearly 0 for a dimension that the decoder ignores."""
     variance = codes.reshape(len(codes), -1).var(axis=0, dtype="float64")
     return [int(d) for d in np.argsort(-variance, kind="stable")[:at_most]]
 
 
 def plane(size: int, dtype: Any = "float32") -> np.ndarray:
-    """size^2 codes of two numbers, row by row, the second number upwards: (size * size, 2).
-
-    They are the (i + 1/2) / size quantiles of N(0, 1) along each axis: every code stands for the
-    same share of the prior.
-    """
+    """size^2 codes of two numbers, row by row, the second number upwards: (size * size, 2). They
+    are the (i + 1/2) / size quantiles of N(0, 1) along each axis, equal shares of the prior."""
     quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
     return np.array([(a, b) for b in reversed(quantiles) for a in quantiles], dtype)

@@ -4,19 +4,19 @@
 
     -log p(x) ~= -log( 1/K * sum over k of w[k] ),   w[k] = p(x|z[k]) p(z[k]) / q(z[k]|x)
 
-    z[k] = mu + exp(logvar/2) eps[k], K draws from q(z|x). The mean of the weights w has p(x) for
-    its expectation; its logarithm lies below log p(x) on average, and rises towards it with K. For
-    K = 1 this is the -ELBO again, its KL term estimated from the draw.
+    z[k] = mu + exp(logvar/2) eps[k], K draws from q(z|x). The mean of the weights w has the
+    expectation p(x); its logarithm lies below log p(x) on average, and rises towards it with K. K =
+    1 gives the -ELBO again, its KL term estimated from the draw.
 
     log w[k]   = log p(x|z) + sum over dimensions of  (-z^2 + eps^2 + logvar) / 2
 
     log p(z) = sum of -z^2/2 - log(2 pi)/2, and since (z - mu)^2 / exp(logvar) = eps^2, log q(z|x) =
     sum of -eps^2/2 - logvar/2 - log(2 pi)/2: the 2 pi cancels.
 
-log p(x|z) of a `BernoulliVAE` is minus its cross-entropy. Training a `SquaredErrorVAE` maximises
-the ELBO of a Gaussian decoder whose deviation sigma follows from the KL weight (scales.py). That is
-the decoder meant here. Its pixels are continuous, so the result is the log of a density, in the
-units of the scaled pixels: it may be below zero, and compares only with others of that sigma.
+log p(x|z) of a `BernoulliVAE` is minus its cross-entropy. A `SquaredErrorVAE` has a Gaussian
+decoder whose deviation sigma follows from the KL weight (scales.py). Its pixels are continuous, so
+the result is the log of a density, in units of the scaled pixels: it may be below zero, and
+compares only with others of that sigma.
 
 Sources: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2; Burda,
 Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519), equation 8.
@@ -43,9 +43,7 @@ from .scales import Scales, loss_scales
 
 class Estimate(NamedTuple):
     """A mean over images, in nats per image, and its standard error: std / sqrt(N), nan for N = 1.
-
-    The error does not cover a bias that all images share, such as that of a small K.
-    """
+    The error does not cover a bias that all images share, such as that of a small K."""
 
     value: float
     standard_error: float
@@ -61,15 +59,14 @@ def neg_elbo(
     ----------
     model : BernoulliVAE or SquaredErrorVAE
     images : uint8 array (N, H, W) or (N, C, H, W)
-        Grey levels count as probabilities for a Bernoulli decoder: the value is that of its loss,
-        but no bound on a likelihood; for one, `binarize` them first.
+        `binarize` them for a Bernoulli decoder: with grey levels the value bounds no likelihood.
     rng : Generator
-        Draws the noise of each batch in turn, as `train.evaluate_sampled` does.
+        Draws the noise of each batch in turn.
 
     Raises
     ------
     ValueError
-        If the model has no likelihood, the images are not of its shape, or a result is not finite.
+        If the model has no likelihood, the images have another shape, or a result is not finite.
     """
     _check_model("neg_elbo", model)
     values = []
@@ -102,16 +99,15 @@ def importance_curve(
     model : BernoulliVAE or SquaredErrorVAE
     images : uint8 array (N, H, W) or (N, C, H, W)
     at : sequence of int
-        The numbers of samples, such as [1000]. The estimate at k is that of each image's first k:
-        on average it falls with k, towards -log p(x).
+        Numbers of samples, such as [1000]. The estimate at k uses each image's first k samples: on
+        average it falls with k, towards -log p(x).
     rng : Generator
-        All chunks together draw `model.noise(N * K, rng)`, K the largest of `at`: image after image
-        and for each its K samples, whatever the chunk size.
+        Draws `model.noise(N * K, rng)`, K = max(at), image by image, whatever the chunk size.
     chunk_size : int
-        How many codes are decoded at once, of one image or of several. It bounds the memory.
+        How many codes are decoded at once; it bounds the memory.
     grey_levels : bool
-        Take grey levels for probabilities where the decoder is Bernoulli. By default they are
-        refused: the result is not comparable with likelihoods of binary images.
+        Let a Bernoulli decoder take grey levels as probabilities; the result is not comparable with
+        likelihoods of binary images.
 
     Returns
     -------
@@ -192,8 +188,8 @@ def no_likelihood(model: Any) -> str | None:
 def gaussian_decoder(model: Any) -> Scales:
     """The scales of a `SquaredErrorVAE`'s loss at beta = 1: its sigma makes that loss the -ELBO.
 
-    With one mu and logvar for all D positions of the latent grid (`skip`, latent "scalar"), the
-    loss holds the KL of one position, and the -ELBO that of all: its weight there is 1/D of it.
+    If all D positions of the latent grid share one mu and logvar (`skip`, latent "scalar"), the
+    loss holds the KL of one position and the -ELBO that of all: the KL weight is 1/D of the loss's.
     """
     return loss_scales(prod(model.image_shape), mean=model.kl_weight / model.shared_codes, beta=1)
 

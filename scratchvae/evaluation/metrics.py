@@ -1,9 +1,9 @@
 """Which codes a trained model uses, how well it reconstructs, and whether its decoder needs z.
 
-Posterior collapse: the KL term is smallest, zero, where q(z|x) = p(z) for every x. Then z tells
-nothing about the image, the decoder learns to do without it, and no gradient is left that would
-make the encoder use it again. Two things show it: a KL near zero in most dimensions, and pictures
-that hardly change when noise replaces their codes.
+Posterior collapse: the KL term is zero, its minimum, where q(z|x) = p(z) for every x. Then z says
+nothing about the image, the decoder ignores it, and no gradient makes the encoder use it again. The
+signs: a KL near zero in most dimensions, and pictures that hardly change when noise replaces their
+codes.
 
 Sources: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519),
 section 5, for active units; Bowman et al., "Generating sentences from a continuous space"
@@ -45,11 +45,9 @@ class Effect(NamedTuple):
 
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """mu and logvar of q(z|x) for images of uint8, in evaluation mode: float64, (N, *latent_shape).
-
-    (N,) where `skip` has one of each for all positions of its grid. ValueError if the model is no
-    VAE, or the images are not of its shape.
-    """
+    """mu and logvar of q(z|x) for uint8 images, in evaluation mode: float64, (N, *latent_shape), or
+    (N,) if `skip`'s grid shares them. ValueError if the model is no VAE or the shapes do not
+    fit."""
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
     with model.evaluating():
@@ -59,10 +57,8 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
-    """How many dimensions of mu = E[z|x], (N, ...), have a variance over N above `threshold`.
-
-    ValueError for fewer than two images.
-    """
+    """How many dimensions of mu = E[z|x], (N > 1, ...), have a variance over N above
+    `threshold`."""
     if len(mu) < 2:
         raise ValueError(f"active_units: a variance needs at least 2 images, got {len(mu)}")
     return int((mu.var(axis=0) > threshold).sum())
@@ -70,9 +66,7 @@ def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
 
 def kl_per_dimension(mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     """KL(q(z|x) || N(0, I)) of each dimension, its mean over the data: (N, ...) -> (...), nats.
-
-    They sum to the KL term of the loss (ops/kl.py).
-    """
+    They sum to the KL term of the loss (ops/kl.py)."""
     return 0.5 * (mu**2 + np.expm1(logvar) - logvar).mean(axis=0)
 
 
@@ -84,9 +78,9 @@ def reconstruction_error(
     Returns
     -------
     ReconstructionError
-        mse, the mean over all elements of all images, scaled from the model's data_range to [0, 1];
-        and psnr = 10 log10(1 / mse) in dB, infinite without an error. It is the PSNR of the mean
-        error: the mean of the images' own PSNRs is larger, and infinite if one of them is perfect.
+        mse, the mean over all elements of all images, scaled from data_range to [0, 1]; and psnr =
+        10 log10(1 / mse) in dB, that of the mean error: the mean of the images' own PSNRs is
+        larger, and infinite if one image is perfect.
     """
     total = 0.0
     for x in likelihood.model_batches("reconstruction_error", model, images, batch_size):
@@ -103,11 +97,10 @@ def _mean_square(model: Model, a: Any, b: Any) -> float:
 
 
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
-    """Reconstruct images twice, with their own codes and with standard normal noise in their place.
+    """Reconstruct images from their own codes and from standard normal noise.
 
-    Where the change is small beside the variance, z hardly matters to the decoder. For `skip` both
-    have the skips of the images: if the error is small as well, the picture has gone past z,
-    through the skips.
+    If the change is small beside the variance, z hardly matters to the decoder. `skip` uses the
+    images' skips in both: a small error then means that the picture goes past z, through the skips.
     """
     (x,) = likelihood.model_batches("effect_of_z", model, images, len(images))
     noise = model.noise(len(x), rng)
@@ -118,11 +111,8 @@ def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> E
 
 
 def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
-    """The signs of posterior collapse in words, and what to do.
-
-    `kl` is that of `kl_per_dimension`, and `skips` is `Model.has_skips`. None where most dimensions
-    carry information and the pictures depend on z.
-    """
+    """The signs of posterior collapse in words, and what to do. None if most dimensions carry
+    information and the pictures depend on z."""
     silent = kl < NEAR_ZERO
     unused = effect.change <= NEAR_ZERO * effect.variance
     seen = []
@@ -166,13 +156,13 @@ def report(
     Parameters
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
-        At least 2. They are taken as they are: `binarize` them before where that is wanted.
+        At least 2, taken as they are; `binarize` them first if you want that.
     rng : Generator
-        Spawns a stream for each metric that draws: more samples of one change none of the others.
+        Spawns an independent stream for each metric that draws.
     nll_samples : int
         K of the importance sampling; 0 leaves it out.
     nll_images : int, optional
-        Only the first so many images get it. By default all.
+        How many images, the first ones, get it. Default: all.
     grey_levels : bool
         As for `importance_curve`.
 
@@ -186,8 +176,7 @@ def report(
     Raises
     ------
     ValueError
-        For fewer than 2 images; also if likelihoods by importance sampling are asked for where
-        there are none, before anything is computed.
+        For fewer than 2 images, or for nll_samples where there is no likelihood.
     """
     if len(images) < 2 or (nll_samples and nll_images is not None and nll_images < 2):
         raise ValueError(

@@ -8,12 +8,10 @@ For a squared error over images of P elements (P = C H W), these have the same m
                                                     constant, for a Gaussian decoder of deviation
                                                     sigma; beta = w P / (2 sigma^2)
 
-KL is in nats per image, summed over the latent dimensions, in all of them; all are means over the
-batch. With beta = 1 the objective is the -ELBO, so a KL weight can be read as a choice of sigma. A
-cross-entropy is in nats without any sigma: its beta is the weight beside the sum.
-
-The gradients of two scales differ by the same factor, which changes the steps of SGD, and hardly
-those of Adam.
+KL is in nats per image, summed over the latent dimensions; all are means over the batch. With beta
+= 1 the objective is the -ELBO, so a KL weight is a choice of sigma. A cross-entropy is in nats
+without any sigma: its beta is the weight beside the sum. The gradients of two scales differ by the
+same factor, which changes the steps of SGD, and hardly those of Adam.
 Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-VAE" (2017).
 """
 
@@ -34,8 +32,8 @@ class Scales(NamedTuple):
     sigma: float
 
     def neg_elbo(self, mean_squared_error: Any, kl: Any) -> Any:
-        """-ELBO in nats per image (for continuous x, so it may be below zero) of a Gaussian decoder
-        of deviation sigma, whatever beta is; of numbers, or of arrays with one for each image."""
+        """-ELBO in nats per image of a Gaussian decoder of deviation sigma, whatever beta is; of
+        numbers, or of arrays with one for each image. For continuous x it may be below zero."""
         variance = self.sigma**2
         constant = math.log(2 * math.pi * variance) / 2
         return self.elements * (mean_squared_error / (2 * variance) + constant) + kl
@@ -60,8 +58,7 @@ def loss_scales(
     beta : float, optional
         The KL weight beside -log p(x|z) of a Gaussian decoder.
     sigma : float, optional
-        That decoder's standard deviation. By default 1; where beta is given as well as mean or sum,
-        it follows from the two weights.
+        That decoder's standard deviation. Default: 1, or what beta and mean or sum imply.
 
     Raises
     ------

@@ -1,9 +1,8 @@
 """Training steps on the GPU: each step is one CUDA graph.
 
-Launching a kernel costs the host some microseconds, more than most kernels of a small model run. A
-CUDA graph is a recording of all launches of a step (the capture); one launch runs it again (the
-replay). A replay repeats the recording exactly: the same kernels, addresses and arguments. So
-everything that changes from step to step lies in device memory, where the kernels read it:
+A kernel launch costs the host some microseconds, more than most kernels of a small model run. A
+CUDA graph records all launches of a step (the capture); one launch runs it again (the replay), with
+the same kernels, addresses and arguments. So everything that changes lies in device memory:
 
     x                        copied to the same address before every replay
     eps                      drawn by the graph itself from seed and step, see philox.py
@@ -38,8 +37,7 @@ CHECK_EVERY = 100  # steps between two checks of bad_step, each of which waits f
 
 @accelerated
 def record(total, reconstruction, kl, sums, bad_step, step, N):
-    """Add the losses of a step of N images to `sums`, (4,) float64: total, reconstruction, kl,
-    images; keep in `bad_step` the first step whose total was not finite, 0 if there was none."""
+    """Add the losses of N images to `sums`, (4,) float64; `bad_step` keeps the first bad step."""
     sums[0] += total * N
     sums[1] += reconstruction * N
     sums[2] += kl * N
@@ -50,14 +48,12 @@ def record(total, reconstruction, kl, sums, bad_step, step, N):
 
 @functools.cache
 def _stream(cupy: Any) -> Any:
-    """One stream for the steps of all models, so that no two run at once: they share cuBLAS's
-    workspace. It waits for the null stream, and the null stream for it."""
+    """One stream for all models, which share cuBLAS's workspace; it waits for the null stream."""
     return cupy.cuda.Stream()
 
 
 class _OnDevice:
-    """The graphs of one optimizer and the arrays that they share. It holds no reference to the
-    optimizer, so that the memory is freed with it."""
+    """An optimizer's graphs and arrays, without a reference to it: the memory is freed with it."""
 
     def __init__(self, cupy: Any) -> None:
         self.numbers = {name: cupy.zeros((), dtype) for name, dtype in NUMBERS.items()}
@@ -78,19 +74,18 @@ class GPUStepper:
     Parameters
     ----------
     model, optimizer
-        The model on the GPU (`model.to("cuda")`), and an optimizer of it.
+        The model on the GPU (`model.to("cuda")`), and its optimizer.
     max_norm : float, optional
         Clip the gradients to this norm: see `optim.clip_grad_norm`.
     graph : bool
-        Capture a step when its batch size comes twice in a row: for the last, smaller batch of an
-        epoch a graph would not be worth its memory. False runs every step kernel by kernel.
+        Capture a step when its batch size comes twice in a row, so not for the last, smaller batch
+        of an epoch. False runs every step kernel by kernel.
 
     Notes
     -----
-    Between steps you may change the weights, the mode of the model, kl_weight, free_bits and other
-    plain numbers of its layers, lr and the other settings of the optimizer; some changes cost a new
-    capture. All steppers of an optimizer share its graphs, so a new stepper captures nothing again;
-    it begins its sums at zero.
+    Between steps you may change weights, the model's mode, plain numbers such as kl_weight and
+    free_bits, and the optimizer's settings; some changes cost a new capture. All steppers of an
+    optimizer share its graphs; each starts its sums at zero.
     """
 
     def __init__(
@@ -120,11 +115,9 @@ class GPUStepper:
         return prefetch(batches, self.stream)
 
     def step(self, x: Any) -> None:
-        """Enqueue a step on the batch x, an array on the GPU; this returns before it is done. Every
-        hundredth step waits for the GPU, and raises FloatingPointError if a loss was not finite.
-
-        x comes from the null stream, which this stream waits for, or from `stream` itself.
-        """
+        """Enqueue a step on the batch x, a GPU array from the null stream or `stream`; do not wait
+        for it. Every hundredth step waits, and raises FloatingPointError if a loss was not
+        finite."""
         in_memory(functools.partial(self._step, x), "training", self._model, len(x))
         if self._optimizer.steps % CHECK_EVERY == 0:
             _ = self.sums  # raises
@@ -147,10 +140,10 @@ class GPUStepper:
                 else:
                     self._run(x)
         except BaseException:
-            device.copied.clear()  # the device may have counted a step that the host did not
+            device.copied.clear()  # the device may have counted this step
             raise
         device.last_kind = kind
-        self._optimizer.steps += 1  # on the device the step itself has done so
+        self._optimizer.steps += 1  # the step did so on the device
         device.copied["steps"] += 1
 
     def _kind(self, x: Any) -> tuple[Any, ...]:
@@ -166,8 +159,7 @@ class GPUStepper:
         return x.shape, x.dtype, tf32_allowed(), self._max_norm, betas, *modes, *settings
 
     def _forget_graphs_of_other_arrays(self) -> None:
-        """Drop all graphs if an array that they use has been replaced. Until then `arrays` keeps
-        the old ones alive, so that their memory is not used for anything else."""
+        """Drop all graphs if an array was replaced; until then `arrays` keeps its memory in use."""
         arrays = [self._model.flat_value, self._model.flat_grad]
         arrays += [getattr(module, name) for module in self._modules for name in module.buffers]
         arrays += [a for a in vars(self._optimizer).values() if is_gpu_array(a)]
@@ -185,9 +177,7 @@ class GPUStepper:
                 device.copied[name] = number
 
     def _run_and_capture(self, x: Any) -> tuple[Any, Any, Any]:
-        """Run the step kernel by kernel, which fills a pool with blocks of the right sizes; then
-        once more while the stream captures, which records it and runs nothing. The pool serves the
-        graph alone, as the graph will write to blocks that are free now."""
+        """Run the step, so that the graph's own pool gets blocks of the right sizes; capture."""
         self._cupy.get_default_memory_pool().free_all_blocks()  # another pool cannot use them
         pool = self._cupy.cuda.MemoryPool()
         with self._cupy.cuda.using_allocator(pool.malloc):
@@ -219,9 +209,8 @@ class GPUStepper:
 
     @property
     def sums(self) -> list[float]:
-        """Total, reconstruction and kl, each times the images of its step; and the images. Reading
-        waits for the steps so far, and raises FloatingPointError if a loss was not finite; then
-        the sums begin again at zero."""
+        """Total, reconstruction, kl, each times the images of its step; and the images. Waits for
+        the GPU; if a loss was not finite, raises FloatingPointError and resets the sums."""
         device = self._device
         with self.stream:
             numbers = self._cupy.concatenate([device.sums, device.bad_step[None]])
@@ -243,14 +232,13 @@ class GPUStepper:
 
 
 def in_memory(work: Callable[[], Any], name: str, model: Model, N: int) -> Any:
-    """`work()` on a batch of N images. If the GPU's memory runs out, the MemoryError says so;
-    `name` says what the work was."""
+    """`work()`, called `name`, on N images. A MemoryError on the GPU names the batch size."""
     try:
         return work()
     except MemoryError:
         if model.device != "cuda":
             raise
-    # Outside of the except block the traceback is gone, and with it the arrays of its frames.
+    # After the except block the traceback no longer holds arrays.
     for module in model.modules():
         vars(module).pop("_cache", None)
     cupy = array_module(model.flat_value)

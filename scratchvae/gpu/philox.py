@@ -6,8 +6,8 @@
                     sqrt(-2 log u) cos(2 pi v)  and  sqrt(-2 log u) sin(2 pi v)
 
 On the GPU many threads draw at once, and a replayed graph repeats everything but the counter. So
-the noise of a training step depends on the number of the step, not on numbers drawn before. The key
-is the seed, the upper half of the counter the step, the lower half the index of the four words.
+the noise of a step depends on its number alone. The key is the seed, the upper half of the counter
+the step, the lower half the index of the four words.
 
 Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); Box & Muller, "A
 note on the generation of random normal deviates" (1958).
@@ -56,13 +56,12 @@ def fill_normal(out, seed, step):
     Parameters
     ----------
     seed, step : int
-        0 or above and below 2^64; every pair of them has numbers of its own. In a captured graph
-        they are int64 arrays of one number on the device.
+        From 0 to 2^64 - 1; in a captured graph int64 arrays of one number on the device.
 
     Notes
     -----
-    Four words make four float32 or two float64 numbers: u and v have 32 or 53 bits. Both dtypes
-    are computed in float64 and rounded once.
+    Four words make four float32 or two float64 numbers: u and v have 32 or 53 bits. Both dtypes are
+    computed in float64 and rounded once.
     """
     per_block = 4 if out.dtype == np.float32 else 2
     words = np.empty((-(-out.size // per_block), 4), np.uint32)

@@ -1,8 +1,7 @@
-"""Copy the next batch to the GPU while it computes on the one before.
+"""Copy the next batch to the GPU while the GPU computes on the current one.
 
-A copy from ordinary memory makes the host wait. From pinned memory, which the operating system
-never moves, the GPU copies by itself, on a stream of its own. Two slots take turns: while a step
-reads one, the next batch is copied into the other.
+The GPU copies from pinned memory, which the operating system never moves, on a stream of its own,
+without the host. Two slots alternate: one is read while the other is filled.
 Source: NVIDIA, "CUDA C++ Best Practices Guide", overlap of transfers and computation.
 """
 
@@ -15,8 +14,7 @@ import numpy as np
 
 
 class _Slot:
-    """A batch in pinned memory and on the GPU, and the events after which each may be
-    overwritten."""
+    """A batch in pinned memory and on the GPU, and the events after which it may be overwritten."""
 
     def __init__(self, cupy: Any, batch: np.ndarray) -> None:
         memory = cupy.cuda.alloc_pinned_memory(batch.nbytes)
@@ -27,11 +25,8 @@ class _Slot:
 
 
 def prefetch(batches: Iterable[np.ndarray], stream: Any) -> Iterator[Any]:
-    """Each batch on the GPU, for work on `stream`.
-
-    A batch may be used by work that is enqueued before the next batch is asked for. The first
-    batch must be the largest.
-    """
+    """Each batch on the GPU, for work on `stream` enqueued before the next batch is requested. The
+    first batch must be the largest."""
     import cupy
 
     copying = cupy.cuda.Stream(non_blocking=True)

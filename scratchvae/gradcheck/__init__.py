@@ -20,8 +20,7 @@ Two files catch what one dy and one short step cannot see:
     trials.py        other dy, a second call, arrays that are not contiguous, images that mix
     rounding.py      functions that round more than float64 does
 
-cases.py has a case for every op. docs/gradients.md explains the method. No check of gradients can
-see a wrong forward.
+docs/gradients.md explains the method. No gradient check can see a wrong forward.
 """
 
 from .check import check, check_layer, check_model, check_op

@@ -1,4 +1,4 @@
-"""The four doors: check a pair of functions, an op, a layer, a model."""
+"""The functions to call: check a pair of functions, an op, a layer, a model."""
 
 from __future__ import annotations
 
@@ -34,47 +34,45 @@ def check(
     seed: int = 0,
     raises: bool = True,
 ) -> Report:
-    """Compare the gradients of a backward with what its forward does.
+    """Compare the gradients of a backward pass with what its forward pass does.
 
     Parameters
     ----------
     forward : callable
-        `forward(*inputs)` returns `y, cache` (and maybe more). A lambda binds other arguments. The
-        report calls the inputs by the names of its parameters. y may be a tuple of outputs.
+        `forward(*inputs)` returns `y, cache` (and maybe more); y may be a tuple of outputs. The
+        report takes the inputs' names from its parameters.
     backward : callable
-        `backward(dy, cache)` returns one gradient per input: an array, or a tuple of them. A None
-        among them is "not checked", and fails. dy is drawn at random, in the shape of y; for a
-        tuple of outputs it is a tuple of arrays.
+        `backward(dy, cache)` returns one gradient per input: an array or a tuple of arrays. None
+        means "not checked", and fails. dy is random, in the shape of y; a tuple for a tuple of
+        outputs.
     *inputs : float64 arrays
-        Away from kinks, where there are any.
+        Away from kinks.
     method : {"central", "direction", "complex", "adjoint"}
-        See the top of this package. "complex" calls forward with complex128, "adjoint" asks for a
+        See the top of this package. "complex" calls forward with complex128; "adjoint" needs a
         linear function.
     h : float
-        The step, in units of max(1, |x|) for each element; by default 1e-6, and 1e-100 for the
-        complex step.
+        The step, in units of max(1, |x|) for each element. Default: 1e-6; 1e-100 for "complex".
     tolerance : float
-        On the error per tensor, max|analytic - numeric| / max|analytic|. By default 1e-7 for
-        differences, 1e-12 for "complex" and "adjoint", 2e-5 in float32. A function that rounds
-        more than float64 does needs `h=1e-3, tolerance=1e-3`.
+        Limit of max|analytic - numeric| / max|analytic| per tensor. Default: 1e-7 for differences,
+        1e-12 for "complex" and "adjoint", 2e-5 in float32. A function that computes in less than
+        float64 needs `h=1e-3, tolerance=1e-3`.
     atol : float
-        What an element may be off by in any case, beside the tolerance.
+        Absolute error that is always allowed.
     samples : int or "all"
-        Instead of every element: the one with the largest gradient, so many at random, and a
-        random direction. By default every element is moved, but of an input with more than 10,000
-        elements three directions and five elements, and the report says so. "all" moves every
-        element, however long it takes.
+        Check the element with the largest gradient, this many random elements and a random
+        direction. Default: every element; of an input with more than 10,000 elements, three
+        directions and five elements (the report says so). "all" checks every element of any input.
     only : list of str
-        The inputs to check; by default all.
+        The inputs to check. Default: all.
     without_gradient : list of str
-        The inputs that get no gradient: backward gives None for them, or leaves them out.
+        The inputs that have no gradient: backward gives None for them, or leaves them out.
     without_dy : list of int
-        Of a tuple of outputs those, by position, for which backward is given None instead of a
-        dy, as it is for outputs that are None, or arrays of integers or booleans.
+        The outputs of a tuple, by position, for which backward gets None instead of a dy. Outputs
+        that are None, integers or booleans always get None.
     batch : list of str
-        The inputs whose first axis counts images, if no image may depend on another.
+        The inputs whose first axis counts images, if images must be independent.
     dtype : {"float64", "float32"}
-        What backward computes in. The numeric side is always float64, at the rounded inputs.
+        The dtype of backward. The numeric side is float64, at the rounded inputs.
     seed : int
         Draws dy, the samples and the directions.
     raises : bool
@@ -83,17 +81,17 @@ def check(
     Returns
     -------
     Report
-        A row for each input: print it.
+        A row for each input; `print` shows a table.
 
     Raises
     ------
     GradientError
-        (an AssertionError) if a gradient is wrong, or could not be shown to be right. It names the
-        input and the element. Also if backward fails one of the trials of trials.py.
+        (an AssertionError) if a gradient is wrong or was not shown to be right, or if backward
+        fails a trial of trials.py.
     NotAnalytic, NotLinear
         (ValueErrors) if the method does not apply to this forward.
     TypeError, ValueError
-        If an argument, y or a gradient is not of the kind or shape described above.
+        If an argument, y or a gradient has a wrong type or shape.
     """
     subject = of_pair(
         forward, backward, inputs, dtype, seed,
@@ -110,10 +108,8 @@ def check_op(
     seed: int = 0,
     **options: Any,
 ) -> list[Report]:
-    """Check one of our ops, on the engine in use, at each of its CASES: a report for each.
-
-    "adjoint" checks the inputs in which the op is linear. Other options, errors: see `check`.
-    """
+    """Check one of our ops on the engine in use: a report for each of its CASES. "adjoint" checks
+    only the inputs in which the op is linear. Other options and errors: see `check`."""
     if name not in CASES:
         raise ValueError(f"check_op: unknown op {name!r}; there are {', '.join(CASES)}")
     reports = []
@@ -137,7 +133,7 @@ def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> 
     def gradients(dy: Any, cache: Any) -> tuple[Any, ...]:
         result = backward(dy, cache)
         result = result if isinstance(result, tuple) else (result,)
-        return result[: len(moving)]  # a bias that is not there has no gradient
+        return result[: len(moving)]  # a missing bias has no gradient
 
     mixes = case.mixes or any(arrays[n].ndim == 0 for n in moving)
     return of_pair(
@@ -156,20 +152,18 @@ def check_layer(
     seed: int = 0,
     **options: Any,
 ) -> Report:
-    """Check the gradients of a layer's inputs and of its parameters.
+    """Check the gradients of a layer's inputs and parameters.
 
     Parameters
     ----------
     layer : Module
-        In float64 or float32, in the mode (training or evaluation) it is to be checked in. Copies
-        are run: its parameters, gradients, statistics and cache stay as they are.
+        In float64 or float32, in training or evaluation mode. The check runs copies of it.
     *inputs : float64 arrays
-        What its forward takes.
+        The arguments of its forward.
     without_gradient : list of str
-        The inputs that get no gradient, such as the noise: `["eps"]`.
+        The inputs without a gradient, such as the noise: `["eps"]`.
     batch, seed, **options
-        See `check`, also for the report and the errors. Parameters have their names, inputs those
-        of forward's parameters.
+        See `check`, also for the report and the errors.
     """
     subject = of_layer(layer, inputs, seed, without_gradient, batch)
     return compare(subject, seed=seed, **options)
@@ -185,27 +179,24 @@ def check_model(
     tolerance: float | None = None,
     **options: Any,
 ) -> Report:
-    """Check every parameter tensor of a model: the gradient of its loss, the noise frozen.
+    """Check the gradient of a model's loss in every parameter tensor, with fixed noise.
 
-    Each is moved along a random direction (all elements at once), then its element with the largest
-    gradient, then `samples` elements drawn at random. A direction that fails is bisected to an
-    element. Gradients that are identically zero, such as those of a bias before a batch norm, get
-    the verdict "zero": both sides are below 1e-12 of the model's largest gradient.
+    Each tensor is moved along a random direction, then in its element with the largest gradient,
+    then in `samples` random elements. A direction that fails is bisected to an element. The verdict
+    "zero" means that both sides are below 1e-12 of the model's largest gradient.
 
     Parameters
     ----------
     model : Model
-        In float64 or float32, in the mode it is to be checked in. Copies are run: the model, its
-        gradients, statistics and cache stay bit for bit what they are.
+        In float64 or float32, in training or evaluation mode. The check runs copies of it.
     x, eps : arrays of the model's dtype
         The batch and its noise: `model.noise(len(x), rng)`.
     method : {"complex", "central", "direction"}
         "complex" evaluates the loss in complex128, through the reference bodies of all ops.
-        "central" sees less: the loss is a large number, and dozens of ReLUs lie within a step.
+        "central" is less sensitive: the loss is large, and many ReLU kinks lie within a step.
     tolerance : float
-        By default 1e-10 for "complex", 1e-5 for differences. In float32 1e-2: the numeric side is
-        float64, and a ReLU or a max pooling whose decision rounding turns changes a gradient by
-        parts in a thousand.
+        Default: 1e-10 for "complex", 1e-5 for differences, 1e-2 in float32, where rounding may flip
+        a ReLU or a max pooling and change a gradient by parts in a thousand.
     **options
         See `check`, also for the report and the errors.
     """

@@ -1,8 +1,4 @@
-"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>.
-
-The formulas stand at the top of this package. Below: whether the complex step and adjointness
-apply, and the numbers behind the pictures.
-"""
+"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>."""
 
 from __future__ import annotations
 
@@ -22,17 +18,15 @@ STEPS = np.logspace(0, -16, 33)  # of the error curves
 
 
 class Numeric(NamedTuple):
-    """A numeric derivative, and what the rounding of the outputs contributes to it, about."""
+    """A numeric derivative, and about how much of it is rounding of the outputs."""
 
     value: float
     rounding: float = 0.0
 
 
 class Line:
-    """A line through a tensor: an index moves one element, an array v moves all of them.
-
-    A step of 1 moves an element by max(1, |x|): 1e-6 would be lost beside 1e11.
-    """
+    """A line through a tensor: an index moves one element, an array v moves all of them. A step of
+    1 moves an element by max(1, |x|), since 1e-6 would be lost beside 1e11."""
 
     def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
@@ -44,8 +38,8 @@ class Line:
 
     @cached_property
     def analytic(self) -> float:
-        """The derivative along the line that backward's gradient stands for."""
-        with np.errstate(all="ignore"):  # a gradient may hold infinities; the verdict says so
+        """The derivative along the line, from backward's gradient."""
+        with np.errstate(all="ignore"):  # a gradient may hold infinities
             return float(
                 np.sum(self.subject.gradients[self.name][self.at] * (self.v / self.length))
             )
@@ -65,22 +59,21 @@ class Line:
             return np.full(np.shape(self.subject.y), np.nan)
 
     def change(self, t: float) -> float:
-        """<y(t) - y(0), dy>. The outputs are subtracted one by one and summed then: those that do
-        not depend on what is moved leave no rounding behind."""
+        """<y(t) - y(0), dy>, subtracted output by output: those that stay add no rounding."""
         with np.errstate(all="ignore"):
             return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
 
     def central(self, h: float) -> Numeric:
         """Central differences."""
         up, down = self.moved(h), self.moved(-h)
-        # x + h is rounded: an element has moved by this much in truth
+        # x + h is rounded: the element moved by this much
         step = 2 * h if self.element is None else float(up[self.element] - down[self.element])
         if step == 0 or h < EPS / 10 or np.array_equal(up, down):
             raise ValueError(
                 f"check: h = {h:g} is lost beside the values of {self.name}: choose a larger h"
             )
         output, dy = self.subject.output, self.subject.dy
-        with np.errstate(all="ignore"):  # what overflows ends as infinity or NaN, and fails
+        with np.errstate(all="ignore"):  # overflow gives infinity or NaN, and fails
             difference = output(self.name, up) - output(self.name, down)
             return Numeric(
                 float(np.sum(difference * dy)) / step, rounding_of_y(self.subject, step / 2)
@@ -109,10 +102,8 @@ class Line:
         return Numeric(float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length)
 
     def bend(self, h: float, rounding: float) -> float:
-        """How much the slopes on both sides differ because of kinks; 0 if the function is smooth.
-
-        Without a kink they differ, too, but by an amount that halves with the step.
-        """
+        """How much kinks make the slopes on both sides differ. A smooth function gives 0: there the
+        difference halves with the step."""
 
         def at(h: float) -> float:
             with np.errstate(all="ignore"):
@@ -124,13 +115,10 @@ class Line:
         return 0.0 if smooth or not at_h > 20 * rounding else at_h
 
     def noise(self, h: float) -> float:
-        """How rough <y, dy> is at distances of h: float32 inside, or large numbers that cancel,
-        make it rougher than the rounding of y alone.
-
-        Of 13 values in a row the sixth differences are taken, to which a smooth function adds
-        nothing; independent errors of size s give them a size of sqrt(924) s. Source: Hamming's
-        difference tables, as in More & Wild, "Estimating computational noise" (2011).
-        """
+        """How rough <y, dy> is at distances of h, by float32 inside or cancellation: its sixth
+        differences, near zero for a smooth function; independent errors of size s make them
+        sqrt(924) s. Source: Hamming's difference tables, as in More & Wild, "Estimating
+        computational noise" (2011)."""
         values = [self.change(h * k / 6) for k in range(-6, 7)]
         with np.errstate(all="ignore"):
             return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
@@ -150,7 +138,7 @@ def size(x: Any) -> Any:
 
 
 def norm(a: np.ndarray) -> float:
-    """The root of the sum of squares, also of 1e200: the largest is divided out before."""
+    """The root of the sum of squares, scaled by the largest so that 1e200 does not overflow."""
     largest = float(np.max(np.abs(a)))
     if not 0 < largest < math.inf:
         return largest
@@ -158,17 +146,14 @@ def norm(a: np.ndarray) -> float:
 
 
 def rounding_of_y(subject: Subject, h: float) -> float:
-    """What the rounding of y makes of differences, about: a unit in the last place of each element.
-    They round independently, so their parts add as a random walk."""
+    """About how much the rounding of y changes differences: one unit in the last place of each
+    output, added as a random walk."""
     return EPS * norm(subject.y * subject.dy) / h
 
 
 def tensor_error(analytic: Any, numeric: Any) -> float:
-    """max|analytic - numeric| / max|analytic|; relative to the numeric side where the analytic one
-    is all zero, so that a gradient of zero is wrong by 1, however small the true one is.
-
-    Infinite where either is not finite: `<=` and `max` would pass over a NaN in silence.
-    """
+    """max|analytic - numeric| / max|analytic|; relative to the numeric side if all of the analytic
+    one is zero, so its error is then 1. Infinite if either side is not finite."""
     worst = float(np.max(np.abs(analytic - numeric)))
     if not math.isfinite(worst):
         return math.inf
@@ -185,11 +170,8 @@ class NotLinear(ValueError):
 
 
 def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> None:
-    """The complex step and differences of real numbers must tell the same.
-
-    abs, var, conj, linalg.norm and all that drops an imaginary part are not analytic: under a
-    complex step they give wrong numbers and no error.
-    """
+    """The complex step must agree with real differences: abs, var, conj, linalg.norm and others
+    drop an imaginary part and give wrong numbers without an error."""
     if subject.analytic_to is None:
         return
     x = subject.tensors[name]
@@ -199,7 +181,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
     for k, (by_differences, error) in enumerate(real):
         limit = subject.analytic_to * max(abs(imaginary), abs(by_differences))
         if k > 0 and 10 * error > limit:
-            break  # a kink may be out of reach now, but so is everything else
+            break  # shorter steps show nothing
         if abs(imaginary - by_differences) <= limit + 10 * error:
             return
     raise NotAnalytic(
@@ -210,8 +192,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
 
 
 def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> None:
-    """f(u + 2 v) - f(0) = f(u) - f(0) + 2 (f(v) - f(0)) must hold to rounding; u and v are as large
-    as x is, and x is a part of u."""
+    """f(u + 2 v) - f(0) = f(u) - f(0) + 2 (f(v) - f(0)), to rounding, for random u and v."""
     x = subject.tensors[name]
     u, v = rng.standard_normal((2, *x.shape)) * float(np.max(size(x)))
     u = u + x
@@ -240,10 +221,7 @@ class Curve(NamedTuple):
 
 def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
     """Numeric derivatives against backward, relative to the gradient's norm, for h from 1 down.
-
-    Errors below the spacing of float64 numbers, 2.2e-16, are given as that: zero cannot be drawn on
-    a logarithmic axis.
-    """
+    Smaller errors are raised to 2.2e-16: a logarithmic axis has no zero."""
     rng = np.random.default_rng([seed, 4])
     line = Line(subject, name, np.asarray(rng.standard_normal(subject.tensors[name].shape)))
     scale = norm(subject.gradients[name]) or 1.0
@@ -258,8 +236,7 @@ def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
 
 
 def elementwise(subject: Subject, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` kernels (C, KH, KW) of a convolution's weight: analytic, numeric gradient,
-    the latter by the complex step, an element at a time."""
+    """Analytic and complex-step gradient of a convolution's first `count` kernels (C, KH, KW)."""
     analytic = subject.gradients[name][:count]
     lines = (Line(subject, name, at) for at in np.ndindex(analytic.shape))
     return analytic, np.reshape([line.complex_step(1e-100).value for line in lines], analytic.shape)

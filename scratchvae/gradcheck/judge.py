@@ -1,12 +1,11 @@
-"""The judge: each gradient against its numeric counterpart, line by line, and a verdict.
+"""The judge: compare each gradient with its numeric counterpart, line by line, and give a verdict.
 
-`compare` goes through the tensors of a subject and chooses the lines; a `Judge` follows the lines
-through one tensor. Where the sides disagree, it looks for a kink, a step too long or rounding
-before it calls the gradient wrong.
+`compare` chooses the lines of each tensor and a `Judge` follows them. Where the sides disagree, it
+looks for a kink, a long step or rounding before it calls the gradient wrong.
 
-Errors are measured per tensor, max|analytic - numeric| / max|analytic|: relative to the largest
-element, because the smallest are all rounding. (Along a random direction v <g, v> is about as large
-as the norm of g, so its error is relative to that.)
+Errors are max|analytic - numeric| / max|analytic| per tensor: the smallest elements are all
+rounding. Along a random direction v, <g, v> is about as large as the norm of g, so there the error
+is relative to the norm.
 """
 
 from __future__ import annotations
@@ -131,15 +130,14 @@ def _elements(
 
 
 def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
-    """At random, but no element moves by less than half of its size: what is wrong at one of them
-    is not hidden by the others."""
+    """A random direction that moves every element by at least half of its size."""
     x = subject.tensors[name]
     signs = rng.choice([-1.0, 1.0], x.shape)
     return Line(subject, name, np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x)))
 
 
 def _advice(judge: Judge, hint: str) -> str:
-    """A longer step and a larger tolerance with which rounding does not hide the gradient."""
+    """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
     for longer in ("1e-3", "1e-2", "1e-1"):
         if float(longer) <= judge.h:
             continue
@@ -147,7 +145,7 @@ def _advice(judge: Judge, hint: str) -> str:
             with np.errstate(all="ignore"):
                 other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
                 verdict = other.result()[0].verdict
-        except Exception:  # so far away the function may have no value
+        except Exception:  # the function may be undefined there
             break
         if verdict in ("ok", "zero", "FAIL"):
             says = "wrong" if verdict == "FAIL" else "right"
@@ -163,7 +161,7 @@ class Measured(NamedTuple):
     rounding: float
     step: float
     kinked: bool = False
-    uncertain: float = 0.0  # how far the numeric side is off at most, as far as one can tell
+    uncertain: float = 0.0  # estimated bound of the numeric error
 
     @property
     def off(self) -> float:
@@ -174,7 +172,7 @@ class Measured(NamedTuple):
 
 @dataclass
 class Judge:
-    """One tensor's gradient, and what a method says about it along some lines."""
+    """One tensor's gradient, compared with a method along some lines."""
 
     subject: Subject
     name: str
@@ -197,7 +195,7 @@ class Judge:
         self.measured = [self.measure(line, self.h) for line in bar]
         # what the error of an element is relative to, and that of a direction
         self.scales = self.largest, norm(self.gradient * size(self.subject.tensors[self.name]))
-        if self.largest == 0:  # zeros are wrong by 1, however small the true gradient is
+        if self.largest == 0:  # zeros have an error of 1
             self.scales = (_largest_numeric(self.measured),) * 2
 
     def _own_rounding(self) -> float:
@@ -229,11 +227,11 @@ class Judge:
         return m.off / self.scale(m) if self.scale(m) > 0 else math.inf
 
     def worst(self, measured: Sequence[Measured]) -> Measured:
-        """Of several that are off by the same, but for rounding, the first."""
+        """The largest error; of several that are equal up to rounding, the first."""
         return max(measured, key=lambda m: float(f"{self.error(m):.4g}"))
 
     def result(self) -> tuple[Result, Line]:
-        """The verdict with its numbers, and the line where the sides are furthest apart."""
+        """The verdict with its numbers, and the line with the largest error."""
         hint, whole = "", all(line.element is not None for line in self.lines)
         found: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
         if self.is_zero():
@@ -247,7 +245,7 @@ class Judge:
             may_stand_still = self.may_be_coarse and not self.coarse
             if may_stand_still and (coarse := rounding.rounding_of_still(worst.line)):
                 return replace(self, coarse=coarse).result()
-            # an element says more than a direction
+            # prefer an element to a direction
             elements = [m for m in found["wrong"] if m.line.element is not None]
             worst = self.worst(elements or [worst])
             if whole and not found["kink"]:
@@ -275,27 +273,26 @@ class Judge:
         return result, worst.line
 
     def is_zero(self) -> bool:
-        """Both sides are nothing beside the subject's other gradients, or nothing at all."""
+        """Whether both sides are zero, or negligible beside the subject's other gradients."""
         exact = self.subject.dtype == "float64"
         negligible = self.subject.negligible if exact else FLOAT32_NEGLIGIBLE
         if not self.largest <= negligible * self.subject.largest:
             return False
         if 0 < max(m.off for m in self.measured) <= self.tolerance * self.largest:
-            return False  # small as they are, the two sides agree
+            return False  # both sides are small, and agree
         if not self.by_differences:
             most = self.subject.negligible * self.subject.largest
             return _largest_numeric(self.measured) <= most
         far = [self.measure(line, rounding.LONG) for line in self.lines]
         if not self.gradient.any() and not any(m.numeric for m in self.measured):
             return all(m.numeric == 0 or rounding.is_constant(m.line) for m in far)
-        # differences are seldom zero, for rounding: a long step has little of that
+        # rounding makes differences seldom zero; a long step reduces it
         hidden = 10 * max(m.rounding for m in far)
         shown = hidden <= BESIDE * self.subject.largest or hidden == 0
         return shown and _largest_numeric(far) <= hidden
 
     def kind(self, m: Measured) -> str:
-        """wrong, unsure: beyond the limit, for certain or not. seen, blind: within it, where
-        rounding would let a difference be seen, or would not. kink: left out."""
+        """wrong, unsure: beyond the limit. seen, blind: within it, with small or large rounding."""
         if m.kinked:
             return "kink"
         if not m.off <= self.allowed(m):
@@ -303,7 +300,7 @@ class Judge:
         return "seen" if m.rounding <= self.allowed(m) else "blind"
 
     def doubted(self, m: Measured) -> Measured:
-        """Where the sides disagree: is it the numeric side that is off?"""
+        """The comparison again, if the numeric side may be wrong."""
         if m.off <= self.allowed(m):
             return m
         if self.method == "complex":  # at a kink itself it takes the slope of one side
@@ -314,14 +311,12 @@ class Judge:
         return self.reconsidered(m)
 
     def reconsidered(self, first: Measured) -> Measured:
-        """Second thoughts about differences.
+        """Look again where differences disagree with backward.
 
-        Shorter steps are tried first: fewer kinks lie within them. But only as far as rounding
-        leaves something to see there: where the output no longer changes, any gradient of zero
-        agrees. If none agrees, there may still be a kink at this very point: with slopes s on one
-        side and t on the other, central differences are off by |s - t| / 2. A line along which that
-        is enough to explain the disagreement is left out. Otherwise the numeric side is certain up
-        to what the step, kinks and noise change about it.
+        Shorter steps contain fewer kinks, so try them, but only while rounding leaves a change in
+        the output. If none agrees, there may be a kink at this very point: with slopes s and t on
+        its sides, central differences are off by |s - t| / 2. If that explains the disagreement,
+        leave the line out. Otherwise the step, kinks and noise bound the error of the numeric side.
         """
         line, far = first.line, first.step * first.line.length
         tried = [first]
@@ -331,7 +326,7 @@ class Judge:
         for m in tried:
             if not m.off <= self.allowed(m):
                 continue
-            # a function that is too coarse for such a step stands still, which is no agreement
+            # the output of a coarse function does not change, which is no agreement
             if m is first or self.subject.known:
                 return m
             coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
@@ -347,7 +342,7 @@ class Judge:
         if at_this_point or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
             coarse = 0.0 if self.subject.known else rounding.rounding_of_still(line)
             return first._replace(kinked=not coarse, uncertain=10 * coarse / far)
-        # In a single number, such as a loss, kinks of both signs may hide each other: hence the 10.
+        # Factor 10: in a single number, such as a loss, kinks of both signs may cancel.
         by_kinks = kink * (10 if self.subject.y.size == 1 else 1)
         other = tried[-2] if len(tried) > 1 else self.measure(line, 2 * first.step)
         by_step = abs(shortest.numeric - other.numeric)
@@ -365,13 +360,12 @@ def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
         return "FAIL"
     directions = any(m.line.element is None for m in found["seen"])
     if found["seen"] and (directions or whole) and not found["unsure"]:
-        return "ok"  # all of the tensor has been looked at
+        return "ok"  # the whole tensor was compared
     return "kinks" if found["kink"] and not found["unsure"] else "unseen"
 
 
 def _located(result: Result, method: str, line: Line) -> Result:
-    """The result with an element instead of a direction along which the gradient is wrong: halve
-    the direction, and go on with the half that is further off."""
+    """Bisect a wrong direction to an element: keep the half with the larger error."""
 
     def sides(path: tuple[int, ...] | np.ndarray) -> tuple[float, float]:
         part = Line(line.subject, line.name, path)
@@ -392,7 +386,7 @@ def _located(result: Result, method: str, line: Line) -> Result:
 
 
 def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
-    """What the mistake may be, where the whole gradient gives it away."""
+    """A hint at the mistake, from the whole gradient."""
     if not np.isfinite(analytic).all():
         return "hint: backward gives NaN or infinity"
     if not analytic.any():

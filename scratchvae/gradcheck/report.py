@@ -25,13 +25,10 @@ class Result(NamedTuple):
     `verdict` is one of
 
         ok      the error is within the limit
-        zero    both sides are zero, or rounding: below 1e-13 of the subject's largest gradient
-                (of a model's: 1e-12)
-        unseen  they differ by no more than the numeric side is uncertain, or rounding is larger
-                than the limit: nothing is shown
-        kinks   all elements lie within a step of a kink, or the direction does that stands for
-                those not sampled: nothing is shown
-        not checked  backward gave None, and the caller did not say that it would
+        zero    both sides are zero, or below 1e-13 (a model's: 1e-12) of the largest gradient
+        unseen  nothing is shown: the numeric side is uncertain, or rounding exceeds the limit
+        kinks   nothing is shown: all elements, or the direction, lie within a step of a kink
+        not checked  backward gave None without `without_gradient`
         FAIL    the gradient is wrong
     """
 
@@ -64,7 +61,7 @@ class GradientError(AssertionError):
         self.report = report
 
     def __reduce__(self) -> Any:
-        """A copy, also in another process, is made from the report, not from the words."""
+        """Copy and pickle from the report, not from the message."""
         return GradientError, (self.report,)
 
 
@@ -120,8 +117,7 @@ class Report(Sequence[Result]):
         return "\n".join(lines + [f"FAIL: {fault}" for fault in self.faults])
 
     def failure(self) -> str:
-        """The worst result in words: which element of which tensor, and by how much; and what
-        else is wrong with backward."""
+        """The worst result and the other faults of backward, in words."""
         if all(r.passed for r in self.results):
             return "\n    ".join([f"{self.subject}: {fault}" for fault in self.faults])
         r = self.worst
@@ -157,7 +153,7 @@ class Report(Sequence[Result]):
 
 
 def _both_sides(r: Result) -> tuple[str, str]:
-    """Both numbers, with six digits, or as many as show that they differ where that matters."""
+    """Both numbers, with six digits, or enough to show how a failed pair differs."""
     for digits in range(6, 18):
         sides = f"{r.analytic:.{digits}g}", f"{r.numeric:.{digits}g}"
         if r.passed or sides[0] != sides[1]:

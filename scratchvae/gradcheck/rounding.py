@@ -1,14 +1,13 @@
-"""How coarse a function is: the rounding of its own, measured.
+"""How coarse a function is: measure its own rounding.
 
-A y of float64 may have been computed in float32, or be what is left of large numbers that cancel.
-Then <y, dy> moves in jumps, and within a short step it may not move at all: a gradient of zero
-agrees with that. So differences are believed only where longer steps tell the same: through the
-slopes over three long steps goes a + b t^2 + c t^4, which a smooth function follows down to the
-short step. Where it does not, the cause is looked for between the ends. What a kink or a curve adds
-shrinks with the interval that holds it; a jump does not. A function that jumps on both sides is
-coarse, and its jumps are the size of its rounding. A single jump nearby is a step, as of a sign.
+A float64 y may come from float32 arithmetic or from large numbers that cancel. Then <y, dy> moves
+in jumps, or not at all within a short step, and a gradient of zero seems right. So differences must
+agree with longer steps: a smooth function follows a + b t^2 + c t^4 through three long steps down
+to the short one. Where it does not, bisect: the effect of a kink or a curve shrinks with the
+interval, that of a jump does not. A function that jumps on both sides is coarse, and its jumps are
+the size of its rounding. A single jump is a step, as of a sign.
 
-More & Wild, "Estimating computational noise" (2011), find the same in difference tables, which say
+More & Wild, "Estimating computational noise" (2011), do the same with difference tables, which say
 "h too small" where many values are equal.
 """
 
@@ -19,20 +18,20 @@ import numpy as np
 from .differences import EPS, Line, NotAnalytic, norm, rounding_of_y, size
 from .subject import Subject
 
-LONG = 1e-2  # a step that must tell the same as a short one
-PLATEAU = 0.1  # an output that is constant so far, on one side at least, is constant
+LONG = 1e-2  # a step that must agree with a short one
+PLATEAU = 0.1  # an output that is constant up to here, on one side, is constant
 REACH = 0.03  # how far to look for jumps, of one element
 LEAST_REACH = 1e-4  # along many: each of them may have a step of its own nearby
 THREE_STEPS = np.array([1, 1 / 2, 1 / 4])  # of the longest
 SHORTEST = 1e-12
 STAYS = 8  # halvings: a kink falls to 1/256
 ONE_BY_ONE = 200  # elements at most
-OF_A_JUMP = 0.4  # the difference of two roundings is so large, on average
+OF_A_JUMP = 0.4  # rounding / jump, on average
 
 
 def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
-    """The function's own rounding of <y, dy> along a line; 0 if it has none that matters to a step
-    of h, where an error of tolerance * scale is allowed."""
+    """The function's own rounding of <y, dy> along a line; 0 if it does not matter to a step of h
+    with an allowed error of tolerance * scale."""
     longest = max(LONG, 4 * h)
     for far in (longest, longest / 10, longest / 100):  # a function may end nearby, as a log does
         slopes = _slopes(line, far)
@@ -48,8 +47,7 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
 
 
 def require_precise(line: Line) -> None:
-    """The imaginary part of a complex step is lost where something computes in complex64: a
-    gradient of zero would agree with that. Long steps must tell the same."""
+    """Compare the complex step with long steps: complex64 would lose the imaginary part."""
     limit = line.subject.analytic_to
     scale = float(np.max(np.abs(line.subject.gradients[line.name])))
     if limit is None or not (coarse := own_rounding(line, 1e-6, scale, limit)):
@@ -66,10 +64,7 @@ def require_precise(line: Line) -> None:
 
 
 def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> float:
-    """Where backward says zero: is that because the function is too coarse to move there?
-
-    Those elements are moved together, and one by one where that is not enough to say no.
-    """
+    """The rounding behind backward's zeros: move those elements together, then one by one."""
     x, gradient = subject.tensors[name], subject.gradients[name]
     zero = np.abs(gradient) <= 1e-13 * np.max(np.abs(gradient))
     together = np.where(zero, size(x) * rng.choice([-1.0, 1.0], x.shape), 0.0)
@@ -83,19 +78,19 @@ def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> 
 
 
 def rounding_of_still(line: Line) -> float:
-    """Along a line on which outputs may stand still: 0 if they are constant there, or smooth."""
+    """The rounding along a line where outputs may not change; 0 if they are constant or smooth."""
     return 0.0 if is_constant(line) else OF_A_JUMP * _jumps(line, PLATEAU)
 
 
 def is_constant(line: Line) -> bool:
-    """Whether no output changes over a long step, by a single bit, on one side at least."""
+    """Whether all outputs stay equal over a long step, on one side at least."""
     return any(
         _still(line, side * PLATEAU) and _still(line, side * PLATEAU / 3) for side in (1, -1)
     )
 
 
 def _still(line: Line, t: float) -> bool:
-    """Whether no output has changed at t, by a single bit."""
+    """Whether all outputs at t equal those at 0."""
     return np.array_equal(line.y(t), line.subject.y)
 
 
@@ -114,21 +109,18 @@ def _extrapolated(far: float, slopes: list[float], to: float) -> float:
 
 
 def _jumps(line: Line, reach: float) -> float:
-    """The size of the jumps, on the side that has the smaller ones; 0 if a side has none."""
+    """The size of the jumps on the side with the smaller ones; 0 if a side has none."""
     right = _jump(line, reach)
     return right and min(right, _jump(line, -reach))
 
 
 def _jump(line: Line, reach: float) -> float:
-    """The largest jump between 0 and `reach`, about; 0 where there is none.
-
-    Where the second difference is largest, the interval is halved, and again. That of a curve falls
-    to a quarter each time and that of a kink to a half; that of a jump stays.
-    """
+    """The largest jump between 0 and `reach`, about; 0 without one. Halve where the second
+    difference is largest: a curve's falls to a quarter, a kink's to a half, a jump's stays."""
     points = np.linspace(0, reach, 9)
     values = np.array([line.change(t) for t in points])
     slope = abs(values[-1] / reach) if np.isfinite(values[-1]) else 0.0
-    # of the rounding of y and of x in float64 a long computation may make so much
+    # a long computation may amplify the float64 rounding of y and x to this
     least = 100 * EPS * (norm(line.subject.y * line.subject.dy) + slope)
     seen: list[float] = []
     while abs(points[1] - points[0]) > SHORTEST:

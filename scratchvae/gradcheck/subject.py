@@ -1,10 +1,8 @@
-"""What can be checked: a pair of functions, a layer, a model, all seen in the same way.
+"""What can be checked: a pair of functions, a layer or a model, as a Subject.
 
-A Subject has tensors that can be moved, the gradients its backward gives for some dy, and the
-output at other values of one of the tensors. The judges know nothing more.
-
-Functions under test are not trusted: they get copies, and what they return is copied. A forward
-that changes its input, or one that draws noise, is refused: its differences would mean nothing.
+A Subject has tensors, their gradients for some dy, and the output as a function of each tensor.
+Functions under test get copies, and their results are copied. A forward that changes its input or
+draws noise is refused.
 """
 
 from __future__ import annotations
@@ -99,7 +97,7 @@ def of_pair(
                 f"check: no input is called {', '.join(unknown)}; they are {[*names]} ({option})"
             )
     name = name or _title_of(forward)
-    # rounded to the dtype that backward sees
+    # rounded to backward's dtype
     given = {n: np.array(x, dtype, order="C") for n, x in zip(names, inputs, strict=True)}
     tensors = {n: x.astype("float64") for n, x in given.items()}
     arrays = {n: asarray(x.copy()) for n, x in given.items()}
@@ -110,12 +108,11 @@ def of_pair(
         raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
     outputs = Outputs(name, result[0], without_dy)
     y, cache = outputs.joined(result[0]), result[1]
-    # Never ones: for dy = 1 the gradient of a batch norm is zero, whatever its code says. And not
-    # from default_rng(seed): x may be drawn from that, and dy = x makes it zero again.
+    # dy = 1 or dy = x, drawn from default_rng(seed), would make the gradient of a batch norm zero
     dy = np.random.default_rng([seed, 1]).standard_normal(y.shape).astype(dtype)
 
     def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
-        """y and the cache. The trials lay some arrays out in another way: those are not copied."""
+        """y and the cache. Arrays with the trials' memory layouts are not copied."""
         copies = (v.copy() if v.flags.c_contiguous else v for v in values.values())
         y, cache, *_ = forward(*map(asarray, copies))
         return outputs.joined(y), cache
@@ -123,7 +120,7 @@ def of_pair(
     def run_backward(
         dy: np.ndarray, cache: Any, lay_out: Callable[[np.ndarray], np.ndarray] = np.copy
     ) -> dict[str, np.ndarray]:
-        """Copies of the gradients; dy stays as it is, or this is refused."""
+        """Copies of the gradients; an error if backward changes dy."""
         parts = outputs.parts(dy)
         given_parts = [p if p is None else asarray(lay_out(p)) for p in parts]
         came = backward(tuple(given_parts) if outputs.several else given_parts[0], cache)
@@ -155,10 +152,8 @@ def of_layer(
     without_gradient: Sequence[str] = (),
     batch: Sequence[str] = (),
 ) -> Subject:
-    """Inputs and parameters of a layer, in the mode and dtype it has. Only copies are run.
-
-    Its backward gives a gradient for each input but those `without_gradient`.
-    """
+    """Copies of a layer, its inputs and parameters. Its backward gives a gradient for each input
+    not in `without_gradient`."""
     if not isinstance(layer, Module):
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
     if isinstance(layer, Model):
@@ -190,8 +185,7 @@ def of_layer(
         return run.forward(*given), (run, given, [])
 
     def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
-        """What it hands on, and what it adds to the gradients of its parameters. A layer's cache
-        serves one backward: before the next it needs another forward."""
+        """The gradients of inputs and parameters; before a second call, a new forward."""
         run, given, calls = cache
         if calls:
             run.forward(*given)
@@ -221,7 +215,7 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
     gradients = step()
 
     def trials(tolerance: float, atol: float) -> list[str]:
-        """Backward adds: after another loss the gradients are twice what they were."""
+        """Backward adds: a second loss doubles the gradients."""
         limit, twice = max(tolerance, FLOOR[str(real.dtype)]), step()
         return [
             f"after a second loss and backward, the gradient of {n} is not twice what it was after "
@@ -256,11 +250,8 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
 
 
 class Outputs:
-    """One output, or a tuple of them: joined in a row, and a dy for that taken apart again.
-
-    Those named by position in `without_dy`, those that are None and those of integers or booleans
-    get no dy: backward receives None for each. Of Losses the total counts.
-    """
+    """One output, or a tuple joined into one row. Those in `without_dy`, None, integers and
+    booleans get None for dy. Of Losses the total counts."""
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
         self.several = isinstance(y, tuple) and not isinstance(y, Losses)
@@ -287,7 +278,7 @@ class Outputs:
         return y if self.several else [y.total if isinstance(y, Losses) else y]
 
     def joined(self, y: Any) -> np.ndarray:
-        """Those that get a dy, in a row."""
+        """The outputs that get a dy, in a row."""
         pairs = zip(self._listed(y), self.shapes, strict=True)
         parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
         dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
@@ -306,7 +297,7 @@ class Outputs:
 
 
 def _distinct(layer: Module) -> dict[str, Param]:
-    """The parameters; one that has two names (tied weights) under the first."""
+    """The parameters; tied weights under their first name."""
     named = layer.parameters()
     first = {id(p): n for n, p in reversed([*named.items()])}
     return {n: named[n] for n in named if first[id(named[n])] == n}
@@ -329,12 +320,11 @@ def _title_of(forward: Callable[..., Any]) -> str:
     return name.removesuffix("_forward") if name.isidentifier() else "forward"
 
 
-# What is asked of the functions under test and their arguments
+# Checks of the functions under test and their arguments
 
 
 def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
-    """Arrays of float64, not empty, without NaN; and a dtype that backward can run in. A number of
-    np.float64 becomes an array without axes."""
+    """Check the dtype of backward, and that inputs are float64, finite and not empty."""
     if dtype not in ("float64", "float32"):
         raise ValueError(f"check: dtype must be 'float64' or 'float32', got {dtype!r}")
     inputs = [np.asarray(x) if isinstance(x, np.float64) else x for x in inputs]
@@ -351,14 +341,14 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
 
 
 def _plain(what: str, a: Any) -> np.ndarray:
-    """A copy of `a` as an array; masked arrays and np.matrix, which compute otherwise, are not."""
+    """A copy of `a` as an array; TypeError for masked arrays and np.matrix."""
     if isinstance(a, np.ndarray) and not is_array(a):
         raise TypeError(f"check: {what} must be a plain array, got {type(a).__name__}")
     return np.array(asnumpy(a))
 
 
 def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> np.ndarray:
-    """A copy of a gradient, which has the shape of its tensor."""
+    """A copy of a gradient; ValueError if it has another shape than its tensor."""
     g = _plain(f"the gradient of {tensor}", gradient)
     if g.shape != expected or g.dtype.kind not in "fiu":
         fits = " (its transpose would fit)" if g.shape[::-1] == expected != g.shape else ""
@@ -370,14 +360,13 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
 
 
 def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
-    """A function left its argument as it was. If not, the differences would be taken elsewhere."""
+    """ValueError if a function changed its argument."""
     if asnumpy(after).tobytes() != before.tobytes():
         raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
 
 
 def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> dict[str, Any]:
-    """name -> gradient, None left out. There must be one for each name, and not only None; those
-    `without` may be left out, too."""
+    """name -> gradient without None; expects one for each name, optional for names in `without`."""
     gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
     came = ", ".join(map(_kind_of, gradients))
     expected = [n for n in names if n not in without or len(gradients) == len(names)]

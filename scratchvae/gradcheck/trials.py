@@ -1,9 +1,5 @@
-"""What a backward must do for any dy, whatever its forward is.
-
-A backward is linear in dy, gives the same when it is called again, does not ask how an array lies
-in memory, and keeps its dtype. Each of these has gone wrong in a library; differences for one dy,
-called once, see none of them.
-"""
+"""What every backward must do: be linear in dy, give the same result when called again, accept any
+memory layout, and keep its dtype. Differences for one dy and one call see none of these faults."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ class Pair(NamedTuple):
     y: np.ndarray  # several outputs in a row
     dy: np.ndarray
     cache: Any  # used once
-    gradients: Gradients  # what backward said then
+    gradients: Gradients  # for dy
     forward: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, Any]]
     backward: Callable[[np.ndarray, Any, Callable[[np.ndarray], np.ndarray]], Gradients]
     spread: tuple[str, ...]  # the inputs that may lie in memory in any way
@@ -43,12 +39,12 @@ def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]
     with np.errstate(all="ignore"):
         for trial in (_again, _linear, _not_contiguous, _apart):
             if fault := next(trial(pair, limit, atol, seed), None):
-                return [*faults, fault]  # the others would say so again
+                return [*faults, fault]  # other trials would repeat it
     return faults
 
 
 def _run(pair: Pair, dy: np.ndarray) -> Gradients:
-    """For another dy, after a forward of its own."""
+    """The gradients for another dy, after a new forward."""
     return pair.backward(dy, pair.forward(pair.inputs)[1], np.copy)
 
 
@@ -63,7 +59,7 @@ def _largest(a: np.ndarray) -> float:
 def _again(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
     try:
         again = pair.backward(pair.dy, pair.cache, np.copy)
-    except Exception:  # a cache may serve once; it must say so, as here
+    except Exception:  # a cache may serve once
         again = _run(pair, pair.dy)
     for n, g in pair.gradients.items():
         if n not in again or _off(g, again[n], limit * _largest(g) + atol):
@@ -113,7 +109,7 @@ def _not_contiguous(pair: Pair, limit: float, atol: float, seed: int) -> Iterato
 
 
 def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
-    """The first image is exchanged for the second: the others must not notice."""
+    """Replace the first image by the second: nothing may change for the others."""
     if not pair.batch:
         return
     given = {n: x.copy() for n, x in pair.inputs.items()}

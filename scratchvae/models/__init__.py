@@ -40,13 +40,13 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
     name : {"mlp", "conv", "tiny", "celeba", "skip", "ae"}
         See the file of that name in scratchvae/models/.
     seed : int
-        Of the initial weights: same seed, same weights, in float32 up to rounding those of float64.
+        Draws the weights: the same numbers in float32, up to rounding, as in float64.
     dtype : {"float32", "float64"}
         Of the parameters.
     **options
-        The model's own: image_shape; latent_dim (not `skip`, whose latent grid is as large as its
-        images are); kl_weight and free_bits, nats per latent dimension, where there is a KL term;
-        skips and latent (`skip` alone).
+        The model's own: image_shape; latent_dim (not of `skip`: its grid follows the images);
+        kl_weight and free_bits (nats per dimension) where there is a KL term; skips and latent (of
+        `skip`).
 
     Raises
     ------
@@ -63,8 +63,7 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
             f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
     _check_options(**options)
-    # A stream of its own: default_rng(seed) is what callers draw their images and noise from, and
-    # weights must not be made of the same bits.
+    # not default_rng(seed): callers draw their images and noise from it
     return MODELS[name](rng=np.random.default_rng([seed, 2]), dtype=dtype, **options)
 
 

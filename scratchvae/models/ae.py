@@ -4,9 +4,8 @@
     decoder   z -> fc2 -> ReLU -> fc3 -> sigmoid -> reconstruction
     loss      squared error, summed over the pixels, mean over the batch
 
-It codes and decodes, but it is no generative model: nothing says where its codes lie, so you
-cannot know which z to decode. In `mlp` the encoder gives a distribution, the KL term pulls it
-towards N(0, I), and the decoder's error counts as a likelihood in nats; the layers are the same.
+It is no generative model: its codes follow no known distribution, so you cannot know which z to
+decode. In `mlp` the KL term pulls the codes towards N(0, I).
 For 28 x 28 images and 20 latent dimensions: 644,804 parameters.
 """
 
@@ -61,7 +60,7 @@ class AE(Model):
         return image.reshape(len(z), *self.image_shape)
 
     def forward(self, x: Any, eps: Any = None, keep: bool = False) -> Any:
-        """The reconstruction of x. There is no noise here: eps is taken and left aside."""
+        """The reconstruction of x; eps is ignored."""
         return self.decode(self.encode(x, keep), keep)
 
     def loss(self, x: Any, eps: Any = None, keep: bool = True) -> Losses:

@@ -1,8 +1,5 @@
-"""What all models share: one flat buffer for the parameters, noise, and pictures from codes.
-
-vae.py adds the objective of a VAE. The models themselves (mlp.py, conv.py, ...) hold what differs:
-encode, decode and backward, written out.
-"""
+"""What all models share: one flat buffer for the parameters, noise, and pictures from codes. The
+models (mlp.py, conv.py, ...) write out encode, decode and backward."""
 
 from __future__ import annotations
 
@@ -33,11 +30,9 @@ class Model(Layer):
         losses = model.loss(x, eps)      x (N, C, H, W) in data_range, eps (N, *latent_shape)
         model.backward()                 adds d(losses.total) to the gradient of every parameter
 
-    Only `loss` keeps caches for backward; encode, decode, forward and all else may be called in
-    between.
-
-    All parameters are views into `flat_value`, their gradients into `flat_grad`, in the order of
-    `parameters()`: an optimizer's step is one pass over two arrays.
+    Only `loss` keeps caches; you may call every other method between it and backward. Parameters
+    are views into `flat_value` and gradients into `flat_grad`, in the order of `parameters()`, so a
+    step is one pass over two arrays.
     """
 
     decoder_distribution: str | None = None  # p(x|z): "Bernoulli", "Gaussian", or there is none
@@ -54,7 +49,7 @@ class Model(Layer):
 
     def __new__(cls, *args: Any, **options: Any) -> Model:
         model = super().__new__(cls)
-        weakref.finalize(model, release_memory).atexit = False  # memory goes when its user goes
+        weakref.finalize(model, release_memory).atexit = False  # free the kernels' memory
         return model
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -70,15 +65,15 @@ class Model(Layer):
         Parameters
         ----------
         where : {"cuda", "cpu"} or dtype
-            The device, or one of float32, float64 and complex128. Gradients move along; an
-            optimizer follows at its next step.
+            The device, or float32, float64 or complex128. Gradients move along; an optimizer
+            follows at its next step.
 
         Raises
         ------
         ValueError
             For another name or dtype.
         RuntimeError
-            If there is no GPU to move to; the message says what to install.
+            If there is no GPU; the message says what to install.
         """
         name = f"{type(self).__name__}.to"
         first = next(iter(self.parameters().values())).value
@@ -117,7 +112,7 @@ class Model(Layer):
 
     @property
     def loss_unit(self) -> str:
-        """Of the reconstruction term, for people to read."""
+        """The unit of the reconstruction term."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -189,8 +184,7 @@ def _dtype(name: str, dtype: Any) -> Any:
 
 
 def grid(model: str, image_shape: tuple[int, ...], factor: int) -> tuple[int, int]:
-    """Height and width after `factor` has been divided out of an image (C, H, W); ValueError if it
-    does not divide them: the decoder would return another size."""
+    """Height and width of an image (C, H, W) divided by `factor`, which must divide them."""
     _, H, W = image_shape
     if H % factor or W % factor:
         raise ValueError(

@@ -8,10 +8,9 @@
     loss      mean squared error + 0.00025 KL
 
 Every convolution has a 3 x 3 kernel and halves or doubles height and width. For 64 x 64 images and
-128 latent dimensions: 3,928,329 parameters, the 33 rows of `scratchvae summary celeba`.
-
-The ten biases before a batch norm do nothing in training: it subtracts the mean, and with it any
-constant. They are kept because the document has them; their gradients are zero but for rounding.
+128 latent dimensions: 3,928,329 parameters, the 33 rows of `scratchvae summary celeba`. The ten
+biases before a batch norm do nothing in training, as it subtracts the mean; their gradients are
+zero up to rounding. They are kept because the document has them.
 """
 
 from __future__ import annotations
@@ -39,10 +38,8 @@ CHANNELS = (32, 64, 128, 256, 512)
 
 
 class CelebA(SquaredErrorVAE):
-    """Convolutional VAE with batch normalisation. Height and width are multiples of 32.
-
-    At 32 x 32 a batch to train on needs two images: the deepest map has one value per channel.
-    """
+    """Convolutional VAE with batch normalisation. Height and width are multiples of 32; at 32 x 32
+    the deepest map has one value per channel, so a training batch needs two images."""
 
     data_range = (-1.0, 1.0)
 

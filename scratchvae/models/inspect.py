@@ -78,10 +78,8 @@ def rows(model: Model) -> list[Row]:
 
 
 def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
-    """The memory of `input`, `passes` (forward and backward), `parameters`, and the `total`.
-
-    In MB (1024^2 bytes), as torchsummary counts: every output twice, for it and its gradient.
-    """
+    """The memory of `input`, `passes` (forward and backward), `parameters`, and the `total`, in MB
+    (1024^2 bytes). As in torchsummary every output counts twice, for itself and its gradient."""
     sizes = {
         "input": prod(model.image_shape),
         "passes": 2 * sum(prod(row.output_shape) for row in table),
@@ -92,11 +90,8 @@ def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
 
 
 def summary(model: Model) -> str:
-    """The table of `scratchvae summary`, in the form that torchsummary made familiar.
-
-    Sampling, additions and reshapes have no row, as they are no layers; nor has the sigmoid within
-    the loss of a Bernoulli model.
-    """
+    """The table of `scratchvae summary`, in torchsummary's form. Only layers have rows: sampling,
+    additions, reshapes and the sigmoid within the loss of a Bernoulli model have none."""
     table = rows(model)
     total, memory = sum(row.parameters for row in table), megabytes(model, table)
     cells = [("Layer (type)", "Output Shape", "Param #")]
@@ -126,12 +121,12 @@ def summary(model: Model) -> str:
 
 
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:
-    """Name the first tensor of a step that is not finite, such as "the output of fc_logvar".
+    """The name of a step's first tensor that is not finite, "the output of fc_logvar" say, or
+    "none".
 
-    The tensors are looked at in the order in which a step makes them: the batch, the noise, the
-    weights, the outputs of the layers, the terms of the loss, and then, from the last layer to the
-    first, the gradients. "none" if all are finite. Parameters are those of `model.loss`; weights
-    and statistics stay as they are, gradients are overwritten.
+    The order is that of the step: batch, noise, weights, outputs of the layers, terms of the loss,
+    and gradients from the last layer to the first. Parameters are those of `model.loss`; gradients
+    are overwritten, weights and statistics are not.
     """
     found: list[str] = []
 

@@ -8,11 +8,9 @@
               the last stage without LeakyReLU; a sigmoid ends it: images lie in [0, 1]
     loss      mean squared error + 0.00025 KL
 
-The skips, deepest first: the pooled maps of the five stages and, at full size, the image itself.
-So the decoder can copy the image past z, and does. `skips` says which ones there are: "all", "deep"
-(without the image) or "none". evaluation/metrics.py, `effect_of_z`, measures how little the picture
-depends on z.
-
+The skips, deepest first: the pooled maps of the five stages and, at full size, the image itself. So
+the decoder can copy the image past z, and does; `effect_of_z` (evaluation/metrics.py) measures it.
+`skips` is "all", "deep" (without the image) or "none".
 3,733,691 parameters; 3,865,275 with the two heads. Where we leave the document: docs/errata.md.
 """
 
@@ -123,8 +121,7 @@ class Skip(SquaredErrorVAE):
         self.to(dtype)
 
     def encode(self, x: Any, keep: bool = False) -> tuple[Any, Any, list[Any]]:
-        """mu, logvar, skips: (N,) each, or (N, *latent_shape) when learned; and six maps, deepest
-        first, None for those that `skips` leaves out."""
+        """mu, logvar: (N,), or (N, *latent_shape) if learned; six skips or None, deepest first."""
         h, maps = x, [x]  # maps: full size first
         for stage in self.encoder:
             h = stage.forward(h, keep)  # (N, 16, H/2, W/2) ... (N, 256, H/32, W/32)
@@ -181,12 +178,9 @@ class Skip(SquaredErrorVAE):
         return self._on_grid(super().embed(x)).copy()
 
     def generate(self, z: Any, skips_from: Any = None) -> Any:
-        """The image of each code, in evaluation mode: (N, *image_shape).
-
-        The skips are those of the images `skips_from`, (N, *image_shape): these shine through, that
-        is the leak. By default nothing is added, which the decoder has never seen in training
-        unless it was built with skips="none".
-        """
+        """The image of each code, in evaluation mode: (N, *image_shape). The skips are those of the
+        images `skips_from`, (N, *image_shape), which shine through (the leak). By default nothing
+        is added, which only a decoder built with skips="none" has seen in training."""
         self._check_codes(z)
         with self.evaluating():
             if skips_from is None:

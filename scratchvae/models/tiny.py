@@ -5,9 +5,8 @@
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> linear -> ReLU -> reshape -> deconv1 -> ReLU -> deconv2 -> upsample -> logits
 
-Heights and widths go 28, 14, 7, 4 on the way in, and 4, 7, 14, 28 on the way out. Pooling 7 to 4
-does not divide: its windows overlap. 9,569 + 1,536 latent_dim parameters. What the document it
-follows had to say about activations and the last step, and what we made of it: docs/errata.md.
+Heights and widths go 28, 14, 7, 4, and back; the windows of the pooling from 7 to 4 overlap. 9,569
++ 1,536 latent_dim parameters. Where we leave the document: docs/errata.md.
 """
 
 from __future__ import annotations

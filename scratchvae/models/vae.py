@@ -6,9 +6,8 @@
 `SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: not in nats;
                     evaluation/scales.py says what its kl_weight amounts to on other scales
 
-The KL term is in nats per image, summed over the latent dimensions, in both. With `free_bits` above
-0, that of the total has a floor of so many nats under each dimension (ops/kl_free_bits.py). The one
-in `losses.kl` has none: it is the divergence itself, with free bits as without.
+In both the KL term is summed over the latent dimensions, in nats per image. `free_bits` is a floor
+under each dimension in the total (ops/kl_free_bits.py); `losses.kl` has none.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from .base import Model
 
 
 class VAE(Model):
-    """Encoder, noise, decoder, and the two terms of the loss. Its children say which error they
-    measure, and write encode, decode and backward."""
+    """Encoder, noise, decoder, loss. Children choose the error, write encode, decode, backward."""
 
     error_forward: Any  # (decoder's output, x) -> (N,), cache
     error_backward: Any
@@ -52,8 +50,7 @@ class VAE(Model):
         return self.decode(z, keep), mu, logvar
 
     def loss(self, x: Any, eps: Any, keep: bool = True, kl_weight: Any = None) -> Losses:
-        """As `Model.loss`. `kl_weight` replaces the model's own, such as an array of one float64 on
-        the GPU, which a captured graph reads at every replay."""
+        """As `Model.loss`. `kl_weight` (a captured graph passes an array) replaces the model's."""
         if keep:
             self.forget()  # the caches of an earlier loss, even if this one fails
         who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)
@@ -65,7 +62,7 @@ class VAE(Model):
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
         losses, elbo_cache = elbo_forward(reconstruction, kl, beta)
-        if self.free_bits:  # training minimises a KL term with a floor; the one to look at has none
+        if self.free_bits:  # training minimises a KL term with a floor; losses.kl has none
             floored, kl_cache = kl_free_bits_forward(mu, logvar, self.free_bits)  # (N,) nats
             objective, elbo_cache = elbo_forward(reconstruction, floored, beta)
             losses = losses._replace(total=objective.total)
@@ -88,10 +85,8 @@ class VAE(Model):
 
 
 class BernoulliVAE(VAE):
-    """A VAE whose decoder gives the logits of one Bernoulli variable per pixel.
-
-    Its objective is the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta).
-    """
+    """A VAE whose decoder gives the logits of one Bernoulli variable per pixel. Its objective is
+    the -ELBO in nats per image, with the KL term weighted by `kl_weight` (beta)."""
 
     decoder_distribution = "Bernoulli"
     error_forward, error_backward = staticmethod(bce_forward), staticmethod(bce_backward)
@@ -107,17 +102,15 @@ class BernoulliVAE(VAE):
 
 
 class SquaredErrorVAE(VAE):
-    """A VAE whose decoder gives the image itself, judged by its mean squared error.
-
-    Its objective is that of a Gaussian decoder, up to a factor and a constant.
-    """
+    """A VAE whose decoder gives the image itself, judged by its mean squared error: up to a factor
+    and a constant the objective of a Gaussian decoder."""
 
     decoder_distribution = "Gaussian"
     error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
 
     @property
     def loss_unit(self) -> str:
-        """It depends on the range: between -1 and 1 the same picture errs four times as much."""
+        """With the range: between -1 and 1 the error is four times that between 0 and 1."""
         low, high = self.data_range
         return f"mean squared error, values {low:g} to {high:g}"
 

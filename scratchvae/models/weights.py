@@ -10,15 +10,12 @@ import numpy as np
 from ..module import Module
 from ..output import open_file, write_atomically
 
-MAX_BYTES = 1 << 30  # of a file: sixty times the largest model here
-MAX_HEADER = 1 << 20  # bytes of JSON: a hundred times what ours have; sixteen times more take 8 s
+MAX_BYTES = 1 << 30  # sixty times the largest model here
+MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; sixteen times more take 8 s
 
 
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
-    """Write `model.state_dict()` to a .safetensors file, with `metadata` in its header.
-
-    The file appears under its name when it is complete, or not at all.
-    """
+    """Write `model.state_dict()` and `metadata` to a .safetensors file, atomically."""
     from safetensors.numpy import save
 
     # A header is UTF-8, and the name of a folder may be any bytes.
@@ -35,8 +32,7 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or does not fit the model (every misfit is listed), or its
-        header names another model.
+        If the file is invalid, names another model, or does not fit; the message lists all misfits.
     """
     state, texts = read_tensors(path, "load_weights")
     # Weights of another model may fit in shape: those of `skip` do, whatever skips it has.
@@ -56,10 +52,8 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
 def read_tensors(
     path: str | os.PathLike[str], name: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a .safetensors file, and the texts in its header.
-
-    ValueError if it is no safetensors file; the message begins with `name`.
-    """
+    """The arrays of a .safetensors file, and the texts in its header. ValueError if it is no
+    safetensors file; the message begins with `name`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

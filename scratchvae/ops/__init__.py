@@ -1,19 +1,17 @@
-"""The heart: one file per op, each with its formula, naive loops, forward, backward, example cases.
+"""One file per op, each with its formula, naive loops, forward, backward and example cases.
 
     y, cache = conv2d_forward(x, w, b, stride, padding)
     dx, dw, db = conv2d_backward(dy, cache)
 
-`@accelerated` stands between caller and code: it checks the arguments, runs the body or the kernel
-that stands in for it, and wraps the cache so that backward meets the same engine again.
-`conv2d_forward.reference` is the body, whatever engine is on.
+`@accelerated` checks the arguments, runs the body or a kernel in its place, and wraps the cache so
+that backward runs on the same engine. `conv2d_forward.reference` is the body.
 
 Ops are pure: they never change their inputs, own no randomness, and keep the dtype they are given
 (float32 or float64; complex128 for complex-step differentiation). A cache refers to the arrays of
 its forward, so leave x, w and y as they are until backward has run. Names and argument order follow
 torch.nn.functional.
 
-Every file of this folder that defines `<op>_forward` is an op. Its functions are found here by
-their names: `scratchvae.ops.conv2d_forward` is the one in conv2d.py.
+Every file of this folder that defines `<op>_forward` is an op; this module collects its functions.
 """
 
 import importlib

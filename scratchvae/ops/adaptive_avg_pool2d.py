@@ -6,9 +6,8 @@
     x (N, C, H, W)  ->  y (N, C, OH, OW)
 
 Where OH does not divide H the windows overlap and differ in size: 7 -> 4 has the rows 0-1, 1-3,
-3-5, 5-6. An average over a window is an average over its rows and then over its columns, so each
-axis is pooled by itself. Forward and backward visit only what is in a window: as products with
-matrices of weights, they would multiply the rest by 0, and 0 x infinity is NaN.
+3-5, 5-6. The average is separable, so each axis is pooled by itself. The code visits only the cells
+in a window: a product with a matrix of weights would have 0 x infinity = NaN outside.
 """
 
 from itertools import product

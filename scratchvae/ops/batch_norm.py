@@ -62,8 +62,7 @@ def _per_channel(vector, x):
 
 
 def _sum(x):
-    """Over all axes but the channels' -> (C,): first within each image, then over the batch. In one
-    go, NumPy adds a channel of NHWC memory value by value, and float32 loses two digits."""
+    """Sum to (C,): per image first, because one float32 sum over NHWC memory loses two digits."""
     return (x.sum(axis=(2, 3)) if x.ndim == 4 else x).sum(axis=0)
 
 
@@ -72,11 +71,7 @@ BATCH_NORM_SHAPES = "x (N, C, ...), running_mean (C), running_var (C), w (C), b 
 
 @accelerated(BATCH_NORM_SHAPES, arguments=batch_norm_arguments)
 def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, eps):
-    """y, cache, (running_mean, running_var): the formulas at the top of this file.
-
-    The inputs stay as they are: the new running statistics are returned, the layer stores them. In
-    evaluation they are the given ones.
-    """
+    """y, cache, new (running_mean, running_var): the formulas at the top. No input changes."""
     if training:
         M = x.size // x.shape[1]
         mean = _sum(x) / M  # (C,)

@@ -5,9 +5,8 @@
 
     x (N, C) or (N, C, H, W), all else (C,)  ->  y like x
 
-The formulas are those of batch_norm.py and leaky_relu.py, and so is the code below: one after the
-other. On large images both are bound by memory, not by arithmetic. A kernel that does both at once
-reads x again where the plain ones write and read what lies between them.
+The code below runs batch_norm.py and leaky_relu.py one after the other. On large images both are
+bound by memory; one kernel for both reads x again instead of writing and reading h between them.
 """
 
 from ..backend import accelerated

@@ -1,8 +1,6 @@
-"""The example cases at the end of every op's file: shapes, options, and what is known about the op.
-
-Tests, `scratchvae check OP` and benchmarks find them there. The sizes of a case differ from each
-other, so that swapped axes show; its numbers keep away from kinks.
-"""
+"""The example cases at the end of every op's file: shapes, options, properties. Tests, `scratchvae
+check OP` and benchmarks use them. The sizes of a case differ, so that swapped axes show; its
+numbers keep away from kinks."""
 
 from __future__ import annotations
 
@@ -31,8 +29,7 @@ def probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarra
 
 
 def distinct(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers that differ by 0.01 or more from each other and from 0, in random order: no ties for
-    max pooling, no kinks within a step."""
+    """Numbers at least 0.01 apart and away from 0, in random order: no ties and no kinks."""
     count = int(np.prod(shape))
     return 0.01 * (rng.permutation(count).reshape(shape) - count // 2 + 0.5)
 
@@ -43,8 +40,7 @@ def away_from_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarr
 
 
 def far_and_near(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Columns in turn of numbers 1 to 2 away from zero, of either sign, and within 0.2 of it: as
-    mu and logvar they cost 0.68 nats or more, or 0.04 or less, well away from free bits between."""
+    """Alternate columns 1 to 2 away from 0, and within 0.2: 0.68 nats or more, and 0.04 or less."""
     far = np.arange(shape[-1]) % 2 == 0
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(far, 0.2 + 1.8 * far, shape)
 

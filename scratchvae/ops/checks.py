@@ -1,8 +1,5 @@
-"""Checks of sizes, for the ops and the layers: strides, paddings, kernel sizes.
-
-Each function raises a TypeError (a number of the wrong kind) or a ValueError (one out of range).
-`@accelerated` puts the op's name in front; arrays it checks itself, by the shapes it is given.
-"""
+"""Checks of strides, paddings and kernel sizes, for ops and layers. Each raises a TypeError (a
+wrong type) or a ValueError (out of range); `@accelerated` puts the op's name in front."""
 
 import numpy as np
 

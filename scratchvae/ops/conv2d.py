@@ -12,10 +12,9 @@
 In words: cut x into windows, multiply each by w. Backwards: multiply dy by w, add the windows back.
 
 The zeros of the padding are multiplied, too, and 0 x infinity is NaN. So beside padding a w that is
-not finite makes y NaN, and a dy that is not finite makes dw NaN. PyTorch's own kernels do the same.
-Its oneDNN kernels, which it takes for more channels, and `conv2d_naive` leave these products out.
-dx has no such products here; on a GPU it has. A kernel with Winograd's tiles spreads what is not
-finite over a tile of y and dx.
+not finite makes y NaN, and a dy that is not finite makes dw NaN, as in PyTorch's own kernels; its
+oneDNN kernels and `conv2d_naive` skip these products. dx has them only on a GPU. A Winograd kernel
+spreads what is not finite over a tile of y and dx.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
 """
 
@@ -66,8 +65,7 @@ def conv2d_forward(x, w, b, stride, padding):
 
 @accelerated
 def conv2d_backward(dy, cache, need_dx=True):
-    """dx, dw, db. Without need_dx, dx is None (a first layer has no use for it); db is None
-    where b was."""
+    """dx, dw, db. dx is None without need_dx (a first layer needs none), db is None where b was."""
     x, w, has_b, stride, padding = cache
     xp = array_module(dy)
     x_padded = pad2d(x, padding)

@@ -46,8 +46,7 @@ def elbo_naive(reconstruction, kl, beta=1.0):
 
 @accelerated("reconstruction (N), kl (N)", arguments=elbo_arguments, result=Losses._make)
 def elbo_forward(reconstruction, kl, beta):
-    """losses, cache: the formulas at the top of this file; losses.total is the objective. beta: a
-    number, or a float64 array of one on the GPU, which a captured graph reads anew in every run."""
+    """losses, cache: the formulas at the top of this file. beta: a number, or an array of one."""
     mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
     losses = mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl
     cache = (reconstruction, beta)

@@ -10,11 +10,9 @@
 
     mu, logvar (N, ...), free_bits in nats  ->  y (N,);  of shape (N,) they are one dimension
 
-So the average of y is the sum over j of max(free_bits, mean[j]): a dimension that costs less than
-free_bits is free, nothing pulls it to the prior, and it need not die before the decoder has found a
-use for it. It is the average over the batch that has to stay above the floor, not each image. With
-free_bits = 0 this is `kl`.
-
+So the average of y is the sum over j of max(free_bits, mean[j]): nothing pulls a dimension that
+costs less than free_bits to the prior, so it need not die before the decoder uses it. The average
+over the batch counts, not each image. With free_bits = 0 this is `kl`.
 Source: Kingma et al., "Improving variational inference with inverse autoregressive flow"
 (arXiv:1606.04934), equation 15, with a group for each dimension.
 """

@@ -38,8 +38,7 @@ def linear_forward(x, w, b=None):
 
 @accelerated
 def linear_backward(dy, cache, need_dx=True):
-    """dx, dw, db. Without need_dx, dx is None (a first layer has no use for it); db is None
-    where b was."""
+    """dx, dw, db. dx is None without need_dx (a first layer needs none), db is None where b was."""
     x, w, has_b = cache
     dx = dy @ w if need_dx else None  # (N, I)
     dw = dy.T @ x  # (O, I)
