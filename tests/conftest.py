@@ -45,6 +45,8 @@ def pytest_cmdline_main(config):
     """`pytest` alone takes all cores. With `-m` or a file it takes one, unless `-n` says more."""
     alone = config.args_source is config.ArgsSource.TESTPATHS
     usual = config.option.markexpr in config.getini("addopts")
+    if hasattr(config, "workerinput"):  # a worker must not have workers of its own
+        return
     if alone and usual and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses = "auto"
         config.option.dist = "worksteal"
