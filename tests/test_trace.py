@@ -37,7 +37,6 @@ def test_the_step_passes_train_model_ops_and_optimizer(trace_step, monkeypatch, 
     assert "scratchvae/optim.py" in files and not any("kernels" in file for file in files)
 
 
-@pytest.mark.xfail(strict=False, reason="the files are being moved: the chief lifts this")
 @pytest.mark.parametrize("engine", LIMITS)
 def test_a_step_is_short_to_read(trace_step, engine):
     found = trace_step.trace_step("mlp", engine)

@@ -7,7 +7,7 @@ from test_mutations import in_other_processes
 from zeroed import CASES, GRADIENTS, LAYERS
 
 from scratchvae import layers, ops
-from scratchvae.ops.cases import CASES as OPS
+from scratchvae.ops import CASES as OPS
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def test_a_gradient_of_zero_fails(passing, name):
 def test_every_op_and_every_layer_with_parameters_is_here():
     names = {name.removesuffix("_forward") for name in ops.__all__ if name.endswith("_forward")}
     assert set(OPS) == names
-    affine = vars(layers)["_Affine"]
+    affine = vars(layers)["_WithWeights"]
     public = {name: c for name, c in vars(layers).items() if not name.startswith("_")}
     classes = {name: c for name, c in public.items() if isinstance(c, type)}
     assert set(LAYERS) == {name for name, c in classes.items() if issubclass(c, affine)}

@@ -30,6 +30,7 @@ LAYERS = {
     "Conv2d": "conv2d",
     "ConvTranspose2d": "conv_transpose2d",
     "BatchNorm2d": "batch_norm",
+    "BatchNorm2dLeakyReLU": "batch_norm_leaky_relu",
 }
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
 LOSSES = ("reparameterize", "bce", "mse", "kl", "elbo")
