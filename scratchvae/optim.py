@@ -109,6 +109,8 @@ class Optimizer:
     def _moved(self, average: Any) -> Any:
         """A running average on the device and in the dtype of the model, which may have moved."""
         value = self.model.flat_value
+        if type(average) is type(value) and average.dtype == value.dtype:
+            return average
         return array_module(value).asarray(to_device(average, device_of(value)), value.dtype)
 
 

@@ -52,7 +52,7 @@ class VAE(Model):
     def loss(self, x: Any, eps: Any, keep: bool = True, kl_weight: Any = None) -> Losses:
         """As `Model.loss`. `kl_weight` (a captured graph passes an array) replaces the model's."""
         if keep:
-            self.forget()  # the caches of an earlier loss, even if this one fails
+            vars(self).pop("_cache", None)  # the caches of an earlier loss, even if this one fails
         who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)
         shapes = self.image_shape, *self.other_shapes
         check_batch(who, "x", x, shapes, *where, limits=self.data_range)
