@@ -61,10 +61,6 @@ class Layer(Module):
             )
         return cache
 
-    def forget(self) -> None:
-        """Drop the cache, if there is one."""
-        vars(self).pop("_cache", None)
-
     def extra_repr(self) -> str:
         """The arguments of the constructor, which a layer keeps under their names."""
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]

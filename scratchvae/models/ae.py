@@ -65,7 +65,7 @@ class AE(Model):
 
     def loss(self, x: Any, eps: Any = None, keep: bool = True) -> Losses:
         if keep:
-            self.forget()  # the caches of an earlier loss, even if this one fails
+            vars(self).pop("_cache", None)  # the caches of an earlier loss, even if this one fails
         self._check_images("loss", x)
         squared_error, mse_cache = mse_forward(self.forward(x, eps, keep), x, "sum")  # (N,)
         reconstruction = squared_error.mean()
