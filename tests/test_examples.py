@@ -125,6 +125,7 @@ def test_same_seed_same_numbers(tmp_path, data_dir):
     assert metrics[0]["test_neg_elbo"] != metrics[2]["test_neg_elbo"]
 
 
+@pytest.mark.slow
 def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
     arguments = ["--beta", "4", "--epochs", "1", "--data-dir", str(data_dir), "--engine", "numpy"]
     assert run(tmp_path, *arguments).returncode == 0
@@ -134,6 +135,7 @@ def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
     assert metrics["history"][0]["test_total"] == pytest.approx(recon + 4 * kl, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
     arguments = ["--lr", "1e6", "--data-dir", str(data_dir), "--engine", "numpy"]
     done = run(tmp_path, *arguments, warnings="ignore")
@@ -189,6 +191,7 @@ def test_celeba(tmp_path, image_dir):
     assert model.state_dict()["encoder.0.1.num_batches_tracked"] == 3
 
 
+@pytest.mark.slow
 def test_gradient_check(tmp_path):
     """Every table says ok, the slip is found, and the picture is drawn."""
     out = tmp_path / "run"

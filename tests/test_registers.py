@@ -8,6 +8,8 @@ import pytest
 
 from scratchvae.kernels import cuda
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Of nvcc 13.0; NVRTC begins the indented lines with "ptxas         .".

@@ -195,6 +195,7 @@ def _unlimited():
     return {name: value for name, value in os.environ.items() if name not in limits}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

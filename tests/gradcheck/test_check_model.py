@@ -9,6 +9,8 @@ from scratchvae import ops
 from scratchvae.gradcheck import GradientError, check_layer, check_model, check_op
 from scratchvae.ops import CASES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("op", CASES)
 @pytest.mark.parametrize("method", ["central", "direction", "complex", "adjoint"])

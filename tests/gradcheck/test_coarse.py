@@ -8,6 +8,8 @@ import pytest
 
 from scratchvae.gradcheck import GradientError, NotAnalytic, check
 
+pytestmark = pytest.mark.slow
+
 ROUND = {  # x -> x, but coarse
     "float32": lambda a: a.astype("float32").astype("float64"),
     "float32 beside 1e4": lambda a: (a + 1e4).astype("float32").astype("float64") - 1e4,

@@ -17,6 +17,8 @@ from scratchvae.kernels.cpu.convolution import algorithms, correlate, winograd
 from scratchvae.models import MODELS, build
 from scratchvae.ops import conv2d, conv2d_forward, windows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("m", range(1, 7))
 @pytest.mark.parametrize("r", range(1, 6))

@@ -120,6 +120,7 @@ def test_gradients_with_a_kl_weight_and_other_shapes(name, image_shape):
     assert check_model(model, *batch(model), samples=0).worst.error <= 1e-10
 
 
+@pytest.mark.slow
 @few_steps
 def test_a_broken_backward_does_not_pass(name, monkeypatch):
     """The checks above can fail: a gradient off by one part in a million is found."""

@@ -12,6 +12,8 @@ from scratchvae import ops
 from scratchvae.gradcheck import check_layer
 from scratchvae.layers import Conv2d
 
+pytestmark = pytest.mark.slow
+
 LIMIT = {"float32": 5e-6, "float64": 1e-12}
 KINDS = {
     "independent": lambda rng, shape: rng.standard_normal(shape),

@@ -26,7 +26,7 @@ WIDE_STEPS = {  # the convolutions among CASES go from column to column
 CONVOLUTIONS = [op for op in OPS if op.startswith("conv")]
 WITHOUT_ALGORITHMS = [op for op in OPS if op not in CONVOLUTIONS]
 
-pytestmark = pytest.mark.usefixtures("three_cores", "memory_full_of_nan")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_cores", "memory_full_of_nan")]
 
 
 def check_on_cores(op, case, N):

@@ -67,6 +67,7 @@ def test_empty_arrays_are_refused(engine, op):
         run(op, [first[:0], *others])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "k"),
     [(op, k) for op in CASES for k in range(len(CASES[op].shapes)) if (op, k) != ("bce", 1)],
@@ -133,6 +134,7 @@ def test_backward_refuses_what_is_no_array(engine, op):
             backward(dy, cache)
 
 
+@pytest.mark.slow
 @every_op
 def test_subclasses_of_arrays(engine, op, tmp_path):
     """A file in memory is an array like others, to forward and backward."""

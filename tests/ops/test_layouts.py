@@ -20,7 +20,7 @@ from scratchvae.optim import adam_step, clip_to_norm, sgd_step
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 OPS = sorted(set(CASES) - {"elbo"})
 
-pytestmark = pytest.mark.usefixtures("three_cores", "memory_full_of_nan")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_cores", "memory_full_of_nan")]
 
 
 def in_order(a, order):

@@ -15,6 +15,8 @@ from scratchvae import ops, using
 from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.ops import CASES
 
+pytestmark = pytest.mark.slow
+
 OPS = sorted(set(CASES) - {"elbo"})
 VALUES = [np.nan, np.inf, -np.inf]
 
