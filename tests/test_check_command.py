@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scratchvae import ops
+from scratchvae import layers, ops
 from scratchvae.__main__ import main
 from scratchvae.models import MODELS
-from scratchvae.ops import CASES
+from scratchvae.ops import CASES, conv2d
 
 FEW_CHANNELS = (2, 3, 4, 5, 6)
 
@@ -39,7 +39,8 @@ def dw_forgets_an_element(monkeypatch):
         dw[1, 0, 1, 1] = 0
         return dx, dw, db
 
-    monkeypatch.setattr(ops, "conv2d_backward", partial(broken, ops.conv2d_backward))
+    for module in (ops, layers):
+        monkeypatch.setattr(module, "conv2d_backward", partial(broken, conv2d.conv2d_backward))
 
 
 @pytest.mark.parametrize("op", CASES)

@@ -24,7 +24,18 @@ def _under_sanitizer(*tests):
         "SCRATCHVAE_HOST_FLAGS": "-fsanitize=address -g1",
         "SCRATCHVAE_HOST_MODE": "plain",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "",
+        *tests,
+    ]
     return subprocess.run(
         command,
         cwd=HERE.parent,
