@@ -102,7 +102,7 @@ FAULTS = [
             (
                 "y = (softplus - target * logits)",
                 (
-                    "s = xp.clip(sigmoid(logits), 1e-12, 1 - 1e-12); "
+                    "s = xp.clip(xp.where(positive, 1, e) / (1 + e), 1e-12, 1 - 1e-12); "
                     "y = (-target * xp.log(s) - (1 - target) * xp.log(1 - s))"
                 ),
             )
