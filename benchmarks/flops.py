@@ -8,10 +8,12 @@ Activations, normalisation, pooling and the loss are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from math import prod
 from typing import Any
+from unittest.mock import patch
 
 from scratchvae.layers import (
     AdaptiveAvgPool2d,
@@ -33,8 +35,7 @@ WRITERS = (*PRODUCTS, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Upsa
 def training_flop(model: Model, run: Callable[[], Any]) -> float:
     """Of the layers in `run`, a forward pass; an addition for every multiplication. Forward, dx and
     dw take as many each; the first layer's dx is not computed."""
-    with _watched(model, PRODUCTS, _multiplications) as multiplications:
-        run()
+    multiplications = _counted(model, run, PRODUCTS, _multiplications)
     return 2.0 * (3 * sum(multiplications) - multiplications[0])
 
 
@@ -50,8 +51,7 @@ def training_bytes(model: Model, run: Callable[[], Any], images: int) -> float:
     gradient written and read. X, numbers of an image: read by the first layer, by its backward, and
     by the loss. Noise, masks, running statistics and partial sums are not counted.
     """
-    with _watched(model, WRITERS, lambda layer, x, y: y.size) as results:
-        run()
+    results = _counted(model, run, WRITERS, lambda layer, x, y: y.size)
     per_image = 5 * sum(results) + 3 * prod(model.image_shape)
     return 4.0 * (10 * model.flat_value.size + images * per_image)
 
@@ -63,29 +63,24 @@ def _multiplications(layer: Any, x: Any, y: Any) -> int:
     return numbers.size * layer.weight.value[0].size
 
 
-@contextmanager
-def _watched(
-    model: Model, kinds: tuple[type, ...], count: Callable[[Any, Any, Any], int]
-) -> Iterator[list[int]]:
-    """Inside the `with` block every forward of a layer of these kinds adds `count(layer, x, y)` to
-    the list."""
-    layers = [m for m in model.modules() if isinstance(m, kinds)]
-    found: list[int] = []
+def _counted(
+    model: Model,
+    run: Callable[[], Any],
+    kinds: tuple[type, ...],
+    count: Callable[[Any, Any, Any], int],
+) -> list[int]:
+    """`count(layer, x, y)` of every forward of a layer of these kinds in `run`."""
+    found = []
 
-    def watch(layer: Any) -> None:
-        forward = layer.forward
+    def counting(layer: Any, forward: Any, x: Any, *arguments: Any, **named: Any) -> Any:
+        y = forward(x, *arguments, **named)
+        found.append(count(layer, x, y))
+        return y
 
-        def counting(x: Any, *arguments: Any, **named: Any) -> Any:
-            y = forward(x, *arguments, **named)
-            found.append(count(layer, x, y))
-            return y
-
-        vars(layer)["forward"] = counting  # hides the method of the class
-
-    for layer in layers:
-        watch(layer)
-    try:
-        yield found
-    finally:
+    with ExitStack() as patches:
+        layers: list[Any] = [m for m in model.modules() if isinstance(m, kinds)]
         for layer in layers:
-            vars(layer).pop("forward")
+            counted = partial(counting, layer, layer.forward)
+            patches.enter_context(patch.object(layer, "forward", counted))
+        run()
+    return found

@@ -141,45 +141,38 @@ def conv2d() -> Table:
         copy(part)
         product(part)
 
-    def compiled() -> np.ndarray:
-        loops(padded, w_last, b, y)
-        return result
-
-    def whole_batch() -> np.ndarray:
-        threads.share(lambda _: both(slice(N)), 1, 0)  # on this thread, BLAS at one
-        return result
-
-    def two_systems() -> np.ndarray:
+    def two_systems() -> None:
         threads.share(copy, N, ALL)
         product(slice(N))  # BLAS's threads
-        return result
 
-    def own_images() -> np.ndarray:
-        threads.share(both, N, ALL)
-        return result
+    def whole_batch() -> None:
+        threads.share(lambda _: both(slice(N)), 1, 0)  # on this thread, BLAS at one
+
+    def written(run: Callable[..., Any], *arguments: Any) -> Callable[[], np.ndarray]:
+        """A run that returns what it wrote into y."""
+
+        def call() -> np.ndarray:
+            run(*arguments)
+            return result
+
+        return call
 
     def algorithm(name: str) -> Callable[[], np.ndarray]:
         chosen, images = correlate.ALGORITHMS[name](N, w, geometry, ALL), x.transpose(0, 2, 3, 1)
-
-        def run() -> np.ndarray:
-            threads.share(lambda part: chosen.correlate(images[part], y[part], b), N, ALL)
-            return result
-
-        return run
-
-    def kernel() -> np.ndarray:
-        return ops.conv2d_forward(x, w, b, 2, 1)[0]
+        return written(
+            threads.share, lambda part: chosen.correlate(images[part], y[part], b), N, ALL
+        )
 
     direct = algorithm("direct")
     lines = [
         Line("naive: loops in Python", naive, times=N * O * C / 8),
-        Line("naive: loops compiled, 1 core", compiled),
+        Line("naive: loops compiled, 1 core", written(loops, padded, w_last, b, y)),
         Line("reference", reference, role="base"),
         Line("  of it: windows copied", windows_copied, role="part"),
         Line("  of it: product, BLAS's threads", lambda: matrix @ w_columns, role="part"),
-        Line("channels last, patches, product, 1 core", whole_batch),
-        Line("the same, all cores, BLAS's threads", two_systems),
-        Line("the same, all cores, own images", own_images),
+        Line("channels last, patches, product, 1 core", written(whole_batch)),
+        Line("the same, all cores, BLAS's threads", written(two_systems)),
+        Line("the same, all cores, own images", written(threads.share, both, N, ALL)),
         Line("no patches, sums in registers, 1 core", one_core(direct)),
         Line("no patches, sums in registers, all cores", direct),
     ]
@@ -190,7 +183,7 @@ def conv2d() -> Table:
         lines.append(Line(f"Toom-Cook, {tile} x {tile} outputs, all cores", run))
         products = N * C * O * winograd.sizes(*geometry, tile)[0]
         note += f", Toom-Cook {tile} x {tile} {products / 1e6:.1f}"
-    lines.append(Line("kernel, as it is called", kernel))
+    lines.append(Line("kernel, as it is called", lambda: ops.conv2d_forward(x, w, b, 2, 1)[0]))
     exact = reference(x.astype("float64"))
     title = f"conv2d {x.shape} -> {exact.shape}, kernel 4, stride 2, padding 1: multiplications"
     return Table(title, count, lines, exact, note)
@@ -213,11 +206,11 @@ def batch_norm() -> Table:
     def naive() -> None:
         ops.batch_norm.batch_norm_naive(*arguments(x[:1]))
 
-    def reference(x: np.ndarray = x) -> np.ndarray:
-        return ops.batch_norm_forward.reference(*arguments(x))[0]
+    def first(op: Callable[..., Any], x: np.ndarray = x) -> np.ndarray:
+        return op(*arguments(x))[0]
 
-    def kernel(x: np.ndarray = x) -> np.ndarray:
-        return ops.batch_norm_forward(*arguments(x))[0]
+    kernel = partial(first, ops.batch_norm_forward)
+    reference = partial(first, ops.batch_norm_forward.reference)
 
     def in_place() -> np.ndarray:
         """The reference's expressions, one after the other, written into two arrays at hand."""
@@ -237,7 +230,7 @@ def batch_norm() -> Table:
     def copy() -> None:
         threads.share(lambda part: np.copyto(target[part], rows[part]), len(rows), ALL)
 
-    a_row_at_a_time = with_value(reductions, "LANES", 1, lambda: kernel(few))
+    a_row_at_a_time = with_value(reductions, "LANES", 1, partial(kernel, few))
     lines = [
         Line("naive: loops in Python", naive, times=len(x)),
         Line("reference", reference, role="base"),
@@ -245,9 +238,9 @@ def batch_norm() -> Table:
         Line("kernel: two passes, 1 core", one_core(kernel)),
         Line("kernel: two passes, all cores", kernel),
         Line("to copy as many bytes, all cores", copy, times=3 / 2),
-        Line("8 channels: reference", lambda: reference(few), role="base"),
+        Line("8 channels: reference", partial(reference, few), role="base"),
         Line("8 channels: a row at a time, all cores", a_row_at_a_time),
-        Line("8 channels: rows side by side, all cores", lambda: kernel(few)),
+        Line("8 channels: rows side by side, all cores", partial(kernel, few)),
     ]
     title = f"batch_norm {x.shape}, training, forward: numbers"
     return Table(title, x.size, lines, reference(x.astype("float64")))
@@ -370,9 +363,7 @@ def small() -> Table:
 # --- The program ---------------------------------------------------------------------------------
 
 TABLES = {f.__name__: f for f in (conv2d, batch_norm, adam, sharing, small)}
-HERE: Any = SimpleNamespace(
-    call=lambda _, name, count: times(name, count)
-)  # a worker for `alternate`
+HERE: Any = SimpleNamespace(call=lambda _, *given: times(*given))  # a worker for `alternate`
 
 
 def show(table: Table, steps: int) -> None:
@@ -411,11 +402,10 @@ def digits(number: float) -> str:
 def main() -> None:
     options = parser(__doc__)
     add = options.add_argument
-    add("tables", nargs="*", metavar="TABLE", help=f"only these of {', '.join(TABLES)}")
+    shown = f"only these of {', '.join(TABLES)}"
+    add("tables", nargs="*", choices=TABLES, metavar="TABLE", help=shown)
     add("--steps", type=positive, default=15, metavar="N", help="timed runs each (default: 15)")
     given = options.parse_args()
-    if unknown := sorted(set(given.tables) - set(TABLES)):
-        options.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
     print(machine_line(machine_facts()))
     sv.use("numba")
     for name in given.tables or TABLES:

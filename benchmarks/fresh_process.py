@@ -22,11 +22,12 @@ Resident memory in MB of 1024^2 bytes:
 from __future__ import annotations
 
 import gc
-import json
+import os
 import resource
 import sys
 import tempfile
 import time
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,17 +36,16 @@ import numpy as np
 from jobs import BATCH, MODELS, Job, Subject
 from measure import (
     RUNS,
+    Worker,
     forget,
     has_torch,
     machine_line,
     parser,
     positive,
     problems_in_one_line,
-    run_python,
 )
 
 COLUMNS = ("since start", "first step", "second step", "imports", "peak", "run", "after del")
-CODE = "import fresh_process; fresh_process.child"
 
 
 def main() -> None:
@@ -60,30 +60,30 @@ def main() -> None:
     formats = ["PyTorch NCHW", "PyTorch channels_last"] if has_torch() else []
     for model in given.models or MODELS:
         with tempfile.TemporaryDirectory() as cache:
+            os.environ["NUMBA_CACHE_DIR"] = cache
             for name in (
                 "ours, cold",
                 "ours, warm",
                 *formats[: 1 if model in ("mlp", "ae") else 2],
             ):
                 repeats = 1 if name == "ours, cold" else given.repeats
-                rows = [fresh(name, model, given.steps, cache) for _ in range(repeats)]
+                rows = [fresh(name, model, given.steps) for _ in range(repeats)]
                 cells = [f"{median:12.0f}" for median in np.median(rows, axis=0)]
                 print(f"{model:6} {name:22}{''.join(cells)}", flush=True)
 
 
-def fresh(name: str, model: str, steps: int, cache: str) -> list[float]:
+def fresh(name: str, model: str, steps: int) -> list[float]:
     """The columns, from a new process."""
-    arguments = (name, model, steps, time.time())
-    text = run_python("-c", f"{CODE}{arguments}", NUMBA_CACHE_DIR=cache)
-    *times, imports, highest, after = json.loads(text)
-    return [*times, imports, highest, highest - imports, after]
+    start = time.time()
+    with closing(Worker("fresh_process")) as worker:
+        return worker.call("child", name, model, steps, start)
 
 
 # --- In the fresh process ------------------------------------------------------------------------
 
 
-def child(name: str, model: str, steps: int, start: float) -> None:
-    """Train, and print since start, first step, second step; imports, peak, after del."""
+def child(name: str, model: str, steps: int, start: float) -> list[float]:
+    """Train, and return the columns."""
     job = Job(model, BATCH.get(model, 128))
     make = our_step if name.startswith("ours") else their_step
     step, imports = make(job, f"eager {name.split()[1]}")
@@ -97,7 +97,7 @@ def child(name: str, model: str, steps: int, start: float) -> None:
     del step
     forget()
     gc.collect()
-    print(json.dumps([*(1e3 * seconds for seconds in times), imports, highest, now()]))
+    return [*(1e3 * seconds for seconds in times), imports, highest, highest - imports, now()]
 
 
 def our_step(job: Job, _: str) -> tuple[Any, float]:

@@ -1,4 +1,4 @@
-"""Our side of gpu_step.py: a process of its own (see measure.py), which imports no PyTorch."""
+"""Our side of a pair on the GPU: as ours.py on the CPU, it imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def peaks() -> dict[str, float]:
 def timed(run: Callable[[], Any], stream: Any, count: int) -> float:
     """Milliseconds of one of `count` runs, taken by CUDA events on the stream."""
     start, end = cupy.cuda.Event(), cupy.cuda.Event()
-    record_start, record_end = (partial(event.record, stream) for event in (start, end))
-    queued(run, count, record_start, record_end, stream.synchronize)
+    records = partial(start.record, stream), partial(end.record, stream)
+    queued(run, count, *records, stream.synchronize)
     return cupy.cuda.get_elapsed_time(start, end) / count
 
 
@@ -81,10 +81,6 @@ def prepare(job: Job) -> Subject:
         optimizer = getattr(sv.optim, kind)(model, **options)
         RUNS[name] = partial(GPUStepper(model, optimizer, graph=graph).step, sv.asarray(subject.x))
     return subject
-
-
-def prepared() -> list[str]:
-    return list(RUNS)
 
 
 def stepper_of(name: str) -> GPUStepper:

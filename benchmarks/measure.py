@@ -21,7 +21,6 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -37,7 +36,6 @@ import numpy as np
 TURN = 5
 REST = 0.2
 WAKE = 0.01
-NO_TORCH = 'PyTorch is not installed: pip install -e ".[parity]"'
 
 # What a worker has prepared: name -> one step.
 RUNS: dict[str, Callable[[], Any]] = {}
@@ -83,10 +81,8 @@ class Worker:
 
 def _serve(connection: Connection, module: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and it ends us
-    functions: dict[str, Any] = {}
+    functions: dict[str, Any] = globals() | vars(importlib.import_module(module))
     answer: tuple[Any, str | None]
-    for name in ("measure", module):
-        functions |= vars(importlib.import_module(name))
     while True:
         try:
             name, arguments = connection.recv()
@@ -102,38 +98,13 @@ def _serve(connection: Connection, module: str) -> None:
         connection.send(answer)
 
 
-def run_python(*arguments: str, **variables: str) -> str:
-    """What a fresh Python prints; the checkout and this folder are on its path."""
-    here = Path(__file__).resolve().parent
-    path = [str(here.parent), str(here), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))} | variables
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        print(done.stderr, end="", file=sys.stderr)
-        raise Problem(f"python {' '.join(arguments)} ended with exit status {done.returncode}")
-    return done.stdout
-
-
 # --- The machine ---------------------------------------------------------------------------------
 
 
-def sgemm_peak(size: int = 2048, repeats: int = 5) -> float:
-    """GFLOP/s of float32 products of two size x size matrices by `np.matmul`, the best of some."""
-    a, b = np.random.default_rng(0).standard_normal((2, size, size), "float32")
-    c = np.empty_like(a)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        np.matmul(a, b, out=c)
-        seconds.append(time.perf_counter() - start)
-    return 2e-9 * size**3 / min(seconds)
-
-
-def machine_line(facts: Mapping[str, Any], **more: str) -> str:
+def machine_line(facts: Mapping[str, Any]) -> str:
     """The facts on one line, with the number of processes that wanted to run lately."""
     load = {"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}
-    return ", ".join(f"{name} {fact}" for name, fact in {**facts, **more, **load}.items() if fact)
+    return ", ".join(f"{name} {fact}" for name, fact in {**facts, **load}.items() if fact)
 
 
 def has_torch() -> bool:
@@ -178,6 +149,11 @@ def queued(
         run()
     end()
     wait()
+
+
+def prepared() -> list[str]:
+    """In a worker: the names of its runs."""
+    return list(RUNS)
 
 
 def is_finite(name: str) -> bool:

@@ -14,10 +14,9 @@ reference and numba / torch (where there is no kernel, reference / torch).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jobs import channels_last
@@ -40,14 +39,11 @@ import scratchvae as sv
 from scratchvae.backend import find_kernel
 from scratchvae.ops import CASES
 from scratchvae.ops.cases import Case
-from scratchvae.runs.environment import machine_facts  # noqa: F401  (the parent asks for them)
+from scratchvae.runs.environment import machine_facts
 
+PARTS = ("forward", "backward")
 NUMBERS = (32, 14, 14)  # of one image of the batch, where the sizes are derived
 Shapes = dict[str, tuple[int, ...]]
-
-
-def image_batch(*shape: int) -> Shapes:
-    return {"x": shape}
 
 
 def kernel(x: tuple[int, ...], w: tuple[int, ...], outputs: int) -> Shapes:
@@ -55,7 +51,7 @@ def kernel(x: tuple[int, ...], w: tuple[int, ...], outputs: int) -> Shapes:
 
 
 def norm(*x: int) -> Shapes:
-    return image_batch(*x) | dict.fromkeys(("running_mean", "running_var", "w", "b"), (x[1],))
+    return {"x": x} | dict.fromkeys(("running_mean", "running_var", "w", "b"), (x[1],))
 
 
 DOWN, UP = {"stride": 2, "padding": 1}, {"stride": 2, "padding": 1, "output_padding": 1}
@@ -83,13 +79,13 @@ SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
     },
     "batch_norm": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
     "batch_norm_leaky_relu": {"celeba": (norm(128, 32, 32, 32), {"training": True})},
-    "max_pool2d": {"skip 2x2": (image_batch(32, 16, 64, 64), {"kernel_size": 2})},
-    "adaptive_avg_pool2d": {"tiny 7->4": (image_batch(128, 32, 7, 7), {"output_size": 4})},
-    "upsample_nearest": {"tiny x2": (image_batch(128, 1, 14, 14), {"scale_factor": 2})},
-    "leaky_relu": {"celeba": (image_batch(128, 32, 32, 32), {"negative_slope": 0.01})},
-    "tanh": {"celeba": (image_batch(128, 3, 64, 64), {})},
-    "sigmoid": {"ae": (image_batch(128, 784), {})},
-    "mean_logvar": {"skip": (image_batch(32, 256, 1, 1), {})},
+    "max_pool2d": {"skip 2x2": ({"x": (32, 16, 64, 64)}, {"kernel_size": 2})},
+    "adaptive_avg_pool2d": {"tiny 7->4": ({"x": (128, 32, 7, 7)}, {"output_size": 4})},
+    "upsample_nearest": {"tiny x2": ({"x": (128, 1, 14, 14)}, {"scale_factor": 2})},
+    "leaky_relu": {"celeba": ({"x": (128, 32, 32, 32)}, {"negative_slope": 0.01})},
+    "tanh": {"celeba": ({"x": (128, 3, 64, 64)}, {})},
+    "sigmoid": {"ae": ({"x": (128, 784)}, {})},
+    "mean_logvar": {"skip": ({"x": (32, 256, 1, 1)}, {})},
     "reparameterize": {"conv": (dict.fromkeys(("mu", "logvar", "eps"), (128, 20)), {})},
     "kl": {"conv": (dict.fromkeys(("mu", "logvar"), (128, 20)), {})},
     "bce": {"conv": (dict.fromkeys(("logits", "target"), (128, 1, 28, 28)), {})},
@@ -97,21 +93,11 @@ SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
 }
 
 
-class Timed(NamedTuple):
-    """An op at one size."""
-
-    op: str
-    label: str
-    shapes: Shapes
-    options: dict[str, Any]
-
-
-def timed(op: str) -> list[Timed]:
-    """The op at its sizes from SIZES, or at those derived from its example."""
-    if op in SIZES:
-        return [Timed(op, label, *size) for label, size in SIZES[op].items()]
-    case = CASES[op][0]
-    return [Timed(op, "", derived(case), case.options)]
+def timed(op: str) -> dict[str, Case]:
+    """label -> the op's example, at its sizes from SIZES or at derived ones."""
+    example = CASES[op][0]
+    sizes = SIZES.get(op) or {"": (derived(example), example.options)}
+    return {label: replace(example, shapes=s, options=o) for label, (s, o) in sizes.items()}
 
 
 def derived(case: Case) -> Shapes:
@@ -143,40 +129,30 @@ def main() -> None:
     workers = {"reference": Worker("ops"), "numba": Worker("ops")}
     if has_torch():
         workers["torch"] = Worker("their_ops")
-    print(machine_line(workers["numba"].call("machine_facts")))
+    print(machine_line(machine_facts()))
     columns = f"{'numba':>9} {'torch':>9} {'/ reference':>12} {'/ torch':>8}"
     print(f"{'case':31} {'pass':8} {'reference':>9} {columns}", flush=True)
     for op in given.ops or CASES:
-        for case in timed(op):
-            prepare(case, workers)
-            measure(f"{op} {case.label}", workers, given.steps)
-
-
-def prepare(case: Timed, workers: dict[str, Worker]) -> None:
-    """Problem if PyTorch's function computes something else."""
-    workers["reference"].call("prepare_op", case)
-    work = workers["numba"].call("prepare_op", case)
-    if "torch" in workers:
-        error: float = workers["torch"].call("prepare_op", case.op, case.options, *work)
-        if not error <= SAME["losses"]:
-            raise Problem(f"{case.op} {case.label}: PyTorch and ours differ by {error:.1e}")
+        for label, case in timed(op).items():
+            workers["reference"].call("prepare_op", "numpy", op, case)
+            work = workers["numba"].call("prepare_op", "numba", op, case)
+            if "torch" in workers:
+                error: float = workers["torch"].call("prepare_op", op, case.options, *work)
+                if not error <= SAME["losses"]:
+                    raise Problem(f"{op} {label}: PyTorch and ours differ by {error:.1e}")
+            measure(f"{op} {label}", workers, given.steps)
 
 
 def measure(name: str, workers: dict[str, Worker], steps: int) -> None:
     """A line for each pass."""
-    sides: dict[str, list[tuple[Worker, str]]] = {}
-    for column, worker in workers.items():
-        for run in worker.call("prepared"):
-            if column == "torch" or run.startswith(column):
-                sides.setdefault(run.split()[1], []).append((worker, run))
-    for part, runs in sides.items():
-        found = alternate(runs, steps)
-
-        def median(worker: Worker | None, runs: Any = runs, found: Any = found) -> float | None:
-            names = [run for side, run in runs if side is worker]
-            return spread(found[best(found, names)]).median if names else None
-
-        reference, numba, torch = (median(workers.get(n)) for n in ("reference", "numba", "torch"))
+    for part in PARTS:
+        names = {
+            column: [run for run in worker.call("prepared") if run.endswith(part)]
+            for column, worker in workers.items()
+        }
+        found = alternate([(workers[c], run) for c in names for run in names[c]], steps)
+        medians = {c: spread(found[best(found, runs)]).median for c, runs in names.items() if runs}
+        reference, numba, torch = map(medians.get, ("reference", "numba", "torch"))
         ours = numba or reference
         gain = numba / reference if numba and reference else None
         ratio = ours / torch if ours and torch else None
@@ -191,51 +167,35 @@ def number(value: float | None, width: int, digits: int) -> str:
 # --- In the worker -------------------------------------------------------------------------------
 
 
-def prepare_op(case: Timed) -> tuple[dict[str, np.ndarray], list[str], np.ndarray, np.ndarray]:
-    """Make RUNS["reference forward"], RUNS["numba forward"] and so on; numba only where there is a
-    kernel, and for images a second time with their channels last in memory, as most layers leave
-    them. Returns the arrays, the names of those that have a gradient, the result, and dy."""
+def prepare_op(
+    engine: str, op: str, case: Case
+) -> tuple[dict[str, np.ndarray], list[str], np.ndarray, np.ndarray]:
+    """Make RUNS["numpy given forward"] and so on; on numba only where there is a kernel, and for
+    images a second time with their channels last in memory, as most layers leave them. Returns the
+    arrays, the names of those that have a gradient, the result, and dy."""
     RUNS.clear()
-    example = replace(CASES[case.op][0], shapes=case.shapes, options=case.options)
-    arrays = {name: a.astype("float32") for name, a in example.arrays(seed=0).items()}
+    sv.use(engine)
+    forward, backward = (getattr(sv.ops, f"{op}_{part}") for part in PARTS)
+    arrays = {name: a.astype("float32") for name, a in case.arrays(seed=0).items()}
     with sv.using("numpy"):
-        y = getattr(sv.ops, f"{case.op}_forward")(*arrays.values(), **case.options)[0]
+        y = forward(*arrays.values(), **case.options)[0]
     losses = isinstance(y, tuple)  # of which the first, the total, is differentiated
     dy = np.random.default_rng(1).standard_normal(np.shape(y), "float32")
     dy = np.eye(len(y), dtype="float32")[0] if losses else dy
-    given = list(arrays.values())
-    last = [a if name == "w" else channels_last(a) for name, a in arrays.items()]
-    runs = [
-        ("numpy", "reference", given, dy),
-        ("numba", "numba", given, dy),
-        ("numba", "numba_last", last, channels_last(dy)),
-    ]
-    for engine, column, x, gradient in runs:
-        for part in ("forward", "backward"):
-            if engine == "numpy" or find_kernel("numba", case.op, f"{case.op}_{part}"):
-                run = on_engine(engine, case, part, x, 1.0 if losses else gradient)
-                RUNS[f"{column} {part}"] = run
+    inputs = {"given": (list(arrays.values()), dy)}
+    if engine == "numba":
+        last = [a if name == "w" else channels_last(a) for name, a in arrays.items()]
+        inputs["last"] = last, channels_last(dy)
+    for name, (x, gradient) in inputs.items():
+        run = partial(forward, *x, **case.options)
+        cache = run()[1]
+        runs = run, partial(backward, 1.0 if losses else gradient, cache)
+        for part, run in zip(PARTS, runs, strict=True):
+            if engine == "numpy" or find_kernel("numba", op, f"{op}_{part}"):
+                RUNS[f"{engine} {name} {part}"] = run
                 run()
-    moving = [name for name in arrays if name not in example.constants]
+    moving = [name for name in arrays if name not in case.constants]
     return arrays, moving, np.array(y), dy
-
-
-def on_engine(engine: str, case: Timed, part: str, given: Any, gradient: Any) -> Callable[[], Any]:
-    """A call of the op's forward, or of its backward alone."""
-    forward = partial(getattr(sv.ops, f"{case.op}_forward"), *given, **case.options)
-    backward = getattr(sv.ops, f"{case.op}_backward")
-    with sv.using(engine):
-        cache = forward()[1]
-
-    def run() -> Any:
-        with sv.using(engine):
-            return forward() if part == "forward" else backward(gradient, cache)
-
-    return run
-
-
-def prepared() -> list[str]:
-    return list(RUNS)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jobs import Job, Subject
-from measure import NO_TORCH, TURN, Problem, Spread, Worker, alternate, best, has_torch, spread
+from measure import TURN, Problem, Spread, Worker, alternate, best, has_torch, spread
 
 # The limits on the differences of first losses and of gradients, relative to the largest number.
 # A ReLU at its kink moves a gradient by 1e-4; a wrong gradient is far beyond 1e-2.
@@ -45,26 +45,13 @@ class Result(NamedTuple):
         ]
         return best(self.milliseconds, names) if names else None
 
-    def ratio(self, run: str) -> float:
-        """Our median over the median of this run: below 1, ours is faster."""
-        return self.ours.median / self.spread(run).median
-
-    @property
-    def gflops(self) -> float:
-        """Of ours: GFLOP a second."""
-        return 1e3 * self.gflop / self.ours.median
-
-    def as_json(self) -> dict[str, Any]:
-        return self._asdict() | {"job": self.job._asdict()}
-
 
 class Pair:
-    """The two processes; `with` ends them. Ours alone where PyTorch is not asked for, or sees no
-    GPU."""
+    """The two processes. Ours alone where PyTorch is not asked for, or sees no GPU."""
 
     def __init__(self, with_torch: bool, gpu: bool = False) -> None:
         if with_torch and not has_torch():
-            raise Problem(NO_TORCH)
+            raise Problem('PyTorch is not installed: pip install -e ".[parity]"')
         self.side, self.failures = "gpu_ours" if gpu else "ours", 0
         self.ours = Worker(self.side)
         self.theirs = Worker("theirs") if with_torch else None
@@ -76,10 +63,7 @@ class Pair:
             self.theirs.close()
             self.theirs, self.facts["GPU of torch"] = None, "none: left out"
 
-    def __enter__(self) -> Pair:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for worker in (self.ours, self.theirs):
             if worker:
                 worker.close()
@@ -87,7 +71,7 @@ class Pair:
     def restart(self) -> None:
         """Two fresh processes: after an error on a GPU all that follows fails as well."""
         self.failures += 1
-        self.__exit__()
+        self.close()
         self.ours = Worker(self.side)
         self.theirs = Worker("theirs") if self.theirs else None
 

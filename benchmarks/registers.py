@@ -12,7 +12,6 @@ does not compile; without a compiler a line says so, and it is 0.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib
 import re
@@ -22,9 +21,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+
+from measure import parser
 
 cuda = importlib.import_module("scratchvae.kernels.cuda")  # mypy does not see this package
 ARCHITECTURES = ("sm_80", "sm_90")
@@ -102,11 +102,7 @@ def nvcc(folder: Path) -> tuple[str, Compiler] | None:
 
 def nvrtc_library() -> ctypes.CDLL | None:
     """From `pip install nvidia-cuda-nvrtc`, or the system's."""
-    try:
-        files = metadata.files("nvidia-cuda-nvrtc") or []
-    except metadata.PackageNotFoundError:
-        files = []
-    names = [str(file.locate()) for file in files if file.name.startswith("libnvrtc.so")]
+    names = [str(file) for p in sys.path for file in Path(p).glob("nvidia/*/lib/libnvrtc.so*")]
     for name in (*names, "libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"):
         try:
             return ctypes.CDLL(name)
@@ -187,13 +183,13 @@ def table(version: str, compiler: Compiler) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--nvrtc", action="store_true", help="compile with NVRTC, not nvcc")
-    options = parser.parse_args(arguments)
+    options = parser(__doc__)
+    options.add_argument("--nvrtc", action="store_true", help="compile with NVRTC, not nvcc")
+    given = options.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        found = nvrtc() if options.nvrtc else nvcc(Path(folder))
+        found = nvrtc() if given.nvrtc else nvcc(Path(folder))
         if found is None:
-            install = "NVRTC (pip install nvidia-cuda-nvrtc)" if options.nvrtc else "nvcc"
+            install = "NVRTC (pip install nvidia-cuda-nvrtc)" if given.nvrtc else "nvcc"
             print(f"no {install} here: the CUDA kernels are not compiled")
             return 0
         problems = table(*found)

@@ -4,6 +4,7 @@ that has the op's name and order of arguments is found by itself; the others are
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from jobs import difference
 from measure import RUNS
-from theirs import FORMATS
+from theirs import FORMATS, tensor
 
 
 def upsample_nearest(x: Any, scale_factor: Any) -> Any:
@@ -82,27 +83,14 @@ def prepare_op(
     call, errors = function(op), []
     images = next(iter(arrays.values())).ndim == 4
     for name in FORMATS if images else ["NCHW"]:
-        tensors = {key: _tensor(a, name).requires_grad_(key in moving) for key, a in arrays.items()}
-        result = call(*tensors.values(), **options)
+        tensors = {key: tensor(a, name).requires_grad_(key in moving) for key, a in arrays.items()}
+        forward = partial(call, *tensors.values(), **options)
+        result = forward()
         errors.append(difference(y, result.detach()))
-        dy_there = _tensor(dy, name).to(result.dtype)
+        gradient = tensor(dy, name).to(result.dtype)
         inputs = [tensors[key] for key in moving]
-
-        def forward(tensors: Any = tensors) -> Any:
-            return call(*tensors.values(), **options)
-
-        def backward(result: Any = result, inputs: Any = inputs, dy: Any = dy_there) -> Any:
-            return torch.autograd.grad(result, inputs, dy, retain_graph=True)
-
-        RUNS[f"{name} forward"], RUNS[f"{name} backward"] = forward, backward
+        RUNS[f"{name} forward"] = forward
+        RUNS[f"{name} backward"] = partial(
+            torch.autograd.grad, result, inputs, gradient, retain_graph=True
+        )
     return max(errors)
-
-
-def _tensor(a: np.ndarray, memory_format: str) -> torch.Tensor:
-    """A copy, for images in this memory format."""
-    tensor = torch.tensor(a)
-    return tensor.to(memory_format=FORMATS[memory_format]) if a.ndim == 4 else tensor
-
-
-def prepared() -> list[str]:
-    return list(RUNS)

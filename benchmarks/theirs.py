@@ -88,15 +88,16 @@ def _prepare(name: str, job: Job, subject: Subject) -> list[float]:
     model = build(job.model, job.image_size).to(device)
     model.load_state_dict({key: torch.tensor(a) for key, a in subject.weights.items()})
     model.to(memory_format=FORMATS[memory_format])
-    x, eps = (
-        torch.tensor(a, device=device).to(
-            memory_format=FORMATS[memory_format] if a.ndim == 4 else torch.contiguous_format
-        )
-        for a in (subject.x, subject.eps)
-    )
+    x, eps = (tensor(a, memory_format).to(device) for a in (subject.x, subject.eps))
     errors = _compare(model, x, eps, subject) if subject.gradient else []
     RUNS[name] = _training(model, job, kind, bool(fused), x, eps)
     return errors
+
+
+def tensor(a: np.ndarray, memory_format: str) -> torch.Tensor:
+    """A copy, for images in this memory format."""
+    copy = torch.tensor(a)
+    return copy.to(memory_format=FORMATS[memory_format]) if a.ndim == 4 else copy
 
 
 def _compare(model: Any, x: Any, eps: Any, subject: Subject) -> list[float]:

@@ -19,13 +19,13 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
+from jobs import WARM_UP
 from measure import parser
 
 import scratchvae as sv
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (f"{ROOT}/scratchvae/", f"{ROOT}/kernels/")
-WARM_UP = 3  # steps: kernels compile in the first, tables and buffers are kept from then on
 
 
 class Trace(NamedTuple):

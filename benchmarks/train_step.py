@@ -1,8 +1,6 @@
 """Time training steps of the six models, ours and PyTorch's in turns, on the CPU or the GPU.
 
-    python benchmarks/train_step.py [--models mlp conv ...] [--against torch|nothing]
-        [--batch-sizes N ...] [--image-sizes N ...] [--steps N] [--json FILE]
-        [--gpu] [--tf32 off|on|both] [--compile] [--minutes N]
+    python benchmarks/train_step.py [--gpu] [--help]
 
 A step is loss, gradients and update: Adam; AdamW for `skip`. Ours and PyTorch's are two processes
 with the same weights, images and noise. Before anything is timed, their first losses and gradients
@@ -32,6 +30,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ from pair import NotTheSame, Pair, Result
 from scratchvae.backend import gpu_problem
 
 TURN = {False: 5, True: 20}  # steps, on the CPU and on the GPU
-TURNS = {False: 6, True: 5}
 NO_GPU = 3  # exit status
 TF32 = {"off": (False,), "on": (True,), "both": (False, True)}
 
@@ -63,7 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--minutes", type=positive, metavar="N", help="no new row after (default: no limit)")
     given = options.parse_args()
     given.against = given.against or ("torch" if has_torch() else "nothing")
-    given.steps = given.steps or TURN[given.gpu] * TURNS[given.gpu]
+    given.steps = given.steps or (100 if given.gpu else 30)
     return given
 
 
@@ -76,9 +74,9 @@ def main() -> None:
     if given.json:
         write(given.json, {})  # report an unwritable file before measuring
     results: list[Result] = []
-    with Pair(given.against == "torch", given.gpu) as pair:
+    with closing(Pair(given.against == "torch", given.gpu)) as pair:
         rates = {name: f"{rate:.0f} G/s" for name, rate in pair.peaks.items()}
-        print(machine_line(pair.facts, **rates), flush=True)
+        print(machine_line(pair.facts | rates), flush=True)
         for tf32 in TF32[given.tf32] if given.gpu else (False,):
             print(heading(given, tf32), flush=True)
             for job in jobs(given, tf32):
@@ -87,7 +85,8 @@ def main() -> None:
                     results.append(result)
                 if given.json:
                     facts = {"machine": pair.facts, "peaks": pair.peaks, "arguments": vars(given)}
-                    write(given.json, facts | {"results": [r.as_json() for r in results]})
+                    rows = [result._asdict() | {"job": result.job._asdict()} for result in results]
+                    write(given.json, facts | {"results": rows})
     if errors := [error for result in results for error in result.errors.values()]:
         loss, gradient = (max(column) for column in zip(*errors, strict=True))
         same = f"losses differ by {loss:.0e}, gradients by {gradient:.0e}, at most"
@@ -145,7 +144,7 @@ def heading(given: argparse.Namespace, tf32: bool) -> str:
 
 
 def row(result: Result, peaks: dict[str, float]) -> str:
-    text = f"{label(result.job)} {result.ours!s:>23}"
+    text, ours = f"{label(result.job)} {result.ours!s:>23}", result.ours.median
     runs: list[str | None] = []
     if result.job.gpu:
         runs.append("ours eager")
@@ -153,13 +152,12 @@ def row(result: Result, peaks: dict[str, float]) -> str:
         kinds = ("eager", "graph", "compile")
         plain, fused = result.best("eager", fused=False), result.best("eager", fused=True)
         runs += map(result.best, kinds) if result.job.gpu else [plain, fused]
-    for run in runs:
-        text += (
-            f" {result.spread(run)!s:>23} {result.ratio(run):5.2f}" if run else " " * 23 + "     -"
-        )
-    text += f" {result.gflops:8.1f} {result.gflops / peaks['sgemm']:8.0%}"
+    for times in (run and result.spread(run) for run in runs):
+        text += f" {times!s:>23} {ours / times.median:5.2f}" if times else f"{'-':>29}"
+    gflops = 1e3 * result.gflop / ours
+    text += f" {gflops:8.1f} {gflops / peaks['sgemm']:8.0%}"
     if result.job.gpu:
-        text += f" {1e3 * result.gbytes / result.ours.median / peaks['copy']:8.0%}"
+        text += f" {1e3 * result.gbytes / ours / peaks['copy']:8.0%}"
     return text + "".join(f"\n  {name}: {why}" for name, why in result.failed.items())
 
 

@@ -86,7 +86,7 @@ def test_models_are_known(benchmarks):
 def test_every_op_is_timed(benchmarks, op):
     """At its sizes in ops.py or at derived ones: with the example's arrays, 32 images or more."""
     example = list(CASES[op][0].shapes)
-    for case in benchmarks("ops").timed(op):
+    for case in benchmarks("ops").timed(op).values():
         assert list(case.shapes) == example, f"{op}: SIZES has other arrays than the example"
         assert case.shapes[example[0]][0] >= 32
 
