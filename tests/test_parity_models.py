@@ -348,9 +348,9 @@ def test_celeba_in_float32_step_by_step():
 
     PyTorch's distance from itself is the measure, and ours may be twice as large: the largest over
     the steps, because at a single one PyTorch's may happen to be zero; for gradients, tensor by
-    tensor, the median as well. At a few steps a value within rounding of LeakyReLU's kink falls on
-    either side, in one memory format and not in the other, and gradients jump by a hundredth: the
-    maximum alone would measure these jumps.
+    tensor, the median. At a few steps a value within rounding of LeakyReLU's kink falls on either
+    side, and gradients jump by up to a hundredth: on some processors PyTorch's two formats jump at
+    none of the twenty steps and ours at one, so the largest distance may be as large.
     """
     ours, theirs = twins("celeba", "float32")
     last, rng = channels_last(theirs), np.random.default_rng(0)
@@ -381,4 +381,5 @@ def test_celeba_in_float32_step_by_step():
         limit, distance = (
             over_steps([step[kind] for step in each], axis=0) for each in history.values()
         )
-        assert np.all(distance <= 2 * limit), (kind, distance, limit)
+        a_jump = 0.01 if (kind, over_steps) == ("gradients", np.max) else 0.0
+        assert np.all(distance <= np.maximum(2 * limit, a_jump)), (kind, distance, limit)
