@@ -70,6 +70,7 @@ def test_models(capsys, model):
     assert code == 0 and "rounding" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_engines(capsys, engine, tmp_path, target):
     """Pictures too, of ops: those of a model take long."""

@@ -36,7 +36,18 @@ def trained(name, images, seed, steps=20, batch_size=32):
     return model, losses
 
 
-@pytest.mark.parametrize(("name", "steps"), [("mlp", 20), ("conv", 20), ("tiny", 100), ("ae", 20)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("mlp", 20),
+        pytest.param("conv", 20, marks=SLOW),
+        pytest.param("tiny", 100, marks=SLOW),
+        ("ae", 20),
+    ],
+)
 def test_training_lowers_the_loss(engine, images, name, steps):
     _, losses = trained(name, images, 0, steps)
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
