@@ -345,11 +345,12 @@ def _forward(
     result: Any,
     forced: str | None,
 ) -> Any:
-    name, all_arrays = body.__name__, sum(not array.optional for array in arrays)
+    name, most = body.__name__, len(signature.parameters)
+    least = sum(p.default is p.empty for p in signature.parameters.values())
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            if kwargs or len(args) < all_arrays:
+            if kwargs or not least <= len(args) <= most:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
                 args = bound.args

@@ -183,10 +183,21 @@ class AdamW(Adam):
 
 
 def clip_grad_norm(model: Model, max_norm: float) -> Any:
-    """Scale all gradients to a global norm of at most `max_norm`, which must be above 0, and return
-    the norm before: a float, on the GPU an array of one number, because a float would wait for the
-    GPU. If the norm is not finite, the gradients stay. As in torch.nn.utils.clip_grad_norm_ the
-    factor is max_norm / (norm + 1e-6)."""
+    """Scale all gradients together so that their global norm is at most `max_norm`.
+
+    As in torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6).
+
+    Returns
+    -------
+    float
+        The norm before; on the GPU an array of one number, because a float would wait for the GPU.
+        If it is not finite, the gradients stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If max_norm is not above 0.
+    """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
     return clip_to_norm(model.flat_grad, max_norm)

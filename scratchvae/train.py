@@ -106,8 +106,25 @@ def train_epoch(
     noise_rng: np.random.Generator,
     title: str = "epoch",
 ) -> Losses:
-    """Train on every image once, in random order, under a progress bar called `title`. Returns the
-    mean losses (floats) of the epoch. On the GPU noise_rng gives the seed of the graphs' noise."""
+    """Train on every image once, in random order, under a progress bar called `title`.
+
+    Parameters
+    ----------
+    images : uint8 array (N, H, W) or (N, C, H, W)
+    shuffle_rng, noise_rng : Generator
+        Draw the order of the images, and eps. On the GPU noise_rng draws the seed of the noise.
+
+    Returns
+    -------
+    Losses
+        Means over the epoch, in which the weights still changed: floats.
+
+    Raises
+    ------
+    ValueError
+        Before the first step: if there is no image, or if the last batch would be one image and a
+        batch norm of the model cannot train on it.
+    """
     if not len(images):
         raise ValueError("train_epoch: expected at least one image, got none")
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)

@@ -75,7 +75,26 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
 
 
 def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load colour images of 64 x 64 from CelebA or another folder; None: painted faces."""
+    """Load colour images of 64 x 64: CelebA, any folder of images, or painted faces.
+
+    Parameters
+    ----------
+    folder : str or path-like, optional
+        A folder with ``img_align_celeba/`` is CelebA (see `load_celeba`), any other a folder of
+        images (see `load_folder`). None: see `load_faces`.
+
+    Returns
+    -------
+    Dataset
+        Its `name` says which.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or CelebA's list of its parts is missing.
+    ValueError
+        If that list is damaged, or there are not two images that can be decoded.
+    """
     if folder is None:
         return load_faces()
     return load_celeba(folder) if find_celeba(folder) else load_folder(folder)

@@ -89,7 +89,23 @@ def look_up(images, chosen, levels):
 
 
 def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A copy in black and white: a byte becomes 255 with probability byte / 255, otherwise 0."""
+    """Draw a black-and-white version of the images.
+
+    Parameters
+    ----------
+    images : uint8 array of any shape
+    rng : Generator
+
+    Returns
+    -------
+    uint8 array of the same shape
+        255 with probability byte / 255, otherwise 0.
+
+    Raises
+    ------
+    TypeError
+        If `images` is not uint8.
+    """
     _check_bytes("binarize", images)
     # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
     white = rng.integers(0, 255, images.shape, np.uint8) < images

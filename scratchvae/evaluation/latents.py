@@ -23,14 +23,23 @@ BATCH = 500  # images that pass through the model at once
 def posterior_codes(
     model: Model, x: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """The code of each image, in evaluation mode: (N, *latent_shape).
+    """The code of each image, in evaluation mode.
 
     Parameters
     ----------
     x : array (N, C, H, W)
         Images in the model's data_range and dtype.
     rng : Generator, optional
-        Draws z ~ q(z|x); ValueError if the model is no VAE. Default: mu, or an autoencoder's z.
+        Draws z ~ q(z|x). Default: z = mu, or the one code of an autoencoder.
+
+    Returns
+    -------
+    array (N, *latent_shape)
+
+    Raises
+    ------
+    ValueError
+        If z is to be drawn and the model is no VAE.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
@@ -85,7 +94,18 @@ def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """(1 - t) a + t b, exact at 0 and 1: (N, *latent_shape) and t (T,) -> (N, T, *latent_shape)."""
+    """(1 - t) a + t b for each t.
+
+    Parameters
+    ----------
+    a, b : array (N, *latent_shape)
+    t : array (T,)
+        0 gives exactly a, 1 exactly b.
+
+    Returns
+    -------
+    array (N, T, *latent_shape)
+    """
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 

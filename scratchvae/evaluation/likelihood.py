@@ -63,6 +63,11 @@ def neg_elbo(
     rng : Generator
         Draws the noise of each batch in turn.
 
+    Returns
+    -------
+    Estimate
+        In nats per image.
+
     Raises
     ------
     ValueError

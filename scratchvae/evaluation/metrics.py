@@ -45,9 +45,23 @@ class Effect(NamedTuple):
 
 
 def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """mu and logvar of q(z|x) for uint8 images, in evaluation mode: float64, (N, *latent_shape), or
-    (N,) if `skip`'s grid shares them. ValueError if the model is no VAE or the shapes do not
-    fit."""
+    """mu and logvar of q(z|x) for a data set, in evaluation mode.
+
+    Parameters
+    ----------
+    model : VAE
+    images : uint8 array (N, H, W) or (N, C, H, W)
+
+    Returns
+    -------
+    mu, logvar : float64 array (N, *latent_shape)
+        Or (N,), if one mu and logvar serve all positions of the latent grid of `skip`.
+
+    Raises
+    ------
+    ValueError
+        If the model is no VAE, or the images have another shape.
+    """
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
     with model.evaluating():

@@ -9,6 +9,8 @@ The code below runs batch_norm.py and leaky_relu.py one after the other. On larg
 bound by memory; one kernel for both reads x again instead of writing and reading h between them.
 """
 
+from dataclasses import replace
+
 from ..backend import accelerated
 from .batch_norm import (
     BATCH_NORM_SHAPES,
@@ -16,7 +18,7 @@ from .batch_norm import (
     batch_norm_backward,
     batch_norm_forward,
 )
-from .cases import Case, positive
+from .batch_norm import CASES as BATCH_NORM_CASES
 from .leaky_relu import leaky_relu_backward, leaky_relu_forward
 
 
@@ -57,19 +59,6 @@ def batch_norm_leaky_relu_backward(dy, cache):
 
 
 CASES = [
-    Case(
-        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
-        {"training": True, "negative_slope": 0.2},
-        constants=("running_mean", "running_var"),
-        draw={"running_var": positive},
-        variant="training",
-        mixes=True,
-    ),
-    Case(
-        {"x": (4, 3, 2, 3), "running_mean": (3,), "running_var": (3,), "w": (3,), "b": (3,)},
-        {"training": False, "negative_slope": 0.2},
-        constants=("running_mean", "running_var"),
-        draw={"running_var": positive},
-        variant="evaluation",
-    ),
+    replace(case, options=case.options | {"negative_slope": 0.2}, linear=())
+    for case in BATCH_NORM_CASES
 ]

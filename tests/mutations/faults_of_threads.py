@@ -16,7 +16,7 @@ FAULTS = [
                 "slice(count // parts * i, count // parts * (i + 1))",
             )
         ],
-        "each core takes N // cores images: those that are left over nobody does",
+        "each core takes N // cores images, and no core takes the rest",
         f"{THREADS}::test_parts_make_up_the_whole[2-7]",
     ),
     Fault(

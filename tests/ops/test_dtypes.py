@@ -61,6 +61,18 @@ def test_lists_are_refused(engine, op):
 
 
 @every_op
+def test_missing_and_surplus_arguments_are_refused(engine, op):
+    """In the name of the function that was called, and not of one inside."""
+    name, arrays = f"{op}_forward", arrays_of(op)
+    with pytest.raises(TypeError, match=f"^{name}: missing a required argument: '"):
+        getattr(ops, name)()
+    with pytest.raises(TypeError, match=f"^{name}: too many positional arguments"):
+        getattr(ops, name)(*arrays, *[1] * 9)
+    with pytest.raises(TypeError, match=f"^{name}: got an unexpected keyword argument 'xx'"):
+        getattr(ops, name)(*arrays, **CASES[op].options, xx=1)
+
+
+@every_op
 def test_empty_arrays_are_refused(engine, op):
     first, *others = arrays_of(op)
     with pytest.raises(ValueError, match=f"{op}_forward: .* is empty: its shape is"):

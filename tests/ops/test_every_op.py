@@ -28,7 +28,7 @@ def test_it_has_a_pair_and_an_example(op):
 
 @every_op
 def test_a_test_draws_its_shapes(op):
-    calls = re.compile(rf"""check_op\(\s*(f?["']{op}["']|op\b)""")
+    calls = re.compile(rf"""check_op\(\s*("{op}"|op\b)""")
     found = [path for path, text in TESTS.items() if calls.search(text) and f'"{op}"' in text]
     assert found, f"tests/ops/test_{op}.py is missing: call check_op('{op}', ...) on drawn shapes"
 
