@@ -144,7 +144,7 @@ def test_a_great_circle_needs_directions_that_are_not_opposite():
     a, t = np.array([[1.0, 2.0]]), np.linspace(0, 1, 4)
     with pytest.raises(ValueError, match="point in opposite directions"):
         latents.great_circle(a, -2 * a, t)
-    with pytest.raises(ValueError, match="expected codes with a direction, got zeros"):
+    with pytest.raises(ValueError, match="expected codes that are not zero, got zeros"):
         latents.great_circle(a, 0 * a, t)
 
 

@@ -269,7 +269,7 @@ def with_skips(skips="all"):
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (no_vae, "AE is no VAE: its codes have no distribution"),
+        (no_vae, "AE is not a VAE: it defines no distribution"),
         (with_skips, r"sees the image itself through its skips \('all'\).*build it with skips='no"),
         (lambda: with_skips("deep"), "through its skips .*'deep'"),
         (
@@ -318,7 +318,7 @@ def test_weights_that_are_not_numbers_are_no_result():
     model = small()
     model.fc3.bias.value[3] = np.nan
     for run in (neg_elbo, lambda m, x, r: importance_nll(m, x, 2, r)):
-        with pytest.raises(ValueError, match="2 of 2 images have no finite value"):
+        with pytest.raises(ValueError, match="the value of 2 of 2 images is not finite"):
             run(model, binary(2), rng())
 
 

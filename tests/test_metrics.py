@@ -195,7 +195,7 @@ def test_a_collapse_is_described_by_what_was_seen():
         "try a smaller KL weight or a KL warm-up"
     )
     used = collapse_warning(kl, USED)
-    assert used.startswith("19 of 20 ") and "the picture does depend on z all the same" in used
+    assert used.startswith("19 of 20 ") and "the reconstruction still depends on z" in used
 
 
 def test_pictures_that_go_past_z_are_told_from_a_collapse():
@@ -275,7 +275,7 @@ def test_the_report_refuses_before_it_computes(monkeypatch):
         monkeypatch.setattr(model, "encode", lambda x, keep=False: 1 / 0)
     for model, count, options, reason in (
         (skip, 2, {"nll_samples": 5}, "report: nll_samples=5, but the decoder of Skip sees"),
-        (ae, 2, {"nll_samples": 5}, "report: nll_samples=5, but AE is no VAE"),
+        (ae, 2, {"nll_samples": 5}, "report: nll_samples needs a likelihood, but AE is not a VAE"),
         (mlp, 1, {}, "report: expected at least 2 images, got 1"),
         (mlp, 3, {"nll_samples": 5, "nll_images": 1}, "got 3 and nll_images=1"),
         (mlp, 3, {"nll_samples": 5}, "grey_levels=True"),

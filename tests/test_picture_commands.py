@@ -102,14 +102,14 @@ def test_out_and_json(runs, tmp_path, capsys, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(runs, refused, tmp_path, command):
-    assert refused(command, "nowhere").endswith(f"{tmp_path}: no run here, there is no config.json")
+    assert refused(command, "nowhere").endswith(f"{tmp_path} is not a run: it has no config.json")
     lost = tmp_path / "no/x.png"
     said = refused(command, "plane", "--out", lost)
-    assert said.endswith(f"error: {lost}: there is no folder {lost.parent} to write into")
+    assert said.endswith(f"error: {lost}: there is no folder {lost.parent}: create it first")
     for option, name in (("--out", "a.png"), ("--npz", "a.npz")):
         path = runs["plane"] / "checkpoints" / name
         said = refused(command, "plane", option, path)
-        assert said.endswith(f"{path}: this file belongs to the run: expected another name")
+        assert said.endswith(f"{path} is a file of the run itself: choose another name")
     said = refused(command, "plane", "--out", "x.jpg")
     assert said.endswith("error: x.jpg: expected a name that ends in .png")
     said = refused(command, "plane", "--npz", "x.png")
@@ -150,7 +150,7 @@ def test_a_picture_that_fails_leaves_the_one_before(runs, tmp_path, monkeypatch)
         ("reconstruct", ["--count", "21"], "--count: expected indices from 0 to 19, got 20"),
         ("reconstruct", ["--images", "3,20"], "--images: expected indices from 0 to 19, got 20"),
         ("reconstruct", ["--images=-1"], "--images: expected indices from 0 to 19, got -1"),
-        ("reconstruct", ["--images", "a"], "--images: invalid list of numbers value: 'a'"),
+        ("reconstruct", ["--images", "a"], "--images: expected numbers such as 3,14,15, got a"),
         ("reconstruct", ["--files", "no.png"], "no.png: No such file or directory"),
         ("sample", ["--count", "0"], "argument --count: must be above 0, got 0"),
         ("sample", ["--temperature", "-1"], "--temperature: must be 0 or more, got -1"),

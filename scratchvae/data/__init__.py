@@ -45,7 +45,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
         The last is any folder of JPEG and PNG files.
     data_dir : str or path-like, optional
         Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
-        CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets do not use it.
+        CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.
 
     Returns
     -------
@@ -57,14 +57,14 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     ValueError
         If there is no such data set, or a file is damaged.
     FileNotFoundError
-        If `data_dir` is given and lacks the files; if there is no CelebA, or no FOLDER.
+        If `data_dir` is given and the files are not in it, or there is no CelebA or no FOLDER.
     DataNotFound
-        If the files are nowhere on this machine and cannot be downloaded.
+        If the files are not on this machine and cannot be downloaded.
     """
     if dataset.startswith("images:"):
         return load_folder(dataset.removeprefix("images:"))
     if dataset not in DATASETS:
-        raise ValueError(f"expected a dataset among {', '.join(DATASETS)}; found {dataset!r}")
+        raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     if dataset == "glyphs":
         return load_glyphs()
     if dataset == "faces":
@@ -86,14 +86,14 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Returns
     -------
     Dataset
-        Its `name` says which.
+        ``"faces"``, ``"celeba"`` or ``"images:..."``, by its `name`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder, or CelebA's list of its parts is missing.
     ValueError
-        If that list is damaged, or there are not two images that can be decoded.
+        If that list is damaged, or fewer than two images can be decoded.
     """
     if folder is None:
         return load_faces()
@@ -103,12 +103,25 @@ def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def load_or_glyphs(
     dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a data set as `load` does, or the glyphs if it is nowhere; stderr and `name` say so.
+    """Load a data set as `load` does, or the glyphs if it cannot be found or downloaded.
 
-    A damaged file, or a `data_dir` without the files, is an error as in `load`.
+    Parameters
+    ----------
+    dataset, data_dir
+        As for `load`.
+
+    Returns
+    -------
+    Dataset
+        Named ``"glyphs"`` if they replace it; then a message on stderr gives the reason.
+
+    Raises
+    ------
+    ValueError, OSError
+        As for `load`, except DataNotFound.
     """
     try:
         return load(dataset, data_dir)
     except DataNotFound as error:
-        print(f"Going on with digits drawn from fonts (glyphs): {error}", file=sys.stderr)
+        print(f"Using digits drawn from fonts (glyphs) instead: {error}", file=sys.stderr)
         return load_glyphs()

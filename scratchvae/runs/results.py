@@ -53,7 +53,7 @@ def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str
 
 
 def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
-    """Draw reconstructions and samples, always of the same images and the same codes."""
+    """Draw reconstructions and samples, always with the same images and the same codes."""
     from .. import plots
 
     model = trainer.model
@@ -78,5 +78,5 @@ def _take_best(trainer: Trainer, files: RunFolder) -> None:
     if not found:
         raise ValueError(
             f"{refused[files.best]}: the weights of the best epoch, {epoch}, are lost; those of "
-            f"the last one are in {files.checkpoint(trainer.step)}"
+            f"the last epoch are in {files.checkpoint(trainer.step)}"
         )

@@ -91,11 +91,11 @@ def test_glyphs_step_in_and_say_so_once(offline, small_glyphs, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(
-        "Going on with digits drawn from fonts (glyphs): fashion-mnist is not on this machine and "
+        "Using digits drawn from fonts (glyphs) instead: fashion-mnist is not on this machine and "
         "could not be downloaded. Tried:\n"
     )
     assert err.endswith("t10k-labels-idx1-ubyte.gz\n")
-    assert err.count("Tried:") == err.count("Going on") == 1
+    assert err.count("Tried:") == err.count("Using digits") == 1
 
 
 def test_glyphs_stay_away_when_the_data_is_there(tmp_path, write_mnist, capsys):

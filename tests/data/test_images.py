@@ -129,7 +129,7 @@ def test_links_to_files_are_followed_and_broken_ones_reported(tmp_path, load, ca
         (tmp_path / "photographs" / f"{i}.png").symlink_to(tmp_path / "elsewhere" / f"{i:03}.png")
     data = load()
     assert values(data.train_images) == [0, 1] and values(data.test_images) == [2]
-    assert "Left out 1 of 4 files: 3.png (No such file" in capsys.readouterr().err
+    assert "Skipped 1 of 4 files: 3.png (No such file" in capsys.readouterr().err
 
 
 def test_home_is_understood(tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_celeba_files_that_are_listed_but_absent(tmp_path, capsys):
     data = load_celeba(tmp_path, 2, cache_dir=tmp_path / "cache")
     assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
     assert capsys.readouterr().err.startswith(
-        "Left out 2 of 5 files: 6.png (No such file or directory), 5.png (No such file"
+        "Skipped 2 of 5 files: 6.png (No such file or directory), 5.png (No such file"
     )
 
 
