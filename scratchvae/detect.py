@@ -50,4 +50,4 @@ def numba_problem() -> str | None:
 def _settings() -> str:
     """The environment variables of Numba, for an error message."""
     found = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_")]
-    return f"; the environment has {', '.join(found)}: try without" if found else ""
+    return f"; the environment sets {', '.join(found)}: change or unset it" if found else ""

@@ -62,7 +62,7 @@ def test_cuda_with_a_broken_driver(monkeypatch):
 
     fake_cupy(monkeypatch, cuda=types.SimpleNamespace(is_available=lambda: True), ones=ones)
     with pytest.raises(
-        RuntimeError, match=r"first kernel failed \(OSError: libcuda.so: wrong version"
+        RuntimeError, match=r"test kernel failed \(OSError: libcuda.so: wrong version"
     ):
         sv.use("cuda")
 
@@ -111,9 +111,9 @@ def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("NUMBA_DISABLE_JIT", "1", "the kernels are compiled, and NUMBA_DISABLE_JIT forbids that"),
-        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0: change or unset that"),
-        ("NUMBA_NUM_THREADS", "-2", "NUMBA_NUM_THREADS=-2: change or unset that"),
+        ("NUMBA_DISABLE_JIT", "1", "NUMBA_DISABLE_JIT is set, so the kernels cannot be compiled"),
+        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0: change or unset it"),
+        ("NUMBA_NUM_THREADS", "-2", "NUMBA_NUM_THREADS=-2: change or unset it"),
     ],
 )
 def test_settings_with_which_numba_cannot_work(variable, value, said):

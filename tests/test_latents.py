@@ -95,7 +95,7 @@ def test_a_model_without_skips_takes_none(model):
     assert not model.has_skips
     assert build_skip(skips="deep").has_skips
     assert not build_skip(skips="none").has_skips
-    with pytest.raises(ValueError, match="skips_from is for skip, MLP has none"):
+    with pytest.raises(ValueError, match="skips_from is for skip; MLP has no skips"):
         latents.decoded(model, np.zeros((1, 3), "float32"), images(1))
 
 

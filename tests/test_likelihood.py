@@ -270,11 +270,14 @@ def with_skips(skips="all"):
     ("build", "reason"),
     [
         (no_vae, "AE is not a VAE: it defines no distribution"),
-        (with_skips, r"sees the image itself through its skips \('all'\).*build it with skips='no"),
+        (
+            with_skips,
+            r"sees the image itself through its skips \('all'\).*build the model with skips='no",
+        ),
         (lambda: with_skips("deep"), "through its skips .*'deep'"),
         (
             lambda: sv.models.build("celeba", kl_weight=0),
-            "by its KL weight, which is 0: the sigma of its Gaussian decoder would be 0",
+            "a KL weight of 0 would mean sigma = 0 for the Gaussian decoder",
         ),
     ],
 )
@@ -291,7 +294,9 @@ def test_models_without_a_likelihood(build, reason):
 def test_grey_levels_have_no_bernoulli_likelihood_unless_asked():
     model, x = small(), binary(2)
     x[1, 3, 3] = 254
-    with pytest.raises(ValueError, match=r"of 0 and 255, .* binarize\(images, rng\), or say grey"):
+    with pytest.raises(
+        ValueError, match=r"0 and 255.*, but .* binarize\(images, rng\), or pass grey"
+    ):
         importance_nll(model, x, 2, rng())
     asked = importance_nll(model, x, 2, rng(), grey_levels=True)
     x[1, 3, 3] = 255

@@ -76,13 +76,13 @@ def test_needs_two_images(tmp_path, load, count):
     with pytest.raises(ValueError) as caught:
         load()
     assert str(caught.value) == (
-        f"{tmp_path / 'photographs'}: expected at least 2 images (.jpg, .jpeg, .png), one to "
-        f"train on and one to test with, found {count}"
+        f"{tmp_path / 'photographs'}: expected at least 2 images (.jpg, .jpeg, .png), one "
+        f"for training and one for testing, found {count}"
     )
 
 
 def test_no_folder(tmp_path, load):
-    with pytest.raises(FileNotFoundError, match=f"found none at {tmp_path / 'photographs'}"):
+    with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / 'photographs'}"):
         load()
     (tmp_path / "photographs").write_text("a file")
     with pytest.raises(FileNotFoundError, match="expected a folder of images"):

@@ -225,7 +225,7 @@ def test_broken_files_are_left_out_and_named_every_time(photographs, capsys):
         where = cache_file(photographs, "progress.json")
         assert capsys.readouterr().err == (
             "Skipped 4 of 22 files: 007.png (neither JPEG nor PNG), 008.png (neither JPEG nor "
-            f"PNG), 020.png (neither JPEG nor PNG), ...; all of them in {where}\n"
+            f"PNG), 020.png (neither JPEG nor PNG), ...; full list: {where}\n"
         )
     assert json.loads(where.read_text())["broken"].keys() == {f"{i:03}.png" for i in (5, 7, 8, 20)}
     expected = decode.decode(str(photographs / "009.png"), 8, None)

@@ -261,7 +261,7 @@ def test_other_tensors_are_refused(saved, name, change):
         arrays |= {name: a, f"{name}.more": a}
     elif change != "missing":
         arrays[name] = {"shape": a[..., None], "complex": a + 1j, "text": a.astype("S3")}[change]
-    said = "optimizer is not that" if "optimizer" in name else "load_state_dict"
+    said = "with another optimizer or model" if "optimizer" in name else "load_state_dict"
     refused((arrays, progress), said)
 
 
@@ -320,7 +320,7 @@ def test_the_last_images_validate_and_are_never_trained_on(monkeypatch):
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_a_share_that_leaves_nothing_is_refused(share):
-    with pytest.raises(ValueError, match=f"validation: a share of {share} of 11 images is (0|11)"):
+    with pytest.raises(ValueError, match=f"validation: {share} of 11 training images is (0|11)"):
         Trainer(small_config(validation=share), small_data())
 
 
