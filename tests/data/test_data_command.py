@@ -94,7 +94,7 @@ def test_without_a_home(capsys, monkeypatch):
     assert main(["data", "list", "mnist", "glyphs"]) == 0
     out = capsys.readouterr().out
     assert "the cache: Could not determine home directory." in out and "not cached" in out
-    assert "none, there is no home directory, 0.0 MB" in out
+    assert "cache: none (no home directory), 0.0 MB" in out
     assert "Could not determine home directory" in fails(capsys, "fetch", "mnist")
 
 

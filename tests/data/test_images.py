@@ -85,7 +85,7 @@ def test_no_folder(tmp_path, load):
     with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / 'photographs'}"):
         load()
     (tmp_path / "photographs").write_text("a file")
-    with pytest.raises(FileNotFoundError, match="expected a folder of images"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         load()
 
 

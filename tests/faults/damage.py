@@ -86,7 +86,7 @@ def best_damaged(benches):
     last.write_bytes(to_bytes(arrays, progress | {"best_score": -1.0}))  # no later epoch is better
     folder.best.write_bytes(flip(folder.best.read_bytes(), 100_000))
     ended = bench.resume(run)
-    assert ended.status == 2 and "are lost; those of the last one are in" in ended.told, ended
+    assert ended.status == 2 and "are lost; those of the last epoch are in" in ended.told, ended
     opened = open_run(run, "numpy").weights
     assert opened == folder.all_checkpoints()[0], opened
     return "one line: the weights of the best epoch are lost", f"{opened.name} can be opened"

@@ -403,7 +403,7 @@ def test_embed_and_generate_check_what_they_get(name):
     model = sv.models.build(name)
     x, z = batch(model)
     who = type(model).__name__
-    with pytest.raises(TypeError, match=f"{who}.embed: x must be float32 .* got uint8: data"):
+    with pytest.raises(TypeError, match=f"{who}.embed: x must be float32 .* got uint8; data"):
         model.embed(x.astype("uint8"))
     with pytest.raises(ValueError, match=f"{who}.embed: x must lie in"):
         model.reconstruct(255 * x)
