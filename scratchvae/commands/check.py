@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
         help="default: all that apply to an op; complex for a model",
     )  # fmt: skip
     option("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    option("--engine", choices=("auto", *ENGINES), default="auto", help="default: auto")
+    option("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
     option("--seed", type=at_least(0), default=0, metavar="N", help="random seed (default: 0)")
     option("--plot", type=Path, metavar="DIR", help="draw errors by step size, and kernels, in DIR")
 

@@ -108,7 +108,7 @@ def _number(
 def engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine and --tf32, for `use` or `using`."""
     add = parser.add_argument
-    add("--engine", choices=("auto", *ENGINES), default="auto", help="default: auto")
+    add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
     add("--tf32", action="store_true", help=TF32_HELP)
 
 

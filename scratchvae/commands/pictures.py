@@ -83,7 +83,7 @@ def switch(name: str, help: str) -> Option:
 SEED = option("--seed", "N", at_least(0), 0, "random seed for z")
 STEPS = partial(option, "--steps", "N", at_least(2), help="images per row")
 SKIPS_FROM = option(
-    "--skips-from", "INDEX", int, None, "skip: use the skips of this test image (default: no skips)"
+    "--skips-from", "INDEX", int, None, "model skip: skips of this test image (default: no skips)"
 )
 
 
@@ -96,7 +96,7 @@ def add(commands: Any) -> None:
         picture = f"file for the picture (default: RUN/pictures/{name}.png)"
         output = [
             option("--out", "FILE.png", Path, None, picture),
-            option("--npz", "FILE.npz", Path, None, "write the arrays, draw no picture"),
+            option("--npz", "FILE.npz", Path, None, "write the arrays instead of a picture"),
         ]
         for declared in filter(None, (output, one_of)):
             group = parser.add_mutually_exclusive_group()
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
-    """Test images as the model takes them: (N, C, H, W), on the host."""
+    """Test images as the model expects them: (N, C, H, W), on the host."""
     images = run.test_images()
     for index in indices:
         if not 0 <= index < len(images):
@@ -280,7 +280,7 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
     options=(
         option("--pairs", "A,B,...", numbers, None, "test images, two per row (default: 0 to 9)"),
         STEPS(10),
-        switch("--spherical", "a great circle, which keeps the length of z, instead of a line"),
+        switch("--spherical", "follow a great circle, not a line; it keeps the length of z"),
         SKIPS_FROM,
     ),
 )  # fmt: skip

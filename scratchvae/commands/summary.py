@@ -21,10 +21,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
     )
-    parser.add_argument("--skips", metavar="all|deep|none", help="skip: which skips (default: all)")
+    parser.add_argument(
+        "--skips", metavar="all|deep|none", help="model skip: which skips (default: all)"
+    )
     parser.add_argument(
         "--latent", metavar="scalar|learned",
-        help="skip: one mu and logvar per image, or one per dimension (default: scalar)",
+        help="model skip: mu and logvar per image, or per dimension (default: scalar)",
     )  # fmt: skip
 
 

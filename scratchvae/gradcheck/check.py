@@ -61,7 +61,7 @@ def check(
     samples : int or "all"
         Check the element with the largest gradient, this many random elements and a random
         direction. Default: every element; of an input with more than 10,000 elements, three
-        directions and five elements (the report says so). "all" checks every element of any input.
+        directions and five elements (noted in the report). "all" checks every element of any input.
     only : list of str
         The inputs to check. Default: all.
     without_gradient : list of str

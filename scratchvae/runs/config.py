@@ -59,7 +59,7 @@ def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The options of a run; an option left out takes its default, or the model's.
+    """The options of a run; an omitted option has its default, or that of the model.
 
     Raises
     ------
@@ -75,10 +75,10 @@ class Config:
     image_shape: tuple[int, ...] | None = option(tuple, None, "shape of the images", at_least=1)
     latent_dim: int | None = option(int, None, "latent dimensions", at_least=1, at_most=2**20)
     skips: str | None = option(
-        str, None, "skip: which skips (default: all)", choices=("all", "deep", "none")
+        str, None, "model skip: which skips (default: all)", choices=("all", "deep", "none")
     )
     latent: str | None = option(
-        str, None, "skip: one mu and logvar per image, or one per dimension (default: scalar)",
+        str, None, "model skip: mu and logvar per image, or per dimension (default: scalar)",
         choices=("scalar", "learned"),
     )  # fmt: skip
     # __post_init__ replaces None by the values of RECIPE and RECIPES.
@@ -109,7 +109,7 @@ class Config:
     kl_cycles: int = option(int, 4, "cyclical: number of cycles", at_least=1)
     free_bits: float = option(float, 0.0, "nats of KL per latent dimension at no cost", at_least=0)
     binarize: bool = option(
-        bool, False, "in every epoch draw each pixel black or white (probability: its grey level)"
+        bool, False, "draw pixels black or white in each epoch; P(white) = grey level"
     )
 
     validation: float = option(
