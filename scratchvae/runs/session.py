@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,10 @@ from .environment import about_data, data_in_words, differences, environment, sa
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import Trainer, image_shape
+from .trainer import Trainer, filled_in
 
 Say = Callable[[str], None]
 MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run continues
-IMAGES = "images:"  # before the folder of a data set that is one
 
 
 def train(
@@ -126,15 +124,7 @@ def _prepare(config: Config) -> tuple[Config, Dataset]:
     """The config with engine, image shape and absolute paths filled in; and the data."""
     engine = use(config.engine, tf32=config.tf32)
     data = load(config.data, config.data_dir)
-    name, data_dir = config.data, config.data_dir and _absolute(config.data_dir)
-    if name.startswith(IMAGES):
-        name = IMAGES + _absolute(name.removeprefix(IMAGES))
-    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    return replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir), data
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return filled_in(replace(config, engine=engine), data), data
 
 
 def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
