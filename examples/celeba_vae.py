@@ -14,6 +14,8 @@ CelebA. The 8,000 drawn faces would give 63 steps, so the default batch is small
 import argparse
 from copy import deepcopy
 
+import numpy as np
+
 import scratchvae as sv
 
 parser = argparse.ArgumentParser(
@@ -61,12 +63,14 @@ for epoch in range(1, config.epochs + 1):
 
 sv.runs.save_results(run, model, data.test_images, history)
 
-x = sv.asarray(next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range)))
+x = next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range))
+mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-if len(x) > 1:
-    sv.plots.interpolation(model, x[: len(x) // 2 * 2], run.path / "interpolation.png")
+if end := len(x) // 2 * 2:  # an even number
+    z = sv.evaluation.latents.line(mu[:end:2], mu[1:end:2], np.linspace(0, 1, 10))
+    sv.plots.interpolation(model, z, run.path / "interpolation.png")
 
 if config.kl_weight:
     beta = sv.loss_scales(data.test_images[0].size, mean=config.kl_weight).beta

@@ -67,7 +67,7 @@ def forward(params, x, eps):
 def backward(params, cache):
     """The gradient of reconstruction + KL by every parameter: forward, read in reverse."""
     x, h1, mu, sigma, eps, z, h2, probabilities = cache
-    grads, N = {}, len(x)
+    N, grads = len(x), dict.fromkeys(params)
     dlogits = (probabilities - x) / N
     dh2 = linear_backward(params, grads, "fc3", h2, dlogits)
     dh2 = dh2 * (h2 > 0)

@@ -83,11 +83,13 @@ for epoch in range(1, config.epochs + 1):
 neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
 
-x = sv.asarray(next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range)))
+x = next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range))
+mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-sv.plots.interpolation(model, x, run.path / "interpolation.png")
+z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # from mu to mu
+sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")
 

@@ -54,7 +54,7 @@ except (OSError, ValueError, RuntimeError) as problem:
 # Evenly spread over the list: the first images of a folder may be alike.
 training = data.train_images[:: max(1, len(data.train_images) // count)][:count]
 tested = data.test_images[:: max(1, len(data.test_images) // TESTED)][:TESTED]
-x = sv.asarray(next(sv.data.batches(tested, TESTED)))
+x = next(sv.data.batches(tested, TESTED))
 
 rows, effects = {"test images": x[:SHOWN]}, {}
 for skips, config in configs.items():
@@ -73,12 +73,12 @@ for skips, config in configs.items():
     sv.runs.save_results(runs[skips], model, tested, history)
 
     effects[skips] = sv.evaluation.metrics.effect_of_z(model, tested, deepcopy(rngs.pictures))
-    z = model.noise(len(x), rngs.pictures)[:SHOWN]  # the noise of effect_of_z
-    rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(x[:SHOWN])
+    z = sv.asnumpy(model.noise(len(x), rngs.pictures))[:SHOWN]  # the noise of effect_of_z
+    rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(sv.asarray(x[:SHOWN]))
     if skips != "none":
         label = f"skips = {skips}: z is noise, skips of the images above"
-        rows[label] = model.generate(z, skips_from=x[:SHOWN])
-    rows[f"skips = {skips}: z is noise, without skips"] = model.generate(z)
+        rows[label] = sv.evaluation.latents.decoded(model, z, skips_from=x[:SHOWN])
+    rows[f"skips = {skips}: z is noise, without skips"] = sv.evaluation.latents.decoded(model, z)
 
 sv.plots.image_table([*rows.values()], out / "leak.png", [*rows])
 metrics = {skips: effect._asdict() for skips, effect in effects.items()}

@@ -92,13 +92,14 @@ def save_results(
     dict
         The content of metrics.json.
     """
-    config, _ = files.read_config()
+    config, about = files.read_config()
     options = {n: v for n, v in config.to_json().items() if v is not None}
     save_weights(model, files.weights, **options | {"epoch": facts.get("epoch", len(history))})
     files.write_history(history)
     enough = len(test_images) > 1  # for a variance over images
     metrics = {
         "model": config.model,
+        "data": about["data"].get("name"),
         **facts,
         "test": report(model, test_images, streams(config.seed).test) if enough else None,
         "history": history,
@@ -107,7 +108,7 @@ def save_results(
     return metrics
 
 
-def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str, Any]:
+def leave_results(trainer: Trainer, files: RunFolder) -> dict[str, Any]:
     """Write the results of a trained run, with pictures; return the content of metrics.json.
 
     The weights are those of the last epoch; with a validation share, those of the best epoch.
@@ -122,7 +123,7 @@ def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str
         trainer.model.kl_weight = trainer.full_kl_weight
     metrics = save_results(
         files, trainer.model, trainer.test_images, trainer.history,
-        data=data.name, epoch=epoch, step=step, epochs_trained=trainer.epoch,
+        epoch=epoch, step=step, epochs_trained=trainer.epoch,
     )  # fmt: skip
     curves = files.path / "loss.png"
     plots.loss_curves(trainer.history, curves, trainer.model.loss_unit, trainer.held_out)

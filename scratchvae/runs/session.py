@@ -72,7 +72,7 @@ def train(
         files.sweep()  # a process may have been killed before there was a run to resume
         files.begin(config, about)
         say(_introduction(trainer, data))
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def resume(
@@ -117,7 +117,7 @@ def resume(
         say(_introduction(trainer, data))
         say(_restore(trainer, files, say))
         _note_changes(before, trainer, files, about, say)
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def _prepare(config: Config) -> tuple[Config, Dataset]:
@@ -161,7 +161,7 @@ def _note_changes(
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
 
 
-def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
+def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Train with checkpoints, then write the results."""
     # No NumPy warnings of values that are not finite: the trainer checks the losses.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
@@ -174,7 +174,7 @@ def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool)
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
-            return leave_results(trainer, data, files)
+            return leave_results(trainer, files)
         except FloatingPointError as problem:
             raise FloatingPointError(_divergence(trainer, files, problem)) from None
         except OSError as problem:
