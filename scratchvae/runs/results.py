@@ -139,8 +139,8 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     x = next(batches(trainer.test_images[:SHOWN], SHOWN, None, model.data_range, model.dtype))
     x = to_device(x, model.device)
     plots.reconstructions(model, x[:8], folder / f"{prefix}reconstructions.png")
-    samples = model.generate(model.noise(64, deepcopy(trainer.picture_rng)))
-    plots.image_grid(samples, folder / f"{prefix}samples.png", 8, model.data_range)
+    z = model.noise(64, deepcopy(trainer.picture_rng))
+    plots.samples(model, z, folder / f"{prefix}samples.png")
 
 
 def _take_best(trainer: Trainer, files: RunFolder) -> None:
