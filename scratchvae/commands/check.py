@@ -227,6 +227,10 @@ def _draw(args: argparse.Namespace) -> list[Path]:
             if kernels := [n for n in weights if gradients[n].ndim == 4]:
                 title = f"{subject.name}: gradient of {kernels[0]}"
                 drawn.append(args.plot / f"{stem}-kernels.png")
-                plots.kernel_gradients(title, *elementwise(subject, kernels[0], 8), drawn[-1])
+                pair = elementwise(subject, kernels[0], 8)
+                channels = ("output channel", "input channel")
+                if name == "conv_transpose2d":  # the other way round, see ops/conv_transpose2d.py
+                    channels = channels[::-1]
+                plots.kernel_gradients(title, *pair, drawn[-1], channels)
                 _show(args, f"{drawn[-1]}: {title}, analytic and by complex step")
     return drawn

@@ -47,8 +47,9 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 class Picture(NamedTuple):
     """The arrays of a picture, and the function that draws it."""
 
-    arrays: dict[str, np.ndarray]  # for --npz, which adds the data_range; one is `images`
+    arrays: dict[str, np.ndarray]  # for --npz, which adds data_range and images; one is `z`
     draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> further pictures it wrote
+    skips_from: np.ndarray | None = None  # for the images of z
 
 
 Make = Callable[[argparse.Namespace, Run], Picture]
@@ -114,12 +115,16 @@ def run(args: argparse.Namespace) -> int:
                 raise ValueError(f"{path}: expected a file name that ends in {suffix}")
             check_output(path, args.folder)
     run = open_for(args)
-    arrays, draw = args.make(args, run)
+    arrays, draw, skips_from = args.make(args, run)
+    model, z = run.model, arrays["z"]
+    shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
     also: list[Path] = []
     if args.npz is not None:
         path = args.npz
+        images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_from)
+        arrays["images"] = images.reshape(shape)
         with whole_file(path) as file:
-            np.savez(file, data_range=run.model.data_range, **arrays)
+            np.savez(file, data_range=model.data_range, **arrays)
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
@@ -127,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
     others = {"also": also} if also else {}
-    result = {"file": path, "shape": arrays["images"].shape} | others
+    result = {"file": path, "shape": shape} | others
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
@@ -164,24 +169,6 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
     return images_at(run, [index], "--skips-from")
 
 
-def table_of_codes(
-    args: argparse.Namespace,
-    run: Run,
-    z: np.ndarray,
-    rows: list[str],
-    columns: list[str],
-    **arrays: np.ndarray,
-) -> Picture:
-    """Codes (rows, columns, *latent_shape), decoded, in a table with these labels."""
-    model = run.model
-    images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
-    images = images.reshape(*z.shape[:2], *model.image_shape)
-    return Picture(
-        {"z": z, "images": images, **arrays},
-        lambda plots, path: plots.image_table(images, path, rows, columns, model.data_range),
-    )
-
-
 @command(
     "draw images above their reconstructions",
     " by a trained model: test images, or your own files.",
@@ -213,12 +200,12 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         arrays["test_indices"] = np.array(chosen)
     rng = np.random.default_rng(args.seed) if args.sampled else None
     z = latents.posterior_codes(model, x, rng)
-    images = latents.decoded(model, z, x if model.has_skips else None)
-    arrays |= {"originals": x, "z": z, "images": images}
-    pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
+    arrays |= {"originals": x, "z": z}
+    drawn = z if args.sampled else None
     return Picture(
         arrays,
-        lambda plots, path: plots.image_table(pairs, path, rows, labels, model.data_range),
+        lambda plots, path: plots.reconstructions(model, x, path, drawn, labels),
+        x if model.has_skips else None,
     )
 
 
@@ -263,11 +250,12 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
             "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
             "decoded from codes unlike those of training"
         )
-    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
-    images, columns = latents.decoded(model, z, skips_for(args, run)), min(args.columns, args.count)
+    columns, temperature, skips = args.columns, args.temperature, skips_for(args, run)
+    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), temperature)
     return Picture(
-        {"z": z, "images": images},
-        lambda plots, path: plots.image_grid(images, path, columns, model.data_range),
+        {"z": z},
+        lambda plots, path: plots.samples(model, z, path, columns, temperature, skips),
+        skips,
     )
 
 
@@ -294,9 +282,12 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     ends = latents.posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
     z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
-    rows = [f"{a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
-    columns = [f"{share:.2f}" for share in t]
-    return table_of_codes(args, run, z, rows, columns, t=t, test_indices=np.array(pairs))
+    skips = skips_for(args, run)
+    return Picture(
+        {"z": z, "t": t, "test_indices": np.array(pairs)},
+        lambda plots, path: plots.interpolation(run.model, z, path, pairs, skips),
+        skips,
+    )
 
 
 @command(
@@ -335,9 +326,13 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
         base = latents.posterior_codes(model, images_at(run, [args.image], "--image"))[0]
     values = np.linspace(-args.range, args.range, args.steps)
     z = latents.traversal(base, dimensions, values)
-    rows, columns = [f"z[{d}]" for d in dimensions], [f"{value:.2g}" for value in values]
-    arrays |= {"values": values, "dimensions": np.array(dimensions)}
-    return table_of_codes(args, run, z, rows, columns, **arrays)
+    arrays |= {"z": z, "values": values, "dimensions": np.array(dimensions)}
+    skips = skips_for(args, run)
+    return Picture(
+        arrays,
+        lambda plots, path: plots.traversal(model, z, path, dimensions, values, skips),
+        skips,
+    )
 
 
 @command(
@@ -361,7 +356,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
             f"{model.latent_shape}; {advice}"
         )
     z = latents.plane(args.size, model.dtype)
-    arrays = {"z": z, "images": latents.decoded(model, z)}
+    arrays = {"z": z}
     labels = run.load_data().test_labels
     if labels is not None:
         labels = labels[:MOST_CODES]
@@ -369,7 +364,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
         arrays |= {"codes": codes, "labels": labels}
 
     def draw(plots: Any, path: Path) -> list[Path]:
-        plots.image_grid(arrays["images"], path, args.size, model.data_range, zoom=2, gap=0)
+        plots.manifold(model, path, args.size)
         if labels is None:
             return []
         second = path.with_name(f"{path.stem}-codes.png")

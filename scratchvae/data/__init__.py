@@ -27,7 +27,6 @@ __all__ = [
     "load_faces",
     "load_folder",
     "load_glyphs",
-    "load_images",
     "load_mnist",
     "load_or_glyphs",
     "read_idx",
@@ -42,7 +41,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     Parameters
     ----------
     dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
-        The last is any folder of JPEG and PNG files.
+        The last is any folder of JPEG and PNG files; one with ``img_align_celeba/`` is CelebA.
     data_dir : str or path-like, optional
         Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
         CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.
@@ -62,7 +61,8 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
         If the files are not on this machine and cannot be downloaded.
     """
     if dataset.startswith("images:"):
-        return load_folder(dataset.removeprefix("images:"))
+        folder = dataset.removeprefix("images:")
+        return load_celeba(folder) if folder and find_celeba(folder) else load_folder(folder)
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     if dataset == "glyphs":
@@ -72,32 +72,6 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     if dataset == "celeba":
         return load_celeba(data_dir or os.environ.get("SCRATCHVAE_DATA", "."))
     return load_mnist(dataset, data_dir)
-
-
-def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load colour images of 64 x 64: CelebA, any folder of images, or painted faces.
-
-    Parameters
-    ----------
-    folder : str or path-like, optional
-        A folder with ``img_align_celeba/`` is CelebA (see `load_celeba`), any other a folder of
-        images (see `load_folder`). None: see `load_faces`.
-
-    Returns
-    -------
-    Dataset
-        ``"faces"``, ``"celeba"`` or ``"images:..."``, by its `name`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder, or CelebA's list of its parts is missing.
-    ValueError
-        If that list is damaged, or fewer than two images can be decoded.
-    """
-    if folder is None:
-        return load_faces()
-    return load_celeba(folder) if find_celeba(folder) else load_folder(folder)
 
 
 def load_or_glyphs(

@@ -9,7 +9,7 @@ that backward runs on the same engine. `conv2d_forward.reference` is the body.
 Ops are pure: they never change their inputs, own no randomness, and keep the dtype they are given
 (float32 or float64; complex128 for complex-step differentiation). A cache refers to the arrays of
 its forward, so leave x, w and y as they are until backward has run. Names and argument order follow
-torch.nn.functional.
+torch.nn.functional. docs/backward.md derives every backward.
 
 Every file of this folder that defines `<op>_forward` is an op; this module collects its functions.
 """

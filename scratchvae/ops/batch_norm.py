@@ -23,6 +23,7 @@ The running ones follow training with momentum, and, as in PyTorch, with the unb
 One NaN or infinity in x makes all of its channel NaN in training. The running mean is NaN then, too
 (after an infinity it is infinite in the body below, and in PyTorch).
 
+Derivation: docs/backward.md.
 Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 and 2, section 3.
 """
 

@@ -15,6 +15,7 @@ The zeros of the padding are multiplied, too, and 0 x infinity is NaN. So beside
 not finite makes y NaN, and a dy that is not finite makes dw NaN, as in PyTorch's own kernels; its
 oneDNN kernels and `conv2d_naive` skip these products. dx has them only on a GPU. A Winograd kernel
 spreads what is not finite over a tile of y and dx.
+Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
 """
 

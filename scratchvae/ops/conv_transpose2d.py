@@ -15,6 +15,7 @@ add. The painted canvas loses PH rows and PW columns on each side; OPH and OPW m
 
 The output padding OP < S settles what conv2d forgets: several input sizes give one output size.
 dx and dw read zeros outside of dy, and 0 x infinity is NaN: conv2d.py says what follows from that.
+Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), section 4.
 """
 

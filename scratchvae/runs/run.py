@@ -44,6 +44,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
+        self.history = self.path / "history.csv"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
     def make(self) -> None:
@@ -107,7 +108,7 @@ class RunFolder:
         writer.writerows(
             [epoch, *map(repr, numbers.values())] for epoch, numbers in enumerate(history, 1)
         )
-        write_atomically(self.path / "history.csv", text.getvalue().encode())
+        write_atomically(self.history, text.getvalue().encode())
 
     def checkpoint(self, step: int) -> Path:
         """The file of the checkpoint after this many steps."""

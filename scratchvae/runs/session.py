@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,10 @@ from .environment import about_data, data_in_words, differences, environment, sa
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import Trainer, image_shape
+from .trainer import Trainer, filled_in
 
 Say = Callable[[str], None]
 MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run continues
-IMAGES = "images:"  # before the folder in the name of a data set
 
 
 def train(
@@ -74,7 +72,7 @@ def train(
         files.sweep()  # a process may have been killed before there was a run to resume
         files.begin(config, about)
         say(_introduction(trainer, data))
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def resume(
@@ -120,22 +118,14 @@ def resume(
         say(_introduction(trainer, data))
         say(_restore(trainer, files, say))
         _note_changes(before, trainer, files, about, say)
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def _prepare(config: Config) -> tuple[Config, Dataset]:
     """The config with engine, image shape and absolute paths filled in; and the data."""
     engine = use(config.engine, tf32=config.tf32)
     data = load(config.data, config.data_dir)
-    name, data_dir = config.data, config.data_dir and _absolute(config.data_dir)
-    if name.startswith(IMAGES):
-        name = IMAGES + _absolute(name.removeprefix(IMAGES))
-    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    return replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir), data
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return filled_in(replace(config, engine=engine), data), data
 
 
 def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
@@ -172,7 +162,7 @@ def _note_changes(
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
 
 
-def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
+def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Train with checkpoints, then write the results."""
     # No NumPy warnings about values that are not finite: the trainer checks the losses.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
@@ -185,7 +175,7 @@ def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool)
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
-            return leave_results(trainer, data, files)
+            return leave_results(trainer, files)
         except FloatingPointError as problem:
             raise FloatingPointError(_divergence(trainer, files, problem)) from None
         except OSError as problem:

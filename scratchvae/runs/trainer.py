@@ -18,7 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from .checkpoint import Arrays, below
 from .config import Config, fits
 from .schedules import kl_factor, lr_factor
 
+IMAGES = "images:"  # before the folder of a data set that is one
 OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
 
@@ -70,6 +73,19 @@ def images_of(config: Config, data: Dataset) -> Images:
 def image_shape(data: Dataset) -> tuple[int, ...]:
     """Channels, height and width of its images."""
     return (1, *data.train_images.shape[1:])[-3:]
+
+
+def filled_in(config: Config, data: Dataset) -> Config:
+    """The config with the image shape of the data, if it has none, and with absolute paths."""
+    name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
+    if name.startswith(IMAGES):
+        name = IMAGES + absolute(name.removeprefix(IMAGES))
+    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
+    return replace(config, image_shape=shape, data=name, data_dir=data_dir)
+
+
+def absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 class Trainer:

@@ -62,16 +62,14 @@ def test_loads_colour_images_by_name(photographs, tmp_path, monkeypatch):
         data.load("celeba", photographs)
 
 
-def test_load_images_takes_what_there_is(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "load_faces", lambda: data.faces.load_faces(0, 3, 2))
-    assert data.load_images(tmp_path).name == "celeba"
-    assert data.load_images(photographs).name == "images:img_align_celeba"
-    assert data.load_images().name == data.load("faces").name == "faces"
+def test_a_folder_that_holds_celeba_keeps_its_split(photographs, tmp_path):
+    assert data.load(f"images:{tmp_path}").name == "celeba"
+    assert data.load(f"images:{photographs}").name == "images:img_align_celeba"
     with pytest.raises(FileNotFoundError, match="found an empty name"):
-        data.load_images("")
+        data.load("images:")
     (tmp_path / "celeba" / "list_eval_partition.txt").unlink()
     with pytest.raises(FileNotFoundError, match="expected the folder img_align_celeba/ .* and the"):
-        data.load_images(tmp_path)  # half a CelebA is no folder of images: its split is missing
+        data.load(f"images:{tmp_path}")  # without its list it is no folder of images
 
 
 def test_refuses_unknown_names():
