@@ -133,7 +133,7 @@ def test_an_example_replaces_its_own_results_but_no_run_with_checkpoints(tmp_pat
     assert os.listdir(tmp_path / "out") == ["config.json"]
     files.checkpoints.mkdir()
     files.checkpoint(1).touch()
-    with pytest.raises(FileExistsError, match="holds a run with checkpoints"):
+    with pytest.raises(FileExistsError, match="contains checkpoints of"):
         sv.runs.begin(tmp_path / "out", config, data)
 
 
