@@ -46,6 +46,7 @@ def loss_curves(
         axes.set_title(title, fontsize=9)
         axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.yaxis.get_major_formatter().set_useOffset(False)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
     save(figure, path, dpi=120)
