@@ -156,10 +156,10 @@ def test_a_cache_serves_one_backward(engine, rng, name):
         layer.backward(x)
     y = layer.forward(x)
     assert layer.backward(y).shape == x.shape
-    with pytest.raises(RuntimeError, match="needs a forward"):
+    with pytest.raises(RuntimeError, match="before every backward"):
         layer.backward(y)
     layer.forward(x, keep=False)
-    with pytest.raises(RuntimeError, match="needs a forward"):
+    with pytest.raises(RuntimeError, match="before every backward"):
         layer.backward(y)
 
 
