@@ -153,7 +153,7 @@ class Model(NamedTuple):
     x: tuple[int, ...]
     eps: tuple[int, ...]
     low: float = 0.0
-    options: dict[str, str] = {}  # noqa: RUF012  (nobody changes it)
+    options: dict[str, str] = {}  # noqa: RUF012  (never changed)
     training: bool = True
 
 

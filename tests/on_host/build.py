@@ -180,9 +180,7 @@ def _check_geometry(name, grid, block):
         if not all(1 <= n <= limit for n, limit in zip(size, limits, strict=True)):
             raise ValueError(f"{name}: {what} {size} is out of bounds")
     if np.prod(sizes[0]) > 1024 or np.prod(sizes[0]) % 32:
-        raise ValueError(
-            f"{name}: a block of {sizes[0]} threads is not a whole number of warps up to 1024"
-        )
+        raise ValueError(f"{name}: a block of {sizes[0]} is not a whole number of warps up to 1024")
 
 
 def problem():
