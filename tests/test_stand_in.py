@@ -198,7 +198,7 @@ def test_a_pool_has_a_limit(cupy, pool):
         cupy.zeros(100)
     view = a[10:20].reshape(2, 5).T
     del a
-    assert pool.used_bytes() == 800, "a view lives on"
+    assert pool.used_bytes() == 800, "a view still uses the memory"
     assert view.sum() == 0
     del view
     assert pool.used_bytes() == 0

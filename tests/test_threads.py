@@ -424,7 +424,7 @@ def test_an_interrupt_at_any_bytecode_leaves_nothing_behind(monkeypatch, places,
         assert not running and blas._state[blas.INSIDE] == 0
         assert (blas.threads(), _affinity(), _number_of_threads()) == before
         assert share(work, 2, LONG) == [0, 1 << 15]
-        assert caught == (passed > n), "swallowed"
+        assert caught == (passed > n), "the interrupt was lost"
         if not caught:
             break
     assert n > 30

@@ -293,7 +293,7 @@ def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded
     link = cache_file(photographs, "lock").with_name(name)
     link.unlink(missing_ok=True)
     link.symlink_to(precious)
-    if name != "lock":  # decoded anew, in a file of its own
+    if name != "lock":  # decoded again, into a new file
         assert_as_decoded_anew(load(photographs), photographs)
         assert not link.is_symlink()
     else:

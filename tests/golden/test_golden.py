@@ -23,7 +23,7 @@ read = functools.cache(values.read)
 def compare(group, case, got, tolerance=None):
     """Check that `got` has exactly the values that are stored for this case."""
     stored, _ = read(group)
-    assert case in stored, f"{values.path(group)} has no {case}: {values.COMMAND} makes it anew"
+    assert case in stored, f"{values.path(group)} has no {case}: {values.COMMAND} computes it"
     assert set(got) == set(stored[case])
     found = values.errors(stored[case], got)
     what = max(found, key=found.get)

@@ -36,7 +36,7 @@ def read(group, folder=FOLDER):
     if not file.exists():
         raise FileNotFoundError(
             f"no golden values at {file}: the repository has them (git checkout tests/golden), and "
-            f"on a machine with PyTorch {COMMAND} makes them anew"
+            f"on a machine with PyTorch {COMMAND} computes them"
         )
     cases = defaultdict(dict)
     with safe_open(file, "numpy") as stored:

@@ -57,7 +57,7 @@ def places(op, value):
 def test_it_goes_where_the_reference_takes_it(engine, op, value):
     """Winograd's algorithm spreads it over a tile, so the convolutions use the direct one here."""
     if engine == "cuda_on_host" and op.startswith("conv"):
-        pytest.skip("its kernels multiply zeros beside an image: see test_conv_not_finite.py")
+        pytest.skip("its kernels multiply zeros outside the image: see test_conv_not_finite.py")
     direct = patch(
         "scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: ("direct", 1.0)
     )
