@@ -1,66 +1,82 @@
-"""Why is an autoencoder not a generative model? Train one beside a VAE, and draw from both.
+"""Why is an autoencoder not a generative model? Train one beside a VAE, and sample from both.
 
     python examples/autoencoder_vs_vae.py
 
-The two have the same layers, but for the second head of the VAE's encoder, and see the same images.
-Both reconstruct. Then each decodes z ~ N(0, I), without any image: in the VAE the KL term has put
-the codes where such a z will lie; where the autoencoder has put its own, nobody has asked. So it
-gets a second chance, with z drawn from a Gaussian that has the mean and the deviation of its codes.
+The two models have the same layers, except for the second head of the VAE's encoder, and see the
+same images. Both reconstruct them. Then each decodes z ~ N(0, I), without any image. The KL term
+of the VAE has moved its codes to where such a z lies; nothing in the loss of the autoencoder says
+where its codes lie. For comparison, the autoencoder also decodes draws from a Gaussian that has the
+mean and the standard deviation of its codes.
 """
 
-from common import fit, options, prepare
+import argparse
+from copy import deepcopy
+from pathlib import Path
 
 import scratchvae as sv
-from scratchvae.commands.options import positive
-from scratchvae.data import batches, load_or_glyphs
-from scratchvae.plots import image_table
-from scratchvae.train import streams
 
 SHOWN = 16
 
+parser = argparse.ArgumentParser(
+    description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
+option = parser.add_argument
+option("--latent-dim", type=int, default=20, help="length of a code z")
+option("--data-dir", help="look for the four IDX files in this folder and nowhere else")
+option("--epochs", type=int, default=5, help="passes over the training images")
+option("--batch-size", type=int, default=128, help="images in a training step")
+option("--lr", type=float, default=1e-3, help="learning rate of Adam")
+option("--seed", type=int, default=0, help="seed of the weights, the order and the noise")
+option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
+option("--tf32", action="store_true", help="cuda: faster, less precise products")
+option("--out", default="runs/autoencoder_vs_vae", help="folder for the results")
+options = vars(parser.parse_args())
+out = Path(options.pop("out"))
 
-def main() -> None:
-    parser = options(__doc__, out="runs/autoencoder_vs_vae", epochs=5, batch_size=128, lr=1e-3)
-    parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
-    parser.add_argument(
-        "--data-dir", help="folder with MNIST's four files, looked into and nowhere else"
+try:  # what can fail should fail before the training
+    configs = {name: sv.runs.Config(model=name, **options) for name in ("ae", "mlp")}
+    sv.use(options["engine"], tf32=options["tf32"])
+    data = sv.data.load_or_glyphs("mnist", options["data_dir"])
+    runs = {name: sv.runs.begin(out / name, config, data) for name, config in configs.items()}
+except (OSError, ValueError, RuntimeError) as problem:
+    parser.exit(2, f"{parser.prog}: error: {problem}\n")
+
+models = {}
+for name, config in configs.items():
+    model = sv.models.build(name, **config.model_options())
+    optimizer = sv.optim.Adam(model, lr=config.lr)
+    print(f"{name}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
+    rngs, history = sv.train.streams(config.seed), []
+    for epoch in range(1, config.epochs + 1):
+        train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+            model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
+            f"epoch {epoch:2}",
+        )  # fmt: skip
+        test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        history.append(sv.train.history_line(train, test))
+    sv.runs.save_results(runs[name], model, data.test_images, history)
+    models[name] = model
+ae, vae = models["ae"], models["mlp"]
+
+x = sv.asarray(next(sv.data.batches(data.test_images, len(data.test_images))))
+codes = {"autoencoder": ae.embed(x), "VAE": vae.embed(x)}
+for name, code in codes.items():
+    mean, deviation = code.mean(axis=0), code.std(axis=0)  # (latent_dim,)
+    print(
+        f"codes of the test images, {name}: the dimensions have means from {float(mean.min()):.2f} "
+        f"to {float(mean.max()):.2f}, standard deviations from {float(deviation.min()):.2f} to "
+        f"{float(deviation.max()):.2f}"
     )
-    args = parser.parse_args()
-    data = prepare(args, lambda: load_or_glyphs("mnist", args.data_dir))
-
-    models = {}
-    for name in ("ae", "mlp"):
-        model = sv.models.build(name, latent_dim=args.latent_dim, seed=args.seed)
-        fit(args, model, sv.optim.Adam(model, lr=args.lr), data)
-        sv.save_weights(
-            model, args.out / f"{name}.safetensors", model=name, latent_dim=args.latent_dim
-        )
-        models[name] = model
-    ae, vae = models["ae"], models["mlp"]
-
-    x = sv.asarray(next(batches(data.test_images, len(data.test_images))))
-    codes = {"autoencoder": ae.embed(x), "VAE": vae.embed(x)}
-    for name, code in codes.items():
-        print(
-            f"codes of the test images, {name}: mean of a dimension "
-            f"{float(code.mean(axis=0).min()):.2f} to {float(code.mean(axis=0).max()):.2f}, "
-            f"deviation {float(code.std(axis=0).min()):.2f} to {float(code.std(axis=0).max()):.2f}"
-        )
-    z = ae.noise(SHOWN, streams(args.seed).pictures)
-    mean, deviation = codes["autoencoder"].mean(axis=0), codes["autoencoder"].std(axis=0)
-    rows = {
-        "test images": x[:SHOWN],
-        "autoencoder: reconstructions": ae.reconstruct(x[:SHOWN]),
-        "VAE: reconstructions, z = mu": vae.reconstruct(x[:SHOWN]),
-        "VAE: z ~ N(0, I)": vae.generate(z),
-        "autoencoder: z ~ N(0, I), the same": ae.generate(z),
-        "autoencoder: z as before, with the mean and deviation of its codes": ae.generate(
-            mean + deviation * z
-        ),
-    }
-    image_table([*rows.values()], args.out / "samples.png", [*rows])
-    print(f"the answer (samples.png) and weights are in {args.out}")
-
-
-if __name__ == "__main__":
-    main()
+z = vae.noise(SHOWN, rngs.pictures)
+mean, deviation = codes["autoencoder"].mean(axis=0), codes["autoencoder"].std(axis=0)
+rows = {
+    "test images": x[:SHOWN],
+    "autoencoder: reconstructions": ae.reconstruct(x[:SHOWN]),
+    "VAE: reconstructions, z = mu": vae.reconstruct(x[:SHOWN]),
+    "VAE: z ~ N(0, I)": vae.generate(z),
+    "autoencoder: the same z ~ N(0, I)": ae.generate(z),
+    "autoencoder: z with mean and deviation of its codes": ae.generate(mean + deviation * z),
+}
+sv.plots.image_table([*rows.values()], out / "samples.png", [*rows])
+print(f"the answer (samples.png), weights and metrics are in {out}")

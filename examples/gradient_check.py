@@ -1,9 +1,9 @@
-"""Check gradients: an op of this house, a model of this house, and a pair of functions of your own.
+"""Check gradients: of an op, of a model, and of a pair of functions of your own.
 
     python examples/gradient_check.py
 
 It prints a table for each and draws the error against the step h. Replace `softmax` and its
-backward below by what you wrote; docs/gradients.md explains what you see.
+backward below by your own functions; docs/gradients.md explains the tables and the picture.
 """
 
 import argparse
@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 import scratchvae as sv
-from scratchvae import gradcheck, plots
 
 
 def softmax(x):
     """y, cache: y[n,i] = exp(x[n,i]) / sum over k of exp(x[n,k])."""
-    e = np.exp(x - x.real.max(axis=1, keepdims=True))  # .real: the complex step comes through here
+    e = np.exp(x - x.real.max(axis=1, keepdims=True))  # .real: x is complex in the complex step
     y = e / e.sum(axis=1, keepdims=True)
     return y, y
 
@@ -27,8 +26,8 @@ def softmax_backward(dy, y):
     return y * (dy - (dy * y).sum(axis=1, keepdims=True))
 
 
-def forgetful_backward(dy, y):
-    """The slip that most people make: only the diagonal of the Jacobian."""
+def wrong_backward(dy, y):
+    """A common mistake: only the diagonal of the Jacobian."""
     return dy * y * (1 - y)
 
 
@@ -42,28 +41,28 @@ def main():
     rng = np.random.default_rng(0)
 
     print("An op, element by element, by central differences\n")
-    for report in gradcheck.check_op("conv2d"):
+    for report in sv.gradcheck.check_op("conv2d"):
         print(report, end="\n\n")
 
-    print("A model, every parameter tensor, by the complex step; the noise eps is frozen\n")
+    print("A model, every parameter tensor, by the complex step; the noise eps is fixed\n")
     model = sv.models.build("tiny", dtype="float64")
     x, eps = rng.random((2, *model.image_shape)), model.noise(2, rng)
-    print(gradcheck.check_model(model, x, eps), end="\n\n")
+    print(sv.gradcheck.check_model(model, x, eps), end="\n\n")
 
-    print("A pair of functions of one's own\n")
+    print("Your own functions\n")
     x = rng.standard_normal((3, 5))
     for method in ("central", "complex"):
-        print(gradcheck.check(softmax, softmax_backward, x, method=method), end="\n\n")
+        print(sv.gradcheck.check(softmax, softmax_backward, x, method=method), end="\n\n")
 
-    print("And the same with a slip\n")
+    print("The same with a mistake\n")
     try:
-        gradcheck.check(softmax, forgetful_backward, x)
-    except gradcheck.GradientError as error:
+        sv.gradcheck.check(softmax, wrong_backward, x)
+    except sv.gradcheck.GradientError as error:
         print(error)
 
-    subject = gradcheck.of_pair(softmax, softmax_backward, [x])
+    subject = sv.gradcheck.of_pair(softmax, softmax_backward, [x])
     picture = args.out / "softmax-step.png"
-    plots.errors_by_step("softmax", [gradcheck.error_curve(subject, "x")], picture)
+    sv.plots.errors_by_step("softmax", [sv.gradcheck.error_curve(subject, "x")], picture)
     print(f"\n{picture}: the error of the differences against their step")
 
 

@@ -1,52 +1,99 @@
-"""Train a VAE on MNIST, gradients written by hand, and look at what it learned.
+"""Train a VAE on MNIST with gradients written by hand, and look at what it has learned.
 
     python examples/mnist_vae.py                       # fully connected, the quickest
-    python examples/mnist_vae.py --model conv
-    python examples/mnist_vae.py --latent-dim 2        # draws the latent plane, too
+    python examples/mnist_vae.py --model conv          # convolutional
+    python examples/mnist_vae.py --latent-dim 2        # also draws the latent plane
 
-Without MNIST and without a network it goes on with digits drawn from fonts, and says so.
+Without MNIST and without a network it trains on digits drawn from fonts, and says so. The results
+are in runs/mnist; `scratchvae evaluate`, `sample`, `interpolate` and others read them again.
 """
 
-from common import fit, leave, options, prepare
+import argparse
+import math
+from copy import deepcopy
+
+import numpy as np
+from tqdm import tqdm
 
 import scratchvae as sv
-from scratchvae.commands.options import at_least, positive
-from scratchvae.data import load_or_glyphs
 
+parser = argparse.ArgumentParser(
+    description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
+option = parser.add_argument
+option("--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train")
+option("--latent-dim", type=int, default=20, help="length of a code z")
+option("--beta", type=float, help="weight of the KL term; 1, the default, is the ELBO")
+option("--dataset", dest="data", default="mnist", help="mnist, fashion-mnist or glyphs")
+option("--data-dir", help="look for the four IDX files in this folder and nowhere else")
+option("--epochs", type=int, default=10, help="passes over the training images")
+option("--batch-size", type=int, default=128, help="images in a training step")
+option("--lr", type=float, default=1e-3, help="learning rate of Adam")
+option("--seed", type=int, default=0, help="seed of the weights, the order and the noise")
+option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
+option("--tf32", action="store_true", help="cuda: faster, less precise products")
+option("--out", default="runs/mnist", help="folder for the results")
+options = vars(parser.parse_args())
+out = options.pop("out")
 
-def main() -> None:
-    parser = options(__doc__, out="runs/mnist", epochs=10, batch_size=128, lr=1e-3)
-    parser.add_argument(
-        "--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train"
-    )
-    parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
-    parser.add_argument(
-        "--beta", type=at_least(0, float), default=1.0, help="weight of the KL term"
-    )
-    parser.add_argument(
-        "--dataset", choices=["mnist", "fashion-mnist", "glyphs"], default="mnist", help="pictures"
-    )
-    parser.add_argument(
-        "--data-dir", help="folder with the four IDX files, looked into and nowhere else"
-    )
-    args = parser.parse_args()
-    if args.model == "ae" and args.beta != 1:
-        parser.error("argument --beta: the autoencoder has no KL term to weight")
-    data = prepare(args, lambda: load_or_glyphs(args.dataset, args.data_dir))
+try:  # what can fail should fail before the training
+    config = sv.runs.Config(**options)
+    engine = sv.use(config.engine, tf32=config.tf32)
+    data = sv.data.load_or_glyphs(config.data, config.data_dir)
+    run = sv.runs.begin(out, config, data)
+except (OSError, ValueError, RuntimeError) as problem:
+    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
-    kl = {} if args.model == "ae" else {"kl_weight": args.beta}
-    model = sv.models.build(args.model, latent_dim=args.latent_dim, seed=args.seed, **kl)
-    optimizer = sv.optim.Adam(model, lr=args.lr)
-    history = fit(args, model, optimizer, data)
-    metrics = leave(args, model, data, history)
+model = sv.models.build(config.model, **config.model_options())
+optimizer = sv.optim.Adam(model, lr=config.lr)
+rngs = sv.train.streams(config.seed)  # one random generator for each purpose
+images, batch_size = data.train_images, config.batch_size
+print(
+    f"{config.model}: {model.flat_value.size:,} parameters, engine {engine}; {data.name}: "
+    f"{len(images):,} training and {len(data.test_images):,} test images; losses in "
+    f"{model.loss_unit}"
+)
 
-    if args.model == "ae":
-        error = metrics["test_deterministic"]["reconstruction"]
-        result = f"test squared error {error:.2f} per image"
-    else:
-        result = f"test -ELBO {metrics['test_neg_elbo']:.2f} nats per image, sampled z"
-    print(f"{result} ({data.name}); pictures, weights and metrics are in {args.out}")
+history = []
+for epoch in range(1, config.epochs + 1):
+    sums, seen = np.zeros(3), 0
+    batches = sv.data.batches(images, batch_size, rngs.shuffle, model.data_range)
+    steps = math.ceil(len(images) / batch_size)
+    progress = tqdm(batches, f"epoch {epoch:2}", total=steps, leave=False, disable=None)
+    for x in progress:
+        x = sv.asarray(x)  # (N, 1, 28, 28); on the GPU if the engine is cuda
+        eps = model.noise(len(x), rngs.noise)  # (N, latent_dim), standard normal
 
+        optimizer.zero_grad()
+        losses = model.loss(x, eps)  # forward: total, reconstruction, kl
+        model.backward()  # adds d(total) to the gradient of every parameter
+        optimizer.step()  # Adam: see adam_step in scratchvae/optim.py
 
-if __name__ == "__main__":
-    main()
+        sums += len(x) * np.array([float(loss) for loss in losses])
+        seen += len(x)
+        progress.set_postfix(loss=f"{sums[0] / seen:.2f}")
+
+    train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
+    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))  # same noise
+    print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+    if not math.isfinite(train.total):
+        parser.exit(2, f"{parser.prog}: error: the loss is {train.total}: try a smaller --lr\n")
+    history.append(sv.train.history_line(train, test))
+
+neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
+sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
+
+x = next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range))
+mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
+sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
+sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
+sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
+z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # from mu to mu
+sv.plots.interpolation(model, z, run.path / "interpolation.png")
+if model.latent_shape == (2,):
+    sv.plots.manifold(model, run.path / "manifold.png")
+
+result = f"squared error {test.total:.2f} per image"
+if neg_elbo is not None:
+    result = f"-ELBO {neg_elbo:.2f} nats per image, one sampled z each"
+print(f"test {result} ({data.name}); weights, metrics and pictures are in {out}")

@@ -1,37 +1,67 @@
-"""Train the smallest VAE of the house: 40,289 parameters, and digits come out all the same.
+"""Train the smallest VAE of this repository: with 40,289 parameters it still draws digits.
 
     python examples/tiny_vae.py
     python examples/tiny_vae.py --latent-dim 2         # 12,641 parameters; draws the latent plane
 
-Without MNIST and without a network it goes on with digits drawn from fonts, and says so.
+Without MNIST and without a network it trains on digits drawn from fonts, and says so.
 """
 
-from common import fit, leave, options, prepare
+import argparse
+from copy import deepcopy
+
+import numpy as np
 
 import scratchvae as sv
-from scratchvae.commands.options import positive
-from scratchvae.data import load_or_glyphs
-from scratchvae.models.inspect import summary
 
+parser = argparse.ArgumentParser(
+    description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
+option = parser.add_argument
+option("--latent-dim", type=int, default=20, help="length of a code z")
+option("--data-dir", help="look for the four IDX files in this folder and nowhere else")
+option("--epochs", type=int, default=10, help="passes over the training images")
+option("--batch-size", type=int, default=128, help="images in a training step")
+option("--lr", type=float, default=1e-3, help="learning rate of Adam")
+option("--seed", type=int, default=0, help="seed of the weights, the order and the noise")
+option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
+option("--tf32", action="store_true", help="cuda: faster, less precise products")
+option("--out", default="runs/tiny", help="folder for the results")
+options = vars(parser.parse_args())
+out = options.pop("out")
 
-def main() -> None:
-    parser = options(__doc__, out="runs/tiny", epochs=10, batch_size=128, lr=1e-3)
-    parser.add_argument("--latent-dim", type=positive(int), default=20, help="length of a code")
-    parser.add_argument(
-        "--data-dir", help="folder with MNIST's four files, looked into and nowhere else"
-    )
-    args = parser.parse_args()
-    data = prepare(args, lambda: load_or_glyphs("mnist", args.data_dir))
+try:  # what can fail should fail before the training
+    config = sv.runs.Config(model="tiny", **options)
+    sv.use(config.engine, tf32=config.tf32)
+    data = sv.data.load_or_glyphs("mnist", config.data_dir)
+    run = sv.runs.begin(out, config, data)
+except (OSError, ValueError, RuntimeError) as problem:
+    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
-    model = sv.models.build("tiny", latent_dim=args.latent_dim, seed=args.seed)
-    print(summary(model))
-    history = fit(args, model, sv.optim.Adam(model, lr=args.lr), data)
-    metrics = leave(args, model, data, history)
-    print(
-        f"test -ELBO {metrics['test_neg_elbo']:.2f} nats per image, sampled z ({data.name}); "
-        f"pictures, weights and metrics are in {args.out}"
-    )
+model = sv.models.build("tiny", latent_dim=config.latent_dim, seed=config.seed)
+optimizer = sv.optim.Adam(model, lr=config.lr)
+print(sv.models.inspect.summary(model))
 
+rngs, history = sv.train.streams(config.seed), []
+for epoch in range(1, config.epochs + 1):
+    train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+        model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
+        f"epoch {epoch:2}",
+    )  # fmt: skip
+    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+    print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+    history.append(sv.train.history_line(train, test))
 
-if __name__ == "__main__":
-    main()
+neg_elbo = test.reconstruction + test.kl
+sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
+
+x = next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range))
+mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
+sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
+sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
+sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
+z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # from mu to mu
+sv.plots.interpolation(model, z, run.path / "interpolation.png")
+if model.latent_shape == (2,):
+    sv.plots.manifold(model, run.path / "manifold.png")
+print(f"test -ELBO {neg_elbo:.2f} nats per image, one sampled z each ({data.name}); ", end="")
+print(f"weights, metrics and pictures are in {out}")

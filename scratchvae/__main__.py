@@ -15,11 +15,11 @@ from .commands.options import CommandParser, paint
 from .data import DataNotFound
 from .output import did_you_mean
 
-# Errors that are no bugs: bad input, a missing file, no GPU, a loss of NaN.
+# Errors that are not bugs: bad input, a missing file, no GPU, a loss of NaN.
 EXPECTED = (
     ValueError, OSError, RuntimeError, MemoryError, FloatingPointError, ModuleNotFoundError,
 )  # fmt: skip
-FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit statuses, the last two as shells have them
+FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit statuses, as in a shell
 
 EPILOG = """\
 `scratchvae COMMAND --help` shows a command's options.
@@ -34,7 +34,7 @@ examples:
   scratchvae bench mlp conv
   scratchvae data verify mnist
 
-The shell completes commands and options after `pip install shtab` and
+To complete commands and options in the shell, run `pip install shtab`, and then
   eval "$(shtab --shell=bash scratchvae.__main__.make_parser)"
 """
 
@@ -56,14 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, or 1 if the command found something wrong.
 
     Raises SystemExit after one line on standard error: 2 for wrong arguments or a failure, 130 if
-    interrupted, 141 if the output is no longer read. With --debug, exceptions pass.
+    interrupted, 141 if the output pipe was closed. With --debug, exceptions propagate.
     """
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:
         options = re.findall(r"--[\w-]+", args.parser.format_usage())
         meant = did_you_mean(unknown[0], options)
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
-    if sys.stderr is None or not sys.stderr.isatty():  # in a log, and beside --json
+    if sys.stderr is None or not sys.stderr.isatty():  # in a log file or a script
         choose_quietly()
     if args.debug:
         return int(args.run(args))
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def in_words(problem: Exception) -> str:
-    """An exception as one line; DataNotFound, advice on where to put files, has more."""
+    """The message of an exception on one line; that of DataNotFound keeps its lines."""
     if isinstance(problem, DataNotFound):
         return str(problem)
     text = str(problem)
@@ -93,7 +93,7 @@ def in_words(problem: Exception) -> str:
     kind = type(problem).__name__
     if isinstance(problem, EXPECTED):
         return text or kind
-    return f"internal error: {kind}: {text} (please report; --debug shows where)"
+    return f"internal error: {kind}: {text} (please report it; --debug shows the traceback)"
 
 
 def leave(status: int, line: str = "") -> NoReturn:
@@ -101,7 +101,7 @@ def leave(status: int, line: str = "") -> NoReturn:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:  # Python would try to write the rest again at exit, and complain
+    except OSError:  # otherwise Python tries to write the rest at exit, and fails
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if line and sys.stderr is not None:
         print(line, file=sys.stderr)

@@ -6,7 +6,7 @@ same name in `kernels/<cpu|cuda>/<op>.py` instead if the array's engine has one.
 
     arguments     checked once, before any engine sees them
     forward       the array type picks cuda; `use` picks numpy or numba for arrays of the host
-    backward      follows the engine that made its cache, whatever `use` has said since
+    backward      uses the engine of its forward, even if `use` has been called since
     complex128    always the reference body: complex-step differentiation goes through it
 """
 
@@ -85,7 +85,7 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
 
 
 def choose_quietly() -> None:
-    """From now on `use("auto")` does not say what it chose."""
+    """From now on `use("auto")` does not print its choice."""
     global _announced
     _announced = True
 
@@ -105,7 +105,7 @@ def _choose(tf32: bool) -> str:
     global _announced
     problem = gpu_problem()
     if problem is None:
-        engine, why = "cuda", f"a GPU answers; TF32 {'on' if tf32 else 'off'}"
+        engine, why = "cuda", f"a GPU is available; TF32 {'on' if tf32 else 'off'}"
     elif numba_problem() is None:
         engine, why = "numba", f"no GPU: {problem}"
     else:
@@ -133,16 +133,16 @@ def current_engine() -> str:
     return _engine
 
 
-# ------------------------------------------------------------------------------ where arrays live
+# ------------------------------------------------------------------------------ devices of arrays
 
 
 def is_gpu_array(a: Any) -> bool:
-    """Whether `a` is a CuPy array (asked without importing CuPy)."""
+    """Whether `a` is a CuPy array (without importing CuPy)."""
     return type(a) is not np.ndarray and type(a).__module__.partition(".")[0] == "cupy"
 
 
 def is_array(a: Any) -> bool:
-    """Whether `a` is an array of NumPy or CuPy; np.matrix and masked arrays compute otherwise."""
+    """Whether `a` is a plain array of NumPy or CuPy, not np.matrix or a masked array."""
     if isinstance(a, np.ndarray):
         return type(a) is np.ndarray or not isinstance(a, (np.matrix, np.ma.MaskedArray))
     return is_gpu_array(a)
@@ -161,17 +161,17 @@ def asarray(a: Any) -> Any:
 
 
 def asnumpy(a: Any) -> np.ndarray:
-    """`a` as a NumPy array, copied from the GPU if it lives there."""
+    """`a` as a NumPy array, copied from the GPU if necessary."""
     return a.get() if is_gpu_array(a) else np.asarray(a)
 
 
 def device_of(a: Any) -> str:
-    """Where array `a` lives: "cuda" or "cpu"."""
+    """The device of array `a`: "cuda" or "cpu"."""
     return "cuda" if is_gpu_array(a) else "cpu"
 
 
 def to_device(a: Any, device: str) -> Any:
-    """`a` on the device "cuda" or "cpu"; itself, if it is there."""
+    """`a` on the device "cuda" or "cpu"; not copied if it is there already."""
     return importlib.import_module("cupy").asarray(a) if device == "cuda" else asnumpy(a)
 
 
@@ -181,9 +181,7 @@ def engine_of(*arrays: Any) -> str:
     for a in arrays:
         if is_gpu_array(a) != is_gpu_array(arrays[0]):
             where = ", ".join("GPU" if is_gpu_array(a) else "CPU" for a in arrays)
-            raise TypeError(
-                f"arrays live on different devices ({where}): move them with sv.asarray"
-            )
+            raise TypeError(f"arrays are on different devices ({where}): move them with sv.asarray")
         if a.dtype.kind == "c":
             return "numpy"
         if is_gpu_array(a):
@@ -215,11 +213,11 @@ def check_batch(
         raise ValueError(f"{who}: {name} must have shape {expected}{more}, got {a.shape}")
     if a.dtype != dtype and (a.dtype, dtype) != ("float64", "complex128"):  # a complex step
         real = str(dtype).replace("complex128", "float64")
-        hint = ": data.batches makes floats of bytes" if a.dtype == "uint8" else ""
-        raise TypeError(f"{who}: {name} must be {real} as the model is, got {a.dtype}{hint}")
+        hint = "; data.batches converts bytes to floats" if a.dtype == "uint8" else ""
+        raise TypeError(f"{who}: {name} must be {real} like the model, got {a.dtype}{hint}")
     if device_of(a) != device:
         raise TypeError(
-            f"{who}: {name} is on {device_of(a)}, the model on {device}: move one of them, with "
+            f"{who}: {name} is on {device_of(a)}, the model on {device}: move one of them with "
             "sv.asarray or model.to"
         )
     if limits and device == "cpu":
@@ -229,7 +227,7 @@ def check_batch(
 def _check_limits(name: str, a: np.ndarray, limits: tuple[float, float]) -> None:
     low, high = float(a.min()), float(a.max())
     least, most = a.dtype.type(limits[0]), a.dtype.type(limits[1])
-    if not (low >= least and high <= most):  # in this form it refuses NaN, too
+    if not (low >= least and high <= most):  # written so that NaN is refused, too
         raise ValueError(
             f"{name} must lie in [{least:g}, {most:g}], got values from {low:g} to {high:g}"
         )
@@ -239,7 +237,7 @@ def _check_limits(name: str, a: np.ndarray, limits: tuple[float, float]) -> None
 
 
 class Cache(NamedTuple):
-    """What a forward pass leaves for its backward; opaque."""
+    """What a forward pass saves for its backward; opaque."""
 
     op: str
     engine: str
@@ -261,7 +259,7 @@ def find_kernel(engine: str, op: str, function: str) -> Callable[..., Any] | Non
 
 
 def release_memory() -> None:
-    """Free the memory that kernels keep for later results; a deleted model calls it."""
+    """Free the memory that kernels keep for reuse; called when a model is deleted."""
     if memory := sys.modules.get("scratchvae.kernels.cpu.runtime.memory"):
         memory.release()
 
@@ -281,13 +279,13 @@ def accelerated(
     Parameters
     ----------
     shapes : str
-        Of a forward's first arguments, its arrays: "x (N, I), w (O, I), b (O) or None". Axes of one
+        The arrays, a forward's first arguments: "x (N, I), w (O, I), b (O) or None". Axes of one
         name have one size; "..." is any further axes; "x (N, ...) in [0, 1]" limits the values.
     arguments : callable
-        Takes the caller's arguments, checks what the shapes do not say, such as a stride, fills in
-        defaults, and returns the arguments of the body and the kernels.
+        Receives the caller's arguments, checks what `shapes` does not cover, such as a stride,
+        fills in defaults, and returns the arguments of the body and the kernels.
     result : callable
-        Makes y of a forward's first result, for kernels that do not know our types.
+        Converts the first result of a forward to y, for kernels that do not know our types.
     """
     if callable(shapes):
         return accelerated()(shapes)
@@ -313,7 +311,7 @@ def accelerated(
 
 
 class _Array(NamedTuple):
-    """What `shapes` says of one array."""
+    """One array of `shapes`."""
 
     name: str
     axes: tuple[str, ...]
@@ -371,7 +369,7 @@ def _forward(
 
 
 def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    """The engine of these arguments, and the arguments as its kernels take them."""
+    """The engine of these arguments, and the arguments as its kernels expect them."""
     args, engine = list(args), ""
     sizes: dict[str, Any] = {}  # of the named axes, and the further ones under "..."
     for i, (array, a) in enumerate(zip(arrays, args, strict=False)):
@@ -381,7 +379,7 @@ def _checked(arrays: list[_Array], args: Sequence[Any]) -> tuple[str, Sequence[A
             if not is_array(a):
                 came = type(a).__name__
                 raise TypeError(f"{array.name} must be a NumPy or CuPy array, got {came}")
-            if isinstance(a, np.ndarray):  # a subclass such as np.memmap: Numba knows none
+            if isinstance(a, np.ndarray):  # Numba does not know subclasses such as np.memmap
                 a = args[i] = a.view(np.ndarray)
         if a.dtype not in _FLOATS:
             expected = "float32 or float64 (or complex128)"
@@ -457,7 +455,7 @@ def _like_y(name: str, dy: Any, cache: Cache) -> Any:
         )
     if is_gpu_array(dy) != cache.on_gpu:
         here, there = ("GPU", "CPU") if is_gpu_array(dy) else ("CPU", "GPU")
-        raise TypeError(f"{name}: dy lives on the {here}, y on the {there}")
+        raise TypeError(f"{name}: dy is on the {here}, y on the {there}")
     return dy.view(np.ndarray) if isinstance(dy, np.ndarray) else dy
 
 
@@ -467,7 +465,7 @@ def _plain(body: Any, op: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         given, arrays = [], []
         for a in args:
-            if isinstance(a, np.generic):  # NumPy's numbers live on no device
+            if isinstance(a, np.generic):  # NumPy's scalars have no device
                 a = a.item()
             elif hasattr(a, "dtype"):
                 if isinstance(a, np.ndarray) and type(a) is not np.ndarray:

@@ -1,4 +1,4 @@
-"""Files, written whole or read with limits; JSON and tables; the lock and the cache folder."""
+"""Files, written atomically or read with limits; JSON, tables, file locks, the cache folder."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # see left_behind
     try:
-        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link to elsewhere
+        temporary.unlink(missing_ok=True)  # from a killed process, or a link to another file
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        if os.name == "posix":  # the new name has to reach the disk, too
+        if os.name == "posix":  # write the new name to disk, too
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -49,7 +49,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file or none, see `whole_file`."""
+    """Write a file as in `whole_file`: completely or not at all."""
     with whole_file(path) as file:
         file.write(content)
 
@@ -59,15 +59,15 @@ def left_behind(folder: Path) -> Iterator[Path]:
     for path in folder.glob(".*.tmp") if os.name == "posix" else ():
         if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
             try:
-                os.kill(int(found[1]), 0)  # asks whether there is such a process
+                os.kill(int(found[1]), 0)  # signal 0: only checks whether the process exists
             except ProcessLookupError:
                 yield path
-            except PermissionError:  # there is one, of another user
+            except PermissionError:  # it exists and belongs to another user
                 pass
 
 
 def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
-    """Open a file to read bytes; ValueError if larger than `at_most` bytes, or no plain file."""
+    """Open a file to read bytes; ValueError if it is no regular file or exceeds `at_most` bytes."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, /dev/zero has no end
         raise ValueError("not a file")
@@ -79,7 +79,7 @@ def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
 def lock(file: IO[bytes], wait: bool) -> bool:
     """Lock an open file until it is closed or the process dies.
 
-    False if another process holds the lock and `wait` is False. On Windows: no lock, always True.
+    False if another process has the lock and `wait` is False. Windows: no lock, always True.
     """
     try:
         import fcntl
@@ -102,7 +102,7 @@ def cache_folder() -> Path:
 def to_json(result: dict[str, Any]) -> str:
     """A result as JSON; NaN and the infinities become null.
 
-    Takes numbers, strings, dicts, sequences, NumPy numbers and arrays, and paths; else TypeError.
+    Accepts numbers, strings, dicts, sequences, NumPy numbers and arrays, paths; else TypeError.
     """
     return json.dumps(_plain(result), indent=1, allow_nan=False)
 
@@ -120,7 +120,7 @@ def _plain(value: Any) -> Any:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known word nearest to a misspelt one, if any."""
+    """The end of an error message: the known word closest to a misspelt one, if any."""
     near = get_close_matches(word.lower(), known, 1)
     return f" (did you mean {near[0]}?)" if near else ""
 

@@ -203,6 +203,13 @@ def in_words(losses: Losses) -> str:
     return f"{losses.total:{width}}{parts}"
 
 
+def history_line(train: Losses, test: Losses) -> dict[str, float]:
+    """An epoch in the history of a run, as `plots.loss_curves` takes it: train_total, ..., test_kl,
+    floats."""
+    parts = {"train": train, "test": test}.items()
+    return {f"{part}_{n}": float(v) for part, losses in parts for n, v in losses._asdict().items()}
+
+
 class Streams(NamedTuple):
     """The random number generators of a run, one for each purpose, independent of each other."""
 

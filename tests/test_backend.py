@@ -62,7 +62,7 @@ def test_cuda_with_a_broken_driver(monkeypatch):
 
     fake_cupy(monkeypatch, cuda=types.SimpleNamespace(is_available=lambda: True), ones=ones)
     with pytest.raises(
-        RuntimeError, match=r"first kernel failed \(OSError: libcuda.so: wrong version"
+        RuntimeError, match=r"test kernel failed \(OSError: libcuda.so: wrong version"
     ):
         sv.use("cuda")
 
@@ -97,23 +97,23 @@ def broken_numba(monkeypatch):
 
 def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
     with pytest.raises(
-        RuntimeError, match=r"use\('numba'\): Numba does not import \(.*pip install"
+        RuntimeError, match=r"use\('numba'\): Numba cannot be imported \(.*pip install"
     ):
         sv.use("numba")
     backend._announced = False
     assert sv.use("auto") == "numpy"
-    assert "Numba does not import" in capsys.readouterr().err
+    assert "Numba cannot be imported" in capsys.readouterr().err
     from scratchvae.commands.kernels import kernels
 
-    assert "numba cannot run here: Numba does not import" in kernels()
+    assert "numba is not available: Numba cannot be imported" in kernels()
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("NUMBA_DISABLE_JIT", "1", "the kernels are compiled, and NUMBA_DISABLE_JIT forbids that"),
-        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0: change or unset that"),
-        ("NUMBA_NUM_THREADS", "-2", "NUMBA_NUM_THREADS=-2: change or unset that"),
+        ("NUMBA_DISABLE_JIT", "1", "NUMBA_DISABLE_JIT is set, so the kernels cannot be compiled"),
+        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0: change or unset it"),
+        ("NUMBA_NUM_THREADS", "-2", "NUMBA_NUM_THREADS=-2: change or unset it"),
     ],
 )
 def test_settings_with_which_numba_cannot_work(variable, value, said):
@@ -155,7 +155,7 @@ def test_mixed_devices_raise():
 
 
 def test_mixed_devices_raise_from_an_op():
-    with pytest.raises(TypeError, match="linear_forward: arrays live on different devices"):
+    with pytest.raises(TypeError, match="linear_forward: arrays are on different devices"):
         gpu = FakeGpuArray()
         gpu.shape, gpu.ndim = (2, 2), 2
         sv.ops.linear_forward(gpu, np.zeros((2, 2), "float32"))
@@ -164,7 +164,7 @@ def test_mixed_devices_raise_from_an_op():
 def test_backward_wants_dy_where_y_is():
     """A dy of the right shape and dtype, but on the other device."""
     _, cache = relu_forward(np.zeros(4, "float32"))
-    with pytest.raises(TypeError, match="relu_backward: dy lives on the GPU, y on the CPU"):
+    with pytest.raises(TypeError, match="relu_backward: dy is on the GPU, y on the CPU"):
         sv.ops.relu_backward(FakeGpuArray(), cache)
 
 

@@ -35,7 +35,7 @@ def test_a_row_for_each_model_and_engine(capsys, monkeypatch):
         [model, engine] for model in ("mlp", "tiny") for engine in ("numpy", "numba")
     ]
     assert [row.split()[-1] for row in rows if "numpy" in row] == ["1.00", "1.00"]
-    assert "without cuda: no GPU here\n" in err
+    assert "skipping cuda: no GPU here\n" in err
     assert current_engine() == before
 
 
@@ -79,7 +79,7 @@ def test_each_step_trains():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["vgg"], "there is no model 'vgg'; there are mlp, conv,"),
+        (["vgg"], "unknown model 'vgg'; choose from mlp, conv,"),
         (["--steps", "0"], "argument --steps: must be above 0, got 0"),
         (["--steps", "2", "--seconds", "2"], "not allowed with argument"),
         (["--engine", "tpu"], "invalid choice: 'tpu'"),

@@ -90,16 +90,18 @@ def test_all(capsys, small_models):
     for name in (*CASES, *MODELS):
         (row,) = (row for row in rows if row and row[0] == name)
         assert row[-1] == "ok"
-    assert "celeba: identically zero are encoder.0.0.bias, encoder.1.0.bias, " in out
+    assert (
+        "celeba: gradients that are identically zero: encoder.0.0.bias, encoder.1.0.bias, " in out
+    )
 
 
 def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
     code, out, err = run(capsys, "conv2d")
     assert code == 1 and "conv2d: 9 of 15 gradients right" in out
     assert "conv2d: the gradient of w, shape (4, 3, 3, 2), is wrong" in err
-    assert "at w[1, 0, 1, 1] backward says 0, differences say" in err
-    assert "at w[1, 0, 1, 1] backward says 0, the complex step says" in err
-    assert "at w[1, 0, 1, 1] backward says 0, the forward pass says" in err
+    assert "at w[1, 0, 1, 1] backward gives 0, differences give" in err
+    assert "at w[1, 0, 1, 1] backward gives 0, the complex step gives" in err
+    assert "at w[1, 0, 1, 1] backward gives 0, the forward pass gives" in err
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -163,13 +165,16 @@ def test_not_shown_is_not_passed(capsys, small_models):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name an op or a model, or say --all"),
-        (["conv2d", "--all"], "name an op or a model, or say --all"),
+        ([], "give either an op or a model, or --all"),
+        (["conv2d", "--all"], "give either an op or a model, or --all"),
         (
             ["conv3d"],
-            "no model 'conv3d' (did you mean conv2d?); there are adaptive_avg_pool2d, avg_pool2d,",
+            "unknown op or model 'conv3d' (did you mean conv2d?); choose from adaptive_avg_pool2d,",
         ),
-        (["relu", "--method", "adjoint"], "relu is not linear: adjointness does not apply to it"),
+        (
+            ["relu", "--method", "adjoint"],
+            "relu is not linear, so the method adjoint does not apply",
+        ),
         (["mlp", "--method", "adjoint"], "a loss is not linear"),
         (["relu", "--method", "guess"], "invalid choice: 'guess'"),
         (["relu", "--seed", "-1"], "argument --seed: must be 0 or more, got -1"),

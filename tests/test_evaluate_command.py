@@ -66,8 +66,8 @@ def test_the_table(run, runs):
     found = json.loads((runs["grey"] / "metrics.json").read_text())["test"]
     table = rows(out)
     assert table["weights"] == [str(runs["grey"] / "weights.safetensors")]
-    said = "mnist: 20 test images, grey levels taken for probabilities (no bound on a likelihood)"
-    assert table["data"] == [said] and table["engine"] == ["numpy"]
+    said = "mnist: 20 test images, grey levels treated as probabilities (the -ELBO bounds no"
+    assert table["data"] == [f"{said} likelihood)"] and table["engine"] == ["numpy"]
     elbo = found["neg_elbo"]
     assert table["-ELBO"] == [
         f"{elbo['value']:.2f} ± {elbo['standard_error']:.2f}", "nats per image"
@@ -79,7 +79,7 @@ def test_the_table(run, runs):
     assert shown == [f"KL of z[{d}]" for d in order], "the strongest one first"
     assert table["mean squared error"][0] == f"{found['reconstruction']['mse']:.3g}"
     assert table["PSNR"] == [f"{found['reconstruction']['psnr']:.2f}", "dB"]
-    assert table["change by that noise"][0] == f"{found['effect_of_z']['change']:.3g}"
+    assert table["change, random z"][0] == f"{found['effect_of_z']['change']:.3g}"
     assert "log p(x)" not in out
 
 
@@ -98,18 +98,18 @@ def test_black_and_white_is_the_runs_own_draw(run, runs):
     found = json.loads(run("binary", "--json", "--nll-samples", "20", "--nll-images", "5"))
     assert found["binarized"] and found["test"] == expected and found["test"]["binary_pixels"]
     table = rows(run("binary", "--nll-samples", "20", "--nll-images", "5"))
-    assert table["data"] == ["mnist: 20 test images, black or white by the run's draw"]
+    assert table["data"] == ["mnist: 20 test images, binarized with the random draw of the run"]
     for samples, name in (("1", "1 sample"), ("10", "10 samples"), ("20", "20 samples")):
         nll = expected["nll"][samples]
         assert table[f"-log p(x), {name}"] == [
             f"{nll['value']:.2f} ± {nll['standard_error']:.2f}",
-            "nats per image; the first 5 images",
+            "nats per image, first 5 images",
         ]
 
 
 def test_grey_levels_have_a_likelihood_only_if_asked_for(run, refused):
     said = refused("grey", "--nll-samples", "5")
-    assert "train with --binarize, or say --grey-levels" in said
+    assert "train with --binarize, or pass --grey-levels" in said
     table = rows(run("grey", "--nll-samples", "5", "--grey-levels"))
     assert table["-log p(x), 5 samples"][1] == "nats per image"
 
@@ -120,8 +120,8 @@ def test_an_autoencoder_has_errors_and_no_likelihood(run, refused):
         "weights", "data", "engine", "measure", "mean squared error", "PSNR",
         "------------------",
     }  # fmt: skip
-    assert out.splitlines()[-1].startswith("no likelihood: AE is no VAE")
-    assert "AE is no VAE" in refused("ae", "--nll-samples", "5")
+    assert out.splitlines()[-1].startswith("no likelihood: AE is not a VAE")
+    assert "AE is not a VAE" in refused("ae", "--nll-samples", "5")
 
 
 def test_a_collapse_is_a_warning(runs, capsys, monkeypatch):
@@ -129,8 +129,8 @@ def test_a_collapse_is_a_warning(runs, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "report", lambda *rest: found | {"binary_pixels": True})
     assert main(["evaluate", str(runs["grey"])]) == 0
     out, err = capsys.readouterr()
-    assert rows(out)["PSNR"] == ["no error", "dB"]
-    assert rows(out)["data"] == ["mnist: 2 test images, black and white as they are"]
+    assert rows(out)["PSNR"] == ["infinite", "dB"]
+    assert rows(out)["data"] == ["mnist: 2 test images, already binary"]
     assert err.endswith("warning: z is silent\n")
 
 
@@ -141,14 +141,17 @@ def test_one_mu_for_all_of_z_is_no_list_of_dimensions():
          "effect_of_z": {"with_noise_for_z": 1e-7, "change": 2.8e-7, "variance": 0.05}}
     )  # fmt: skip
     assert [row[0] for row in table[:2]] == ["KL", "active units"]
-    assert table[-2][:2] == ["change by that noise", "2.8e-07"]
-    assert table[-3][2] == "of the first 200 images"
+    assert table[-2][:2] == ["change, random z", "2.8e-07"]
+    assert table[-3][2] == "z ~ N(0, I) instead of mu; first 200 images"
 
 
 def test_a_squared_error_names_its_sigma():
     found = {"images": 9, "neg_elbo": {"value": 1.0, "standard_error": 0.5}, "decoder_sigma": 1.239}
     (row,) = evaluate.likelihood_rows(found)
-    assert row[1:] == ["1.00 ± 0.50", "nats per image, density of a Gaussian decoder of sigma 1.24"]
+    assert row[1:] == [
+        "1.00 ± 0.50",
+        "nats per image, density under a Gaussian decoder with sigma 1.24",
+    ]
 
 
 def test_the_result_goes_to_a_file_too(run, tmp_path):
@@ -162,8 +165,8 @@ def test_the_result_goes_to_a_file_too(run, tmp_path):
     ("options", "said"),
     [
         (["--nll-samples", "0"], "argument --nll-samples: must be above 0, got 0"),
-        (["--nll-images", "5"], "--nll-images goes with --nll-samples"),
-        (["--grey-levels"], "--grey-levels goes with --nll-samples"),
+        (["--nll-images", "5"], "--nll-images needs --nll-samples"),
+        (["--grey-levels"], "--grey-levels needs --nll-samples"),
         (["--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
         (
             ["--nll-samples", "5", "--nll-images", "1"],
@@ -185,7 +188,7 @@ def test_a_file_of_the_run_is_not_overwritten(runs, refused, name):
     (folder / "pictures").mkdir(exist_ok=True)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     said = refused("grey", "--out", str(folder / name))
-    assert said.endswith(f"{folder / name}: this file belongs to the run: expected another name")
+    assert said.endswith(f"{folder / name} is a file of the run itself: choose another name")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -205,13 +208,13 @@ def test_data_that_moved_are_found_where_the_options_say(run, runs, refused, tmp
         other = run("grey", "--data", "fashion-mnist", "--data-dir", str(moved))
         assert rows(other)["data"][0].startswith("fashion-mnist: 20 test images")
         assert "nowhere" in refused("grey", "--data-dir", str(tmp_path / "nowhere"))
-        assert "expected a dataset among" in refused("grey", "--data", "minst")
+        assert "unknown data set 'minst'" in refused("grey", "--data", "minst")
     finally:
         moved.rename(digits)
 
 
 def test_no_run_and_no_folder_are_one_line(refused, tmp_path):
-    assert refused("nowhere").endswith(f"{tmp_path}: no run here, there is no config.json")
+    assert refused("nowhere").endswith(f"{tmp_path} is not a run: it has no config.json")
     path = tmp_path / "no" / "x.json"
     assert f"{path}: there is no folder {path.parent}" in refused("grey", "--out", str(path))
     assert not list(tmp_path.iterdir())

@@ -95,7 +95,7 @@ def test_a_model_without_skips_takes_none(model):
     assert not model.has_skips
     assert build_skip(skips="deep").has_skips
     assert not build_skip(skips="none").has_skips
-    with pytest.raises(ValueError, match="skips_from is for skip, MLP has none"):
+    with pytest.raises(ValueError, match="skips_from is for skip; MLP has no skips"):
         latents.decoded(model, np.zeros((1, 3), "float32"), images(1))
 
 
@@ -144,7 +144,7 @@ def test_a_great_circle_needs_directions_that_are_not_opposite():
     a, t = np.array([[1.0, 2.0]]), np.linspace(0, 1, 4)
     with pytest.raises(ValueError, match="point in opposite directions"):
         latents.great_circle(a, -2 * a, t)
-    with pytest.raises(ValueError, match="expected codes with a direction, got zeros"):
+    with pytest.raises(ValueError, match="expected codes that are not zero, got zeros"):
         latents.great_circle(a, 0 * a, t)
 
 

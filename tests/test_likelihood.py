@@ -269,12 +269,15 @@ def with_skips(skips="all"):
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (no_vae, "AE is no VAE: its codes have no distribution"),
-        (with_skips, r"sees the image itself through its skips \('all'\).*build it with skips='no"),
+        (no_vae, "AE is not a VAE: it defines no distribution"),
+        (
+            with_skips,
+            r"sees the image itself through its skips \('all'\).*build the model with skips='no",
+        ),
         (lambda: with_skips("deep"), "through its skips .*'deep'"),
         (
             lambda: sv.models.build("celeba", kl_weight=0),
-            "by its KL weight, which is 0: the sigma of its Gaussian decoder would be 0",
+            "a KL weight of 0 would mean sigma = 0 for the Gaussian decoder",
         ),
     ],
 )
@@ -291,7 +294,9 @@ def test_models_without_a_likelihood(build, reason):
 def test_grey_levels_have_no_bernoulli_likelihood_unless_asked():
     model, x = small(), binary(2)
     x[1, 3, 3] = 254
-    with pytest.raises(ValueError, match=r"of 0 and 255, .* binarize\(images, rng\), or say grey"):
+    with pytest.raises(
+        ValueError, match=r"0 and 255.*, but .* binarize\(images, rng\), or pass grey"
+    ):
         importance_nll(model, x, 2, rng())
     asked = importance_nll(model, x, 2, rng(), grey_levels=True)
     x[1, 3, 3] = 255
@@ -318,7 +323,7 @@ def test_weights_that_are_not_numbers_are_no_result():
     model = small()
     model.fc3.bias.value[3] = np.nan
     for run in (neg_elbo, lambda m, x, r: importance_nll(m, x, 2, r)):
-        with pytest.raises(ValueError, match="2 of 2 images have no finite value"):
+        with pytest.raises(ValueError, match="the value of 2 of 2 images is not finite"):
             run(model, binary(2), rng())
 
 

@@ -62,7 +62,7 @@ def test_every_op_of_a_model_has_a_kernel_on_the_gpu():
 
 def test_kernels_says_why_cuda_cannot_run(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert "cuda cannot run here: CuPy is not installed" in kernels()
+    assert "cuda is not available: CuPy is not installed" in kernels()
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["kernels", "surplus"]])
@@ -116,7 +116,10 @@ ADVICE = "mnist is not on this machine. Tried:\n  - the cache: no such folder"
         (OSError(28, "No space left"), "No space left"),
         (OSError("no mirror answers"), "no mirror answers"),
         (DataNotFound(ADVICE), ADVICE),
-        (KeyError("z"), "internal error: KeyError: 'z' (please report; --debug shows where)"),
+        (
+            KeyError("z"),
+            "internal error: KeyError: 'z' (please report it; --debug shows the traceback)",
+        ),
     ],
     ids=repr,
 )
@@ -174,7 +177,7 @@ def test_another_error_comes_before_the_full_disk():
     done = shell("$scratchvae check relu --method adjoint --engine numpy > /dev/full")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "scratchvae check: error: relu is not linear: adjointness does not apply to it"
+        "scratchvae check: error: relu is not linear, so the method adjoint does not apply"
     ]
 
 

@@ -73,7 +73,7 @@ def test_units_are_active_whose_mean_varies():
     assert active_units(mu, threshold=0.05) == 1 and active_units(mu, threshold=0.001) == 3
     assert active_units(mu.reshape(4, 2, 2)) == 2
     assert active_units(mu[:, 0]) == 1 and active_units(mu[:, 1]) == 0
-    with pytest.raises(ValueError, match="active_units: a variance needs at least 2 images, got 1"):
+    with pytest.raises(ValueError, match="active_units: expected at least 2 images, got 1"):
         active_units(mu[:1])
 
 
@@ -190,19 +190,23 @@ def test_a_collapse_is_described_by_what_was_seen():
     kl = np.array([10.29] + [0.001] * 19)
     assert collapse_warning(kl, UNUSED) == (
         "19 of 20 latent dimensions carry less than 0.01 nats each (KL 0.019 of 10.31 nats in "
-        "total), and z hardly changes the picture: noise in its place changes it by a mean square "
-        "of 0.0001, where the variance of the images is 0.07; this looks like posterior collapse: "
-        "try a smaller KL weight or a KL warm-up"
+        "total), and the decoder hardly uses z: random z changes the reconstruction by a mean "
+        "square of 0.0001, while the variance of the images is 0.07; this looks like posterior "
+        "collapse: try a smaller KL weight or a KL warm-up"
     )
     used = collapse_warning(kl, USED)
-    assert used.startswith("19 of 20 ") and "the picture does depend on z all the same" in used
+    assert used.startswith("19 of 20 ") and "the reconstruction still depends on z" in used
 
 
 def test_pictures_that_go_past_z_are_told_from_a_collapse():
     text = collapse_warning(np.full(20, 0.5), UNUSED, skips=True)
-    assert text.startswith("z hardly changes") and text.endswith("skips='none' leaves it only z")
+    assert text.startswith("the decoder hardly uses z") and text.endswith(
+        "with skips='none' it has only z"
+    )
     scalar = collapse_warning(np.float64(0.001), UNUSED, skips=True)
-    assert scalar.startswith("the one mu and logvar of the whole latent grid carry 0.001 nats, and")
+    assert scalar.startswith(
+        "the single mu and logvar of the latent grid carry only 0.001 nats, and"
+    )
 
 
 def test_a_decoder_without_z_is_warned_of():
@@ -210,7 +214,7 @@ def test_a_decoder_without_z_is_warned_of():
     model = small()
     model.fc2.weight.value = 0 * model.fc2.weight.value
     assert effect_of_z(model, grey(5), rng()).change == 0
-    assert "z hardly changes the picture" in report(model, grey(5), rng())["warning"]
+    assert "the decoder hardly uses z" in report(model, grey(5), rng())["warning"]
 
 
 # ------------------------------------------------------------------------------ report
@@ -274,8 +278,13 @@ def test_the_report_refuses_before_it_computes(monkeypatch):
     for model in (skip, ae, mlp):
         monkeypatch.setattr(model, "encode", lambda x, keep=False: 1 / 0)
     for model, count, options, reason in (
-        (skip, 2, {"nll_samples": 5}, "report: nll_samples=5, but the decoder of Skip sees"),
-        (ae, 2, {"nll_samples": 5}, "report: nll_samples=5, but AE is no VAE"),
+        (
+            skip,
+            2,
+            {"nll_samples": 5},
+            "report: nll_samples needs a likelihood, but the decoder of Skip",
+        ),
+        (ae, 2, {"nll_samples": 5}, "report: nll_samples needs a likelihood, but AE is not a VAE"),
         (mlp, 1, {}, "report: expected at least 2 images, got 1"),
         (mlp, 3, {"nll_samples": 5, "nll_images": 1}, "got 3 and nll_images=1"),
         (mlp, 3, {"nll_samples": 5}, "grey_levels=True"),

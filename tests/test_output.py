@@ -38,7 +38,7 @@ def test_a_file_has_no_name_before_it_is_complete(tmp_path):
         assert not (tmp_path / "file").exists()
         1 / 0  # noqa: B018
     assert os.listdir(tmp_path) == []
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere to write into"):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere: create it first"):
         write_atomically(tmp_path / "nowhere" / "file", b"")
 
 

@@ -4,52 +4,132 @@ from PIL import Image
 
 import scratchvae as sv
 from scratchvae import plots
+from scratchvae.evaluation.latents import plane
+from scratchvae.plots.images import GREY, MARGIN
 
 
 def pixels(path):
     return np.asarray(Image.open(path))
 
 
-def test_image_grid_places_every_image(tmp_path):
+def sheet(path, rows, columns, height=28, width=28, zoom=4):
+    """The images of a picture, its sheet's pixels as they were before they were enlarged, and the
+    sheet's left and top edges; nothing is to the right of the sheet or below it but a margin."""
+    picture = pixels(path)
+    high, wide = zoom * (rows * (height + 1) + 1), zoom * (columns * (width + 1) + 1)
+    edges = picture.shape[1] - wide - MARGIN, picture.shape[0] - high - MARGIN
+    small = picture[edges[1] : -MARGIN : zoom, edges[0] : -MARGIN : zoom]
+    assert (small[[0, -1]] == GREY).all() and (small[:, [0, -1]] == GREY).all()
+    return small, *edges
+
+
+def test_an_image_table_places_every_image(tmp_path):
     levels = np.array([0, 0.2, 0.4, 0.6, 1.0])
     images = np.broadcast_to(levels[:, None, None, None], (5, 1, 4, 6))
-    plots.image_grid(images, tmp_path / "grid.png", columns=3, zoom=2, gap=1)
-    sheet = pixels(tmp_path / "grid.png")
-    assert sheet.shape == (2 * (2 * 5 + 1), 2 * (3 * 7 + 1))
-    centres = [sheet[2 * (1 + 5 * r + 2), 2 * (1 + 7 * c + 3)] for r in (0, 1) for c in range(3)]
-    assert centres == [0, 51, 102, 153, 255, 64]  # the last place stays empty
+    plots.image_table([images[:3], images[3:]], tmp_path / "table.png")
+    small, left, top = sheet(tmp_path / "table.png", 2, 3, 4, 6, zoom=21)
+    assert (left, top) == (MARGIN, MARGIN)
+    centres = [small[1 + 5 * r + 2, 1 + 7 * c + 3] for r in (0, 1) for c in range(3)]
+    assert centres == [0, 51, 102, 153, 255, GREY]  # the last place stays empty
 
 
-def test_image_grid_takes_colour_and_other_ranges(tmp_path):
+def test_an_image_table_takes_colour_and_other_ranges(tmp_path):
+    path = tmp_path / "table.png"
     images = np.stack([np.full((4, 4), v) for v in (-1.0, 0.0, 2.0)])[None]
-    plots.image_grid(images, tmp_path / "grid.png", columns=1, data_range=(-1, 1), zoom=1, gap=0)
-    assert pixels(tmp_path / "grid.png")[0, 0].tolist() == [0, 128, 255]
-    with pytest.raises(ValueError, match="image_grid: images must have 1 or 3 channels"):
-        plots.image_grid(np.zeros((1, 2, 4, 4)), tmp_path / "no.png", columns=1)
+    plots.image_table([images], path, data_range=(-1, 1))
+    assert sheet(path, 1, 1, 4, 4, zoom=32)[0][1, 1].tolist() == [0, 128, 255]
+    with pytest.raises(ValueError, match="image_table: images must have 1 or 3 channels"):
+        plots.image_table(np.zeros((1, 1, 2, 4, 4)), tmp_path / "no.png")
+
+
+def test_labels_are_never_cut_off(tmp_path):
+    path, image = tmp_path / "table.png", np.zeros((1, 1, 1, 4, 4))
+    plots.image_table(image, path, ["a row of " + 9 * "long words "], ["i" * 60], title="W" * 60)
+    picture = pixels(path)
+    for edge in (picture[:MARGIN], picture[-MARGIN:], picture[:, :MARGIN], picture[:, -MARGIN:]):
+        assert (edge == 255).all()
+
+
+def rows_and_columns(monkeypatch):
+    """A list of the labels of the pictures that are drawn from now on."""
+    drawn = []
+
+    def note(images, path, rows=(), columns=(), data_range=None, title=""):
+        drawn.append((list(rows), list(columns), title))
+
+    monkeypatch.setattr(plots.codes, "image_table", note)
+    return drawn
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "ae"])
 def test_pictures_of_a_model(tmp_path, name):
-    model = sv.models.build(name, latent_dim=2)
+    model, path = sv.models.build(name, latent_dim=2), tmp_path / "picture.png"
     x = np.random.default_rng(0).random((4, 1, 28, 28), dtype="float32")
-    plots.reconstructions(model, x, tmp_path / "reconstructions.png")
-    plots.interpolation(model, x, tmp_path / "interpolation.png", steps=5)
-    plots.manifold(model, tmp_path / "manifold.png", size=4)
-    assert pixels(tmp_path / "reconstructions.png").shape == (3 * 59, 3 * (4 * 29 + 1))
-    assert pixels(tmp_path / "interpolation.png").shape == (3 * 59, 3 * (5 * 29 + 1))
-    assert pixels(tmp_path / "manifold.png").shape == (4 * 56, 4 * 56)
-    top = pixels(tmp_path / "reconstructions.png")[3:87:3, 3:87:3]
-    assert np.abs(top - 255 * x[0, 0]).max() <= 0.51
+    plots.reconstructions(model, x, path)
+    above = sheet(path, 2, 4)[0][1:29, 1:29]
+    assert np.abs(above - 255 * x[0, 0]).max() <= 0.51
+    plots.samples(model, model.noise(5, np.random.default_rng(0)), path, columns=3)
+    small, left, top = sheet(path, 2, 3)
+    assert left == MARGIN < top and (small[30:58, 59:87] == GREY).all()
+    plots.manifold(model, path, size=4)
+    picture = pixels(path)
+    assert min(picture.shape) > 4 * 28 * 3 and (picture[-40:] < 128).any(), "the name of z[0]"
 
 
-def test_interpolation_ends_at_the_reconstructions(tmp_path):
+def test_pictures_are_labelled(monkeypatch):
+    drawn = rows_and_columns(monkeypatch)
+    vae, ae, skip = (sv.models.build(name) for name in ("mlp", "ae", "skip"))
+    x, z = np.zeros((2, 1, 28, 28), "float32"), np.zeros((2, 3, 20), "float32")
+    plots.reconstructions(vae, x, "")
+    plots.reconstructions(vae, x, "", z[:, 0], ["file 1", "file 2"])
+    plots.reconstructions(ae, x, "")
+    plots.samples(vae, z[0], "")
+    plots.samples(vae, z[0], "", temperature=0.5)
+    codes, face = np.zeros((1, *skip.latent_shape), "float32"), np.zeros((1, 3, 64, 64), "float32")
+    plots.samples(skip, codes, "")
+    plots.samples(skip, codes, "", skips_from=face)
+    plots.interpolation(vae, z, "")
+    plots.interpolation(vae, z, "", [7, 9, 8, 3])
+    plots.traversal(vae, z, "", [4, 0], [-2.5, 0, 2.5])
+    assert drawn == [
+        (["test images", "reconstructions, z = mu"], [], ""),
+        (["images", "reconstructions, z ~ q(z|x)"], ["file 1", "file 2"], ""),
+        (["test images", "reconstructions"], [], ""),
+        ([], [], "3 decoded z ~ N(0, I)"),
+        ([], [], "3 decoded z ~ N(0, 0.5\N{SUPERSCRIPT TWO} I)"),
+        ([], [], "1 decoded z ~ N(0, I), no skips added"),
+        ([], [], "1 decoded z ~ N(0, I), all with the skips of one image"),
+        (["test 0 to 1", "test 2 to 3"], ["t = 0.00", "t = 0.50", "t = 1.00"], ""),
+        (["test 7 to 9", "test 8 to 3"], ["t = 0.00", "t = 0.50", "t = 1.00"], ""),
+        (["z[4]", "z[0]"], ["-2.5", "0", "2.5"], ""),
+    ]
+
+
+def test_an_interpolation_shows_the_decoded_codes(tmp_path):
     model = sv.models.build("mlp", seed=0)
-    x = np.random.default_rng(0).random((2, 1, 28, 28), dtype="float32")
-    plots.interpolation(model, x, tmp_path / "interpolation.png", steps=3)
-    sheet = pixels(tmp_path / "interpolation.png")[3:87:3, ::3]
-    ends = plots.to_uint8(model.reconstruct(x), (0, 1))[:, 0].astype(int)
-    assert np.abs(sheet[:, 1:29] - ends[0]).max() <= 1
-    assert np.abs(sheet[:, 59:87] - ends[1]).max() <= 1
+    z = model.noise(6, np.random.default_rng(0))
+    plots.interpolation(model, z.reshape(2, 3, 20), tmp_path / "interpolation.png")
+    small, _, _ = sheet(tmp_path / "interpolation.png", 2, 3)
+    expected = plots.to_uint8(model.generate(z), (0, 1))[:, 0].astype(int)
+    for i, image in enumerate(expected):
+        top, left = 1 + 29 * (i // 3), 1 + 29 * (i % 3)
+        assert np.abs(small[top : top + 28, left : left + 28] - image).max() <= 1
+
+
+def test_the_ticks_of_the_plane_stand_at_their_values(tmp_path, monkeypatch):
+    """A tick of value z stands where an image of this z would have its middle."""
+    drawn = []
+    monkeypatch.setattr(plots.codes, "write", lambda *arguments: drawn.append(arguments))
+    plots.manifold(sv.models.build("mlp", latent_dim=2), tmp_path / "plane.png", size=40)
+    _, sheet, texts, _ = drawn[0]
+    quantiles = sorted({a for a, _ in plane(40, "float64").tolist()})
+    middles = (np.arange(40) + 0.5) / 40 * sheet.shape[1]
+    x = {float(text): x for x, _, anchor, text in texts if anchor == "ma" and text != "z[0]"}
+    y = {float(text): y for _, y, anchor, text in texts if anchor == "rm" and text != "z[1]"}
+    assert [*x] == [*y] == [-2, -1, -0.5, 0, 0.5, 1, 2] and x[0] == y[0] == sheet.shape[1] / 2
+    assert np.all(np.diff([*x.values()]) > 0) and np.all(np.diff([*y.values()]) < 0)  # y: upwards
+    for value in (-1, -0.5, 0, 0.5, 1):
+        assert x[value] == pytest.approx(np.interp(value, quantiles, middles), abs=1)
 
 
 def test_manifold_needs_two_dimensions(tmp_path):
@@ -61,13 +141,12 @@ def test_rows_with_labels(tmp_path):
     grey, colour = np.full((3, 3, 8, 8), 0.5), np.zeros((3, 3, 8, 8))
     colour[:, 0] = 1
     plots.image_table([grey, colour], tmp_path / "rows.png", ["grey", "red"])
-    sheet = pixels(tmp_path / "rows.png")[..., :3]
-    shown = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
+    shown = {tuple(colour) for colour in pixels(tmp_path / "rows.png").reshape(-1, 3).tolist()}
     assert {(128, 128, 128), (255, 0, 0), (255, 255, 255), (0, 0, 0)} <= shown
-    side = 16 * 9  # each pixel 16 x 16, and a gap of one pixel
-    assert sheet.shape[0] > 2 * side + 16 and sheet.shape[1] > 3 * side + 16
-    with pytest.raises(ValueError, match="the same shape"):
-        plots.image_table([grey, grey[:2]], tmp_path / "no.png", ["a", "b"])
+    _, left, top = sheet(tmp_path / "rows.png", 2, 3, 8, 8, zoom=16)
+    assert left > 30 and top == MARGIN
+    with pytest.raises(ValueError, match=r"image_table: expected rows of 2 images.*, got \[2, 3\]"):
+        plots.image_table([grey[:2], grey], tmp_path / "no.png", ["a", "b"])
 
 
 def test_loss_curves(tmp_path):

@@ -41,7 +41,7 @@ def test_a_run_prints_a_line_an_epoch_and_leaves_its_files(scratchvae, tmp_path)
     status, out, err = scratchvae("mlp")
     assert (status, err) == (0, "")
     first, *epochs, last = out.splitlines()
-    assert first.startswith("mlp: ") and "engine numpy; mnist: 300 images to train on" in first
+    assert first.startswith("mlp: ") and "engine numpy; mnist: 300 training images, " in first
     assert [line[:8] for line in epochs] == ["epoch  1", "epoch  2"]
     assert last == "done: weights, metrics.json and pictures are in runs/mlp"
     folder = tmp_path / "runs/mlp"
@@ -62,7 +62,7 @@ def test_a_run_prints_a_line_an_epoch_and_leaves_its_files(scratchvae, tmp_path)
 
     status, out, err = scratchvae("mlp")
     assert (status, out) == (2, "") and err.count("\n") == 1
-    assert "runs/mlp holds a run already: go on with --resume runs/mlp" in err
+    assert "runs/mlp already contains a run: continue it with --resume runs/mlp" in err
 
 
 def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp_path, monkeypatch):
@@ -107,16 +107,16 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
 
     monkeypatch.setattr(Trainer, "steps", interrupted)
     status, out, err = scratchvae("mlp", "--out", "stopped")
-    assert status == 130 and "go on with: scratchvae train --resume stopped" in err
+    assert status == 130 and "to continue: scratchvae train --resume stopped" in err
     assert re.search("epoch  1", out) and not re.search("epoch  2", out)
     run = open_run(tmp_path / "stopped", engine="numpy")
     assert run.weights.name == "step-000000004.safetensors" and not run.model.training
     monkeypatch.setattr(Trainer, "steps", step)
 
     status, _, err = scratchvae("--resume", "stopped", "--seed", "1")
-    assert status == 2 and "--seed does not go with --resume" in err
+    assert status == 2 and "--seed cannot be used with --resume" in err
     status, _, err = scratchvae("--resume", "stopped", "--out", "x")
-    assert status == 2 and "--out does not go with --resume" in err
+    assert status == 2 and "--out cannot be used with --resume" in err
     assert scratchvae("--resume", "stopped", "--quiet") == (0, "", "")
     straight, stopped = (
         load_file(tmp_path / folder / "weights.safetensors") for folder in ("straight", "stopped")
@@ -129,18 +129,18 @@ def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
     ("arguments", "said"),
     [
         (["mpl"], "model must be one of mlp, conv, tiny, celeba, skip, ae; got 'mpl'"),
-        ([], "name a MODEL to train, or say --resume RUN, or --config FILE"),
-        (["mlp", "--config", "c"], "name a MODEL to train, or say --resume RUN, or --config FILE"),
+        ([], "give a MODEL to train, --resume RUN or --config FILE"),
+        (["mlp", "--config", "c"], "give a MODEL to train, --resume RUN or --config FILE"),
         (["--config", "nowhere.json"], "nowhere.json: No such file or directory"),
         (["--config", "data/train-images-idx3-ubyte.gz"], "idx3-ubyte.gz: not JSON"),
-        (["--resume", "nowhere"], "nowhere: no run here"),
+        (["--resume", "nowhere"], "nowhere is not a run"),
         (["mlp", "--lr", "nan"], "lr must be a number, got nan"),
         (["mlp", "--lr", "0"], "lr must be above 0, got 0.0"),
-        (["mlp", "--data", "minst"], "expected a dataset among mnist"),
+        (["mlp", "--data", "minst"], "unknown data set 'minst'; choose from mnist"),
         (["skip"], "skip has no latent_dim"),
-        (["conv", "--kl-warmup", "3"], "kl_warmup belongs to kl_schedule linear"),
+        (["conv", "--kl-warmup", "3"], "kl_warmup applies only to kl_schedule linear"),
         (["celeba", "--epochs", "1"], "multiples of 32"),
-        (["tiny", "--pictures", "1,x"], "invalid list of numbers value: '1,x'"),
+        (["tiny", "--pictures", "1,x"], "expected numbers such as 3,14,15, got 1,x"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_folder(scratchvae, tmp_path, arguments, said):

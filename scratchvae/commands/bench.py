@@ -1,8 +1,8 @@
 """`scratchvae bench`: the time of training steps on each engine.
 
-The engines take turns for `ROUNDS` rounds, so that other load slows all of them alike. A round
-begins with a rest, in which the threads of the previous engine fall asleep, and an untimed step,
-which warms the caches. The clock stops when the GPU has finished the last step of a round.
+The engines run in turn for `ROUNDS` rounds, so that other load on the machine slows them equally. A
+round begins with a pause, until the threads of the previous engine are idle, and an untimed step,
+which warms the caches. A round ends when the GPU has finished its last step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..optim import Adam
 from ..output import table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
-from .options import add_command, positive, say, show
+from .options import TF32_HELP, add_command, positive, say, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
@@ -31,24 +31,23 @@ SECONDS = 2.0
 def add(commands: Any) -> None:
     parser = add_command(
         commands, "bench", run, "time training steps on this machine",
-        " (loss, gradients, Adam) on random images, on every engine that runs here. Medians of "
-        "rounds in which the engines take turns.",
+        " (loss, gradients, Adam) with random images, on every available engine. Each time is the "
+        "median of several rounds, in which the engines run in turn.",
         "scratchvae bench",
         "scratchvae bench conv celeba --batch-size 64 --seconds 5",
         "scratchvae bench --engine numba --dtype float64 --json",
     )  # fmt: skip
     option = parser.add_argument
-    option("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; default: mlp")
-    option("--engine", choices=ENGINES, help="this one alone; default: all that run here")
-    option("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
+    option("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)} (default: mlp)")
+    option("--engine", choices=ENGINES, help="time only this engine (default: all available)")
+    option("--tf32", action="store_true", help=TF32_HELP)
     option("--batch-size", type=positive(int), default=128, metavar="N", help="default: 128")
     option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
-    length = parser.add_mutually_exclusive_group()
-    what = "of timed steps, for each model and engine"
-    length.add_argument("--steps", type=positive(int), metavar="N", help=f"number {what}")
-    length.add_argument(
+    length = parser.add_mutually_exclusive_group().add_argument
+    length("--steps", type=positive(int), metavar="N", help="steps per model and engine")
+    length(
         "--seconds", type=positive(float), default=SECONDS, metavar="S",
-        help=f"duration {what} (default: {SECONDS:g})",
+        help=f"seconds per model and engine (default: {SECONDS:g})",
     )  # fmt: skip
 
 
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the machine, then a row for each model and engine."""
     models = args.models or ["mlp"]
     if unknown := [name for name in models if name not in MODELS]:
-        args.parser.error(f"there is no model {unknown[0]!r}; there are {', '.join(MODELS)}")
+        args.parser.error(f"unknown model {unknown[0]!r}; choose from {', '.join(MODELS)}")
     engines = [args.engine] if args.engine else engines_here()
     facts = machine_facts()
     if not args.json:
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"batch {args.batch_size}, {args.dtype}\n", flush=True)
     results = []
     for model in models:
-        say(f"{model} on {', '.join(engines)} ...")
+        say(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
     asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
     found = {"machine": facts, **asked, "results": [r._asdict() for r in results]}
@@ -73,16 +72,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def engines_here() -> list[str]:
-    """The engines that run on this machine; reports why the others do not."""
+    """The engines that are available here; prints why the others are not."""
     problems = {"numba": numba_problem(), "cuda": gpu_problem()}
     for engine, problem in problems.items():
         if problem:
-            say(f"without {engine}: {problem}")
+            say(f"skipping {engine}: {problem}")
     return [engine for engine in ENGINES if not problems.get(engine)]
 
 
 class Result(NamedTuple):
-    """The median round of a model on an engine; `speedup` compares it with the engine numpy."""
+    """The median round of a model on an engine; `speedup` is relative to the engine numpy."""
 
     model: str
     engine: str
@@ -93,7 +92,7 @@ class Result(NamedTuple):
 
 
 def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Result]:
-    """Time a model's steps on each engine, in turns."""
+    """Time a model's steps on each engine in turn."""
     steppers, counts = {}, {}
     rounds = min(ROUNDS, args.steps or ROUNDS)
     for engine in engines:
@@ -120,7 +119,7 @@ def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Res
 
 
 def make_stepper(name: str, engine: str, batch_size: int, dtype: str) -> tuple[Any, Any]:
-    """A stepper of a new model, and a batch of random images where the model computes."""
+    """A stepper for a new model, and a batch of random images on the model's device."""
     model, rng = build(name, dtype=dtype), np.random.default_rng(0)
     if engine == "cuda":
         model.to("cuda")
@@ -140,7 +139,7 @@ def seconds(stepper: Any, x: Any, count: int) -> float:
 
 
 def in_columns(results: list[Result]) -> str:
-    rows = [["model", "engine", "ms/step", "images/s", "of numpy's speed"]]
+    rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
     for r in results:
         speedup = "-" if r.speedup is None else f"{r.speedup:.2f}"
         rows.append(

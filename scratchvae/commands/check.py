@@ -1,4 +1,4 @@
-"""`scratchvae check`: are the gradients right? A table; exit status 0 only if all are."""
+"""`scratchvae check`: check gradients, print tables; exit status 0 only if all are right."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..output import did_you_mean, table, to_json
 from .options import add_command, at_least, say
 
 OP_METHODS = ("central", "complex", "adjoint")
-BATCH = 2  # images a model is checked with: the least for batch norm
+BATCH = 2  # images for a model: batch norm needs at least two
 
 
 def add(commands: Any) -> None:
     parser = add_command(
-        commands, "check", run, "check hand-written gradients against finite differences",
+        commands, "check", run, "check hand-written gradients against numerical derivatives",
         ": those of an op, of a model (every parameter tensor), or of all. The exit status is 0 "
-        "only if every gradient was shown to be right.",
+        "only if the check has confirmed every gradient.",
         "scratchvae check conv2d",
         "scratchvae check mlp --method central",
         "scratchvae check batch_norm --plot pictures",
@@ -38,15 +38,15 @@ def add(commands: Any) -> None:
         "target", nargs="?", metavar="OP|MODEL",
         help=f"an op ({', '.join(CASES)}) or a model ({', '.join(MODELS)})",
     )  # fmt: skip
-    option("--all", action="store_true", help="every op and every model")
+    option("--all", action="store_true", help="check every op and every model")
     option(
         "--method", choices=tuple(METHODS), metavar="|".join(METHODS),
-        help="default: for an op all that apply, for a model complex",
+        help="default: all that apply to an op; complex for a model",
     )  # fmt: skip
     option("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    option("--engine", choices=("auto", *ENGINES), default="auto", help="compute engine")
-    option("--seed", type=at_least(0), default=0, help="of inputs, weights, noise, directions")
-    option("--plot", type=Path, metavar="DIR", help="draw the error against the step, and kernels")
+    option("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
+    option("--seed", type=at_least(0), default=0, metavar="N", help="random seed (default: 0)")
+    option("--plot", type=Path, metavar="DIR", help="draw errors by step size, and kernels, in DIR")
 
 
 class Checked(NamedTuple):
@@ -60,12 +60,12 @@ class Checked(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     """Print tables or JSON; then errors on standard error."""
     if args.all == (args.target is not None):
-        args.parser.error("name an op or a model, or say --all, and not both")
+        args.parser.error("give either an op or a model, or --all")
     known = [*CASES, *MODELS]
     if not args.all and args.target not in known:
         args.parser.error(
-            f"there is no op and no model {args.target!r}{did_you_mean(args.target, known)}; "
-            f"there are {', '.join(known)}"
+            f"unknown op or model {args.target!r}{did_you_mean(args.target, known)}; "
+            f"choose from {', '.join(known)}"
         )
     with using(args.engine) as engine:
         if args.plot is not None:
@@ -136,7 +136,7 @@ def _check_one(args: argparse.Namespace) -> list[Checked]:
             _show(args, f"\n{checked.report}", flush=True)
             done.append(checked)
     if not done:
-        raise ValueError(f"{name} is not linear: adjointness does not apply to it")
+        raise ValueError(f"{name} is not linear, so the method adjoint does not apply")
     verdicts = [result.passed for checked in done for result in checked.report]
     _show(args, f"\n{name}: {sum(verdicts)} of {len(verdicts)} gradients right")
     return done
@@ -145,7 +145,7 @@ def _check_one(args: argparse.Namespace) -> list[Checked]:
 def _check_all(args: argparse.Namespace) -> list[Checked]:
     """Every op and model, a line each."""
     methods = [args.method] if args.method else [*OP_METHODS]
-    _show(args, "\nthe worst error of each op, over its cases and inputs\n")
+    _show(args, "\nworst error of each op over its cases and inputs\n")
     done, rows = [], [["op", "gradients", *methods, "verdict"]]
     for name in CASES:
         found, cells, count = [], [], 0
@@ -168,9 +168,9 @@ def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]
     judge, *others = methods = sorted(methods, key=lambda method: method != "complex")
     _show(
         args,
-        f"\nthe worst error of each model, over its parameters; {METHODS[judge]} is the judge\n",
+        f"\nworst error of each model over its parameters; verdict by {METHODS[judge]}\n",
     )
-    heads = {m: [m, "its rounding"] if m in ("central", "direction") else [m] for m in methods}
+    heads = {m: [m, "rounding"] if m in ("central", "direction") else [m] for m in methods}
     done, notes = [], []
     rows = [["model", "gradients", "zero", *(h for m in methods for h in heads[m]), "verdict"]]
     for name in MODELS:
@@ -187,10 +187,10 @@ def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]
         zeros, count = judged.zeros, len(judged)
         rows.append([name, str(count), str(len(zeros)), *cells, _verdict(checked)])
         if zeros:
-            notes.append(f"{name}: identically zero are {', '.join(zeros)}")
+            notes.append(f"{name}: gradients that are identically zero: {', '.join(zeros)}")
         notes += [
-            f"{name}: {METHODS[method]} cannot judge {blind} of {count} gradients, for rounding or "
-            "kinks"
+            f"{name}: {METHODS[method]} cannot judge {blind} of {count} gradients, because of "
+            "rounding or kinks"
             for method, other in zip(others, checked[1:], strict=True)
             if (blind := _unseen(other.report))
         ]
@@ -222,11 +222,15 @@ def _draw(args: argparse.Namespace) -> list[Path]:
             curves = [error_curve(subject, tensor, args.seed) for tensor in shown]
             drawn.append(args.plot / f"{stem}-step.png")
             plots.errors_by_step(subject.name, curves, drawn[-1])
-            _show(args, f"{drawn[-1]}: the error against the step")
+            _show(args, f"{drawn[-1]}: error against step size")
             weights = [n for n in gradients if n == "w" or n.endswith("weight")]
             if kernels := [n for n in weights if gradients[n].ndim == 4]:
                 title = f"{subject.name}: gradient of {kernels[0]}"
                 drawn.append(args.plot / f"{stem}-kernels.png")
-                plots.kernel_gradients(title, *elementwise(subject, kernels[0], 8), drawn[-1])
+                pair = elementwise(subject, kernels[0], 8)
+                channels = ("output channel", "input channel")
+                if name == "conv_transpose2d":  # the other way round, see ops/conv_transpose2d.py
+                    channels = channels[::-1]
+                plots.kernel_gradients(title, *pair, drawn[-1], channels)
                 _show(args, f"{drawn[-1]}: {title}, analytic and by complex step")
     return drawn

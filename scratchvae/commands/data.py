@@ -1,4 +1,4 @@
-"""`scratchvae data`: list, fetch and verify data sets."""
+"""`scratchvae data`: list, download and verify data sets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DRAWN = ("glyphs", "faces")
 
 def add(commands: Any) -> None:
     parser = add_command(
-        commands, "data", run_list, "show, fetch and verify data sets",
-        ". Alone: `scratchvae data list`.",
+        commands, "data", run_list, "list, download and verify data sets",
+        ". Without a command: `scratchvae data list`.",
         "scratchvae data",
         "scratchvae data fetch mnist",
         "scratchvae data verify images:photographs",
@@ -32,8 +32,8 @@ def add(commands: Any) -> None:
 
     inner = add_command(
         actions, "list", run_list,
-        "show where each data set is looked for, and whether it is there",
-        ". Nothing is downloaded, drawn or decoded for it.",
+        "show which data sets are on this machine, and where",
+        ". This downloads, draws and decodes nothing.",
         "scratchvae data list",
         "scratchvae data list mnist images:photographs",
     )  # fmt: skip
@@ -41,16 +41,16 @@ def add(commands: Any) -> None:
 
     inner = add_command(
         actions, "fetch", run_fetch, "download a data set into the cache",
-        ", as far as it is not there, and verify it.",
+        ", except for files that are there already, and verify it.",
         "scratchvae data fetch fashion-mnist",
     )  # fmt: skip
     inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
 
     inner = add_command(
         actions, "verify", run_verify,
-        "read every file of a data set, and compare it with what it should be",
-        ": the files of MNIST and Fashion-MNIST with known hashes, images are decoded. The exit "
-        "status is 0 only if all are sound.",
+        "check every file of a data set",
+        ": the files of MNIST and Fashion-MNIST by their hashes, other images by decoding them. "
+        "The exit status is 0 only if all files are ok.",
         "scratchvae data verify mnist --data-dir mnist",
         "scratchvae data verify images:photographs",
     )  # fmt: skip
@@ -58,12 +58,12 @@ def add(commands: Any) -> None:
         "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
     )
     inner.add_argument(
-        "--data-dir", metavar="DIR", help="look here and nowhere else; not with images:FOLDER"
+        "--data-dir", metavar="DIR", help="look only in this folder; not with images:FOLDER"
     )
 
 
 class Location(NamedTuple):
-    """Where a data set is, or was looked for; `there` is None if it is drawn when needed."""
+    """Where a data set is or should be; `there` is None if it is drawn when needed."""
 
     name: str
     there: bool | None
@@ -76,13 +76,13 @@ def run_list(args: argparse.Namespace) -> int:
     found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
-    words = {True: "yes", False: "no", None: "drawn"}
+    words = {True: "found", False: "missing", None: "drawn"}
     rows = [[name, words[there], where] for name, there, where in found]
-    lines = [table([["data set", "there", "where"], *rows]), ""]
+    lines = [table([["data set", "status", "location"], *rows]), ""]
     if not args.names:
-        about = "images:FOLDER is any folder of JPEG and PNG files; glyphs, faces are drawn here."
+        about = "images:FOLDER: any folder of JPEG and PNG files; drawn: made here when needed"
         lines += [about, ""]
-    lines += [f"the cache: {cache or 'none, there is no home directory'}, {size / 1e6:,.1f} MB"]
+    lines += [f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB"]
     datasets = [location._asdict() for location in found]
     result = {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}
     show(args, result, "\n".join(lines))
@@ -90,7 +90,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def locate(name: str) -> Location:
-    """Look for a data set; ValueError if there is none of this name."""
+    """Look for a data set; ValueError if the name is unknown."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
         if files is not None:
@@ -98,11 +98,11 @@ def locate(name: str) -> Location:
         return Location(name, False, "; ".join(tried))
     if name in DRAWN:
         cache = _cache()
-        return Location(name, None, f"kept in {cache / name}" if cache else "kept nowhere")
+        return Location(name, None, f"cached in {cache / name}" if cache else "not cached")
     root = _folder(name, None)
     if name == "celeba":
         there = (root / FACES).is_dir() and (root / PARTITION).is_file()
-        where = str(root) if there else f"no {FACES}/ and {PARTITION} in {root}"
+        where = str(root) if there else f"{root}: expected {FACES}/ and {PARTITION}"
         return Location(name, there, where)
     return Location(name, root.is_dir(), str(root))
 
@@ -111,7 +111,7 @@ def _folder(name: str, data_dir: str | None) -> Path:
     if name.startswith("images:") and name != "images:":
         return Path(name.removeprefix("images:")).expanduser().resolve()
     if name != "celeba":
-        raise ValueError(f"expected a data set among {', '.join(DATASETS)}; found {name!r}")
+        raise ValueError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
     outer = Path(data_dir or os.environ.get("SCRATCHVAE_DATA", ".")).expanduser().resolve()
     return find_celeba(outer) or outer
 
@@ -124,7 +124,7 @@ def _cache() -> Path | None:
 
 
 def _bytes_in(folder: Path) -> int:
-    """The size of all files in a folder, without those that vanish meanwhile."""
+    """The size of all files in a folder, except those deleted meanwhile."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -135,26 +135,26 @@ def _bytes_in(folder: Path) -> int:
 
 def run_fetch(args: argparse.Namespace) -> int:
     """Download a data set and verify it."""
-    say(f"{args.name}: into {cache_folder() / args.name}")
+    say(f"fetching {args.name} into {cache_folder() / args.name}")
     return _judge(args, verify_files(args.name, download_files(args.name)))
 
 
 def run_verify(args: argparse.Namespace) -> int:
     """Look for the files without a download, and verify them."""
     if args.name in DRAWN:
-        raise ValueError(f"{args.name} are drawn here: there are no files to verify")
+        raise ValueError(f"{args.name} are drawn here, so there are no files to verify")
     if args.name in SOURCES:
         return _judge(args, verify_files(args.name, _files(args.name, args.data_dir)))
     root = _folder(args.name, args.data_dir)
     if args.name == "celeba":
         root /= FACES
     elif args.data_dir is not None:
-        raise ValueError(f"--data-dir does not go with {args.name}, which names its folder")
+        raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own folder")
     if not root.is_dir():
-        raise FileNotFoundError(f"expected a folder of images, found none at {root}")
+        raise FileNotFoundError(f"there is no folder {root}")
     names = sorted(find_images(root))
     if not names:
-        raise FileNotFoundError(f"{root}: expected images, found none")
+        raise FileNotFoundError(f"{root}: expected JPEG or PNG files, found none")
     from tqdm import tqdm
 
     bar = tqdm(verify_images(root, names), root.name, len(names), leave=False, disable=None)
@@ -167,19 +167,19 @@ def _files(name: str, data_dir: str | None) -> dict[str, Path]:
     files, tried = find_on_disk(name)
     if files is None:
         raise FileNotFoundError(
-            f"{name} is not on this machine ({'; '.join(tried)}): `scratchvae data fetch {name}` "
-            "downloads it"
+            f"{name} is not on this machine ({'; '.join(tried)}): download it with "
+            f"`scratchvae data fetch {name}`"
         )
     return files
 
 
 def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
-    """Print the verdicts (of images only the broken ones); 1 if a file is not sound."""
+    """Print the verdicts (of images only the damaged ones); 1 if a file is not ok."""
     found = [*verdicts]
     broken = [verdict for verdict in found if verdict.verdict != "ok"]
     shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
     records = [verdict._asdict() for verdict in shown]
     result = {"name": args.name, "files": count, "sound": sound, "verdicts": records}
     lines = [f"{path}: {what}{f' ({why})' if why else ''}" for path, what, why in shown]
-    show(args, result, "\n".join([*lines, f"{args.name}: {sound} of {count} files are sound"]))
+    show(args, result, "\n".join([*lines, f"{args.name}: {sound} of {count} files are ok"]))
     return 1 if broken else 0

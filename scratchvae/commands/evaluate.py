@@ -1,4 +1,4 @@
-"""`scratchvae evaluate RUN`: a trained model measured on its test images."""
+"""`scratchvae evaluate RUN`: measure a trained model on its test images."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ STRONGEST = 10  # dimensions
 def add(commands: Any) -> None:
     parser = add_command(
         commands, "evaluate", run, "measure a trained model on its test images",
-        ": the -ELBO, the likelihood by importance sampling if asked for, what its latent "
-        "dimensions tell, and how well it reconstructs. In black and white if the run was trained "
-        "so, with the same draw.",
+        ": the -ELBO, the KL of its latent dimensions, the reconstruction error and the effect of "
+        "z; with --nll-samples also -log p(x), by importance sampling. If the run was trained with "
+        "--binarize, the test images are binarized with the same random draw.",
         "scratchvae evaluate runs/digits",
         "scratchvae evaluate runs/binary --nll-samples 1000 --nll-images 500",
         "scratchvae evaluate runs/digits --json --out evaluation.json",
@@ -41,29 +41,29 @@ def add(commands: Any) -> None:
     run_options(parser)
     option(
         "--nll-samples", type=positive(int), metavar="K",
-        help="estimate -log p(x) with K samples for each image; 1000 and more tell something",
+        help="estimate -log p(x) with K samples per image; use at least 1000",
     )  # fmt: skip
     option(
         "--nll-images", type=at_least(2), metavar="N",
-        help="only for the first N test images; a standard error needs two (all)",
+        help="use only the first N test images for this estimate, at least 2 (default: all)",
     )  # fmt: skip
     option(
         "--grey-levels", action="store_true",
-        help="estimate it also where pixels are grey, taken for probabilities: not comparable with "
-        "likelihoods of black and white images",
+        help="allow grey pixels in this estimate and treat them as probabilities; the result "
+        "cannot be compared with likelihoods of binary images",
     )  # fmt: skip
     option(
-        "--seed", type=at_least(0), metavar="N", help="of all draws (the run's: the numbers "
-        "are those of its metrics.json)",
+        "--seed", type=at_least(0), metavar="N",
+        help="random seed (default: the run's, which reproduces its metrics.json)",
     )  # fmt: skip
-    option("--out", type=Path, metavar="FILE.json", help="write the result there, too")
+    option("--out", type=Path, metavar="FILE.json", help="also write the result to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
-            args.parser.error(f"--{option.replace('_', '-')} goes with --nll-samples")
+            args.parser.error(f"--{option.replace('_', '-')} needs --nll-samples")
     if args.out is not None:
         check_output(args.out, args.folder)
     run = open_for(args)
@@ -103,27 +103,27 @@ def in_words(run: Run, found: dict[str, Any]) -> str:
 
 
 def pixels(run: Run, found: dict[str, Any]) -> str:
-    """How the decoder takes the pixels."""
+    """How the decoder treats the pixels."""
     if run.model.decoder_distribution != "Bernoulli":
-        return f"values from {run.model.data_range[0]:g} to {run.model.data_range[1]:g}"
+        return f"pixels from {run.model.data_range[0]:g} to {run.model.data_range[1]:g}"
     if run.config.binarize:
-        return "black or white by the run's draw"
+        return "binarized with the random draw of the run"
     if found["binary_pixels"]:
-        return "black and white as they are"
-    return "grey levels taken for probabilities (no bound on a likelihood)"
+        return "already binary"
+    return "grey levels treated as probabilities (the -ELBO bounds no likelihood)"
 
 
 def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
     """The -ELBO, and -log p(x) by the number of samples."""
     unit = "nats per image"
     if "decoder_sigma" in found:
-        unit += f", density of a Gaussian decoder of sigma {found['decoder_sigma']:.3g}"
+        unit += f", density under a Gaussian decoder with sigma {found['decoder_sigma']:.3g}"
     rows = []
     if "neg_elbo" in found:
         rows.append(["-ELBO", plus_minus(found["neg_elbo"]), unit])
     for samples, estimate in found.get("nll", {}).items():
         count = f"{int(samples):,} sample{'s' if samples != '1' else ''}"
-        images = f"; the first {estimate['images']:,} images"
+        images = f", first {estimate['images']:,} images"
         rows.append(
             [f"-log p(x), {count}", plus_minus(estimate),
              unit + (images if estimate["images"] < found["images"] else "")]
@@ -137,7 +137,7 @@ def plus_minus(estimate: dict[str, Any]) -> str:
 
 
 def quality_rows(found: dict[str, Any]) -> list[list[str]]:
-    """What z tells, and how well images are reconstructed."""
+    """The KL, the reconstruction error and the effect of z."""
     rows = []
     if "kl" in found:
         kl = np.array(found["kl_per_dimension"])
@@ -146,18 +146,19 @@ def quality_rows(found: dict[str, Any]) -> list[list[str]]:
             strongest = np.argsort(-kl, kind="stable")[:STRONGEST]
             rows += [[f"KL of z[{d}]", f"{kl[d]:.2f}", "nats per image"] for d in strongest]
         units = f"{found['active_units']} of {len(kl)}"
-        rows.append(["active units", units, "their mu has a variance above 0.01"])
+        rows.append(["active units", units, "latent dimensions whose mu has a variance above 0.01"])
     error = found["reconstruction"]
-    psnr = "no error" if error["psnr"] is None else f"{error['psnr']:.2f}"
+    psnr = "infinite" if error["psnr"] is None else f"{error['psnr']:.2f}"
     rows += [
-        ["mean squared error", f"{error['mse']:.3g}", "at z = mu, of images from 0 to 1"],
+        ["mean squared error", f"{error['mse']:.3g}", "z = mu, pixels scaled to [0, 1]"],
         ["PSNR", psnr, "dB"],
     ]
     if effect := found.get("effect_of_z"):
-        first = f"of the first {min(FEW_IMAGES, found['images'])} images"
+        images = f"first {min(FEW_IMAGES, found['images'])} images"
+        number = {name: f"{value:.3g}" for name, value in effect.items()}
         rows += [
-            ["error, noise for z", f"{effect['with_noise_for_z']:.3g}", first],
-            ["change by that noise", f"{effect['change']:.3g}", "0: the picture leaks past z"],
-            ["variance", f"{effect['variance']:.3g}", "what one picture for all would err by"],
+            ["error, random z", number["with_noise_for_z"], f"z ~ N(0, I) instead of mu; {images}"],
+            ["change, random z", number["change"], "mean squared; 0: the decoder does not use z"],
+            ["image variance", number["variance"], "error if every output were the mean image"],
         ]
     return rows

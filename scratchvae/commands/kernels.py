@@ -1,4 +1,4 @@
-"""`scratchvae kernels`: which function serves each op on each engine."""
+"""`scratchvae kernels`: which function implements each op on each engine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .options import add_command, show
 
 def add(commands: Any) -> None:
     add_command(
-        commands, "kernels", run, "show which function serves each op on each engine",
-        ", and why an engine cannot run here.",
+        commands, "kernels", run, "show which function implements each op on each engine",
+        ", and why an engine is not available.",
         "scratchvae kernels",
     )  # fmt: skip
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def served() -> list[dict[str, str]]:
-    """Every accelerated function, and what serves it on each engine."""
+    """Every accelerated function, and the file that implements it for each engine."""
     return [
         {"function": name, **{e: _where(find_kernel(e, op, name)) for e in ENGINES}}
         for op, functions in sorted(REGISTRY.items())
@@ -35,18 +35,18 @@ def served() -> list[dict[str, str]]:
 
 
 def problems() -> dict[str, str | None]:
-    """Why an engine cannot run on this machine; None if it can."""
+    """Why an engine is not available on this machine; None if it is."""
     return {"numpy": None, "numba": numba_problem(), "cuda": gpu_problem()}
 
 
 def kernels() -> str:
-    """A table of every accelerated function and what serves it on each engine."""
+    """The table of `served`, and why engines are not available."""
     lines = [
         table([["function", *ENGINES], *([*record.values()] for record in served())]),
         "",
-        "reference: the body in scratchvae/ (ops/<op>.py, optim.py, gpu/philox.py, ...)",
+        "reference: the NumPy code in scratchvae/ (ops/<op>.py, optim.py, gpu/philox.py, ...)",
     ]
-    lines += [f"{engine} cannot run here: {why}" for engine, why in problems().items() if why]
+    lines += [f"{engine} is not available: {why}" for engine, why in problems().items() if why]
     return "\n".join(lines)
 
 

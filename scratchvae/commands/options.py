@@ -1,6 +1,6 @@
 """What the commands share: parser, number types, options and output.
 
-Results go to standard output (with `--json`, one JSON object), remarks to standard error.
+Results go to standard output (with `--json`, one JSON object), other messages to standard error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..output import to_json
 from ..runs import Run, RunFolder, open_run
 
 OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
+TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
 
 
@@ -31,22 +32,22 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str = "", **options: Any) -> None:
-        width = max(20, shutil.get_terminal_size().columns - 2)  # as argparse fills the rest
+        width = max(20, shutil.get_terminal_size().columns - 2)  # as argparse does for the options
         super().__init__(
             description=textwrap.fill(description, width),
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
             **options,
         )
         for option, help in (
-            ("--debug", "show a traceback where an error would be one line"),
+            ("--debug", "show the traceback of an error"),
             ("--json", "print the result as JSON"),
         ):
-            # No default: a command's would overwrite what `scratchvae --json COMMAND` has set.
+            # No default: a command's default would overwrite `scratchvae --json COMMAND`.
             self.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=help)
         self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with one line: the usage of a command with many options would hide it."""
+        """Exit with one line; a long usage text would hide it."""
         message = " ".join(message.split())
         error = paint("error:", "red", sys.stderr)
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
@@ -86,10 +87,10 @@ def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str],
 
 def numbers(text: str) -> list[int]:
     """An argparse type: 3,14,15."""
-    return [int(part) for part in text.split(",")]
-
-
-numbers.__name__ = "list of numbers"  # argparse says "invalid list of numbers value"
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 3,14,15, got {text}") from None
 
 
 def _number(
@@ -100,30 +101,30 @@ def _number(
             raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse says "invalid int value"
+    parse.__name__ = kind.__name__  # for argparse: "invalid int value"
     return parse
 
 
 def engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine and --tf32, for `use` or `using`."""
     add = parser.add_argument
-    add("--engine", choices=("auto", *ENGINES), default="auto", help="compute engine")
-    add("--tf32", action="store_true", help="cuda: faster, rougher products of linear layers")
+    add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
+    add("--tf32", action="store_true", help=TF32_HELP)
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     """Add RUN, the location of its data, and the engine, for `open_for`."""
     add = parser.add_argument
-    add("folder", type=Path, metavar="RUN", help="folder of a run")
-    add("--data", metavar="NAME", help="the data set under another name (the run's)")
-    add("--data-dir", metavar="DIR", help="folder with its files, if they have moved (the run's)")
+    add("folder", type=Path, metavar="RUN", help="folder of the run")
+    add("--data", metavar="NAME", help="data set (default: the run's)")
+    add("--data-dir", metavar="DIR", help="look for its files in this folder (default: the run's)")
     engine_options(parser)
 
 
 def open_for(args: argparse.Namespace) -> Run:
-    """Open the run that `run_options` name, with its data where they say."""
+    """Open the run that the options of `run_options` name, with their data set and folder."""
     run, moved = open_run(args.folder, args.engine, args.tf32), {}
-    if args.data is not None:  # the run's folder is that of the other name
+    if args.data is not None:  # the run's data_dir belongs to the run's data set
         moved = {"data": args.data, "data_dir": None}
     if args.data_dir is not None:
         moved["data_dir"] = args.data_dir
@@ -136,11 +137,11 @@ def check_output(path: Path, run: Path) -> None:
     FileNotFoundError if the folder does not exist; ValueError if the file belongs to the run.
     """
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write into")
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
     target, folder = path.resolve(), RunFolder(run.resolve())
     checkpoints = folder.checkpoints.resolve()
     if target in [(folder.path / name).resolve() for name in OWN] or checkpoints in target.parents:
-        raise ValueError(f"{path}: this file belongs to the run: expected another name")
+        raise ValueError(f"{path} is a file of the run itself: choose another name")
 
 
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
@@ -149,7 +150,7 @@ def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a remark for people on standard error, at once."""
+    """Print a message on standard error, at once."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,10 +1,10 @@
 """Pictures of what a trained model has learned, or with --npz the arrays behind them.
 
-    reconstruct    images over their reconstructions
+    reconstruct    images above their reconstructions
     sample         images decoded from z ~ N(0, I)
     interpolate    codes between the codes of two images
     traverse       one latent dimension at a time
-    manifold       the whole latent space, where it is a plane
+    manifold       the whole latent space, if it has two dimensions
 
 Each is a function that makes a Picture; `@command` declares its options.
 """
@@ -38,7 +38,7 @@ from .options import (
     show,
 )
 
-# Default counts: reconstructed images, pairs, traversed dimensions, images that choose these.
+# Default counts: reconstructed images, pairs, traversed dimensions, images that select these.
 SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
 MOST_CODES = 10_000  # in the second picture of manifold
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
@@ -47,19 +47,20 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 class Picture(NamedTuple):
     """The arrays of a picture, and the function that draws it."""
 
-    arrays: dict[str, np.ndarray]  # that --npz writes, beside the data_range; it has the `images`
-    draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> other pictures that it wrote
+    arrays: dict[str, np.ndarray]  # for --npz, which adds data_range and images; one is `z`
+    draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> further pictures it wrote
+    skips_from: np.ndarray | None = None  # for the images of z
 
 
 Make = Callable[[argparse.Namespace, Run], Picture]
-Option = tuple[str, dict[str, Any]]  # its name, and what `add_argument` takes besides
+Option = tuple[str, dict[str, Any]]  # name and settings, for `add_argument`
 COMMANDS: list[tuple[Make, tuple[str, ...], Sequence[Option], Sequence[Option]]] = []
 
 
 def command(
     *words: str, options: Sequence[Option], one_of: Sequence[Option] = ()
 ) -> Callable[[Make], Make]:
-    """Declare a command of the function's name; options in `one_of` exclude each other."""
+    """Declare a command with the function's name; options in `one_of` exclude each other."""
 
     def declare(make: Make) -> Make:
         COMMANDS.append((make, words, options, one_of))
@@ -69,9 +70,9 @@ def command(
 
 
 def option(name: str, metavar: str, kind: Any, default: Any, help: str, **more: Any) -> Option:
-    """An option for `command`; its help ends with its default, if any."""
+    """An option for `command`; its default, if any, is appended to its help."""
     if default is not None:
-        help += f" ({default:g})"
+        help += f" (default: {default:g})"
     return name, {"metavar": metavar, "type": kind, "default": default, "help": help, **more}
 
 
@@ -80,10 +81,10 @@ def switch(name: str, help: str) -> Option:
     return name, {"action": "store_true", "help": help}
 
 
-SEED = option("--seed", "N", at_least(0), 0, "of z")
-STEPS = partial(option, "--steps", "N", at_least(2), help="images in a row")
+SEED = option("--seed", "N", at_least(0), 0, "random seed for z")
+STEPS = partial(option, "--steps", "N", at_least(2), help="images per row")
 SKIPS_FROM = option(
-    "--skips-from", "INDEX", int, None, "skip: the test image that lends its skips (none are added)"
+    "--skips-from", "INDEX", int, None, "model skip: skips of this test image (default: no skips)"
 )
 
 
@@ -93,10 +94,10 @@ def add(commands: Any) -> None:
         parser = add_command(commands, name, run, what, more, *examples)
         parser.set_defaults(make=make)
         run_options(parser)
-        picture = f"the picture (RUN/pictures/{name}.png)"
+        picture = f"file for the picture (default: RUN/pictures/{name}.png)"
         output = [
             option("--out", "FILE.png", Path, None, picture),
-            option("--npz", "FILE.npz", Path, None, "write the arrays, and draw no picture"),
+            option("--npz", "FILE.npz", Path, None, "write the arrays instead of a picture"),
         ]
         for declared in filter(None, (output, one_of)):
             group = parser.add_mutually_exclusive_group()
@@ -111,15 +112,19 @@ def run(args: argparse.Namespace) -> int:
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
         if path is not None:
             if path.suffix.lower() != suffix:
-                raise ValueError(f"{path}: expected a name that ends in {suffix}")
+                raise ValueError(f"{path}: expected a file name that ends in {suffix}")
             check_output(path, args.folder)
     run = open_for(args)
-    arrays, draw = args.make(args, run)
+    arrays, draw, skips_from = args.make(args, run)
+    model, z = run.model, arrays["z"]
+    shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
     also: list[Path] = []
     if args.npz is not None:
         path = args.npz
+        images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_from)
+        arrays["images"] = images.reshape(shape)
         with whole_file(path) as file:
-            np.savez(file, data_range=run.model.data_range, **arrays)
+            np.savez(file, data_range=model.data_range, **arrays)
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
@@ -127,13 +132,13 @@ def run(args: argparse.Namespace) -> int:
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
     others = {"also": also} if also else {}
-    result = {"file": path, "shape": arrays["images"].shape} | others
+    result = {"file": path, "shape": shape} | others
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
-    """Test images as the model takes them: (N, C, H, W), on the host."""
+    """Test images as the model expects them: (N, C, H, W), on the host."""
     images = run.test_images()
     for index in indices:
         if not 0 <= index < len(images):
@@ -148,55 +153,37 @@ def as_floats(run: Run, images: np.ndarray) -> np.ndarray:
 
 
 def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
-    """The image that --skips-from names, if any; says where skips come from."""
+    """The image that --skips-from names, if any; prints where skips come from."""
     index = args.skips_from
     if not run.model.has_skips:
         if index is not None:
-            raise ValueError(f"--skips-from: this model, {run.config.model}, has no skips")
+            raise ValueError(f"--skips-from: the model {run.config.model} has no skips")
         return None
     if index is None:
         say(
-            "no skips are added, as if the decoder had been trained without them: --skips-from "
-            "INDEX takes those of a test image"
+            "decoding without skips, although the decoder was trained with them; --skips-from "
+            "INDEX uses the skips of a test image"
         )
         return None
-    say(f"all skips are those of test image {index}")
+    say(f"decoding with the skips of test image {index}")
     return images_at(run, [index], "--skips-from")
 
 
-def table_of_codes(
-    args: argparse.Namespace,
-    run: Run,
-    z: np.ndarray,
-    rows: list[str],
-    columns: list[str],
-    **arrays: np.ndarray,
-) -> Picture:
-    """Codes (rows, columns, *latent_shape), decoded, in a table with these labels."""
-    model = run.model
-    images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_for(args, run))
-    images = images.reshape(*z.shape[:2], *model.image_shape)
-    return Picture(
-        {"z": z, "images": images, **arrays},
-        lambda plots, path: plots.image_table(images, path, rows, columns, model.data_range),
-    )
-
-
 @command(
-    "draw images over their reconstructions",
-    " by a trained model: test images, or files of yours.",
+    "draw images above their reconstructions",
+    " by a trained model: test images, or your own files.",
     "scratchvae reconstruct runs/digits",
     "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
     "scratchvae reconstruct runs/faces --files me.jpg you.png",
     one_of=(
-        option("--count", "N", positive(int), None, f"the first N test images ({SHOWN})"),
-        option("--images", "I,I,...", numbers, None, "test images by index, counted from 0"),
+        option("--count", "N", positive(int), None, f"first N test images (default: {SHOWN})"),
+        option("--images", "I,I,...", numbers, None, "indices of test images, counted from 0"),
         option(
-            "--files", "FILE", str, None, "JPEG and PNG files: their middle square, in grey if the "
-            "model knows no colours (models of digits expect white on black)", nargs="+",
+            "--files", "FILE", str, None, "JPEG or PNG files: the central square of each, in grey "
+            "if the model has one channel (models of digits expect white on black)", nargs="+",
         ),
     ),
-    options=(switch("--sampled", "draw z ~ q(z|x), not z = mu"), SEED),
+    options=(switch("--sampled", "draw z ~ q(z|x) instead of z = mu"), SEED),
 )  # fmt: skip
 def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     """Two rows: the images, and under each its reconstruction."""
@@ -213,12 +200,12 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
         arrays["test_indices"] = np.array(chosen)
     rng = np.random.default_rng(args.seed) if args.sampled else None
     z = latents.posterior_codes(model, x, rng)
-    images = latents.decoded(model, z, x if model.has_skips else None)
-    arrays |= {"originals": x, "z": z, "images": images}
-    pairs, rows = np.stack([x, images]), ["image", "z drawn" if args.sampled else "z = mu"]
+    arrays |= {"originals": x, "z": z}
+    drawn = z if args.sampled else None
     return Picture(
         arrays,
-        lambda plots, path: plots.image_table(pairs, path, rows, labels, model.data_range),
+        lambda plots, path: plots.reconstructions(model, x, path, drawn, labels),
+        x if model.has_skips else None,
     )
 
 
@@ -226,7 +213,7 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
     """The user's images in the model's shape: uint8 (N, C, H, W)."""
     C, H, W = run.model.image_shape
     if H != W:
-        raise ValueError(f"--files: makes squares, but this model has images of {H} x {W}")
+        raise ValueError(f"--files: expected a model of square images, got one of {H} x {W}")
     found = []
     for path in files:
         pixels = decode_or_reason(path, H, crop=None)
@@ -245,12 +232,12 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
     "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
     "scratchvae sample runs/digits --count 10000 --npz samples.npz",
     options=(
-        option("--count", "N", positive(int), 64, "images"),
-        option("--columns", "N", positive(int), 8, "images in a row"),
+        option("--count", "N", positive(int), 64, "number of images"),
+        option("--columns", "N", positive(int), 8, "images per row"),
         SEED,
         option(
             "--temperature", "T", at_least(0, float), 1.0,
-            "standard deviation of z; less than 1: cleaner images, more alike",
+            "standard deviation of z; below 1, images are cleaner and more alike",
         ),
         SKIPS_FROM,
     ),
@@ -260,27 +247,28 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
     model = run.model
     if not isinstance(model, VAE):
         say(
-            "an autoencoder's codes lie where training has left them, not where N(0, I) does: what "
-            "is decoded here are codes that it has never seen"
+            "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
+            "decoded from codes unlike those of training"
         )
-    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), args.temperature)
-    images, columns = latents.decoded(model, z, skips_for(args, run)), min(args.columns, args.count)
+    columns, temperature, skips = args.columns, args.temperature, skips_for(args, run)
+    z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), temperature)
     return Picture(
-        {"z": z, "images": images},
-        lambda plots, path: plots.image_grid(images, path, columns, model.data_range),
+        {"z": z},
+        lambda plots, path: plots.samples(model, z, path, columns, temperature, skips),
+        skips,
     )
 
 
 @command(
-    "draw the way from one test image to another",
-    ": codes between their codes (mu), decoded, in a row for each pair.",
+    "draw interpolations between pairs of test images",
+    ": each row decodes codes between the codes (mu) of two images.",
     "scratchvae interpolate runs/digits",
     "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
     "scratchvae interpolate runs/faces --spherical",
     options=(
-        option("--pairs", "A,B,...", numbers, None, "two test images to a row (the first ten)"),
+        option("--pairs", "A,B,...", numbers, None, "test images, two per row (default: 0 to 9)"),
         STEPS(10),
-        switch("--spherical", "along a great circle, not a straight line: z keeps its length"),
+        switch("--spherical", "follow a great circle, not a line; it keeps the length of z"),
         SKIPS_FROM,
     ),
 )  # fmt: skip
@@ -294,28 +282,30 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     ends = latents.posterior_codes(run.model, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
     z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
-    rows = [f"{a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
-    columns = [f"{share:.2f}" for share in t]
-    return table_of_codes(args, run, z, rows, columns, t=t, test_indices=np.array(pairs))
+    skips = skips_for(args, run)
+    return Picture(
+        {"z": z, "t": t, "test_indices": np.array(pairs)},
+        lambda plots, path: plots.interpolation(run.model, z, path, pairs, skips),
+        skips,
+    )
 
 
 @command(
     "draw what each latent dimension does",
-    " in a row for each of the chosen ones: its value goes from -3 to 3, all others stay, and the "
-    "codes are decoded.",
+    ": each row decodes codes in which one dimension goes from -3 to 3 and the others stay fixed.",
     "scratchvae traverse runs/digits",
     "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
     "scratchvae traverse runs/faces --range 4 --steps 15",
     options=(
         option(
-            "--dimensions", "D,D,...", numbers, None, "counted from 0 (those whose mu varies most "
-            f"over test images, at most {MOST_DIMENSIONS})",
+            "--dimensions", "D,D,...", numbers, None, "indices of the dimensions, counted from 0 "
+            f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)",
         ),
         option(
             "--image", "INDEX", int, None,
-            "start from the code of this test image (from z = 0, the middle of the prior)",
+            "start from the code of this test image (default: from z = 0, the mean of the prior)",
         ),
-        option("--range", "R", positive(float), 3.0, "from -R to R"),
+        option("--range", "R", positive(float), 3.0, "go from -R to R"),
         STEPS(11),
         SKIPS_FROM,
     ),
@@ -336,33 +326,37 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
         base = latents.posterior_codes(model, images_at(run, [args.image], "--image"))[0]
     values = np.linspace(-args.range, args.range, args.steps)
     z = latents.traversal(base, dimensions, values)
-    rows, columns = [f"z[{d}]" for d in dimensions], [f"{value:.2g}" for value in values]
-    arrays |= {"values": values, "dimensions": np.array(dimensions)}
-    return table_of_codes(args, run, z, rows, columns, **arrays)
+    arrays |= {"z": z, "values": values, "dimensions": np.array(dimensions)}
+    skips = skips_for(args, run)
+    return Picture(
+        arrays,
+        lambda plots, path: plots.traversal(model, z, path, dimensions, values, skips),
+        skips,
+    )
 
 
 @command(
     "draw the latent plane of a model with two latent dimensions",
     ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data set "
-    "has classes, a second picture, NAME-codes.png, shows where the test images lie.",
+    "has classes, a second picture, NAME-codes.png, shows the codes of the test images.",
     "scratchvae train conv --latent-dim 2 --out runs/plane",
     "scratchvae manifold runs/plane",
-    options=(option("--size", "N", positive(int), 20, "N x N images"),),
+    options=(option("--size", "N", positive(int), 20, "draw N x N images"),),
 )
 def manifold(args: argparse.Namespace, run: Run) -> Picture:
     """The plane, and the test images on it by their classes, if they have any."""
     model = run.model
     if model.latent_shape != (2,):
         advice = (
-            "this model has no other" if run.config.model == "skip"
+            "the model skip always has more" if run.config.model == "skip"
             else f"train one: scratchvae train {run.config.model} --latent-dim 2"
         )  # fmt: skip
         raise ValueError(
-            f"{args.folder}: a plane needs two latent dimensions, and this model's codes have "
-            f"shape {model.latent_shape}; {advice}"
+            f"{args.folder}: expected a model with two latent dimensions, got codes of shape "
+            f"{model.latent_shape}; {advice}"
         )
     z = latents.plane(args.size, model.dtype)
-    arrays = {"z": z, "images": latents.decoded(model, z)}
+    arrays = {"z": z}
     labels = run.load_data().test_labels
     if labels is not None:
         labels = labels[:MOST_CODES]
@@ -370,7 +364,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
         arrays |= {"codes": codes, "labels": labels}
 
     def draw(plots: Any, path: Path) -> list[Path]:
-        plots.image_grid(arrays["images"], path, args.size, model.data_range, zoom=2, gap=0)
+        plots.manifold(model, path, args.size)
         if labels is None:
             return []
         second = path.with_name(f"{path.stem}-codes.png")

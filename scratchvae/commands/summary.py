@@ -17,14 +17,17 @@ def add(commands: Any) -> None:
         "scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
     )  # fmt: skip
     parser.add_argument("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
-    parser.add_argument("--latent-dim", type=int, metavar="N", help="length of a code")
+    parser.add_argument("--latent-dim", type=int, metavar="N", help="number of latent dimensions")
     parser.add_argument(
         "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
     )
-    parser.add_argument("--skips", metavar="all|deep|none", help="which skips the model `skip` has")
     parser.add_argument(
-        "--latent", metavar="scalar|learned", help="what mu and logvar are in the model `skip`"
+        "--skips", metavar="all|deep|none", help="model skip: which skips (default: all)"
     )
+    parser.add_argument(
+        "--latent", metavar="scalar|learned",
+        help="model skip: mu and logvar per image, or per dimension (default: scalar)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

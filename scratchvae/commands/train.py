@@ -1,4 +1,4 @@
-"""`scratchvae train MODEL`: a run in a folder; `scratchvae train --resume RUN` continues one."""
+"""`scratchvae train MODEL` starts a run in a folder; `train --resume RUN` continues it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
 from .options import add_command, numbers, say, warn
 
-# Groups of options in --help, by the first one of each.
+# Groups of options in --help, by the first option of each.
 GROUPS = {
     "data": "data and model",
     "epochs": "training",
     "optimizer": "optimizer",
     "kl_weight": "objective",
-    "validation": "looking and saving",
+    "validation": "validation and checkpoints",
 }
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,..."}
-NOT_ASKED = ("model", "image_shape")  # the first is positional, the second the data set's
+NOT_ASKED = ("model", "image_shape")  # the first is positional, the second comes from the data set
 
 
 def add(commands: Any) -> None:
     """Add the parser, an option for each field of `Config`."""
     parser = add_command(
-        commands, "train", run, "train a model, or go on with a run that was stopped",
-        ". Ctrl-C finishes the step, saves everything, and says how to go on.",
+        commands, "train", run, "train a model, or continue a run that was stopped",
+        ". Ctrl-C finishes the current step, saves everything and prints how to continue.",
         "scratchvae train mlp --out runs/digits",
         "scratchvae train conv --data fashion-mnist --latent-dim 10 --epochs 30 "
         "--lr-schedule cosine",
@@ -42,12 +42,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help=f"model to train: {', '.join(MODELS)}"
     )
-    parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the run (runs/MODEL)")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in a folder")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="take the options of this config.json"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    option = parser.add_argument
+    option("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/MODEL)")
+    option("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    option("--config", type=Path, metavar="FILE", help="take the options from this config.json")
+    option("--quiet", action="store_true", help="print only errors")
     group: Any = parser
     for spec in fields(Config):
         if spec.name in GROUPS:
@@ -60,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
     """Train; print progress and the folder."""
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
-        only = " (only one of the three)" if ways else ""
-        args.parser.error(f"name a MODEL to train, or say --resume RUN, or --config FILE{only}")
+        only = ", only one of them" if ways else ""
+        args.parser.error(f"give a MODEL to train, --resume RUN or --config FILE{only}")
     talk = not (args.quiet or args.json)
 
     def tell(text: str) -> None:
         if talk:
-            print(text, flush=True)  # at once: a log file should show how far it is
+            print(text, flush=True)  # flush: a log file shows the progress
 
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             if others or args.out is not None:
                 first = _flag(others[0]) if others else "--out"
                 args.parser.error(
-                    f"{first} does not go with --resume: a run keeps its options, all but "
+                    f"{first} cannot be used with --resume: a run keeps its options, except for "
                     f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             if args.config is None:
                 config = Config(**given)
-            else:  # the shape is that of the data set, and `given` may name another one
+            else:  # the shape comes from the data set, which `given` may change
                 config, _ = read_config(args.config)
                 config = replace(config, **{"image_shape": None} | given)
             folder = args.out or Path("runs") / config.model
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 def _add_option(group: Any, spec: Any) -> None:
     kind, choices = spec.metadata["kind"], spec.metadata["limits"].get("choices")
     options: dict[str, Any] = {"type": kind, "metavar": METAVARS.get(kind)}
-    if kind is bool:  # the "no-" is for what --config switches on
+    if kind is bool:  # --no-... overrides the file of --config
         options = {"action": argparse.BooleanOptionalAction}
     elif kind is tuple:
         options["type"] = numbers
@@ -122,4 +121,4 @@ def _help(spec: Any) -> str:
     if default is None or default is False or default == ():
         return text
     others = [f"{model}: {recipe[name]}" for model, recipe in RECIPES.items() if name in recipe]
-    return f"{text} ({'; '.join([str(default), *others])})"
+    return f"{text} (default: {'; '.join([str(default), *others])})"

@@ -27,7 +27,6 @@ __all__ = [
     "load_faces",
     "load_folder",
     "load_glyphs",
-    "load_images",
     "load_mnist",
     "load_or_glyphs",
     "read_idx",
@@ -42,10 +41,10 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     Parameters
     ----------
     dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
-        The last is any folder of JPEG and PNG files.
+        The last is any folder of JPEG and PNG files; one with ``img_align_celeba/`` is CelebA.
     data_dir : str or path-like, optional
         Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
-        CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets do not use it.
+        CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.
 
     Returns
     -------
@@ -57,14 +56,15 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     ValueError
         If there is no such data set, or a file is damaged.
     FileNotFoundError
-        If `data_dir` is given and lacks the files; if there is no CelebA, or no FOLDER.
+        If `data_dir` is given and the files are not in it, or there is no CelebA or no FOLDER.
     DataNotFound
-        If the files are nowhere on this machine and cannot be downloaded.
+        If the files are not on this machine and cannot be downloaded.
     """
     if dataset.startswith("images:"):
-        return load_folder(dataset.removeprefix("images:"))
+        folder = dataset.removeprefix("images:")
+        return load_celeba(folder) if folder and find_celeba(folder) else load_folder(folder)
     if dataset not in DATASETS:
-        raise ValueError(f"expected a dataset among {', '.join(DATASETS)}; found {dataset!r}")
+        raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     if dataset == "glyphs":
         return load_glyphs()
     if dataset == "faces":
@@ -74,41 +74,28 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     return load_mnist(dataset, data_dir)
 
 
-def load_images(folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load colour images of 64 x 64: CelebA, any folder of images, or painted faces.
+def load_or_glyphs(
+    dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
+) -> Dataset:
+    """Load a data set as `load` does, or the glyphs if it cannot be found or downloaded.
 
     Parameters
     ----------
-    folder : str or path-like, optional
-        A folder with ``img_align_celeba/`` is CelebA (see `load_celeba`), any other a folder of
-        images (see `load_folder`). None: see `load_faces`.
+    dataset, data_dir
+        As for `load`.
 
     Returns
     -------
     Dataset
-        Its `name` says which.
+        Named ``"glyphs"`` if they replace it; then a message on stderr gives the reason.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder, or CelebA's list of its parts is missing.
-    ValueError
-        If that list is damaged, or there are not two images that can be decoded.
-    """
-    if folder is None:
-        return load_faces()
-    return load_celeba(folder) if find_celeba(folder) else load_folder(folder)
-
-
-def load_or_glyphs(
-    dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None
-) -> Dataset:
-    """Load a data set as `load` does, or the glyphs if it is nowhere; stderr and `name` say so.
-
-    A damaged file, or a `data_dir` without the files, is an error as in `load`.
+    ValueError, OSError
+        As for `load`, except DataNotFound.
     """
     try:
         return load(dataset, data_dir)
     except DataNotFound as error:
-        print(f"Going on with digits drawn from fonts (glyphs): {error}", file=sys.stderr)
+        print(f"Using digits drawn from fonts (glyphs) instead: {error}", file=sys.stderr)
         return load_glyphs()

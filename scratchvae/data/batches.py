@@ -1,9 +1,9 @@
 """Batches of floats from images of bytes.
 
 The range of the floats must match the decoder's last layer: (0, 1) for a sigmoid, (-1, 1) for a
-tanh. A wrong range raises no error and trains worse; so every model has a `data_range`.
+tanh. A wrong range raises no error but trains worse; so every model has a `data_range`.
 
-`binarize` turns grey levels into black and white. The cross-entropy takes a grey level for a
+`binarize` turns grey levels into black and white. The cross-entropy treats a grey level as a
 probability. This trains well, but the result is not a likelihood of the grey image (docs/elbo.md,
 section 3). Likelihoods of MNIST in the literature are those of binary images, drawn once ("static")
 or again in every epoch ("dynamic").
@@ -77,7 +77,7 @@ def batches(
     levels = np.arange(256, dtype=dtype) / dtype.type(255)  # a division: 255 becomes exactly 1
     if (low, high) != (0.0, 1.0):  # unlike low + (high - low) x, this is exact at both ends
         levels = (low * (1 - levels) + high * levels).astype(dtype, copy=False)
-    # A generator expression, not `yield`: that would check and draw nothing until the first batch.
+    # A generator expression, since `yield` would postpone all checks and draws to the first batch.
     starts = range(0, len(order), batch_size)
     return (look_up(images, order[i : i + batch_size], levels) for i in starts)  # (B, C, H, W)
 
@@ -113,7 +113,21 @@ def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 
 def is_binary(images: NDArray[np.uint8]) -> bool:
-    """Whether all pixels are 0 or 255. TypeError if `images` is not uint8."""
+    """Whether all pixels are 0 or 255.
+
+    Parameters
+    ----------
+    images : uint8 array of any shape
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    TypeError
+        If `images` is not uint8.
+    """
     _check_bytes("is_binary", images)
     return bool(((images == 0) | (images == WHITE)).all())
 

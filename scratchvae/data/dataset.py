@@ -1,4 +1,4 @@
-"""Data sets; drawn ones are kept in a cache file, named after all that determines a pixel.
+"""Data sets; drawn ones are cached in a file named after everything that determines a pixel.
 
 A damaged file is drawn again. Without a writable cache, the images are drawn every time.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..output import cache_folder, whole_file
 
 ROWS = 1024  # images hashed at a time
-MAX_HEADER = 1 << 14  # bytes in front of an array: NumPy reads no longer ones
+MAX_HEADER = 1 << 14  # bytes in front of an array, NumPy's limit
 Arrays = dict[str, NDArray[np.uint8]]
 
 
@@ -43,11 +43,11 @@ class Dataset:
     test_labels: NDArray[np.uint8] | None = None
 
     def digest(self) -> str:
-        """SHA-256 of dtype, shape and bytes of all images; labels and name do not count."""
+        """SHA-256 of dtype, shape and bytes of all images, without labels and name."""
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
             digest.update(repr((str(images.dtype), images.shape)).encode())
-            for start in range(0, len(images), ROWS):  # what is mapped from disk may fill it
+            for start in range(0, len(images), ROWS):  # a memmap may be larger than the memory
                 digest.update(np.ascontiguousarray(images[start : start + ROWS]).data)
         return digest.hexdigest()
 
@@ -56,7 +56,7 @@ class Verdict(NamedTuple):
     """The verdict on a file of a data set."""
 
     path: Path
-    verdict: str  # "ok", "damaged", "differs" from what it should be, which may be "unknown"
+    verdict: str  # "ok", "damaged", "differs" from the original, or "unknown"
     why: str = ""
 
 
@@ -70,13 +70,13 @@ def drawn_dataset(
     made_with: object,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Take a data set from the cache, or draw it and put it there.
+    """Load a data set from the cache, or draw it and write it to the cache.
 
     ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`: the shape
     of a row of ``"images"`` and, with classes, of ``"labels"``. Training and test set, of sizes
     `counts`, have a generator each, spawned from `default_rng(seed)`: neither depends on the
-    other's size. `version` is that of the drawing code; `repr(made_with)` names what else
-    determines a pixel.
+    other's size. `version` is that of the drawing code; `repr(made_with)` contains everything else
+    that determines a pixel.
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")
@@ -86,7 +86,7 @@ def drawn_dataset(
     try:
         folder = cache_folder() / name if cache_dir is None else Path(cache_dir)
     except RuntimeError:  # no home directory
-        folder = Path(os.devnull)  # nothing is found there, nothing stored
+        folder = Path(os.devnull)  # nothing can be read or stored there
     path = folder / f"{name}-v{version}-seed{seed}-{counts[0]}-{counts[1]}-{digest}.npz"
     arrays = _read(path, shapes)
     if arrays is None:
@@ -106,9 +106,9 @@ def drawn_dataset(
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> Arrays | None:
     """The arrays in a file, or None if they are not exactly those of `shapes`."""
     try:
-        # Opened here, since np.load does not close a file that turns out to be damaged.
+        # Opened here, since np.load does not close a damaged file.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            for field, shape in shapes.items():  # a small compressed file can unpack to a large one
+            for field, shape in shapes.items():  # a small file may unpack to a large array
                 if file.zip.getinfo(f"{field}.npy").file_size > math.prod(shape) + MAX_HEADER:
                     return None
             arrays = {field: file[field] for field in shapes}

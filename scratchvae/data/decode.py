@@ -26,9 +26,9 @@ GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth l
 MAX_PIXELS = 1 << 26  # 64 megapixels, 256 MB decoded; a header of 33 bytes can promise any size
 MAX_BYTES = 1 << 28  # of a file: as many as the pixels
 START_OF_SCAN = b"\xff\xda"
-MAX_SCANS = 1000  # of a JPEG, usually about 10; one of 100 bytes can go through all the pixels
+MAX_SCANS = 1000  # of a JPEG, usually about 10; a scan of 100 bytes can visit every pixel
 LARGE = 1 << 24  # pixels; with transparency each needs 20 bytes, in every thread
-ONE_LARGE_AT_A_TIME = threading.Lock()  # or many cores would need many times a gigabyte
+ONE_LARGE_AT_A_TIME = threading.Lock()  # otherwise every core might need a gigabyte
 
 Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 
@@ -37,15 +37,15 @@ def decode(path: str, size: int, crop: int | None) -> NDArray[np.uint8]:
     """Read a JPEG or PNG file, cut out its centred square and resize it: (3, size, size).
 
     EXIF turns the image upright; transparency becomes white. `crop` is the side of the square;
-    None, or more than there is, takes the largest. A damaged file can raise nearly any exception.
+    None, or more than the image has, takes the largest. A damaged file can raise any exception.
     """
     from PIL import Image  # here, for `import scratchvae` to stay fast
 
-    # From a file, Pillow would reserve the 4 GB that a file of 75 bytes can claim to have.
+    # If Pillow opens the file, it allocates the 4 GB that a file of 75 bytes can claim to need.
     with open_file(path, MAX_BYTES) as file:
         content = file.read()
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-        pixels = image.width * image.height  # what the header says; nothing is decoded yet
+        pixels = image.width * image.height  # according to the header; nothing is decoded yet
         if pixels > MAX_PIXELS:
             raise ValueError(
                 f"expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}"
@@ -61,7 +61,7 @@ def _square(image: "Picture", size: int, crop: int | None) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     image.load()
-    with suppress(Exception):  # a garbled EXIF block is no reason to lose the image
+    with suppress(Exception):  # a damaged EXIF block does not spoil the image
         ImageOps.exif_transpose(image, in_place=True)
     side = min(image.width, image.height, crop or image.width)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
@@ -81,7 +81,7 @@ def decode_or_reason(path: str, size: int, crop: int | None) -> Decoded:
     """As `decode`; if that fails, the reason in a few words."""
     try:
         return decode(path, size, crop)
-    except MemoryError:  # this machine's fault, not the file's
+    except MemoryError:  # the file may be fine
         raise
     except Exception as error:
         if type(error).__name__ == "UnidentifiedImageError":
@@ -101,7 +101,7 @@ def decode_all(
     pool = ThreadPoolExecutor(cores())
     try:
         with warnings.catch_warnings():
-            # Pillow warns of sizes and metadata; thousands of warnings would hide the progress bar.
+            # Pillow warns about sizes and metadata; many warnings would hide the progress bar.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             for start in range(0, len(paths), GROUP):
                 waiting.append(pool.submit(decode_group, start))

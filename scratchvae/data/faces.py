@@ -18,14 +18,14 @@ VERSION = 1  # raise it with every change, here or in `portraits`, that changes 
 # Each factor is uniform between two ends: lengths in pixels, angles in degrees, or shares of a
 # palette or of half the width or height of the face. x points right, y down.
 RANGES: dict[str, tuple[float, float]] = {
-    "x": (-3, 3),  # the middle of the head, from the middle of the picture
+    "x": (-3, 3),  # centre of the head, from the centre of the picture
     "y": (-1, 3),
     "tilt": (-12, 12),  # ear to shoulder
     "turn": (-3, 3),  # looking left or right: how far the features slide over the face
     "nod": (-1.5, 1.5),  # looking up or down
     "light": (-80, 80),  # from the left, the front, the right
     "contrast": (0.25, 0.75),  # of light and shade
-    "sky_hue": (0, 1),  # two colours that the background blends
+    "sky_hue": (0, 1),  # the background blends two colours
     "sky_value": (0.1, 1.1),
     "ground_hue": (0, 1),
     "ground_value": (0.1, 1.1),
@@ -45,7 +45,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "stubble": (0.4, 1),  # beards of a day to beards of a year
     "eye_colour": (0, 1),  # brown, hazel, green, blue, grey
     "eye_size": (3, 4.2),
-    "openness": (0.35, 1),  # asleep, nearly, to astonished
+    "openness": (0.35, 1),  # nearly closed to wide open
     "spacing": (0.41, 0.5),  # of the eyes
     "gaze_x": (-1.3, 1.3),
     "gaze_y": (-0.7, 0.7),
@@ -63,7 +63,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "hat_hue": (0, 1),
     "hat_value": (0.15, 1),
 }
-# The probability that a feature is there (1) or not (0).
+# The probability that a feature is present (1) rather than absent (0).
 CHANCES = {"hair": 0.9, "long": 0.45, "fringe": 0.35, "beard": 0.2, "glasses": 0.25, "hat": 0.12}
 
 
@@ -73,7 +73,7 @@ def load_faces(
     test_count: int = 1_000,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Paint the faces, or take them from the cache.
+    """Paint the faces, or load them from the cache.
 
     Parameters
     ----------

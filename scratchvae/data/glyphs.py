@@ -6,7 +6,7 @@ than written ones, so losses cannot be compared with published ones. How an imag
 1. **master**: the digit in one font, its stroke widened a little, four times too large: it fills
    80 of 112 pixels. Each master (font x digit x stroke) is made once;
 2. **warp**: out = A (in - centre) + centre + shift, with A = rotation . shear . scale, made smaller
-   if a corner of the digit would come too near to the edge;
+   if a corner of the digit would come too close to the edge;
 3. **reduce**: each block of 4 x 4 pixels becomes its mean; hence the soft, grey edges.
 """
 
@@ -29,11 +29,11 @@ VERSION = 1  # raise it with every change that changes a pixel
 SIZE, OVERSAMPLING = 28, 4
 CANVAS = SIZE * OVERSAMPLING
 BODY = 20 * OVERSAMPLING  # MNIST's digits fit a box of 20 x 20 as well
-REACH = 12.5 * OVERSAMPLING  # how far from the centre the ink may go
+REACH = 12.5 * OVERSAMPLING  # largest distance of the ink from the centre
 FONT_SIZE = 96
 
-# Pixels of a 96-pixel font by which an outline may grow. Hairlines would vanish at 28 x 28 without
-# it; too much would close the holes of a bold 8.
+# Pixels of a 96-pixel font by which an outline may grow. Without it, hairlines would vanish at
+# 28 x 28; too much would close the holes of a bold 8.
 HAIRLINE, REGULAR, BOLD = (1, 2, 3, 4), (0, 1, 2, 4), (0, 1)
 FONTS: dict[str, tuple[int, ...]] = {
     "DejaVuSans.ttf": REGULAR,
@@ -62,14 +62,14 @@ def load_glyphs(
     test_count: int = 2_000,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Draw the digits, or take them from the cache.
+    """Draw the digits, or load them from the cache.
 
     Parameters
     ----------
     seed : int
         The same seed, counts and library versions give the same images.
     train_count, test_count : int
-        The ten digits come equally often, in random order.
+        Each of the ten digits occurs equally often, in random order.
     cache_dir : str or path-like, optional
         The folder for the drawn images; by default in the user's cache folder.
 
@@ -147,7 +147,7 @@ def _master(font: Path, digit: str, stroke: int) -> "Image":
     """Draw a digit into a tight box whose longer side is `BODY`."""
     from PIL import Image, ImageDraw, ImageFont
 
-    # The basic layout engine: the other one, Raqm, is not in every build of Pillow.
+    # The basic layout engine: not every build of Pillow has the other one, Raqm.
     face = ImageFont.truetype(font, FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
     page = Image.new("L", (2 * FONT_SIZE, 2 * FONT_SIZE))
     corner = (FONT_SIZE // 2, FONT_SIZE // 4)
@@ -172,7 +172,7 @@ def _warp(
     fit = min(1.0, REACH / reach.max())
     matrix, reach = matrix * fit, reach * fit
     shift = np.clip(shift, reach - REACH, REACH - reach)
-    # Pillow asks for the way back: which point of the master lies under a pixel of the frame.
+    # Pillow expects the inverse map: from a pixel of the frame to its point in the master.
     back = np.linalg.inv(matrix)
     offset = np.array(master.size) / 2 - back @ (CANVAS / 2 + shift)
     coefficients = (*back[0], offset[0], *back[1], offset[1])

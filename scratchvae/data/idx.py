@@ -10,8 +10,8 @@ A file with 60,000 images of 28 x 28 pixels starts like this::
     byte 12-15   00 00 00 1c    28 columns
     byte 16-     the pixels, image after image, row after row
 
-The parser detects files that are cut short, web pages, or compressed under another name. Memory
-grows with the bytes that are really there, never with what the header claims.
+The parser detects truncated files, web pages, and compressed files under another name. Memory
+grows with the bytes in the file, not with the size in its header.
 """
 
 import gzip
@@ -45,17 +45,17 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
     Returns
     -------
     ndarray of uint8
-        A writable array in the shape that the header names.
+        A writable array of the shape in the header.
 
     Raises
     ------
     ValueError
-        If the content is anything but one whole IDX file of uint8; names the file.
+        If the content is not exactly one complete IDX file of uint8; names the file.
     OSError
         If the file cannot be opened or read.
     """
     try:
-        # Opened once: another process may replace the file between two calls of open.
+        # Opened only once: another process may replace the file between two calls of open.
         with open_file(path, math.inf) as raw:
             compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             raw.seek(0)
@@ -75,9 +75,9 @@ def _parse(stream: IO[bytes], expected_ndim: int | None) -> NDArray[np.uint8]:
     size = math.prod(shape)  # Python integers: four 32-bit sizes overflow no product
     promise = f"{' x '.join(map(str, shape))} = {size}"
     if not 0 < size <= MAX_BYTES:
-        raise ValueError(f"absurd IDX size: expected 1 to {MAX_BYTES} elements, found {promise}")
-    # In chunks, as read(size) would allocate what is promised. One byte more tells an over-long
-    # file from a whole one, and takes gzip to the end, where it verifies its checksum.
+        raise ValueError(f"wrong IDX size: expected 1 to {MAX_BYTES} elements, found {promise}")
+    # In chunks, since read(size) would allocate the size in the header. One byte more detects an
+    # over-long file, and makes gzip reach the end, where it verifies its checksum.
     data = bytearray()
     while chunk := stream.read(min(CHUNK_BYTES, size + 1 - len(data))):
         data += chunk

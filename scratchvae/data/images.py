@@ -25,8 +25,8 @@ def load_folder(
 ) -> Dataset:
     """Load all JPEG and PNG files in a folder and its subfolders.
 
-    They are decoded once and cached until a file comes, goes or changes. Files that cannot be
-    decoded are left out, and named on stderr.
+    They are decoded once and cached until a file is added, deleted or changed. Files that cannot
+    be decoded are skipped, with a message on stderr.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def load_folder(
     crop : int, optional
         Side of the centred square cut out before resizing; by default the largest that fits.
     test_share : float
-        Between 0 and 1. With 0.1 every tenth file, in the order of names, is kept for testing.
+        Between 0 and 1. With 0.1 every tenth file, in the order of names, is a test image.
     cache_dir : str or path-like, optional
         The folder for decoded images; by default ``images`` in the user's cache folder.
 
@@ -58,14 +58,14 @@ def load_folder(
         raise ValueError(f"expected a test_share between 0 and 1, found {test_share}")
     root = Path(folder).expanduser().resolve()
     if folder == "":  # an unset variable in a shell; the current folder is named "."
-        raise FileNotFoundError("expected a folder of images, found an empty name")
+        raise FileNotFoundError("expected the name of a folder of images, found an empty name")
     if not root.is_dir():
-        raise FileNotFoundError(f"expected a folder of images, found none at {root}")
+        raise FileNotFoundError(f"there is no folder {root}")
     names = sorted(find_images(root))
     if len(names) < 2:
         raise ValueError(
-            f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one to train on and one "
-            f"to test with, found {len(names)}"
+            f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one for training and "
+            f"one for testing, found {len(names)}"
         )
     count = min(max(1, round(test_share * len(names))), len(names) - 1)
     # The middle file of each of `count` equal stretches of the list.
@@ -91,7 +91,7 @@ def load_celeba(
         Holds ``img_align_celeba/`` (unpacked) and ``list_eval_partition.txt``, or a folder
         ``celeba/`` with both.
     size, crop, cache_dir
-        As for `load_folder`. A crop of 148 keeps the face and little else.
+        As for `load_folder`. A crop of 148 leaves little more than the face.
 
     Returns
     -------
@@ -135,8 +135,8 @@ def find_images(root: Path, inside: str = "") -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 yield from find_images(root, name)
             elif entry.name.startswith(".") or not name.lower().endswith(SUFFIXES):
-                continue  # macOS leaves ._a.jpg beside a.jpg
-            elif entry.is_file() or entry.is_symlink():  # no pipes; decoding reports broken links
+                continue  # macOS writes ._a.jpg next to a.jpg
+            elif entry.is_file() or entry.is_symlink():  # not pipes; decoding reports broken links
                 yield name
 
 
@@ -144,14 +144,14 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
     """Read lines such as "000001.jpg 0" into the names for training, validation and testing."""
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     seen = set()
-    # Bytes that are not UTF-8 become backslashes, which no plain file name has.
+    # Bytes that are not UTF-8 become backslashes, which a plain file name does not contain.
     with open(path, encoding="utf-8-sig", errors="backslashreplace") as lines:
-        # Not `in lines`: a line may be as long as the file, and fill the memory.
+        # Not `in lines`: a line could be as long as the file and exceed the memory.
         for number, line in enumerate(iter(partial(lines.readline, MAX_LINE), ""), 1):
             words = line.split()
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
                 fault = "expected a file name and 0, 1 or 2"
-            elif not re.fullmatch(r"\w[\w.-]*", words[0]):  # no way out of the folder
+            elif not re.fullmatch(r"\w[\w.-]*", words[0]):  # it must stay in the folder
                 fault = "expected a plain file name such as 000001.jpg"
             elif words[0] in seen:
                 fault = "expected every file once"

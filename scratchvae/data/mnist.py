@@ -3,7 +3,7 @@
 Both sets have 60,000 grey images of 28 x 28 pixels to train on and 10,000 to test with, in files of
 the same names. The files are looked for in this order:
 
-1. in the folder that the caller names, and then nowhere else;
+1. in the folder that the caller gives, and only there;
 2. in the folder ``$SCRATCHVAE_DATA``;
 3. in the cache, where an earlier download left them;
 4. at the mirrors on the internet; a hash verifies each file.
@@ -33,7 +33,7 @@ READ_SECONDS = 30
 class Source(NamedTuple):
     """Mirrors and hashes of a data set: ``"sha256:..."`` or ``"md5:..."``, by file name."""
 
-    mirrors: tuple[str, ...]  # with the same files, the best one first
+    mirrors: tuple[str, ...]  # all with the same files, the preferred one first
     hashes: Mapping[str, str]
     unpacked: Mapping[str, str] = {}  # hashes of the unpacked files, where they are known
 
@@ -103,7 +103,7 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
     Raises
     ------
     ValueError
-        If a file is damaged, or the files do not fit together; names the file.
+        If a file is damaged, or the files do not match each other; names the file.
     OSError
         If the files cannot be found (see `find_files`) or read.
     """
@@ -147,10 +147,10 @@ def find_files(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> 
     FileNotFoundError
         If `data_dir` is given and files are missing there; names them.
     DataNotFound
-        If there are none; the message lists the places tried, and where to put the files.
+        If there are none; the message lists the folders and mirrors tried.
     """
     if dataset not in SOURCES:
-        raise ValueError(f"expected a dataset among {', '.join(SOURCES)}; found {dataset!r}")
+        raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(SOURCES)}")
     if data_dir is None:
         found, tried = find_on_disk(dataset)
         return found or download_files(dataset, tried)
@@ -179,36 +179,36 @@ def find_on_disk(dataset: str) -> tuple[dict[str, Path] | None, list[str]]:
 
 
 def _look(named: str | os.PathLike[str], dataset: str) -> dict[str, Path]:
-    """The four files in a folder; FileNotFoundError says in plain words what is missing."""
+    """The four files in a folder; FileNotFoundError if any is missing."""
     found = []
     try:
         folder = Path(named).expanduser()
         candidates = [folder / dataset] if folder.is_dir() else []
-        # Both sets have the same file names: a folder named after the other set is left out.
+        # Both sets have the same file names: skip a folder named after the other set.
         if candidates and folder.name not in SOURCES.keys() - {dataset}:
             candidates.append(folder)
         for candidate in candidates:
-            # All from one folder, or the labels of one set could meet the images of another.
+            # All from one folder: images and labels must be from the same set.
             files = {field: _spelled(candidate, name) for field, name in FILES.items()}
             found.append({field: path for field, path in files.items() if path is not None})
     except OSError as error:
         why = os.strerror(error.errno or 0)
-        raise FileNotFoundError(f"cannot be looked into ({why})") from None
-    except RuntimeError as error:  # ~nobody
+        raise FileNotFoundError(f"the folder cannot be read ({why})") from None
+    except RuntimeError as error:  # such as ~nobody
         raise FileNotFoundError(str(error)) from None
     most = max(found, key=len, default=None)
     if most is None:
         raise FileNotFoundError("there is no such folder")
     missing = ", ".join(name for field, name in FILES.items() if field not in most)
     if not most:
-        raise FileNotFoundError(f"none of the four files is there ({missing})")
+        raise FileNotFoundError(f"the four files are missing ({missing})")
     if missing:
         raise FileNotFoundError(f"missing {missing}")
     return most
 
 
 def _spelled(folder: Path, name: str) -> Path | None:
-    """A file under the names in use: with and without .gz, train-images.idx3-ubyte."""
+    """The file under one of its usual names: with or without .gz, with .idx3-ubyte."""
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
     spellings = (name, plain, f"{dotted}.gz", dotted)
@@ -235,19 +235,19 @@ def download_files(dataset: str, tried: Sequence[str] = ()) -> dict[str, Path]:
 def fetch(source: Source, folder: Path) -> list[str]:
     """Download missing files into `folder`; returns why each mirror failed, or [] if all are there.
 
-    Pooch checks the hash before a file gets its name. A mirror is left after its first failure.
+    Pooch checks the hash before a file gets its name. After one failure, the next mirror is tried.
     """
     import pooch  # here, for `import scratchvae` to stay fast
 
     downloader = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),  # in a log file it would be thousands of lines
+        progressbar=sys.stderr.isatty(),  # a log file would get thousands of lines
         chunk_size=1 << 16,
         timeout=(CONNECT_SECONDS, READ_SECONDS),
-        # Otherwise a server might unpack the file on the way, and its hash would differ.
+        # Otherwise a server might send the file unpacked, with another hash.
         headers={"Accept-Encoding": "identity"},
     )
     failures = []
-    logger = pooch.get_logger()  # announces every file on stderr; the progress bar says enough
+    logger = pooch.get_logger()  # it prints every file on stderr; the progress bar is enough
     logger.disabled = True
     try:
         for mirror in source.mirrors:
@@ -263,7 +263,7 @@ def fetch(source: Source, folder: Path) -> list[str]:
 
 
 def explain(error: BaseException) -> str:
-    """The innermost error: those of the network library wrap the reason four times."""
+    """The message of the innermost error: the network library wraps it four times."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error) or type(error).__name__
@@ -272,7 +272,7 @@ def explain(error: BaseException) -> str:
 def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
     """Compare the four files of a data set with known hashes.
 
-    A file is sound if it, or its unpacked content, has a known hash.
+    A file is ok if it, or its unpacked content, has a known hash.
     """
     source = SOURCES[dataset]
     for field, path in files.items():
@@ -289,9 +289,9 @@ def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
         if _has_hash(content, source.hashes[name]) or (unpacked and _has_hash(inside, unpacked)):
             yield Verdict(path, "ok")
         elif packed or unpacked:
-            yield Verdict(path, "differs", f"its hash is not that of {dataset}'s {name}")
+            yield Verdict(path, "differs", f"its hash differs from that of {dataset}'s {name}")
         else:
-            why = f"of {name} only the hash of the compressed file is known"
+            why = f"only the hash of the compressed file, {name}, is known"
             yield Verdict(path, "unknown", why)
 
 

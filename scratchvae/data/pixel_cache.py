@@ -4,8 +4,8 @@ Decoding the 202,599 files of CelebA takes minutes; the result, 2.5 GB, is mappe
 data set has its folder::
 
     pixels         the bytes, image after image: first the training set, then the test set
-    progress.json  which files these are, how many are done, which ones were broken
-    lock           held by the process that decodes
+    progress.json  which files these are, how many are done, which ones are damaged
+    lock           locked by the process that decodes
 
 The process can be killed at any time: pixels reach the disk before the note that counts them, and
 pixels beyond the count are decoded again.
@@ -33,14 +33,14 @@ CHUNK = 512  # files between two notes
 
 @dataclass
 class Progress:
-    """The note: how many files, in order, are done, and which of these were broken."""
+    """The note: how many files, in order, are done, and which of these are damaged."""
 
     fingerprint: str
     done: int = 0
     broken: dict[str, str] = field(default_factory=dict)  # file: reason
 
     def rows(self, names: list[str]) -> int:
-        """How many of these files have pixels."""
+        """The number of these files that have pixels."""
         return sum(name not in self.broken for name in names)
 
 
@@ -71,8 +71,8 @@ def decode_once(
             if progress.broken:
                 named = [f"{name} ({why})" for name, why in progress.broken.items()]
                 print(
-                    f"Left out {len(named)} of {len(names)} files: {', '.join(named[:3])}"
-                    f"{', ...' if named[3:] else ''}; all of them in {folder / 'progress.json'}",
+                    f"Skipped {len(named)} of {len(names)} files: {', '.join(named[:3])}"
+                    f"{', ...' if named[3:] else ''}; full list: {folder / 'progress.json'}",
                     file=sys.stderr,
                 )
             rows, test_rows = progress.rows(train), progress.rows(test)
@@ -81,14 +81,14 @@ def decode_once(
                     f"{root}: expected readable images for training and for testing, "
                     f"found {rows} and {test_rows}"
                 )
-            # Mapped under the lock: the next process may put another file under this name.
+            # Mapped under the lock: later another process may replace the file.
             shape = (rows + test_rows, 3, size, size)
             pixels = np.memmap(folder / "pixels", np.uint8, "r", shape=shape)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror or error}; decoded images are kept in {folder}: free some space, or "
-            "name another folder with cache_dir or $XDG_CACHE_HOME (what is done is kept)",
+            f"{error.strerror or error}; decoded images are cached in {folder}: free some space, "
+            "or choose another folder with cache_dir or $XDG_CACHE_HOME (finished images are kept)",
         ) from error
     return pixels[:rows], pixels[rows:]
 
@@ -99,9 +99,9 @@ def _fingerprint(root: Path, names: list[str], train_count: int) -> str:
     for name in names:
         try:
             found = os.stat(os.path.join(root, name))
-            # The mode too: after a chmod a file may be readable that was not.
+            # The mode, too: a chmod may have made the file readable.
             stamp = (found.st_size, found.st_mtime_ns, found.st_mode)
-        except OSError:  # decoding will tell why
+        except OSError:  # decoding reports the reason
             stamp = (0, 0, 0)
         digest.update(repr((name, *stamp)).encode())
     return digest.hexdigest()
@@ -120,14 +120,14 @@ def _locked(folder: Path) -> Iterator[None]:
         return
     with open(folder / "lock", "ab", opener=_no_link) as file:
         if not lock(file, wait=False):
-            print(f"Waiting for another process that decodes into {folder}", file=sys.stderr)
+            print(f"Waiting while another process decodes into {folder}", file=sys.stderr)
             lock(file, wait=True)
         yield
 
 
 def _resume(folder: Path, fingerprint: str, names: list[str], row_bytes: int) -> Progress:
     """How much of the cache is done; deletes a cache of other files."""
-    # FileNotFoundError: there is no note; the others: it is damaged
+    # FileNotFoundError: there is no note; the others: the note is damaged
     with suppress(FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         progress = Progress(**json.loads((folder / "progress.json").read_bytes()))
         done, pixels = progress.done, (folder / "pixels").stat(follow_symlinks=False)
@@ -140,8 +140,8 @@ def _resume(folder: Path, fingerprint: str, names: list[str], row_bytes: int) ->
             and progress.rows(names[:done]) * row_bytes <= pixels.st_size
         ):
             return progress
-    # The note goes first: it must never count the rows of another file. The pixels are unlinked
-    # and not overwritten: a process that still has them mapped keeps them.
+    # First the note: it must never count rows of another file. The pixels are unlinked, not
+    # overwritten: a process that has them mapped keeps them.
     (folder / "progress.json").unlink(missing_ok=True)
     (folder / "pixels").unlink(missing_ok=True)
     return Progress(fingerprint)

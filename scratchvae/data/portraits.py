@@ -23,7 +23,7 @@ BATCH = 32  # images painted at once: their arrays fit the processor's cache
 SKIN = ((78, 48, 38), (126, 80, 56), (180, 124, 92), (228, 176, 140), (244, 208, 182))
 HAIR = ((26, 22, 26), (70, 44, 32), (128, 76, 44), (152, 74, 46), (230, 184, 104), (232, 228, 224))
 IRIS = ((52, 32, 24), (112, 70, 36), (92, 128, 70), (64, 120, 172), (120, 140, 156))
-WHITE, BLACK = 240, 12  # darker and lighter bytes remain for light and shade
+WHITE, BLACK = 240, 12  # leaves darker and lighter bytes for light and shade
 LIPS, BLUSH = np.array([(0.88, 0.54, 0.54), (1.06, 0.8, 0.78)], np.float32)[..., None, None]
 
 
@@ -64,7 +64,7 @@ def _lay(f: Face, colour: Array | float, coverage: Array) -> None:
 
 
 def _shade(f: Face) -> Array:
-    """Light the head as if it were half a ball: brightness = normal . direction of the light."""
+    """Light the head as half a ball: brightness = normal . direction of the light."""
     sin, cos = direction(f.light)
     nx, ny = f.u / (1.25 * f.width), f.v / (1.25 * f.height)
     nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0.02))
@@ -85,7 +85,7 @@ def _back_hair(f: Face) -> None:
 
 def _body(f: Face) -> None:
     neck = np.maximum(np.abs(f.u) - 0.42 * f.width, -f.v)
-    below_the_chin = np.clip((f.v - f.height) / 12, 0, 1)[:, None]  # the chin throws a shadow
+    below_the_chin = np.clip((f.v - f.height) / 12, 0, 1)[:, None]  # the chin casts a shadow
     _lay(f, (0.75 + 0.3 * below_the_chin) * f.skin, cover(neck))
     shoulders = ellipse(f.u, f.v - f.height - 20, 1.7 * f.width, 17)
     collar = ellipse(f.u, f.v - f.height - 3.5, 0.44 * f.width, 5)
@@ -111,7 +111,7 @@ def _beard(f: Face) -> None:
 def _nose(f: Face) -> None:
     tip = f.q - f.nose_length * f.height
     side, _ = direction(f.light)
-    bridge = ellipse(f.p + 1.6 * side, tip + 3.5, 0.9, 5)  # in shade, where the light is not
+    bridge = ellipse(f.p + 1.6 * side, tip + 3.5, 0.9, 5)  # on the side away from the light
     _lay(f, 0.8 * f.skin, 0.7 * np.abs(side) * cover(bridge, 2))
     nostrils, ball = ellipse(f.p, tip - 0.8, f.nose_width, 1.5), ellipse(f.p, tip + 0.7, 1.8, 1.6)
     _lay(f, 0.66 * f.skin, 0.9 * cover(nostrils, 1.5))
@@ -159,7 +159,7 @@ def _mane(f: Face) -> Array:
 
 
 def _hair(f: Face) -> None:
-    down = SIZE * f.long  # long hair leaves the face free, and all that is below it
+    down = SIZE * f.long  # long hair does not cover the face or anything below it
     side, drop = f.u - f.parting - f.turn / 2, f.v - 0.35 * f.height
     forehead = (f.hairline + 0.35) * f.height
     face = ellipse(side, drop - np.clip(drop, 0, down), 0.95 * f.width, forehead)

@@ -1,4 +1,4 @@
-"""Walks through the latent space of a trained model. Codes and images are NumPy arrays.
+"""Paths through the latent space of a trained model. Codes and images are NumPy arrays.
 
 Sources: Shoemake, "Animating rotation with quaternion curves" (SIGGRAPH 1985), and White, "Sampling
 generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
@@ -17,7 +17,7 @@ from ..models import VAE, Model
 from ..ops import reparameterize_forward
 from .likelihood import posterior
 
-BATCH = 500  # images that pass through the model at once
+BATCH = 500  # images in one call of the model
 
 
 def posterior_codes(
@@ -74,12 +74,12 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     ----------
     z : array (N, *latent_shape)
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        The images that give the skips; ValueError if the model has none. See `Skip.generate`.
+        The images whose skips are used; ValueError if the model has none. See `Skip.generate`.
     """
     if skips_from is None:
         return _in_parts(model, model.generate, z)
     if not model.has_skips:
-        raise ValueError(f"decoded: skips_from is for skip, {type(model).__name__} has none")
+        raise ValueError(f"decoded: skips_from is for skip; {type(model).__name__} has no skips")
     skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
     return _in_parts(model, model.generate, z, skips_from)
 
@@ -121,12 +121,12 @@ def great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     flat_a, flat_b = (v.reshape(len(v), -1).astype("float64") for v in (a, b))
     lengths = np.linalg.norm(flat_a, axis=1) * np.linalg.norm(flat_b, axis=1)
     if not lengths.all():
-        raise ValueError("great_circle: expected codes with a direction, got zeros")
+        raise ValueError("great_circle: expected codes that are not zero, got zeros")
     angle = np.arccos(np.clip((flat_a * flat_b).sum(axis=1) / lengths, -1, 1))[:, None]  # (N, 1)
-    if (angle > np.pi - 1e-6).any():  # rounding makes such an angle of a half turn
+    if (angle > np.pi - 1e-6).any():  # rounding may make a half turn a little smaller
         raise ValueError(
-            "great_circle: two codes point in opposite directions, so no path between them is the "
-            "shortest: take a straight line"
+            "great_circle: two codes point in opposite directions, so the great circle between "
+            "them is not unique: use a straight line"
         )
     w = angle / np.pi  # np.sinc(w) = sin(angle) / angle, and 1 where a and b have one direction
     share_a = (1 - t) * np.sinc((1 - t) * w) / np.sinc(w)  # (N, T)

@@ -1,4 +1,4 @@
-"""How probable a VAE finds images: the -ELBO, and -log p(x) by importance sampling.
+"""The likelihood of images under a VAE: the -ELBO, and -log p(x) by importance sampling.
 
     -ELBO(x)   = E over z ~ q(z|x) of -log p(x|z)  +  KL(q(z|x) || p(z))      at least -log p(x)
 
@@ -14,9 +14,9 @@
     sum of -eps^2/2 - logvar/2 - log(2 pi)/2: the 2 pi cancels.
 
 log p(x|z) of a `BernoulliVAE` is minus its cross-entropy. A `SquaredErrorVAE` has a Gaussian
-decoder whose deviation sigma follows from the KL weight (scales.py). Its pixels are continuous, so
-the result is the log of a density, in units of the scaled pixels: it may be below zero, and
-compares only with others of that sigma.
+decoder whose standard deviation sigma follows from the KL weight (scales.py). Its pixels are
+continuous, so the result is minus the log of a density over the scaled pixels: it may be below
+zero, and can be compared only with results for the same sigma.
 
 Sources: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2; Burda,
 Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519), equation 8.
@@ -59,7 +59,7 @@ def neg_elbo(
     ----------
     model : BernoulliVAE or SquaredErrorVAE
     images : uint8 array (N, H, W) or (N, C, H, W)
-        `binarize` them for a Bernoulli decoder: with grey levels the value bounds no likelihood.
+        `binarize` them for a Bernoulli decoder: for grey levels the value bounds no likelihood.
     rng : Generator
         Draws the noise of each batch in turn.
 
@@ -111,8 +111,8 @@ def importance_curve(
     chunk_size : int
         How many codes are decoded at once; it bounds the memory.
     grey_levels : bool
-        Let a Bernoulli decoder take grey levels as probabilities; the result is not comparable with
-        likelihoods of binary images.
+        Allow grey levels with a Bernoulli decoder, as probabilities; the result cannot be compared
+        with likelihoods of binary images.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def importance_curve(
     Raises
     ------
     ValueError
-        As for `neg_elbo`; also for grey levels, or if `at` or chunk_size are no counts.
+        As for `neg_elbo`; also for grey levels, or if `at` or chunk_size is invalid.
     """
     name = "importance sampling"
     _check_model(name, model)
@@ -133,9 +133,9 @@ def importance_curve(
         )
     if model.decoder_distribution == "Bernoulli" and not grey_levels and not is_binary(images):
         raise ValueError(
-            f"{name}: a Bernoulli decoder has likelihoods of 0 and 255, the images hold other "
-            "bytes: binarize(images, rng), or say grey_levels=True to take bytes for probabilities "
-            "(on the command line: train with --binarize, or say --grey-levels)"
+            f"{name}: a Bernoulli decoder needs binary images (bytes 0 and 255), but these have "
+            "grey levels: binarize(images, rng), or pass grey_levels=True to treat them as "
+            "probabilities (on the command line: train with --binarize, or pass --grey-levels)"
         )
     marks = sorted({int(k) for k in at})
     samples, nll = marks[-1], []
@@ -173,19 +173,19 @@ def powers_of_ten(samples: int) -> list[int]:
 
 
 def no_likelihood(model: Any) -> str | None:
-    """Why this model gives images no likelihood, or None if it does."""
+    """Why this model has no likelihood of images; None if it has one."""
     name = type(model).__name__
     if model.decoder_distribution is None:
-        return f"{name} is no VAE: its codes have no distribution, so images have none either"
+        return f"{name} is not a VAE: it defines no distribution of codes or images"
     if model.has_skips:
         return (
-            f"the decoder of {name} sees the image itself through its skips ({model.skips!r}): "
-            "its output is no p(x|z), and no density of images; build it with skips='none'"
+            f"the decoder of {name} sees the image itself through its skips ({model.skips!r}), so "
+            "its output is not p(x|z); build the model with skips='none'"
         )
     if model.decoder_distribution == "Gaussian" and not model.kl_weight > 0:
         return (
-            f"a squared error has a likelihood by its KL weight, which is {model.kl_weight}: "
-            "the sigma of its Gaussian decoder would be 0"
+            f"a KL weight of {model.kl_weight} would mean sigma = 0 for the Gaussian decoder of a "
+            "squared error: train with a larger KL weight"
         )
     return None
 
@@ -219,7 +219,7 @@ def _neg_log_p(model: Any, x: Any, z: Any) -> np.ndarray:
 
 
 def model_batches(name: str, model: Model, images: np.ndarray, batch_size: int) -> Iterator[Any]:
-    """The images in order, as the model takes them: (B, C, H, W) floats on its device."""
+    """The images in order, as the model expects them: (B, C, H, W) floats on its device."""
     found = batches(images, batch_size, data_range=model.data_range, dtype=model.dtype)
     shape = (1, *images.shape[1:]) if images.ndim == 3 else images.shape[1:]
     if shape != model.image_shape or not len(images):
@@ -238,6 +238,8 @@ def _estimate(name: str, values: np.ndarray) -> Estimate:
     """The mean of one float64 number per image."""
     N = len(values)
     if lost := N - int(np.isfinite(values).sum()):
-        raise ValueError(f"{name}: {lost} of {N} images have no finite value; look at the weights")
+        raise ValueError(
+            f"{name}: the value of {lost} of {N} images is not finite; check the weights"
+        )
     error = float(values.std(ddof=1)) / N**0.5 if N > 1 else float("nan")
     return Estimate(float(values.mean()), error, N)

@@ -1,9 +1,9 @@
 """Which codes a trained model uses, how well it reconstructs, and whether its decoder needs z.
 
-Posterior collapse: the KL term is zero, its minimum, where q(z|x) = p(z) for every x. Then z says
-nothing about the image, the decoder ignores it, and no gradient makes the encoder use it again. The
-signs: a KL near zero in most dimensions, and pictures that hardly change when noise replaces their
-codes.
+Posterior collapse: the KL term is zero, its minimum, if q(z|x) = p(z) for every x. Then z has no
+information about the image, the decoder ignores it, and no gradient makes the encoder use it again.
+The signs: a KL near zero in most dimensions, and reconstructions that hardly change when noise
+replaces their codes.
 
 Sources: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (arXiv:1509.00519),
 section 5, for active units; Bowman et al., "Generating sentences from a continuous space"
@@ -23,8 +23,8 @@ from ..models import VAE, Model
 from ..ops import mse_forward
 from . import likelihood
 
-FEW_IMAGES = 200  # enough to see what z does
-NEAR_ZERO = 0.01  # nats of a dimension; also a share of the images' variance
+FEW_IMAGES = 200  # enough to measure the effect of z
+NEAR_ZERO = 0.01  # nats of a dimension; also a fraction of the images' variance
 MOST = 0.9  # of the dimensions
 
 
@@ -71,10 +71,10 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
 
 def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
-    """How many dimensions of mu = E[z|x], (N > 1, ...), have a variance over N above
+    """The number of dimensions of mu = E[z|x], (N > 1, ...), whose variance over the images exceeds
     `threshold`."""
     if len(mu) < 2:
-        raise ValueError(f"active_units: a variance needs at least 2 images, got {len(mu)}")
+        raise ValueError(f"active_units: expected at least 2 images, got {len(mu)}")
     return int((mu.var(axis=0) > threshold).sum())
 
 
@@ -113,8 +113,8 @@ def _mean_square(model: Model, a: Any, b: Any) -> float:
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
     """Reconstruct images from their own codes and from standard normal noise.
 
-    If the change is small beside the variance, z hardly matters to the decoder. `skip` uses the
-    images' skips in both: a small error then means that the picture goes past z, through the skips.
+    If the change is small compared with the variance, the decoder hardly uses z. `skip` uses the
+    images' skips in both: a small error then means that it reconstructs from its skips, not from z.
     """
     (x,) = likelihood.model_batches("effect_of_z", model, images, len(images))
     noise = model.noise(len(x), rng)
@@ -126,12 +126,12 @@ def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> E
 
 def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
     """The signs of posterior collapse in words, and what to do. None if most dimensions carry
-    information and the pictures depend on z."""
+    information and the reconstructions depend on z."""
     silent = kl < NEAR_ZERO
     unused = effect.change <= NEAR_ZERO * effect.variance
     seen = []
     if kl.ndim == 0 and silent:
-        seen.append(f"the one mu and logvar of the whole latent grid carry {kl:.2g} nats")
+        seen.append(f"the single mu and logvar of the latent grid carry only {kl:.2g} nats")
     elif silent.mean() >= MOST:
         seen.append(
             f"{silent.sum()} of {kl.size} latent dimensions carry less than {NEAR_ZERO} nats "
@@ -139,19 +139,19 @@ def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str
         )
     if unused:
         seen.append(
-            "z hardly changes the picture: noise in its place changes it by a mean square of "
-            f"{effect.change:.2g}, where the variance of the images is {effect.variance:.2g}"
+            "the decoder hardly uses z: random z changes the reconstruction by a mean square of "
+            f"{effect.change:.2g}, while the variance of the images is {effect.variance:.2g}"
         )
     if not seen:
         return None
     if unused and skips:
-        advice = "the decoder can use the skips instead: skips='none' leaves it only z"
-    elif unused or silent.all():  # a decoder may still respond to a z that carries no information
+        advice = "it can use the skips instead; with skips='none' it has only z"
+    elif unused or silent.all():  # the decoder may still respond to a z without information
         advice = "this looks like posterior collapse: try a smaller KL weight or a KL warm-up"
     else:
         advice = (
-            "the picture does depend on z all the same; for more information in z, try a smaller "
-            "KL weight or a KL warm-up"
+            "the reconstruction still depends on z; for more information in z, try a smaller KL "
+            "weight or a KL warm-up"
         )
     return f"{', and '.join(seen)}; {advice}"
 
@@ -170,13 +170,13 @@ def report(
     Parameters
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
-        At least 2, taken as they are; `binarize` them first if you want that.
+        At least 2; `binarize` them first for a likelihood of binary images.
     rng : Generator
-        Spawns an independent stream for each metric that draws.
+        Spawns an independent generator for each metric that draws.
     nll_samples : int
-        K of the importance sampling; 0 leaves it out.
+        Number of samples K for importance sampling; 0 omits it.
     nll_images : int, optional
-        How many images, the first ones, get it. Default: all.
+        Use only the first `nll_images` images for it. Default: all.
     grey_levels : bool
         As for `importance_curve`.
 
@@ -190,7 +190,7 @@ def report(
     Raises
     ------
     ValueError
-        For fewer than 2 images, or for nll_samples where there is no likelihood.
+        For fewer than 2 images, or for nll_samples of a model without a likelihood.
     """
     if len(images) < 2 or (nll_samples and nll_images is not None and nll_images < 2):
         raise ValueError(
@@ -198,10 +198,10 @@ def report(
         )
     problem = likelihood.no_likelihood(model)
     if nll_samples and problem:
-        raise ValueError(f"report: nll_samples={nll_samples}, but {problem}")
+        raise ValueError(f"report: nll_samples needs a likelihood, but {problem}")
     elbo_rng, nll_rng, effect_rng = rng.spawn(3)
     found: dict[str, Any] = {"images": len(images), "binary_pixels": is_binary(images)}
-    if nll_samples:  # first, for its refusals
+    if nll_samples:  # first: it may raise an error
         at = likelihood.powers_of_ten(nll_samples)
         few = images[:nll_images]
         curve = likelihood.importance_curve(model, few, at, nll_rng, batch_size, grey_levels)

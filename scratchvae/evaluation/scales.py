@@ -1,17 +1,17 @@
-"""What a KL weight means beside a sum, a mean, or a likelihood: one objective on several scales.
+"""One objective on several scales: KL weights for a sum, a mean or a likelihood.
 
 For a squared error over images of P elements (P = C H W), these have the same minimum:
 
-    mean    1/P SSE            + w KL               w the KL weight beside a mean squared error
+    mean    1/P SSE            + w KL               w the KL weight for a mean squared error
     sum         SSE            + w P KL             multiplied by P
     beta    SSE / (2 sigma^2)  + beta KL            divided by 2 sigma^2: -log p(x|z), less its
-                                                    constant, for a Gaussian decoder of deviation
-                                                    sigma; beta = w P / (2 sigma^2)
+                                                    constant, for a Gaussian decoder of standard
+                                                    deviation sigma; beta = w P / (2 sigma^2)
 
 KL is in nats per image, summed over the latent dimensions; all are means over the batch. With beta
 = 1 the objective is the -ELBO, so a KL weight is a choice of sigma. A cross-entropy is in nats
-without any sigma: its beta is the weight beside the sum. The gradients of two scales differ by the
-same factor, which changes the steps of SGD, and hardly those of Adam.
+without any sigma: its beta is the KL weight of the sum. The gradients of two scales differ by the
+same factor, which changes the steps of SGD, but hardly those of Adam.
 Source: Kingma & Welling (arXiv:1312.6114), equation 10; Higgins et al., "beta-VAE" (2017).
 """
 
@@ -32,8 +32,8 @@ class Scales(NamedTuple):
     sigma: float
 
     def neg_elbo(self, mean_squared_error: Any, kl: Any) -> Any:
-        """-ELBO in nats per image of a Gaussian decoder of deviation sigma, whatever beta is; of
-        numbers, or of arrays with one for each image. For continuous x it may be below zero."""
+        """-ELBO in nats per image of a Gaussian decoder of standard deviation sigma, for any beta.
+        Takes numbers, or arrays with one for each image. It may be below zero."""
         variance = self.sigma**2
         constant = math.log(2 * math.pi * variance) / 2
         return self.elements * (mean_squared_error / (2 * variance) + constant) + kl
@@ -54,16 +54,16 @@ def loss_scales(
     elements : int
         Of an image: C * H * W.
     mean, sum : float, optional
-        The KL weight beside the mean, or beside the sum of the squared error; not both.
+        The KL weight for the mean or for the sum of the squared error; not both.
     beta : float, optional
-        The KL weight beside -log p(x|z) of a Gaussian decoder.
+        The KL weight for -log p(x|z) of a Gaussian decoder.
     sigma : float, optional
         That decoder's standard deviation. Default: 1, or what beta and mean or sum imply.
 
     Raises
     ------
     ValueError
-        If too little or too much is given, or a number is not above zero.
+        If too few or too many are given, or a number is not above zero.
 
     Examples
     --------
@@ -81,8 +81,8 @@ def loss_scales(
     alone, pair = len(weights) == 1, len(weights) == 2 and beta is not None and sigma is None
     if not (alone or pair):
         raise ValueError(
-            "loss_scales: give one of mean, sum and beta, with a sigma or without; or mean or sum "
-            f"with beta, and sigma follows; got {', '.join([*given][1:]) or 'none of them'}"
+            "loss_scales: give one of mean, sum and beta, with or without sigma; or beta with "
+            f"mean or sum, without sigma; got {', '.join([*given][1:]) or 'none of them'}"
         )
     sigma = sigma or 1.0
     if mean is not None:

@@ -78,7 +78,7 @@ class GPUStepper:
     max_norm : float, optional
         Clip the gradients to this norm: see `optim.clip_grad_norm`.
     graph : bool
-        Capture a step when its batch size comes twice in a row, so not for the last, smaller batch
+        Capture a step when its batch size occurs twice in a row, so not for the last, smaller batch
         of an epoch. False runs every step kernel by kernel.
 
     Notes
@@ -120,7 +120,7 @@ class GPUStepper:
         finite."""
         in_memory(functools.partial(self._step, x), "training", self._model, len(x))
         if self._optimizer.steps % CHECK_EVERY == 0:
-            _ = self.sums  # raises
+            _ = self.sums  # may raise
 
     def _step(self, x: Any) -> None:
         if not is_gpu_array(x):
@@ -218,8 +218,8 @@ class GPUStepper:
         if bad_step:
             self.sums = [0.0] * 4
             raise FloatingPointError(
-                f"the loss of step {int(bad_step)} was not finite: a smaller lr or clipping "
-                "(max_norm) may help; pictures outside of the model's data_range do this, too"
+                f"the loss of step {int(bad_step)} was not finite: try a smaller lr or gradient "
+                "clipping (max_norm), and check that the images are in the model's data_range"
             )
         return sums
 

@@ -1,9 +1,9 @@
-"""Does a backward agree with its forward?
+"""Check that a backward pass agrees with its forward pass.
 
-A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four judges of that:
+A backward maps dy to dx = J^T dy, the gradient of the number <y, dy>. Four methods check that:
 
     central     (<y(x + h e), dy> - <y(x - h e), dy>) / 2h    element by element, any function; 1e-9
-    direction   the same along random v instead of e: two evaluations see a whole gradient
+    direction   the same along random v instead of e: two evaluations cover a whole gradient
     complex     Im <y(x + i h e), dy> / h, h = 1e-100         analytic functions; 1e-15
     adjoint     <f(v) - f(0), dy> = <v, J^T dy>               linear functions; 1e-15, no step
 
@@ -11,16 +11,16 @@ One check, in reading order:
 
     check.py         the functions to call: check, check_op, check_layer, check_model
     subject.py       a pair of functions, a layer or a model as a Subject: tensors, gradients, y
-    judge.py         compare: a Judge for each tensor, backward against differences, and a verdict
+    judge.py         compare: for each tensor, backward against differences, and a verdict
     differences.py   a Line through a tensor, and the four formulas above along it
-    report.py        the table, and the error that names tensor and element
+    report.py        the table, and the error with tensor and element
 
-Two files catch what one dy and one short step cannot see:
+Two files find faults that one dy and one short step cannot show:
 
-    trials.py        other dy, a second call, arrays that are not contiguous, images that mix
-    rounding.py      functions that round more than float64 does
+    trials.py        other dy, a second call, non-contiguous arrays, dependence between images
+    rounding.py      functions that are less precise than float64
 
-docs/gradients.md explains the method. No gradient check can see a wrong forward.
+docs/gradients.md explains the method. No gradient check can detect a wrong forward.
 """
 
 from .check import check, check_layer, check_model, check_op

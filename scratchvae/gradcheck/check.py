@@ -34,17 +34,17 @@ def check(
     seed: int = 0,
     raises: bool = True,
 ) -> Report:
-    """Compare the gradients of a backward pass with what its forward pass does.
+    """Compare the gradients of a backward pass with derivatives of its forward pass.
 
     Parameters
     ----------
     forward : callable
-        `forward(*inputs)` returns `y, cache` (and maybe more); y may be a tuple of outputs. The
-        report takes the inputs' names from its parameters.
+        `forward(*inputs)` returns `y, cache` (and maybe more); y may be a tuple of outputs. Its
+        parameter names are the names of the inputs in the report.
     backward : callable
         `backward(dy, cache)` returns one gradient per input: an array or a tuple of arrays. None
-        means "not checked", and fails. dy is random, in the shape of y; a tuple for a tuple of
-        outputs.
+        means "not checked", which is a failure. dy is random, of the shape of y; a tuple for a
+        tuple of outputs.
     *inputs : float64 arrays
         Away from kinks.
     method : {"central", "direction", "complex", "adjoint"}
@@ -61,14 +61,14 @@ def check(
     samples : int or "all"
         Check the element with the largest gradient, this many random elements and a random
         direction. Default: every element; of an input with more than 10,000 elements, three
-        directions and five elements (the report says so). "all" checks every element of any input.
+        directions and five elements (noted in the report). "all" checks every element of any input.
     only : list of str
         The inputs to check. Default: all.
     without_gradient : list of str
-        The inputs that have no gradient: backward gives None for them, or leaves them out.
+        The inputs without a gradient: backward returns None for them, or omits them.
     without_dy : list of int
-        The outputs of a tuple, by position, for which backward gets None instead of a dy. Outputs
-        that are None, integers or booleans always get None.
+        The positions in a tuple of outputs whose dy is None. Outputs that are None, integers or
+        booleans always have None.
     batch : list of str
         The inputs whose first axis counts images, if images must be independent.
     dtype : {"float64", "float32"}
@@ -86,8 +86,8 @@ def check(
     Raises
     ------
     GradientError
-        (an AssertionError) if a gradient is wrong or was not shown to be right, or if backward
-        fails a trial of trials.py.
+        (an AssertionError) if a gradient is wrong or could not be confirmed, or if backward fails a
+        trial of trials.py.
     NotAnalytic, NotLinear
         (ValueErrors) if the method does not apply to this forward.
     TypeError, ValueError
@@ -111,7 +111,7 @@ def check_op(
     """Check one of our ops on the engine in use: a report for each of its CASES. "adjoint" checks
     only the inputs in which the op is linear. Other options and errors: see `check`."""
     if name not in CASES:
-        raise ValueError(f"check_op: unknown op {name!r}; there are {', '.join(CASES)}")
+        raise ValueError(f"check_op: unknown op {name!r}; choose from {', '.join(CASES)}")
     reports = []
     for case in CASES[name]:
         only = [*case.linear] if method == "adjoint" else None

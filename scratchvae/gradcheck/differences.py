@@ -1,4 +1,4 @@
-"""The numeric side: a Line through a tensor, and what a small step along it does to <y, dy>."""
+"""The numeric side: a Line through a tensor, and the change of <y, dy> by a small step along it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = np.logspace(0, -16, 33)  # of the error curves
 
 
 class Numeric(NamedTuple):
-    """A numeric derivative, and about how much of it is rounding of the outputs."""
+    """A numeric derivative, and an estimate of its error by rounding of the outputs."""
 
     value: float
     rounding: float = 0.0
@@ -26,7 +26,7 @@ class Numeric(NamedTuple):
 
 class Line:
     """A line through a tensor: an index moves one element, an array v moves all of them. A step of
-    1 moves an element by max(1, |x|), since 1e-6 would be lost beside 1e11."""
+    1 moves an element by max(1, |x|), since a step of 1e-6 would vanish in 1e11."""
 
     def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
@@ -59,7 +59,7 @@ class Line:
             return np.full(np.shape(self.subject.y), np.nan)
 
     def change(self, t: float) -> float:
-        """<y(t) - y(0), dy>, subtracted output by output: those that stay add no rounding."""
+        """<y(t) - y(0), dy>, subtracted output by output: unchanged outputs add no rounding."""
         with np.errstate(all="ignore"):
             return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
 
@@ -70,7 +70,7 @@ class Line:
         step = 2 * h if self.element is None else float(up[self.element] - down[self.element])
         if step == 0 or h < EPS / 10 or np.array_equal(up, down):
             raise ValueError(
-                f"check: h = {h:g} is lost beside the values of {self.name}: choose a larger h"
+                f"check: h = {h:g} is too small for the values of {self.name}: choose a larger h"
             )
         output, dy = self.subject.output, self.subject.dy
         with np.errstate(all="ignore"):  # overflow gives infinity or NaN, and fails
@@ -87,8 +87,8 @@ class Line:
                 y = self.subject.output(self.name, self.moved(1j * h))
         except (TypeError, ComplexWarning) as problem:
             raise NotAnalytic(
-                f"check: {self.subject.name} does not take complex numbers in {self.name} "
-                f"({problem}); the complex step needs that, method='central' does not"
+                f"check: {self.subject.name} does not accept complex numbers for {self.name} "
+                f"({problem}), so the complex step does not apply: use method='central'"
             ) from None
         with np.errstate(all="ignore"):
             return Numeric(float(np.sum(np.imag(y) * self.subject.dy)) / (h * self.length))
@@ -102,7 +102,7 @@ class Line:
         return Numeric(float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length)
 
     def bend(self, h: float, rounding: float) -> float:
-        """How much kinks make the slopes on both sides differ. A smooth function gives 0: there the
+        """The difference of the slopes on both sides of kinks; 0 for a smooth function, where the
         difference halves with the step."""
 
         def at(h: float) -> float:
@@ -133,7 +133,7 @@ NUMERIC: dict[str, Callable[[Line, float], Numeric]] = {
 
 
 def size(x: Any) -> Any:
-    """|x|, but 1 at least."""
+    """max(1, |x|)."""
     return np.maximum(1.0, np.abs(x))
 
 
@@ -146,14 +146,14 @@ def norm(a: np.ndarray) -> float:
 
 
 def rounding_of_y(subject: Subject, h: float) -> float:
-    """About how much the rounding of y changes differences: one unit in the last place of each
+    """An estimate of the error of differences by rounding of y: one unit in the last place of each
     output, added as a random walk."""
     return EPS * norm(subject.y * subject.dy) / h
 
 
 def tensor_error(analytic: Any, numeric: Any) -> float:
-    """max|analytic - numeric| / max|analytic|; relative to the numeric side if all of the analytic
-    one is zero, so its error is then 1. Infinite if either side is not finite."""
+    """max|analytic - numeric| / max|analytic|. If the analytic side is all zero, it is relative to
+    the numeric side, so the error is 1. Infinite if either side is not finite."""
     worst = float(np.max(np.abs(analytic - numeric)))
     if not math.isfinite(worst):
         return math.inf
@@ -162,7 +162,7 @@ def tensor_error(analytic: Any, numeric: Any) -> float:
 
 
 class NotAnalytic(ValueError):
-    """The complex step does not apply: the function has no derivative in the complex sense."""
+    """The complex step does not apply: the function is not complex differentiable."""
 
 
 class NotLinear(ValueError):
@@ -186,8 +186,8 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
             return
     raise NotAnalytic(
         f"check: {subject.name} is not analytic in {name}: along a random direction the complex "
-        f"step says {imaginary:.6g}, differences say {real[0].value:.6g}. abs, var, conj, norm and "
-        ".real are not analytic (a kink at this point, or rounding, looks the same); use 'central'"
+        f"step gives {imaginary:.6g}, differences give {real[0].value:.6g}. abs, var, conj, norm "
+        "and .real are not analytic (kinks and rounding look the same here); use 'central'"
     )
 
 
@@ -203,8 +203,8 @@ def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> Non
     if not off <= 1e-12 * most:
         raise NotLinear(
             f"check: {subject.name} is not linear in {name}: f(u + 2v) and f(u) + 2 f(v) differ by "
-            f"{off / most:.2g} of their size; adjointness needs a linear function, use "
-            "method='central', or name the linear ones with only=[...]"
+            f"{off / most:.2g} of their size; adjointness needs a linear function: use "
+            "method='central', or select the linear inputs with only=[...]"
         )
 
 
@@ -216,7 +216,7 @@ class Curve(NamedTuple):
     one_sided: np.ndarray  # (f(x + h) - f(x)) / h
     central: np.ndarray
     complex: np.ndarray
-    rounding: np.ndarray  # what the differences' rounding may amount to
+    rounding: np.ndarray  # estimated error of the differences by rounding
 
 
 def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
@@ -226,7 +226,7 @@ def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
     line = Line(subject, name, np.asarray(rng.standard_normal(subject.tensors[name].shape)))
     scale = norm(subject.gradients[name]) or 1.0
     rows = []
-    with np.errstate(all="ignore"):  # with h = 1 an exp may overflow: the picture shows a gap
+    with np.errstate(all="ignore"):  # with h = 1 an exp may overflow: a gap in the picture
         for h in map(float, STEPS):
             central, rounding = line.central(h)
             numeric = (line.change(h) / h, central, line.complex_step(h).value)

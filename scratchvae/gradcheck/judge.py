@@ -1,9 +1,9 @@
-"""The judge: compare each gradient with its numeric counterpart, line by line, and give a verdict.
+"""Compare each gradient with its numeric counterpart, line by line, and give a verdict.
 
-`compare` chooses the lines of each tensor and a `Judge` follows them. Where the sides disagree, it
-looks for a kink, a long step or rounding before it calls the gradient wrong.
+`compare` chooses the lines of each tensor, and a `Judge` compares both sides along them. Where they
+disagree, it looks for a kink, a long step or rounding before the verdict is "wrong".
 
-Errors are max|analytic - numeric| / max|analytic| per tensor: the smallest elements are all
+Errors are max|analytic - numeric| / max|analytic| per tensor: the smallest elements are mostly
 rounding. Along a random direction v, <g, v> is about as large as the norm of g, so there the error
 is relative to the norm.
 """
@@ -37,11 +37,11 @@ LIMIT = {"central": 1e-7, "direction": 1e-7, "complex": 1e-12, "adjoint": 1e-12}
 FLOAT32_LIMIT = 2e-5
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
 FLOAT_MAX = float(np.finfo("float64").max)
-BESIDE = 1e-10  # a gradient is shown to be zero to this part of the largest, by differences
+BESIDE = 1e-10  # differences can confirm a zero only up to this fraction of the largest
 DIRECTIONS = 3
 ELEMENTS = 10_000  # of one tensor; of a larger one samples are taken
 SAMPLES = 4
-BISECTED = 3  # directions at most: one mistake may make fifty tensors wrong
+BISECTED = 3  # directions at most: one mistake may affect fifty tensors
 KINDS = ("wrong", "unsure", "seen", "blind", "kink")
 
 
@@ -74,7 +74,7 @@ def compare(
     unknown = ", ".join(str(name) for name in names if name not in known)
     if unknown or not names:
         raise ValueError(
-            f"check: {subject.name} has no gradient of {unknown or 'nothing'}; there are those of "
+            f"check: {subject.name}: cannot check {unknown or 'nothing'}; choose from "
             f"{', '.join(known) or 'nothing'}"
         )
 
@@ -93,8 +93,8 @@ def compare(
         too_many = samples is None and method in ("central", "complex") and x.size > ELEMENTS
         if too_many:
             notes.append(
-                f"{name}: of its {x.size:,} elements {SAMPLES + 1} are checked, and {DIRECTIONS} "
-                "random directions (samples='all' takes every element)"
+                f"{name}: checked {SAMPLES + 1} of its {x.size:,} elements, and {DIRECTIONS} "
+                "random directions (samples='all' checks every element)"
             )
         if method in ("direction", "adjoint") or too_many:
             lines = [_direction(subject, name, rng) for _ in range(DIRECTIONS)]
@@ -148,8 +148,8 @@ def _advice(judge: Judge, hint: str) -> str:
         except Exception:  # the function may be undefined there
             break
         if verdict in ("ok", "zero", "FAIL"):
-            says = "wrong" if verdict == "FAIL" else "right"
-            return f"{hint} (with h={longer}, tolerance={longer} it is {says})"
+            found = "wrong" if verdict == "FAIL" else "right"
+            return f"{hint} (with h={longer}, tolerance={longer} it is {found})"
     return hint
 
 
@@ -165,7 +165,7 @@ class Measured(NamedTuple):
 
     @property
     def off(self) -> float:
-        """How far the two sides are apart: infinite if either is not finite."""
+        """The difference of the two sides: infinite if either is not finite."""
         off = abs(self.line.analytic - self.numeric)
         return off if math.isfinite(off) else math.inf
 
@@ -182,7 +182,7 @@ class Judge:
     tolerance: float
     atol: float
     rng: np.random.Generator
-    coarse: float | None = None  # the function's own rounding, where that is more than y's
+    coarse: float | None = None  # the function's own rounding, if larger than y's
 
     def __post_init__(self) -> None:
         self.gradient = self.subject.gradients[self.name]
@@ -212,16 +212,16 @@ class Judge:
         return Measured(line, numeric, max(of_y, own), step)
 
     def scale(self, m: Measured) -> float:
-        """What the error is relative to."""
+        """The number that the error is relative to."""
         return self.scales[m.line.element is None]
 
     def allowed(self, m: Measured) -> float:
-        """How far the sides may be apart."""
+        """The largest allowed difference of the two sides."""
         limit = max(self.tolerance * self.scale(m), self.atol * m.line.norm)
-        return min(limit, FLOAT_MAX)  # infinity is more
+        return min(limit, FLOAT_MAX)  # less than infinity
 
     def error(self, m: Measured) -> float:
-        """How far the sides are apart, relative to the scale."""
+        """The difference of the two sides, relative to the scale."""
         if m.off in (0, math.inf):
             return m.off
         return m.off / self.scale(m) if self.scale(m) > 0 else math.inf
@@ -252,7 +252,7 @@ class Judge:
                 numeric = np.reshape([m.numeric for m in self.measured], self.gradient.shape)
                 hint = _hint(self.gradient, numeric, self.tolerance)
         if verdict == "unseen":
-            hint = "rounding or kinks hide the rest: try another h, or method='complex'"
+            hint = "because of rounding or kinks: try another h, or method='complex'"
         off = found["wrong"] + found["unsure"]
         result = Result(
             tensor=self.name,
@@ -286,7 +286,7 @@ class Judge:
         far = [self.measure(line, rounding.LONG) for line in self.lines]
         if not self.gradient.any() and not any(m.numeric for m in self.measured):
             return all(m.numeric == 0 or rounding.is_constant(m.line) for m in far)
-        # rounding makes differences seldom zero; a long step reduces it
+        # because of rounding, differences are seldom zero; a long step reduces it
         hidden = 10 * max(m.rounding for m in far)
         shown = hidden <= BESIDE * self.subject.largest or hidden == 0
         return shown and _largest_numeric(far) <= hidden
@@ -313,8 +313,8 @@ class Judge:
     def reconsidered(self, first: Measured) -> Measured:
         """Look again where differences disagree with backward.
 
-        Shorter steps contain fewer kinks, so try them, but only while rounding leaves a change in
-        the output. If none agrees, there may be a kink at this very point: with slopes s and t on
+        Shorter steps contain fewer kinks, so try them, as long as rounding does not hide the change
+        of the output. If none agrees, there may be a kink at this point: with slopes s and t on
         its sides, central differences are off by |s - t| / 2. If that explains the disagreement,
         leave the line out. Otherwise the step, kinks and noise bound the error of the numeric side.
         """
@@ -326,7 +326,7 @@ class Judge:
         for m in tried:
             if not m.off <= self.allowed(m):
                 continue
-            # the output of a coarse function does not change, which is no agreement
+            # if the output of a coarse function does not change, that is not agreement
             if m is first or self.subject.known:
                 return m
             coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
@@ -336,7 +336,7 @@ class Judge:
         shortest = tried[-1]
         kink, nearby = (line.bend(m.step, m.rounding) for m in (shortest, first))
         rough = line.noise(first.step) / far
-        if rough > 0.1 * nearby:  # noise bends everywhere; a kink is 0.02 times as rough
+        if rough > 0.1 * nearby:  # then it is noise: a kink is only 0.02 times as rough
             kink = nearby = 0.0
         at_this_point = 0 < shortest.off <= 0.51 * kink
         if at_this_point or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
@@ -388,16 +388,16 @@ def _located(result: Result, method: str, line: Line) -> Result:
 def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
     """A hint at the mistake, from the whole gradient."""
     if not np.isfinite(analytic).all():
-        return "hint: backward gives NaN or infinity"
+        return "hint: backward returns NaN or infinity"
     if not analytic.any():
-        return "hint: backward gives zeros"
+        return "hint: backward returns zeros"
     at = np.unravel_index(np.argmax(np.abs(analytic)), analytic.shape)
     factor = float(numeric[at] / analytic[at])
     if factor and math.isfinite(factor) and tensor_error(analytic * factor, numeric) <= tolerance:
         times = f"{1 / factor:.6g}"
         times = f"{1 / factor:.9g}" if times == "1" else times
-        return f"hint: it is {times} times what it should be, everywhere"
+        return f"hint: every element is {times} times the right value"
     square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
     if square and tensor_error(analytic.swapaxes(-1, -2), numeric) <= tolerance:
-        return "hint: its transpose (the last two axes exchanged) is right"
+        return "hint: its transpose (with the last two axes exchanged) is right"
     return ""

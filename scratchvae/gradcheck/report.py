@@ -1,4 +1,4 @@
-"""What a check found: a row for each tensor, the table, and the error that names the worst."""
+"""The result of a check: a row for each tensor, the table, and the error with the worst one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ METHODS = {
     "adjoint": "adjointness",
 }
 
-SAYS = {"complex": "the complex step says", "adjoint": "the forward pass says"}
+GIVES = {"complex": "the complex step gives", "adjoint": "the forward pass gives"}
 
 
 class Result(NamedTuple):
-    """One tensor: how far its gradient is from what the forward pass does.
+    """One tensor: the error of its gradient, measured by the forward pass.
 
     `verdict` is one of
 
         ok      the error is within the limit
         zero    both sides are zero, or below 1e-13 (a model's: 1e-12) of the largest gradient
-        unseen  nothing is shown: the numeric side is uncertain, or rounding exceeds the limit
-        kinks   nothing is shown: all elements, or the direction, lie within a step of a kink
-        not checked  backward gave None without `without_gradient`
+        unseen  not confirmed: the numeric side is uncertain, or rounding exceeds the limit
+        kinks   not confirmed: all elements, or the direction, lie within a step of a kink
+        not checked  backward returned None without `without_gradient`
         FAIL    the gradient is wrong
     """
 
@@ -37,24 +37,24 @@ class Result(NamedTuple):
     limit: float
     verdict: str
     compared: int = 0  # elements and directions
-    skipped: int = 0  # elements left out, a kink lies within the step
+    skipped: int = 0  # elements omitted because of a kink within the step
     wrong: int = 0  # of those compared
     error: float = 0.0  # the worst, relative to the largest element (a direction: to the norm)
     where: tuple[int, ...] | None = None  # the worst element; None: a whole direction
-    analytic: float = math.nan  # what backward says there
-    numeric: float = math.nan  # what the forward pass does there
-    step: float = math.nan  # h where this was seen; adjointness follows a line to its end, 1
-    rounding: float = math.nan  # the part of the error that differences' own rounding may make
+    analytic: float = math.nan  # the gradient of backward there
+    numeric: float = math.nan  # the derivative of the forward pass there
+    step: float = math.nan  # the h of that measurement; 1 for adjointness
+    rounding: float = math.nan  # estimated part of the error from rounding of the differences
     hint: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the gradient was shown to be right."""
+        """Whether the gradient was confirmed."""
         return self.verdict in ("ok", "zero")
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong, or could not be shown to be right. `report` has the numbers."""
+    """A gradient is wrong, or could not be confirmed. `report` has the numbers."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.failure())
@@ -67,13 +67,13 @@ class GradientError(AssertionError):
 
 @dataclass(eq=False, repr=False)
 class Report(Sequence[Result]):
-    """The results of one check, tensor by tensor. Printed, it is a table."""
+    """The results of one check, tensor by tensor. `print` shows a table."""
 
     subject: str
     method: str
     results: list[Result]
     faults: Sequence[str] = ()  # of backward itself, see trials.py
-    notes: Sequence[str] = ()  # what was left out to save time
+    notes: Sequence[str] = ()  # what was omitted to save time
 
     def __len__(self) -> int:
         return len(self.results)
@@ -86,7 +86,7 @@ class Report(Sequence[Result]):
 
     @property
     def passed(self) -> bool:
-        """Whether every gradient was shown to be right, and backward has no other fault."""
+        """Whether every gradient was confirmed, and backward has no other fault."""
         return bool(self.results) and not self.faults and all(r.passed for r in self.results)
 
     @property
@@ -121,34 +121,33 @@ class Report(Sequence[Result]):
         if all(r.passed for r in self.results):
             return "\n    ".join([f"{self.subject}: {fault}" for fault in self.faults])
         r = self.worst
-        nothing = f"{self.subject}: nothing is shown about the gradient of {r.tensor}"
+        nothing = f"{self.subject}: the gradient of {r.tensor} could not be checked"
         where = f"at {r.tensor}{list(r.where)}" if r.where else f"at {r.tensor}"
         where = f"along a direction of {r.tensor}" if r.where is None else where
         analytic, numeric = _both_sides(r)
-        says = SAYS.get(self.method, "differences say")
-        sides = f"{where} backward says {analytic}, {says} {numeric}"
+        gives = GIVES.get(self.method, "differences give")
+        sides = f"{where} backward gives {analytic}, {gives} {numeric}"
         lines = {
             "not checked": [
                 f"{self.subject}: the gradient of {r.tensor} is not checked: backward gave None",
-                "return one, or say that there is none: without_gradient=[...]",
+                "return one, or declare that there is none: without_gradient=[...]",
             ],
             "kinks": [
                 nothing,
-                f"what would show it ({r.skipped} compared) lies within a step of a kink: move the "
-                "inputs away from it",
+                f"the step crosses a kink in {r.skipped} comparisons: move the inputs away from it",
             ],
-            "unseen": [nothing, f"{sides}, but the latter is not certain enough to judge that"],
+            "unseen": [nothing, f"{sides}, but the latter is too uncertain for a verdict"],
             "FAIL": [
                 f"{self.subject}: the gradient of {r.tensor}, shape {r.shape}, is wrong",
                 sides,
-                f"{r.wrong} of {r.compared} compared are off, the worst by {r.error:.2g} (limit "
-                f"{r.limit:g}), relative to the largest",
+                f"{r.wrong} of {r.compared} comparisons fail; the worst relative error is "
+                f"{r.error:.2g} (limit {r.limit:g})",
             ],
         }[r.verdict]
         lines += [r.hint] if r.hint else []
         if others := [x.tensor for x in self.results if not x.passed and x is not r]:
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-            lines.append(f"not shown to be right either: {', '.join(others[:8])}{more}")
+            lines.append(f"not confirmed either: {', '.join(others[:8])}{more}")
         return "\n    ".join([*lines, *self.faults])
 
 

@@ -1,14 +1,14 @@
-"""How coarse a function is: measure its own rounding.
+"""Measure the rounding of a function that is less precise than float64 ("coarse").
 
 A float64 y may come from float32 arithmetic or from large numbers that cancel. Then <y, dy> moves
 in jumps, or not at all within a short step, and a gradient of zero seems right. So differences must
 agree with longer steps: a smooth function follows a + b t^2 + c t^4 through three long steps down
 to the short one. Where it does not, bisect: the effect of a kink or a curve shrinks with the
 interval, that of a jump does not. A function that jumps on both sides is coarse, and its jumps are
-the size of its rounding. A single jump is a step, as of a sign.
+as large as its rounding. A single jump is a step, such as that of a sign.
 
-More & Wild, "Estimating computational noise" (2011), do the same with difference tables, which say
-"h too small" where many values are equal.
+More & Wild, "Estimating computational noise" (2011), do the same with difference tables, which
+report "h too small" where many values are equal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .subject import Subject
 LONG = 1e-2  # a step that must agree with a short one
 PLATEAU = 0.1  # an output that is constant up to here, on one side, is constant
 REACH = 0.03  # how far to look for jumps, of one element
-LEAST_REACH = 1e-4  # along many: each of them may have a step of its own nearby
+LEAST_REACH = 1e-4  # along many elements: each may have a step nearby
 THREE_STEPS = np.array([1, 1 / 2, 1 / 4])  # of the longest
 SHORTEST = 1e-12
 STAYS = 8  # halvings: a kink falls to 1/256
@@ -33,7 +33,7 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
     """The function's own rounding of <y, dy> along a line; 0 if it does not matter to a step of h
     with an allowed error of tolerance * scale."""
     longest = max(LONG, 4 * h)
-    for far in (longest, longest / 10, longest / 100):  # a function may end nearby, as a log does
+    for far in (longest, longest / 10, longest / 100):  # the domain may end nearby, as of a log
         slopes = _slopes(line, far)
         if np.isfinite(slopes).all() or far <= 40 * h:
             break
@@ -57,14 +57,14 @@ def require_precise(line: Line) -> None:
     if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / REACH:
         raise NotAnalytic(
             f"check: {line.subject.name} is too coarse in {line.name} for the complex step: along "
-            f"a random direction that says {imaginary:.6g}, differences over a long step say "
-            f"{slope:.6g}. Something computes in complex64, or rounds; use 'central' with h=1e-3, "
+            f"a random direction that gives {imaginary:.6g}, differences over a long step give "
+            f"{slope:.6g}. It computes in complex64, or rounds: use 'central' with h=1e-3, "
             "tolerance=1e-3"
         )
 
 
 def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> float:
-    """The rounding behind backward's zeros: move those elements together, then one by one."""
+    """The rounding of elements with a zero gradient: move them together, then one by one."""
     x, gradient = subject.tensors[name], subject.gradients[name]
     zero = np.abs(gradient) <= 1e-13 * np.max(np.abs(gradient))
     together = np.where(zero, size(x) * rng.choice([-1.0, 1.0], x.shape), 0.0)
@@ -78,7 +78,7 @@ def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> 
 
 
 def rounding_of_still(line: Line) -> float:
-    """The rounding along a line where outputs may not change; 0 if they are constant or smooth."""
+    """The rounding along a line on which outputs may not change; 0 if constant or smooth."""
     return 0.0 if is_constant(line) else OF_A_JUMP * _jumps(line, PLATEAU)
 
 

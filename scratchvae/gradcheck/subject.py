@@ -1,8 +1,8 @@
-"""What can be checked: a pair of functions, a layer or a model, as a Subject.
+"""A Subject of a check: a pair of functions, a layer or a model.
 
 A Subject has tensors, their gradients for some dy, and the output as a function of each tensor.
-Functions under test get copies, and their results are copied. A forward that changes its input or
-draws noise is refused.
+Functions under test receive copies, and their results are copied. A forward that changes its input
+or draws noise is an error.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Subject(NamedTuple):
 
     name: str
     tensors: dict[str, np.ndarray]
-    gradients: dict[str, np.ndarray]  # what backward says, for dy
-    output: Callable[[str, np.ndarray], np.ndarray]  # with this tensor at this value, maybe complex
-    y: np.ndarray  # the output where nothing is moved
+    gradients: dict[str, np.ndarray]  # from backward, for dy
+    output: Callable[[str, np.ndarray], np.ndarray]  # with this value of this tensor, maybe complex
+    y: np.ndarray  # the output at the tensors themselves
     dy: np.ndarray
-    dtype: str  # backward ran in this one
-    analytic_to: float | None  # how far the complex step is tested; None: known to be right
+    dtype: str  # that of backward
+    analytic_to: float | None  # tolerance of the test of the complex step; None: not needed
     largest: float  # element of all finite gradients
     negligible: float = 1e-13  # what counts as zero, relative to the largest
     known: bool = False  # one of our models: computed in float64 throughout
-    missing: tuple[str, ...] = ()  # the tensors for which backward gave None
+    missing: tuple[str, ...] = ()  # the tensors for which backward returned None
     trials: Callable[[float, float], list[str]] = lambda tolerance, atol: []  # see trials.py
 
 
@@ -48,15 +48,15 @@ def _subject(
     dtype: str,
     analytic_to: float | None,
 ) -> Subject:
-    """The subject, after a look at its output."""
+    """The subject, after checks of its output."""
     y = np.array(raw_output(None, None))
     if y.dtype != np.float64:
-        raise TypeError(f"check: {name} must give float64 for float64, got y of {y.dtype}")
+        raise TypeError(f"check: {name} must return float64 for float64, got y of {y.dtype}")
     if not np.isfinite(y).all():
-        raise ValueError(f"check: {name} gives y with NaN or infinity: choose other inputs")
+        raise ValueError(f"check: {name} returns NaN or infinity: choose other inputs")
     if not np.array_equal(y, raw_output(None, None)):
         raise ValueError(
-            f"check: {name} gives another y each time: draw its noise before, and hand it in"
+            f"check: {name} returns another y each time: draw its noise first, and pass it in"
         )
 
     def output(moving: str, value: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def of_pair(
             raise TypeError(f"check: {option} must be a list of names, got {chosen!r}")
         if unknown := [str(n) for n in chosen if n not in names]:
             raise ValueError(
-                f"check: no input is called {', '.join(unknown)}; they are {[*names]} ({option})"
+                f"check: no input is called {', '.join(unknown)}; choose from {[*names]} ({option})"
             )
     name = name or _title_of(forward)
     # rounded to backward's dtype
@@ -108,7 +108,7 @@ def of_pair(
         raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
     outputs = Outputs(name, result[0], without_dy)
     y, cache = outputs.joined(result[0]), result[1]
-    # dy = 1 or dy = x, drawn from default_rng(seed), would make the gradient of a batch norm zero
+    # For dy = 1, or dy = x from the same default_rng(seed), the gradient of a batch norm is zero.
     dy = np.random.default_rng([seed, 1]).standard_normal(y.shape).astype(dtype)
 
     def run_forward(values: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
@@ -157,7 +157,7 @@ def of_layer(
     if not isinstance(layer, Module):
         raise TypeError(f"check_layer: layer must be a Module, got {type(layer).__name__}")
     if isinstance(layer, Model):
-        raise TypeError("check_layer: a model has a loss of its own; use check_model")
+        raise TypeError("check_layer: a model has its own loss; use check_model")
     name, parameters = type(layer).__name__, _distinct(layer)
     dtype = next((str(p.value.dtype) for p in parameters.values()), "float64")
     signature = inspect.signature(layer.forward)  # type: ignore[attr-defined]
@@ -218,8 +218,8 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
         """Backward adds: a second loss doubles the gradients."""
         limit, twice = max(tolerance, FLOOR[str(real.dtype)]), step()
         return [
-            f"after a second loss and backward, the gradient of {n} is not twice what it was after "
-            "the first: backward must add to it"
+            f"after a second loss and backward, the gradient of {n} is not twice the first one: "
+            "backward must add to it"
             for n, g in gradients.items()
             if not np.max(np.abs(twice[n] - 2 * g)) <= limit * np.max(np.abs(g)) + atol
         ][:1]
@@ -250,15 +250,15 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
 
 
 class Outputs:
-    """One output, or a tuple joined into one row. Those in `without_dy`, None, integers and
-    booleans get None for dy. Of Losses the total counts."""
+    """One output, or a tuple of outputs joined into a row. The dy of those in `without_dy`, and of
+    None, integers and booleans, is None. Of Losses only the total is used."""
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
         self.several = isinstance(y, tuple) and not isinstance(y, Losses)
         count = len(y) if self.several else 0
         if unknown := [k for k in without_dy if k not in range(count)]:
             raise ValueError(
-                f"check: without_dy names output {unknown[0]}; {name} has {count or 1}"
+                f"check: without_dy has output {unknown[0]}, but {name} has {count or 1}"
             )
         self.shapes: list[tuple[int, ...] | None] = []
         for k, part in enumerate(self._listed(y)):
@@ -268,17 +268,17 @@ class Outputs:
                 self.shapes.append(None)
             elif a.dtype.kind != "f" or a.size == 0:
                 got = f"{a.dtype} of shape {a.shape}"
-                raise TypeError(f"check: {name} must give {which} of floats, got {got}")
+                raise TypeError(f"check: {name} must return {which} of floats, got {got}")
             else:
                 self.shapes.append(a.shape)
         if not any(shape is not None for shape in self.shapes):
-            raise ValueError(f"check: no output of {name} gets a dy: nothing to check")
+            raise ValueError(f"check: no output of {name} has a dy, so there is nothing to check")
 
     def _listed(self, y: Any) -> Sequence[Any]:
         return y if self.several else [y.total if isinstance(y, Losses) else y]
 
     def joined(self, y: Any) -> np.ndarray:
-        """The outputs that get a dy, in a row."""
+        """The outputs that have a dy, joined into a row."""
         pairs = zip(self._listed(y), self.shapes, strict=True)
         parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
         dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
@@ -315,7 +315,7 @@ def _names_of(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def _title_of(forward: Callable[..., Any]) -> str:
-    """What reports call the function: `conv2d` for conv2d_forward, `forward` for a lambda."""
+    """The function's name in reports: `conv2d` for conv2d_forward, `forward` for a lambda."""
     name = getattr(forward, "__name__", "")
     return name.removesuffix("_forward") if name.isidentifier() else "forward"
 
@@ -333,10 +333,10 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
         if not plain or x.dtype != np.float64 or x.size == 0:
             raise TypeError(
                 f"check: input {k} must be a float64 array, and not empty, got {_kind_of(x)}; "
-                "np.asarray(x, 'float64') makes one, dtype='float32' runs backward in float32"
+                "use np.asarray(x, 'float64'); dtype='float32' runs backward in float32"
             )
         if not np.isfinite(x).all():
-            raise ValueError(f"check: input {k} holds NaN or infinity")
+            raise ValueError(f"check: input {k} contains NaN or infinity")
     return inputs
 
 
@@ -362,7 +362,7 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
 def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
     """ValueError if a function changed its argument."""
     if asnumpy(after).tobytes() != before.tobytes():
-        raise ValueError(f"check: {what} in place: nothing can be said about a function that does")
+        raise ValueError(f"check: {what} in place, so it cannot be checked: work on a copy")
 
 
 def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> dict[str, Any]:
@@ -373,17 +373,17 @@ def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> di
     if len(gradients) != len(expected):
         raise ValueError(
             f"check: {len(names)} inputs ({', '.join(names)}) need as many gradients, backward "
-            f"gave {came}; name those that get none with without_gradient=[...]"
+            f"returned {came}; list inputs without a gradient in without_gradient=[...]"
         )
     pairs = zip(expected, gradients, strict=True)
     found = {n: g for n, g in pairs if g is not None and n not in without}
     if not found and any(n not in without for n in names):
-        raise ValueError(f"check: nothing to check, backward gave {came}")
+        raise ValueError(f"check: nothing to check, backward returned {came}")
     return found
 
 
 def _kind_of(a: Any) -> str:
-    """What `a` is, for a message."""
+    """A description of `a` for a message."""
     if type(a) is not np.ndarray:
         return type(a).__name__
     return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"

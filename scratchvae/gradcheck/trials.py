@@ -1,5 +1,5 @@
-"""What every backward must do: be linear in dy, give the same result when called again, accept any
-memory layout, and keep its dtype. Differences for one dy and one call see none of these faults."""
+"""Every backward must be linear in dy, return the same result when called again, accept any memory
+layout, and keep its dtype. Differences for one dy and one call show none of these faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LARGE = 1e6  # a dy beyond all clipping
+LARGE = 1e6  # a dy beyond any clipping
 FLOOR = {"float64": 1e-9, "float32": 1e-3}  # for sums in another order, and cancellation in them
 
 Gradients = dict[str, np.ndarray]
@@ -24,14 +24,14 @@ class Pair(NamedTuple):
     gradients: Gradients  # for dy
     forward: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, Any]]
     backward: Callable[[np.ndarray, Any, Callable[[np.ndarray], np.ndarray]], Gradients]
-    spread: tuple[str, ...]  # the inputs that may lie in memory in any way
-    batch: tuple[str, ...]  # the inputs with a row for each image, if images must not mix
+    spread: tuple[str, ...]  # the inputs that may have any memory layout
+    batch: tuple[str, ...]  # the inputs with a row for each image, if images must be independent
 
 
 def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]:
-    """What is wrong, in sentences: a dtype, and the first of the trials that fails."""
+    """The faults, in sentences: wrong dtypes, and the first of the trials that fails."""
     faults = [
-        f"the gradient of {n} is {g.dtype}, {n} itself is {pair.inputs[n].dtype}"
+        f"the gradient of {n} is {g.dtype}, but {n} is {pair.inputs[n].dtype}"
         for n, g in pair.gradients.items()
         if g.dtype != pair.inputs[n].dtype
     ]
@@ -59,13 +59,13 @@ def _largest(a: np.ndarray) -> float:
 def _again(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
     try:
         again = pair.backward(pair.dy, pair.cache, np.copy)
-    except Exception:  # a cache may serve once
+    except Exception:  # a cache may work only once
         again = _run(pair, pair.dy)
     for n, g in pair.gradients.items():
         if n not in again or _off(g, again[n], limit * _largest(g) + atol):
             yield (
-                f"backward called again with the same dy and cache gives another gradient of {n}: "
-                "is something kept or added up from call to call?"
+                f"a second backward with the same dy and cache returns another gradient of {n}: "
+                "does it keep or accumulate something between calls?"
             )
 
 
@@ -88,8 +88,8 @@ def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
                 continue  # a large gradient of a large dy overflows
             if _off(a * g + of_b, got[n], limit * scale + 4 * atol):
                 yield (
-                    f"backward is not linear in dy: for {what} the gradient of {n} is not what "
-                    "those for the parts add up to; is dy clipped, compared or divided by?"
+                    f"backward is not linear in dy: for {what} the gradient of {n} is not the same "
+                    "combination of gradients; is dy clipped, compared or a divisor?"
                 )
 
 
@@ -99,17 +99,17 @@ def _not_contiguous(pair: Pair, limit: float, atol: float, seed: int) -> Iterato
         y, cache = pair.forward(given)
         gradients = pair.backward(pair.dy, cache, _spread_out)
     except Exception as problem:
-        yield f"inputs or dy that are not contiguous end in {type(problem).__name__}: {problem}"
+        yield f"non-contiguous inputs or dy raise {type(problem).__name__}: {problem}"
         return
     if y.shape != pair.y.shape or _off(pair.y, y, limit * _largest(pair.y)):
-        yield "for inputs that are not contiguous forward gives another y"
+        yield "for non-contiguous inputs forward returns another y"
     for n, g in pair.gradients.items():
         if _off(g, gradients[n], limit * _largest(g) + atol):
-            yield f"for inputs and dy that are not contiguous the gradient of {n} is another one"
+            yield f"for non-contiguous inputs and dy backward returns another gradient of {n}"
 
 
 def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
-    """Replace the first image by the second: nothing may change for the others."""
+    """Replace the first image by the second: the results of the others must not change."""
     if not pair.batch:
         return
     given = {n: x.copy() for n, x in pair.inputs.items()}
@@ -118,15 +118,15 @@ def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
     y, cache = pair.forward(given)
     rows = len(given[pair.batch[0]])
     if pair.y.size % rows:
-        yield f"images mix: {rows} images cannot share {pair.y.size} outputs"
+        yield f"images are not independent: {pair.y.size} outputs for {rows} images"
         return
     others, before = (a.reshape(rows, -1)[1:] for a in (y, pair.y))
     if _off(before, others, limit * _largest(pair.y)):
-        yield "images mix: y of one image changes with another image"
+        yield "images are not independent: y of one image changes with another image"
     gradients = pair.backward(pair.dy, cache, np.copy)
     for n, g in pair.gradients.items():
         if n in pair.batch and _off(g[1:], gradients[n][1:], limit * _largest(g) + atol):
-            yield f"images mix: the gradient of {n} at one image changes with another image"
+            yield f"images are not independent: the gradient of {n} at one changes with another"
 
 
 def _spread_out(a: np.ndarray) -> np.ndarray:

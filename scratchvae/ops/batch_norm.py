@@ -24,6 +24,7 @@ Training updates the running ones with momentum and, as in PyTorch, with the unb
 In training, one NaN or infinity in x makes the whole channel of y NaN, and the running mean too.
 (After an infinity, the running mean of the body below and of PyTorch is infinite.)
 
+Derivation: docs/backward.md.
 Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 and 2, section 3.
 """
 

@@ -16,6 +16,7 @@ The zeros of the padding are multiplied too, and 0 x infinity is NaN. At the bor
 finite therefore makes y NaN, and a dy that is not finite makes dw NaN, as in PyTorch's own kernels.
 PyTorch's oneDNN kernels and `conv2d_naive` skip these products; dx includes them only on a GPU. A
 Winograd kernel spreads a NaN or infinity over a whole tile of y and dx.
+Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
 """
 

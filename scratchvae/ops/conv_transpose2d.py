@@ -16,6 +16,7 @@ OPW columns more at the bottom and on the right.
 
 conv2d maps several input sizes to one output size; the output padding OP < S chooses among them.
 dx and dw read zeros outside dy, and 0 x infinity is NaN: see conv2d.py for the consequences.
+Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), section 4.
 """
 

@@ -1,21 +1,22 @@
-"""Pictures in PNG files, without a display: `images` in grids, `codes` of models, `curves`.
+"""Pictures in PNG files, without a display, all labelled: `images`, `codes` of models, `curves`.
 
 The only package that imports matplotlib.
 """
 
-from .codes import interpolation, manifold, reconstructions
+from .codes import interpolation, manifold, reconstructions, samples, traversal
 from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
-from .images import image_grid, image_table, to_uint8
+from .images import image_table, to_uint8
 
 __all__ = [
     "code_scatter",
     "errors_by_step",
-    "image_grid",
     "image_table",
     "interpolation",
     "kernel_gradients",
     "loss_curves",
     "manifold",
     "reconstructions",
+    "samples",
     "to_uint8",
+    "traversal",
 ]

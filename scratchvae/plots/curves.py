@@ -46,6 +46,7 @@ def loss_curves(
         axes.set_title(title, fontsize=9)
         axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.yaxis.get_major_formatter().set_useOffset(False)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
     save(figure, path, dpi=120)
@@ -76,16 +77,27 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
 
 
 def kernel_gradients(
-    title: str, analytic: np.ndarray, numeric: np.ndarray, path: str | os.PathLike[str]
+    title: str,
+    analytic: np.ndarray,
+    numeric: np.ndarray,
+    path: str | os.PathLike[str],
+    channels: tuple[str, str] = ("output channel", "input channel"),
 ) -> None:
-    """Kernels (O, C, KH, KW): analytic, numeric, and the difference on its own colour scale."""
-    wide = analytic.shape[1] == 1  # a single input channel: all in one row
+    """Kernels (O, C, KH, KW): analytic, numeric, and the difference on its own colour scale.
+
+    `channels` says what the first two axes are, which go down and across.
+    """
+    wide = analytic.shape[1] == 1  # all kernels in one row
     if wide:
-        analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
+        analytic, numeric, channels = (
+            analytic.swapaxes(0, 1),
+            numeric.swapaxes(0, 1),
+            channels[::-1],
+        )
     rows, columns, KH, KW = analytic.shape
     sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
-    figure = Figure(figsize=(7, 4) if wide else (10, 6), layout="constrained")
-    panels = figure.subplots(*((3, 1) if wide else (1, 3)))
+    figure = Figure(figsize=(7, 4.5) if wide else (10, 6), layout="constrained")
+    panels = figure.subplots(*((3, 1) if wide else (1, 3)), sharex=True, sharey=True)
     shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
     for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
         sheet = np.full(sheet_size, np.nan)
@@ -95,8 +107,15 @@ def kernel_gradients(
         most = float(np.abs(analytic if name != "difference" else kernels).max()) or 1e-300
         image = axes.imshow(sheet, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         axes.set_title(f"{name}, within ±{most:.1e}", fontsize=9)
-        axes.axis("off")
-        figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+        axes.set_xticks([c * (KW + 1) + (KW - 1) / 2 for c in range(columns)], range(columns))
+        axes.set_yticks([o * (KH + 1) + (KH - 1) / 2 for o in range(rows)], range(rows))
+        axes.set(ylabel=channels[0], xlabel=channels[1])
+        axes.label_outer()
+        axes.tick_params(length=0, labelsize=7)
+        axes.spines[:].set_visible(False)
+        scale = figure.colorbar(image, ax=axes, shrink=0.8).ax
+        scale.tick_params(labelsize=7)
+        scale.yaxis.get_offset_text().set_fontsize(7)
     figure.suptitle(title, fontsize=10)
     save(figure, path, dpi=120)
 

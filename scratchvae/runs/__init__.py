@@ -1,11 +1,23 @@
 """Training runs as folders: options, checkpoints, and how to continue.
 
 Reading order: config, schedules, trainer, checkpoint, run, environment, session, signals, results.
+`train` and `resume` do everything; `begin` and `save_results` are for scripts with their own loop.
 """
 
 from .config import Config
+from .results import begin, save_results
 from .run import Run, RunFolder, open_run
 from .session import resume, train
 from .signals import Stopped
 
-__all__ = ["Config", "Run", "RunFolder", "Stopped", "open_run", "resume", "train"]
+__all__ = [
+    "Config",
+    "Run",
+    "RunFolder",
+    "Stopped",
+    "begin",
+    "open_run",
+    "resume",
+    "save_results",
+    "train",
+]

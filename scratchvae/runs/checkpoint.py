@@ -1,8 +1,8 @@
-"""A checkpoint: one file with all that the next training step depends on.
+"""A checkpoint: one file with everything that the next training step depends on.
 
 Tensors (weights, BatchNorm statistics, the optimizer's running averages) are stored as safetensors.
 The progress (steps, random states, position in the epoch, history) is JSON, stored as one more
-tensor. A SHA-256 digest detects damage. Loading a checkpoint executes nothing, unlike a pickle.
+tensor. A SHA-256 digest detects damage. Unlike a pickle, a checkpoint executes no code when loaded.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ def to_bytes(arrays: Arrays, progress: dict[str, Any]) -> bytes:
     text = json.dumps(progress, allow_nan=False).encode()
     laid_out = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     laid_out[PROGRESS] = np.frombuffer(text, "uint8")
-    # A single text: safetensors writes several in varying order.
+    # One text only: safetensors writes several in varying order.
     return save(laid_out, {"checkpoint": f"format {FORMAT}, SHA-256 {digest(laid_out)}"})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
-    """Tensors and progress. ValueError: not a sound checkpoint; OSError: an unreadable file."""
+    """Tensors and progress. ValueError: not a sound checkpoint; OSError: file not readable."""
     arrays, texts = read_tensors(path, "read_checkpoint")
     written = texts.get("checkpoint", "")
     if not written.startswith(f"format {FORMAT}, "):
         raise ValueError(f"read_checkpoint: {path} is not a checkpoint of format {FORMAT}")
     if written != f"format {FORMAT}, SHA-256 {digest(arrays)}":
-        raise ValueError(f"read_checkpoint: {path} is damaged: its digest differs")
+        raise ValueError(f"read_checkpoint: {path} is damaged: its digest does not match")
     try:
         progress = json.loads(arrays.pop(PROGRESS).tobytes())
     except (KeyError, ValueError, RecursionError):
         progress = None
     if not isinstance(progress, dict):
-        raise ValueError(f"read_checkpoint: {path} is not a checkpoint: {PROGRESS} is no table")
+        raise ValueError(f"read_checkpoint: {path} is not a checkpoint: {PROGRESS} is damaged")
     return arrays, progress
 
 
 def take_first(
     paths: Iterable[Path], take: Callable[[Arrays, dict[str, Any]], object]
 ) -> tuple[Path | None, dict[Path, str]]:
-    """The first sound path that `take` accepts, or None; and why earlier ones were refused."""
+    """The first sound path that `take` accepts, or None; and why each earlier one was refused."""
     refused: dict[Path, str] = {}
     for path in paths:
         try:
@@ -69,7 +69,7 @@ def take_first(
 
 
 def below(prefix: str, arrays: Arrays) -> Arrays:
-    """The arrays whose names begin with `prefix`, by the rest of their names."""
+    """The arrays whose names begin with `prefix`, with the prefix removed."""
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 

@@ -24,20 +24,20 @@ from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
 FORMAT = 1
 MOST_BYTES = 1 << 20  # of a config.json
-ABOUT = {"environment": dict, "data": dict, "changes": list}  # what it says about the run
+ABOUT = {"environment": dict, "data": dict, "changes": list}  # its table `run`
 MOST = 2**31 - 1  # of any count
 
-# RECIPES: what a model's source changes in RECIPE.
+# RECIPES: the defaults of some models that differ from RECIPE, from their sources.
 RECIPE = {"epochs": 10, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
 RECIPES: dict[str, dict[str, Any]] = {
     "celeba": {"epochs": 5, "lr": 5e-3},
     "skip": {"batch_size": 32, "optimizer": "adamw", "weight_decay": 1e-4},
 }
 
-# An option that only some models have -> the argument that it sets.
+# An option of only some models -> the argument that it sets.
 OF_MODELS = {name: name for name in ("latent_dim", "skips", "latent", "kl_weight", "free_bits")}
 OF_MODELS |= {"beta": "kl_weight", "kl_schedule": "kl_weight"}
-# An option that does nothing unless another one has this value.
+# An option that has an effect only if another one has this value.
 BELONGS_TO = {
     "momentum": ("optimizer", "sgd"),
     "lr_decay": ("lr_schedule", "exponential"),
@@ -59,7 +59,7 @@ def option(kind: type, default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The options of a run; an option left out takes its default, or the model's.
+    """The options of a run; an omitted option has its default, or that of the model.
 
     Raises
     ------
@@ -71,26 +71,31 @@ class Config:
     data: str = option(
         str, "mnist", "data set: mnist, fashion-mnist, glyphs, faces, celeba or images:FOLDER"
     )
-    data_dir: str | None = option(str, None, "folder with its files, looked into and nowhere else")
-    image_shape: tuple[int, ...] | None = option(tuple, None, "that of the data set", at_least=1)
-    latent_dim: int | None = option(int, None, "length of a code", at_least=1, at_most=2**20)
-    skips: str | None = option(str, None, "skip: which skips", choices=("all", "deep", "none"))
-    latent: str | None = option(str, None, "skip: mu and logvar", choices=("scalar", "learned"))
-    # __post_init__ fills None in from RECIPE and RECIPES.
-    epochs: int = option(int, None, "passes over the data", at_least=1)
-    batch_size: int = option(int, None, "images in a step", at_least=1)
-    seed: int = option(int, 0, "random seed of the run", at_least=0, at_most=2**63 - 1)
-    dtype: str = option(str, "float32", "of weights and batches", choices=("float32", "float64"))
+    data_dir: str | None = option(str, None, "look for its files only in this folder")
+    image_shape: tuple[int, ...] | None = option(tuple, None, "shape of the images", at_least=1)
+    latent_dim: int | None = option(int, None, "latent dimensions", at_least=1, at_most=2**20)
+    skips: str | None = option(
+        str, None, "model skip: which skips (default: all)", choices=("all", "deep", "none")
+    )
+    latent: str | None = option(
+        str, None, "model skip: mu and logvar per image, or per dimension (default: scalar)",
+        choices=("scalar", "learned"),
+    )  # fmt: skip
+    # __post_init__ replaces None by the values of RECIPE and RECIPES.
+    epochs: int = option(int, None, "passes over the training images", at_least=1)
+    batch_size: int = option(int, None, "batch size", at_least=1)
+    seed: int = option(int, 0, "random seed", at_least=0, at_most=2**63 - 1)
+    dtype: str = option(str, "float32", "data type", choices=("float32", "float64"))
     engine: str = option(str, "auto", "compute engine", choices=("auto", *ENGINES))
-    tf32: bool = option(bool, False, "cuda: faster, rougher products of linear layers")
+    tf32: bool = option(bool, False, "cuda: use TF32 in linear layers: faster, less precise")
 
     optimizer: str = option(str, None, "optimizer", choices=("adam", "adamw", "sgd"))
     lr: float = option(float, None, "learning rate", above=0)
-    momentum: float = option(float, 0.0, "of sgd", at_least=0, below=1)
+    momentum: float = option(float, 0.0, "momentum of sgd", at_least=0, below=1)
     weight_decay: float = option(float, None, "weight decay", at_least=0)
-    lr_schedule: str = option(str, "constant", "how the rate moves", choices=LR_SCHEDULES)
-    lr_decay: float = option(float, 0.95, "exponential: factor for each epoch", above=0, at_most=1)
-    lr_warmup: float = option(float, 0.0, "epochs in which the rate grows from nothing", at_least=0)
+    lr_schedule: str = option(str, "constant", "learning-rate schedule", choices=LR_SCHEDULES)
+    lr_decay: float = option(float, 0.95, "exponential: factor per epoch", above=0, at_most=1)
+    lr_warmup: float = option(float, 0.0, "epochs of linear learning-rate warm-up", at_least=0)
     clip_norm: float | None = option(float, None, "clip gradients to this norm", above=0)
 
     kl_weight: float | None = option(
@@ -99,25 +104,25 @@ class Config:
     beta: float | None = option(
         float, None, "KL weight relative to the log-likelihood (1 = the ELBO)", at_least=0
     )
-    kl_schedule: str = option(str, "constant", "how the KL weight moves", choices=KL_SCHEDULES)
-    kl_warmup: float = option(float, 10.0, "linear: epochs until it is there in full", at_least=0)
-    kl_cycles: int = option(int, 4, "cyclical: how often it starts", at_least=1)
-    free_bits: float = option(float, 0.0, "nats at no cost in each latent dimension", at_least=0)
+    kl_schedule: str = option(str, "constant", "KL-weight schedule", choices=KL_SCHEDULES)
+    kl_warmup: float = option(float, 10.0, "linear: epochs until the full KL weight", at_least=0)
+    kl_cycles: int = option(int, 4, "cyclical: number of cycles", at_least=1)
+    free_bits: float = option(float, 0.0, "nats of KL per latent dimension at no cost", at_least=0)
     binarize: bool = option(
-        bool, False, "draw black or white for every pixel, anew in each epoch (grey: probability)"
+        bool, False, "draw pixels black or white in each epoch; P(white) = grey level"
     )
 
     validation: float = option(
-        float, 0.0, "share of training images, the last ones, to validate", at_least=0, below=1
+        float, 0.0, "fraction of training images held out for validation", at_least=0, below=1
     )
     patience: int | None = option(
-        int, None, "stop after so many epochs without a better validation loss", at_least=1
+        int, None, "stop after N epochs without a better validation loss", at_least=1
     )
     checkpoint_every: int = option(
-        int, 1000, "steps between checkpoints, besides those after epochs", at_least=1
+        int, 1000, "steps between checkpoints (each epoch also ends with one)", at_least=1
     )
-    keep: int = option(int, 3, "how many of the last checkpoints stay", at_least=1, at_most=1000)
-    pictures: tuple[int, ...] = option(tuple, (), "epochs to draw pictures after", at_least=1)
+    keep: int = option(int, 3, "number of latest checkpoints to keep", at_least=1, at_most=1000)
+    pictures: tuple[int, ...] = option(tuple, (), "draw pictures after these epochs", at_least=1)
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -135,7 +140,7 @@ class Config:
         if self.image_shape is not None and len(self.image_shape) != 3:
             raise ValueError(f"image_shape must be three numbers, got {self.image_shape}")
         if self.kl_weight is not None and self.beta is not None:
-            raise ValueError("kl_weight and beta say the same on two scales: give one of them")
+            raise ValueError("kl_weight and beta set the same weight on two scales: give only one")
         changed = {spec.name for spec in fields(self) if getattr(self, spec.name) != spec.default}
         takes = inspect.signature(MODELS[self.model]).parameters
         for name, argument in OF_MODELS.items():
@@ -144,15 +149,15 @@ class Config:
         for name, (other, value) in BELONGS_TO.items():
             if name in changed and getattr(self, other) != value:
                 raise ValueError(
-                    f"{name} belongs to {other} {value}, and {other} is {getattr(self, other)}"
+                    f"{name} applies only to {other} {value}, but {other} is {getattr(self, other)}"
                 )
         if self.binarize and not self._is_bernoulli:
             raise ValueError(
-                f"binarize: the model {self.model} has a squared error, which is not about black "
-                "and white"
+                f"binarize: expected a model with a cross-entropy loss, but {self.model} has a "
+                "squared error"
             )
         if self.patience is not None and not self.validation:
-            raise ValueError("patience needs a validation share, such as 0.1, to look at")
+            raise ValueError("patience needs validation images: set validation, for example to 0.1")
 
     @property
     def _is_bernoulli(self) -> bool:
@@ -168,7 +173,7 @@ class Config:
             options["kl_weight"] = self.beta
         if self.beta and not self._is_bernoulli:
             if self.image_shape is None:
-                raise ValueError("beta: the KL weight it means depends on the image_shape")
+                raise ValueError("beta: the KL weight depends on the image_shape: give it, too")
             options["kl_weight"] = loss_scales(math.prod(self.image_shape), beta=self.beta).mean
         return {name: value for name, value in options.items() if value is not None}
 
@@ -178,14 +183,14 @@ class Config:
 
     @classmethod
     def from_json(cls, options: Any) -> Config:
-        """The reverse of `to_json`. ValueError if it is no table, or names an unknown option."""
+        """The reverse of `to_json`. ValueError if it is not a dict, or has an unknown option."""
         if not isinstance(options, dict):
-            raise ValueError(f"expected a table of options, got {type(options).__name__}")
+            raise ValueError(f"expected a JSON object of options, got {type(options).__name__}")
         known = [spec.name for spec in fields(cls)]
         for name in options:
             if name not in known:
                 meant = did_you_mean(name, known)
-                raise ValueError(f"there is no option {name[:80]!r}{meant}")
+                raise ValueError(f"unknown option {name[:80]!r}{meant}")
         return cls(**options)
 
 
@@ -201,10 +206,10 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise ValueError(f"expected a table with format {FORMAT}")
+            raise ValueError(f"expected a JSON object with format {FORMAT}")
         about = found.get("run", {})
         if not isinstance(about, dict):
-            raise ValueError(f"expected a table in run, got {type(about).__name__}")
+            raise ValueError(f"expected a JSON object in run, got {type(about).__name__}")
         for name, kind in ABOUT.items():
             if not isinstance(about.setdefault(name, kind()), kind):
                 raise ValueError(f"expected a {kind.__name__} in run: {name}")
@@ -216,8 +221,8 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
 def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
     """The value as this kind, within LIMITS and among `choices`; otherwise ValueError.
 
-    Also accepted: whole numbers for floats, lists for tuples (of whole numbers), NumPy numbers for
-    Python's, paths for text. NaN and infinities are refused.
+    Whole numbers are converted to floats, lists to tuples (of whole numbers), NumPy numbers to
+    Python's, paths to text. NaN and infinities are refused.
     """
     if kind is tuple:
         if not isinstance(value, tuple | list) or len(value) > 1000:
@@ -241,7 +246,7 @@ def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
 
 
 def fits(value: Any, kind: type, **limits: Any) -> bool:
-    """Whether `checked` takes this value."""
+    """Whether `checked` accepts this value."""
     try:
         checked("", value, kind, **limits)
     except ValueError:
@@ -250,8 +255,8 @@ def fits(value: Any, kind: type, **limits: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A value for an error message, however long or deep it is."""
+    """A value for an error message, shortened if it is long or deeply nested."""
     try:
         return reprlib.repr(value)
-    except ValueError:  # Python does not write out numbers of thousands of digits
+    except ValueError:  # Python refuses to print numbers of thousands of digits
         return "a huge number"

@@ -21,7 +21,7 @@ CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")  # its names in the package inde
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """What may change the last digits of results: engine, threads, CPU, GPU, versions."""
+    """All that affects the last digits of results: engine, threads, CPU, GPU, versions."""
     found: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
     if engine == "cuda":  # cuBLAS chooses its algorithms by the GPU
         runtime = importlib.import_module("cupy").cuda.runtime
@@ -32,7 +32,7 @@ def environment(engine: str) -> dict[str, Any]:
 
 
 def machine_facts() -> dict[str, str | int | None]:
-    """What a measured time depends on; unknown facts are None."""
+    """What a measured time depends on; None if unknown."""
     versions = _versions("numpy", "numba", *CUPY)
     return {
         "cpu": cpu_name(),
@@ -50,12 +50,12 @@ def threads() -> dict[str, int]:
     if numba_problem() is None:
         kernels = importlib.import_module("scratchvae.kernels.cpu.runtime.threads")
         return {"threads": int(kernels.cores()), "blas threads": int(kernels.blas_threads())}
-    asked = os.environ.get("OPENBLAS_NUM_THREADS", "")  # OpenBLAS ignores 0 and what is no number
+    asked = os.environ.get("OPENBLAS_NUM_THREADS", "")  # OpenBLAS ignores 0 and non-numbers
     return {"blas threads": int(asked if asked.isdecimal() else 0) or os.cpu_count() or 1}
 
 
 def cpu_name() -> str:
-    """The processor's name: another one may have other vector instructions."""
+    """The processor's name, which determines the vector instructions."""
     with suppress(OSError):
         if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
             return found[1].strip()
@@ -75,7 +75,7 @@ def blas() -> str | None:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What has changed between two environments, in words such as "threads 2 -> 1"."""
+    """The differences between two environments, as text such as "threads 2 -> 1"."""
     old, new = _flat(before), _flat(now)
     return [
         f"{name} {old.get(name, 'unknown')} -> {new.get(name, 'none')}"
@@ -91,15 +91,15 @@ def about_data(data: Dataset) -> dict[str, Any]:
 
 
 def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether it is the same data set, under whatever name."""
+    """Whether it is the same data set, perhaps under another name."""
     return all(before.get(name) == now[name] for name in now if name != "name")
 
 
 def data_in_words(about: dict[str, Any]) -> str:
-    """What `about_data` returned, for people."""
+    """The result of `about_data` as text."""
     names = ("name", "train_images", "test_images", "sha256")
     name, train, test, digest = (about.get(name) for name in names)
-    return f"{name} with {train} and {test} images (SHA-256 {str(digest)[:12]}...)"
+    return f"{name}, {train} training and {test} test images (SHA-256 {str(digest)[:12]}...)"
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:

@@ -2,50 +2,125 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..backend import to_device
+import numpy as np
+
+from ..backend import current_engine, to_device
 from ..data import Dataset, batches
 from ..evaluation.metrics import report
+from ..models import Model
 from ..models.weights import save_weights
 from ..output import to_json, write_atomically
 from ..train import streams
 from .checkpoint import Arrays, below, take_first
+from .config import Config
+from .environment import about_data, environment
 from .run import RunFolder
-from .trainer import Trainer
+from .trainer import Trainer, filled_in
 
 SHOWN = 12  # test images in the pictures
 
 
-def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str, Any]:
-    """Write weights.safetensors, metrics.json, loss.png and the pictures; return the metrics.
+def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:
+    """Make the folder of a run with your own training loop, and write its config.json.
+
+    `save_results` writes the rest. Earlier results of `save_results` in the folder are deleted.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Created if needed.
+    config : Config
+        Options of the training. The engine in use, the image shape and absolute paths are filled
+        in; also the name of the data set, if `load_or_glyphs` fell back on glyphs.
+    data : Dataset
+
+    Raises
+    ------
+    FileExistsError
+        If the folder contains checkpoints: they belong to a run of `train`.
+    OSError
+        If config.json cannot be written.
+    """
+    files = RunFolder(folder)
+    if files.all_checkpoints() or files.best.exists():
+        raise FileExistsError(
+            f"{files.path} contains checkpoints of `scratchvae train`: choose another folder"
+        )
+    files.path.mkdir(parents=True, exist_ok=True)
+    for old in (files.weights, files.metrics, files.history):  # they belong to another config
+        old.unlink(missing_ok=True)
+    name = "glyphs" if data.name == "glyphs" else config.data
+    config = filled_in(replace(config, engine=current_engine(), data=name), data)
+    about = {"environment": environment(config.engine), "data": about_data(data)}
+    files.write_config(config, about)
+    return files
+
+
+def save_results(
+    files: RunFolder,
+    model: Model,
+    test_images: np.ndarray,
+    history: list[dict[str, float]],
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write weights.safetensors, history.csv and metrics.json.
+
+    Parameters
+    ----------
+    files : RunFolder
+        Contains the config.json of the run.
+    model : Model
+    test_images : uint8 array (N, H, W) or (N, C, H, W)
+        With at least two, metrics.json has a report on them under ``test``.
+    history : list of dict
+        The losses of each epoch, by name.
+    **facts
+        Further entries of metrics.json.
+
+    Returns
+    -------
+    dict
+        The content of metrics.json.
+    """
+    config, about = files.read_config()
+    options = {n: v for n, v in config.to_json().items() if v is not None}
+    save_weights(model, files.weights, **options | {"epoch": facts.get("epoch", len(history))})
+    files.write_history(history)
+    enough = len(test_images) > 1  # for a variance over images
+    metrics = {
+        "model": config.model,
+        "data": about["data"].get("name"),
+        **facts,
+        "test": report(model, test_images, streams(config.seed).test) if enough else None,
+        "history": history,
+    }
+    write_atomically(files.metrics, (to_json(metrics) + "\n").encode())
+    return metrics
+
+
+def leave_results(trainer: Trainer, files: RunFolder) -> dict[str, Any]:
+    """Write the results of a trained run, with pictures; return the content of metrics.json.
 
     The weights are those of the last epoch; with a validation share, those of the best epoch.
     """
     from .. import plots  # here: matplotlib takes a second to import
 
-    config, epoch, step = trainer.config, trainer.epoch, trainer.step
+    epoch, step = trainer.epoch, trainer.step
     if trainer.held_out == "validation" and trainer.best_epoch != epoch:
         _take_best(trainer, files)
         epoch, step = trainer.best_epoch, trainer.best_epoch * trainer.steps_per_epoch
     if hasattr(trainer.model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
         trainer.model.kl_weight = trainer.full_kl_weight
-    options = {n: v for n, v in config.to_json().items() if v is not None}
-    save_weights(trainer.model, files.weights, epoch=epoch, **options)
-    images, rng = trainer.test_images, streams(config.seed).test
-    enough = len(images) > 1  # for a variance over images
-    metrics = {
-        "model": config.model,
-        "data": data.name,
-        "epoch": epoch,
-        "step": step,
-        "epochs_trained": trainer.epoch,
-        "test": report(trainer.model, images, rng) if enough else None,
-        "history": trainer.history,
-    }
-    write_atomically(files.metrics, (to_json(metrics) + "\n").encode())
+    metrics = save_results(
+        files, trainer.model, trainer.test_images, trainer.history,
+        epoch=epoch, step=step, epochs_trained=trainer.epoch,
+    )  # fmt: skip
     curves = files.path / "loss.png"
     plots.loss_curves(trainer.history, curves, trainer.model.loss_unit, trainer.held_out)
     leave_pictures(trainer, files.path)
@@ -53,15 +128,15 @@ def leave_results(trainer: Trainer, data: Dataset, files: RunFolder) -> dict[str
 
 
 def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
-    """Draw reconstructions and samples, always of the same images and the same codes."""
+    """Draw reconstructions and samples, always with the same images and the same codes."""
     from .. import plots
 
     model = trainer.model
     x = next(batches(trainer.test_images[:SHOWN], SHOWN, None, model.data_range, model.dtype))
     x = to_device(x, model.device)
     plots.reconstructions(model, x[:8], folder / f"{prefix}reconstructions.png")
-    samples = model.generate(model.noise(64, deepcopy(trainer.picture_rng)))
-    plots.image_grid(samples, folder / f"{prefix}samples.png", 8, model.data_range)
+    z = model.noise(64, deepcopy(trainer.picture_rng))
+    plots.samples(model, z, folder / f"{prefix}samples.png")
 
 
 def _take_best(trainer: Trainer, files: RunFolder) -> None:
@@ -78,5 +153,5 @@ def _take_best(trainer: Trainer, files: RunFolder) -> None:
     if not found:
         raise ValueError(
             f"{refused[files.best]}: the weights of the best epoch, {epoch}, are lost; those of "
-            f"the last one are in {files.checkpoint(trainer.step)}"
+            f"the last epoch are in {files.checkpoint(trainer.step)}"
         )

@@ -1,13 +1,13 @@
 """A run is a folder that stays readable if the process is killed or the machine fails.
 
-    config.json             all options, environment, data: enough to make the run again
+    config.json             all options, environment, data: enough to repeat the run
     history.csv             a line for each epoch
-    checkpoints/            step-000000468.safetensors, ...: the last ones
-        best.safetensors    the one with the best validation loss (if there is a validation share)
-    pictures/               epoch-0005-samples.png, ...: of the epochs that were asked for
+    checkpoints/            step-000000468.safetensors, ...: the latest ones
+        best.safetensors    the one with the best validation loss (with `validation`)
+    pictures/               epoch-0005-samples.png, ...: of the epochs in `pictures`
     loss.png  reconstructions.png  samples.png  ...    at the end
     weights.safetensors  metrics.json                   at the end
-    lock                    held by the process that trains here
+    lock                    locked by the process that trains here
 
 `RunFolder` writes each file whole (see output.py); `open_run` reads a trained model.
 """
@@ -38,21 +38,22 @@ from .trainer import images_of
 
 
 class RunFolder:
-    """The files of one run, in a folder that need not exist yet."""
+    """The files of one run, in a folder that may not exist yet."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
+        self.history = self.path / "history.csv"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
     def make(self) -> None:
-        """Make the folders. FileExistsError if the folder has pictures and no run."""
+        """Make the folders. FileExistsError if the folder contains pictures but no run."""
         if self.path.exists() and not self.config.exists():
             found = sorted(n for n in os.listdir(self.path) if n.lower().endswith(SUFFIXES))
             if found:
                 raise FileExistsError(
-                    f"{self.path} is a folder of pictures ({found[0]}, ...): name another one"
+                    f"{self.path} is a folder of pictures ({found[0]}, ...): choose another folder"
                 )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
@@ -64,8 +65,8 @@ class RunFolder:
                 file.seek(0)
                 who = file.read(20).decode(errors="replace").strip() or "unknown"
                 raise RuntimeError(
-                    f"{self.path}: another process (number {who}) trains in this folder; wait for "
-                    "it, or name another one"
+                    f"{self.path}: another process (PID {who}) is training in this folder; wait "
+                    "for it, or choose another folder"
                 )
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
@@ -76,18 +77,18 @@ class RunFolder:
         """Write the config of a new run; FileExistsError if a run or its checkpoints exist."""
         if self.config.exists():
             raise FileExistsError(
-                f"{self.path} holds a run already: go on with --resume {self.path}, or name "
-                "another folder"
+                f"{self.path} already contains a run: continue it with --resume {self.path}, or "
+                "choose another folder"
             )
         if self.all_checkpoints() or self.best.exists():
             raise FileExistsError(
-                f"{self.checkpoints} holds checkpoints of a run whose config.json is lost: name "
-                "another folder"
+                f"{self.checkpoints} contains checkpoints of a run whose config.json is lost: "
+                "choose another folder"
             )
         self.write_config(config, about)
 
     def write_config(self, config: Config, about: dict[str, Any]) -> None:
-        """Replace config.json; `about` is what else it says: environment, data, changes."""
+        """Replace config.json; `about` is its table `run`: environment, data, changes."""
         content = {"format": FORMAT, "options": config.to_json(), "run": about}
         write_atomically(self.config, (json.dumps(content, indent=1) + "\n").encode())
 
@@ -96,7 +97,7 @@ class RunFolder:
         try:
             return read_config(self.config)
         except FileNotFoundError:
-            raise FileNotFoundError(f"{self.path}: no run here, there is no config.json") from None
+            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json") from None
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
@@ -107,7 +108,7 @@ class RunFolder:
         writer.writerows(
             [epoch, *map(repr, numbers.values())] for epoch, numbers in enumerate(history, 1)
         )
-        write_atomically(self.path / "history.csv", text.getvalue().encode())
+        write_atomically(self.history, text.getvalue().encode())
 
     def checkpoint(self, step: int) -> Path:
         """The file of the checkpoint after this many steps."""
@@ -134,11 +135,11 @@ class Run:
     weights: Path
 
     def load_data(self) -> Dataset:
-        """The run's data set, in grey even if the run was trained in black and white."""
+        """The run's data set, never binarized."""
         return load(self.config.data, self.config.data_dir)
 
     def test_images(self) -> np.ndarray:
-        """uint8 images as the run was tested with: binarised, the same draw, if it was."""
+        """The uint8 test images of the run, with its draw of black and white if it binarizes."""
         return images_of(self.config, self.load_data()).test
 
 
@@ -148,7 +149,7 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     Parameters
     ----------
     folder : str or path-like
-        A finished run, or an unfinished one: its best or else its last checkpoint is loaded.
+        A finished run, or an unfinished one, of which the best or latest checkpoint is loaded.
     engine, tf32
         As for `use`.
 
@@ -176,12 +177,12 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
 
 
 def _load_checkpoint(model: Model, files: RunFolder) -> Path:
-    """Load the weights of the best checkpoint, or else of the last sound one."""
+    """Load the weights of the best checkpoint, or else of the latest sound one."""
     paths = [p for p in (files.best, *files.all_checkpoints()) if p.exists()]
     found, refused = take_first(
         paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
     )
     if found is None:
         why = f": {refused[paths[0]]}" if paths else ""
-        raise FileNotFoundError(f"{files.path}: no weights yet, and no sound checkpoint{why}")
+        raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
     return found

@@ -1,10 +1,10 @@
 """Schedules of the learning rate and the KL weight: factors, as functions of time.
 
-    time t in epochs, whole or not; T = all of them
+    time t in epochs (a real number); T = the number of epochs
 
     learning rate   constant      1
                     exponential   decay^floor(t)                        steps down once an epoch
-                    cosine        (1 + cos(pi t / T)) / 2               down to zero at the end
+                    cosine        (1 + cos(pi t / T)) / 2               decays to zero at the end
                     with warm-up  the same, times min(1, (t + one step) / warmup)
     KL weight       constant      1
                     linear        min(1, t / warmup)
@@ -12,7 +12,7 @@
                                                                         half a cycle at 1
 
 A full KL weight from the first step can push all codes onto the prior before the decoder learns to
-use them; a growing weight gives it time. Below the full weight the objective is not the -ELBO.
+use them; a growing weight avoids this. Below the full weight the objective is not the -ELBO.
 
 Sources: Loshchilov & Hutter (arXiv:1608.03983), equation 5, one cycle; Bowman et al.
 (arXiv:1511.06349), section 3.1; Fu et al. (arXiv:1903.10145), equation 6 with R = 1/2.
@@ -47,7 +47,7 @@ def lr_factor(
         factor = (1 + math.cos(math.pi * min(1.0, t / epochs))) / 2
     else:
         raise ValueError(f"lr_factor: schedule must be one of {LR_SCHEDULES}, got {schedule!r}")
-    if warmup > 0:  # not from zero: the first step moves, too
+    if warmup > 0:  # step + 1: the first step has a rate above 0
         factor *= min(1.0, (step + 1) / (warmup * steps_per_epoch))
     return factor
 

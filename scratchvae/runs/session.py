@@ -1,4 +1,4 @@
-"""`train` trains in a folder until the end or a signal; `resume` continues from there."""
+"""`train` starts a run in a folder; `resume` continues it after a signal or a crash."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,10 @@ from .environment import about_data, data_in_words, differences, environment, sa
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import Trainer, image_shape
+from .trainer import Trainer, filled_in
 
 Say = Callable[[str], None]
 MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run continues
-IMAGES = "images:"  # before the folder of a data set that is one
 
 
 def train(
@@ -41,7 +39,7 @@ def train(
     ----------
     config : Config
     folder : str or path-like
-        Made if needed; must not hold a run.
+        Created if needed; must not contain a run.
     say : callable
         Receives messages, a line at a time.
     bar : bool
@@ -55,26 +53,26 @@ def train(
     Raises
     ------
     Stopped
-        After SIGINT or SIGTERM, when all is saved.
+        After SIGINT or SIGTERM, when everything is saved.
     FloatingPointError
-        If training diverges; names the step and the last good checkpoint.
+        If training diverges; the message has the step and the last good checkpoint.
     FileExistsError, RuntimeError
-        If the folder holds a run, or another process trains there.
+        If the folder contains a run, or another process trains there.
     OSError
-        If a file cannot be written; names it and the last good checkpoint.
+        If a file cannot be written; the message has it and the last good checkpoint.
     ValueError, MemoryError
-        If data, config or folder do not fit.
+        If the data, the config and the folder do not match.
     """
     files = RunFolder(folder)
     config, data = _prepare(config)
-    trainer = Trainer(config, data)  # first: what it refuses should not leave a folder
+    trainer = Trainer(config, data)  # first: if it raises an error, no folder is made
     about = {"environment": environment(config.engine), "data": about_data(data)}
     files.make()
     with files.locked():
         files.sweep()  # a process may have been killed before there was a run to resume
         files.begin(config, about)
         say(_introduction(trainer, data))
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def resume(
@@ -83,7 +81,7 @@ def resume(
     """Continue the run in the folder from its last good checkpoint; returns and raises as `train`.
 
     On the same machine, with the same engine, versions and threads, the results are bit-identical
-    to those of an uninterrupted run. `say` receives the differences.
+    to those of an uninterrupted run. `say` receives a message if any of these differ.
 
     Parameters
     ----------
@@ -96,9 +94,9 @@ def resume(
     Raises
     ------
     ValueError
-        Also if the data set differs, no checkpoint is left, or `epochs` is below those begun.
+        Also if the data set differs, no checkpoint is left, or more than `epochs` have begun.
     TypeError
-        If another option is to change.
+        If `changes` has another option.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
@@ -110,59 +108,52 @@ def resume(
         config, data = _prepare(replace(before, **changes))
         if not same_data(about["data"], now := about_data(data)):
             raise ValueError(
-                f"{files.path}: the data set has changed: the run was begun with "
-                f"{data_in_words(about['data'])}, this is {data_in_words(now)}"
+                f"{files.path}: the data set has changed: the run began with "
+                f"{data_in_words(about['data'])}, now it is {data_in_words(now)}; restore the "
+                "data, or start a new run"
             )
         if elsewhere := differences(about["environment"], environment(config.engine)):
-            say(f"not where this run began ({', '.join(elsewhere)}): last digits may differ")
+            say(f"the environment has changed ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(config, data)
         say(_introduction(trainer, data))
         say(_restore(trainer, files, say))
         _note_changes(before, trainer, files, about, say)
-        return _run(trainer, data, files, say, bar)
+        return _run(trainer, files, say, bar)
 
 
 def _prepare(config: Config) -> tuple[Config, Dataset]:
     """The config with engine, image shape and absolute paths filled in; and the data."""
     engine = use(config.engine, tf32=config.tf32)
     data = load(config.data, config.data_dir)
-    name, data_dir = config.data, config.data_dir and _absolute(config.data_dir)
-    if name.startswith(IMAGES):
-        name = IMAGES + _absolute(name.removeprefix(IMAGES))
-    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    return replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir), data
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return filled_in(replace(config, engine=engine), data), data
 
 
 def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
-    """Restore the newest sound checkpoint; set damaged ones aside."""
+    """Restore the newest sound checkpoint; rename damaged ones."""
     found, damaged = take_first(files.all_checkpoints(), trainer.restore)
     for path, problem in damaged.items():
         # Under its old name it would count as the newest; sound ones would be deleted first.
         aside = path.rename(path.with_name(f"{path.name}.damaged"))
-        say(f"put aside as {aside.name}: {problem}")
+        say(f"damaged checkpoint, renamed to {aside.name}: {problem}")
     if found:
-        where = "all is trained" if trainer.done else f"going on in epoch {trainer.epoch + 1}"
+        where = "training is done" if trainer.done else f"continuing in epoch {trainer.epoch + 1}"
         return f"{where}, after step {trainer.step:,}"
     if files.weights.exists():
         raise ValueError(
-            f"{files.path}: the run was done, its weights are there, but no checkpoint to go on "
-            f"from; to make it again: scratchvae train --config {files.config} --out ANOTHER"
+            f"{files.path}: the run is complete, but no checkpoint is left to continue from; to "
+            f"repeat it: scratchvae train --config {files.config} --out ANOTHER"
         )
     none = "no checkpoint is sound" if damaged else "there is no checkpoint yet"
-    return f"{none}: from the beginning"
+    return f"{none}: starting from the beginning"
 
 
 def _note_changes(
     before: Config, trainer: Trainer, files: RunFolder, about: dict[str, Any], say: Say
 ) -> None:
-    """Record and report the changed options; ValueError if too few epochs are asked for."""
-    now, epochs_begun = trainer.config, trainer.epoch + (trainer.batch > 0)
-    if now.epochs < epochs_begun:
-        raise ValueError(f"epochs: {epochs_begun} have begun already, got {now.epochs}")
+    """Record and report the changed options; ValueError if `epochs` is too small."""
+    now, begun = trainer.config, trainer.epoch + (trainer.batch > 0)
+    if now.epochs < begun:
+        raise ValueError(f"epochs must be at least {begun} (already begun), got {now.epochs}")
     old, new = before.to_json(), now.to_json()
     if changed := {name: [old[name], new[name]] for name in old if old[name] != new[name]}:
         changes = [*about["changes"], {"step": trainer.step} | changed]
@@ -171,31 +162,31 @@ def _note_changes(
         say(f"changed after step {trainer.step:,}: {', '.join(words)}")
 
 
-def _run(trainer: Trainer, data: Dataset, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
+def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Train with checkpoints, then write the results."""
-    # No NumPy warnings of values that are not finite: the trainer checks the losses.
+    # No NumPy warnings about values that are not finite: the trainer checks the losses.
     with asked_to_stop() as asked, np.errstate(all="ignore"):
         try:
-            if trainer.step:  # killed before, maybe between a checkpoint and what goes with it
+            if trainer.step:  # a killed process may have written a checkpoint but no history
                 _save(trainer, files)
             if not trainer.done:
-                for old in (files.weights, files.metrics):  # not the results of this run any more
+                for old in (files.weights, files.metrics):  # they will be out of date
                     old.unlink(missing_ok=True)
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
-            return leave_results(trainer, data, files)
+            return leave_results(trainer, files)
         except FloatingPointError as problem:
             raise FloatingPointError(_divergence(trainer, files, problem)) from None
         except OSError as problem:
-            why = f"{problem.strerror or problem}; {_last_good(files)}{_how_to_go_on(files)}"
+            why = f"{problem.strerror or problem}; {_last_good(files)}{_how_to_continue(files)}"
             raise OSError(problem.errno, why, problem.filename) from problem
         except StopNow:
             where = f"in epoch {trainer.epoch + 1}"
             if trainer.done:
-                where = "before the results were there"
+                where = "before the results were written"
             message = f"stopped {where}, after step {trainer.step:,}; everything is saved"
-            raise Stopped(message + _how_to_go_on(files), asked.signal) from None
+            raise Stopped(message + _how_to_continue(files), asked.signal) from None
 
 
 def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked) -> None:
@@ -240,18 +231,18 @@ def _introduction(trainer: Trainer, data: Dataset) -> str:
     config, model = trainer.config, trainer.model
     return (
         f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
-        f"{data.name}: {len(trainer.train_images):,} images to train on, "
-        f"{len(trainer.held_out_images):,} of the {trainer.held_out} set; "
+        f"{data.name}: {len(trainer.train_images):,} training images, "
+        f"{len(trainer.held_out_images):,} {trainer.held_out} images; "
         f"losses in {model.loss_unit}"
     )
 
 
 def _divergence(trainer: Trainer, files: RunFolder, problem: FloatingPointError) -> str:
-    """Where, why, and what is left. On the GPU the steps do not name a tensor; this does."""
+    """Where, why, and what is left. On the GPU the steps do not name a tensor, so do it here."""
     found = ""
     if trainer.model.device == "cuda":
         bad = (name for name, p in trainer.model.parameters().items() if not finite(p.value))
-        found = f"; by now {name} is not finite" if (name := next(bad, None)) else ""
+        found = f"; now {name} is not finite" if (name := next(bad, None)) else ""
     epoch = trainer.epoch + 1
     return f"training diverged in epoch {epoch}: {problem}{found}; {_last_good(files)}"
 
@@ -261,7 +252,7 @@ def _last_good(files: RunFolder) -> str:
     return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
 
-def _how_to_go_on(files: RunFolder) -> str:
-    """The command that continues the run, if it is still there."""
+def _how_to_continue(files: RunFolder) -> str:
+    """The command that continues the run, if its folder still exists."""
     command = f"scratchvae train --resume {shlex.quote(str(files.path))}"
-    return f"; go on with: {command}" if files.config.exists() else ""
+    return f"; to continue: {command}" if files.config.exists() else ""

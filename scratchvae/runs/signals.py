@@ -48,9 +48,9 @@ class Asked:
 
 @contextmanager
 def asked_to_stop() -> Iterator[Asked]:
-    """Note signals, within the block, instead of ending the process."""
+    """Within the block, record signals instead of ending the process."""
     asked, before = Asked(), {}
-    if threading.current_thread() is threading.main_thread():  # others get no signals
+    if threading.current_thread() is threading.main_thread():  # only it receives signals
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, asked.note)
     try:

@@ -4,13 +4,13 @@ A `Trainer` holds everything that the next step depends on:
 
     weights, BatchNorm statistics    the model's
     running averages, step count     the optimizer's
-    random states                    of shuffling, of black and white, of the noise
+    random states                    for shuffling, binarizing and the noise
     epoch, batch                     the position in the data
     sums of the losses, history      for identical means
 
-`checkpoint` returns these and `restore` loads them; the next step is bit-identical. What is drawn
-once an epoch (order, black and white, on the GPU the noise seed) comes from copies of the
-generators, which replace the originals after the epoch; so `batch` is the position in an epoch.
+`checkpoint` returns these and `restore` loads them; the next step is bit-identical. Draws made once
+an epoch (the order, black and white, on the GPU the noise seed) come from copies of the generators,
+which replace the originals after the epoch; so `batch` alone is the position in an epoch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from .checkpoint import Arrays, below
 from .config import Config, fits
 from .schedules import kl_factor, lr_factor
 
+IMAGES = "images:"  # before the folder of a data set that is one
 OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 
 
@@ -47,7 +50,7 @@ class Images(NamedTuple):
 
 
 def images_of(config: Config, data: Dataset) -> Images:
-    """Divide a data set; the last training images validate. ValueError if a part would be empty.
+    """Split a data set; the last training images are for validation. ValueError: an empty part.
 
     With `binarize`, held-out images are drawn once, so that epochs and runs of one seed compare.
     """
@@ -55,8 +58,8 @@ def images_of(config: Config, data: Dataset) -> Images:
     count = round(config.validation * len(train))
     if config.validation and not 0 < count < len(train):
         raise ValueError(
-            f"validation: a share of {config.validation:g} of {len(train)} images is {count} of "
-            "them; some must be left on either side"
+            f"validation: {config.validation:g} of {len(train)} training images is {count}, which "
+            "leaves none for training or none for validation"
         )
     train, validation = train[: len(train) - count], train[len(train) - count :]
     if config.binarize:
@@ -72,6 +75,19 @@ def image_shape(data: Dataset) -> tuple[int, ...]:
     return (1, *data.train_images.shape[1:])[-3:]
 
 
+def filled_in(config: Config, data: Dataset) -> Config:
+    """The config with the image shape of the data, if it has none, and with absolute paths."""
+    name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
+    if name.startswith(IMAGES):
+        name = IMAGES + absolute(name.removeprefix(IMAGES))
+    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
+    return replace(config, image_shape=shape, data=name, data_dir=data_dir)
+
+
+def absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 class Trainer:
     """A model in training: its data, optimizer and progress.
 
@@ -85,14 +101,14 @@ class Trainer:
         self.config = config
         if image_shape(data) != config.image_shape:
             raise ValueError(
-                f"the model {config.model} takes images of shape {config.image_shape}, those of "
-                f"{data.name} have {image_shape(data)}"
+                f"the model {config.model} takes images of shape {config.image_shape}, but those "
+                f"of {data.name} have shape {image_shape(data)}"
             )
         try:
             self.model = build(config.model, **config.model_options())
         except ValueError as problem:
             raise ValueError(
-                f"{problem} (these are the images of {data.name}: see --data)"
+                f"{problem} (the images of {data.name}; --data selects others)"
             ) from None
         self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
             config, data
@@ -100,8 +116,8 @@ class Trainer:
         most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
         if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(
-                f"the model {config.model} has {size // 3:,} bytes of weights; with the averages "
-                f"of the optimizer a checkpoint may have {most:,}"
+                f"the model {config.model} has {size // 3:,} bytes of weights; with the "
+                f"optimizer's averages a checkpoint would exceed its limit of {most:,} bytes"
             )
         check_last_batch("batch_size", self.model, len(self.train_images), config.batch_size)
         if config.engine == "cuda":
@@ -117,7 +133,7 @@ class Trainer:
         self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
         self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
         self.steps_per_epoch = -(-len(self.train_images) // config.batch_size)
-        self.epoch = self.batch = 0  # epochs done, and batches of the one after
+        self.epoch = self.batch = 0  # epochs done, and batches done in the next one
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
 
@@ -128,7 +144,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are done or patience has ended; a begun epoch is finished first."""
+        """Whether all epochs are done or patience has run out; a begun epoch is finished first."""
         patience = self.config.patience
         too_long = patience is not None and self.epoch - self.best_epoch >= patience
         return self.batch == 0 and (self.epoch >= self.config.epochs or too_long)
@@ -156,8 +172,8 @@ class Trainer:
         if self._next_rngs is None:  # restored after the last step
             self._begin()
         assert self._next_rngs is not None
-        self._set_rates(self.step - 1)  # those of the last step: a restored model knows none
-        self._arrays()  # names a tensor that is not finite, before the losses do
+        self._set_rates(self.step - 1)  # of the last step: a restored model has others
+        self._arrays()  # this error names a tensor, that of the losses does not
         *sums, images = self._stepper.sums
         train = [total / images for total in sums]
         held_out = evaluate_sampled(self.model, self.held_out_images, deepcopy(self._test_rng))
@@ -178,7 +194,7 @@ class Trainer:
     def _begin(self) -> Iterator[np.ndarray]:
         """All batches of this epoch; also makes the generators for the next one."""
         rngs = deepcopy(self._rngs)
-        if self.model.device == "cpu":  # each step draws from it; on the GPU it gives a seed
+        if self.model.device == "cpu":  # each step draws from it; on the GPU it only gives a seed
             rngs["noise"] = self._rngs["noise"]
         self._stepper.start_epoch(rngs["noise"])
         self._next_rngs = rngs
@@ -205,7 +221,7 @@ class Trainer:
 
     def checkpoint(self) -> tuple[Arrays, dict[str, Any]]:
         """Copies of the tensors and of the progress; FloatingPointError: a tensor is not finite."""
-        sums = self._stepper.sums  # first: its error says more than that of _arrays
+        sums = self._stepper.sums  # first: its error is more specific than that of _arrays
         arrays = self._arrays()
         progress = {
             "step": self.step,
@@ -224,7 +240,7 @@ class Trainer:
 
         def need(name: str, right: Callable[[Any], bool]) -> Any:
             if name not in progress or not right(progress[name]):
-                raise ValueError(f"the checkpoint's {name} is missing or makes no sense")
+                raise ValueError(f"the checkpoint's {name} is missing or invalid")
             return progress[name]
 
         def count(most: float) -> Callable[[Any], bool]:
@@ -243,7 +259,7 @@ class Trainer:
         rngs = {name: _generator(state) for name, state in states.items()}
         averages, found = self._averages(), below("optimizer.", arrays)
         if _layout(found) != _layout(averages):
-            raise ValueError("the checkpoint's optimizer is not that of this run")
+            raise ValueError("the checkpoint is from a run with another optimizer or model")
         self.model.load_state_dict(below("model.", arrays))  # checks all before it copies any
         for name, a in found.items():
             averages[name][...] = to_device(a, self.model.device)
@@ -260,8 +276,8 @@ class Trainer:
         for name, a in arrays.items():
             if not np.isfinite(a).all():
                 raise FloatingPointError(
-                    f"after step {self.step} {name} is not finite: a smaller lr or clipping may "
-                    "help"
+                    f"after step {self.step} {name} is not finite: try a smaller lr or gradient "
+                    "clipping"
                 )
         return arrays
 
@@ -282,7 +298,7 @@ def _generator(state: Any) -> np.random.Generator:
     try:
         rng.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(f"no state of a random generator: {error!r}") from None
+        raise ValueError(f"invalid state of a random generator: {error!r}") from None
     return rng
 
 

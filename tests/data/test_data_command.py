@@ -57,11 +57,11 @@ def test_list_where_nothing_is(capsys, cache, tmp_path, monkeypatch):
     assert main(["data"]) == 0
     out = capsys.readouterr().out
     rows = {line.split()[0]: line for line in out.splitlines() if line}
-    assert rows["mnist"].split()[1] == rows["fashion-mnist"].split()[1] == "no"
+    assert rows["mnist"].split()[1] == rows["fashion-mnist"].split()[1] == "missing"
     assert f"$SCRATCHVAE_DATA: not set; {cache / 'mnist'}: there is no such folder" in rows["mnist"]
     assert rows["glyphs"].split()[1] == rows["faces"].split()[1] == "drawn"
-    assert f"no img_align_celeba/ and list_eval_partition.txt in {tmp_path}" in rows["celeba"]
-    assert out.endswith(f"the cache: {cache}, 0.0 MB\n")
+    assert f"{tmp_path}: expected img_align_celeba/ and list_eval_partition.txt" in rows["celeba"]
+    assert out.endswith(f"cache: {cache}, 0.0 MB\n")
     assert not cache.exists(), "listing must not create files"
 
 
@@ -93,8 +93,8 @@ def test_without_a_home(capsys, monkeypatch):
     monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
     assert main(["data", "list", "mnist", "glyphs"]) == 0
     out = capsys.readouterr().out
-    assert "the cache: Could not determine home directory." in out and "kept nowhere" in out
-    assert "none, there is no home directory, 0.0 MB" in out
+    assert "the cache: Could not determine home directory." in out and "not cached" in out
+    assert "cache: none (no home directory), 0.0 MB" in out
     assert "Could not determine home directory" in fails(capsys, "fetch", "mnist")
 
 
@@ -121,8 +121,8 @@ def test_verify_sees_one_changed_byte(capsys, cache, shelf, field, packed):
     path.write_bytes(gzip.compress(data) if packed else data)
     assert main(["data", "verify", "mnist", "--data-dir", str(shelf)]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert f"{path}: differs (its hash is not that of mnist's {path.name})" in out
-    assert out[-1] == "mnist: 3 of 4 files are sound"
+    assert f"{path}: differs (its hash differs from that of mnist's {path.name})" in out
+    assert out[-1] == "mnist: 3 of 4 files are ok"
 
 
 def test_verify_tells_damage(capsys, cache, shelf):
@@ -146,7 +146,7 @@ def test_verify_images(capsys, cache, images):
     assert main(["data", "verify", f"images:{images}"]) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{images / 'c.jpg'}: damaged (")
-    assert last == f"images:{images}: 2 of 3 files are sound"
+    assert last == f"images:{images}: 2 of 3 files are ok"
     (images / "c.jpg").unlink()
     code, found = run_json(capsys, "verify", f"images:{images}")
     assert code == 0 and found["files"] == found["sound"] == 2 and found["verdicts"] == []
@@ -163,8 +163,8 @@ def test_fetch(capsys, cache, shelf, monkeypatch):
         assert main(["data", "fetch", "mnist"]) == 0
         out, err = capsys.readouterr()
         assert out.splitlines()[0] == f"{cache / 'mnist' / FILES['train_images']}: ok"
-        assert out.endswith("mnist: 4 of 4 files are sound\n")
-        assert err == f"mnist: into {cache / 'mnist'}\n"
+        assert out.endswith("mnist: 4 of 4 files are ok\n")
+        assert err == f"fetching mnist into {cache / 'mnist'}\n"
         code, found = run_json(capsys, "fetch", "mnist")
         assert code == 0 and found["sound"] == 4 and len(requested) == 4, "fetched once"
     assert run_json(capsys, "verify", "mnist")[0] == 0
@@ -181,14 +181,14 @@ def test_fetch_without_a_mirror_gives_advice(capsys, cache, shelf):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["list", "cifar"], "expected a data set among mnist, fashion-mnist, glyphs,"),
+        (["list", "cifar"], "unknown data set 'cifar'; choose from mnist, fashion-mnist, glyphs,"),
         (["fetch", "glyphs"], "argument NAME: invalid choice: 'glyphs'"),
         (["fetch"], "the following arguments are required: NAME"),
-        (["verify", "faces"], "faces are drawn here: there are no files to verify"),
-        (["verify", "images:"], "expected a data set among"),
-        (["verify", "images:/nowhere"], "expected a folder of images, found none at /nowhere"),
-        (["verify", "images:a", "--data-dir", "b"], "--data-dir does not go with images:a"),
-        (["verify", "mnist"], "`scratchvae data fetch mnist` downloads it"),
+        (["verify", "faces"], "faces are drawn here, so there are no files to verify"),
+        (["verify", "images:"], "unknown data set 'images:'"),
+        (["verify", "images:/nowhere"], "there is no folder /nowhere"),
+        (["verify", "images:a", "--data-dir", "b"], "--data-dir cannot be used with images:a"),
+        (["verify", "mnist"], "download it with `scratchvae data fetch mnist`"),
         (["verify", "mnist", "--data-dir", "/nowhere"], "mnist is not in /nowhere: there is no"),
         (["verify", "celeba", "--data-dir", "/nowhere"], "/nowhere/img_align_celeba"),
     ],

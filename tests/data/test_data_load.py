@@ -62,22 +62,20 @@ def test_loads_colour_images_by_name(photographs, tmp_path, monkeypatch):
         data.load("celeba", photographs)
 
 
-def test_load_images_takes_what_there_is(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "load_faces", lambda: data.faces.load_faces(0, 3, 2))
-    assert data.load_images(tmp_path).name == "celeba"
-    assert data.load_images(photographs).name == "images:img_align_celeba"
-    assert data.load_images().name == data.load("faces").name == "faces"
+def test_a_folder_that_holds_celeba_keeps_its_split(photographs, tmp_path):
+    assert data.load(f"images:{tmp_path}").name == "celeba"
+    assert data.load(f"images:{photographs}").name == "images:img_align_celeba"
     with pytest.raises(FileNotFoundError, match="found an empty name"):
-        data.load_images("")
+        data.load("images:")
     (tmp_path / "celeba" / "list_eval_partition.txt").unlink()
     with pytest.raises(FileNotFoundError, match="expected the folder img_align_celeba/ .* and the"):
-        data.load_images(tmp_path)  # an incomplete CelebA is not taken for a folder of images
+        data.load(f"images:{tmp_path}")  # an incomplete CelebA is not taken for a folder of images
 
 
 def test_refuses_unknown_names():
-    with pytest.raises(ValueError, match="glyphs, celeba, faces, images:FOLDER; found 'cifar'"):
+    with pytest.raises(ValueError, match="'cifar'; choose from .* celeba, faces, images:FOLDER"):
         data.load("cifar")
-    with pytest.raises(ValueError, match="found 'cifar'"):
+    with pytest.raises(ValueError, match="unknown data set 'cifar'"):
         data.load_or_glyphs("cifar")
 
 
@@ -91,11 +89,11 @@ def test_glyphs_step_in_and_say_so_once(offline, small_glyphs, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(
-        "Going on with digits drawn from fonts (glyphs): fashion-mnist is not on this machine and "
+        "Using digits drawn from fonts (glyphs) instead: fashion-mnist is not on this machine and "
         "could not be downloaded. Tried:\n"
     )
     assert err.endswith("t10k-labels-idx1-ubyte.gz\n")
-    assert err.count("Tried:") == err.count("Going on") == 1
+    assert err.count("Tried:") == err.count("Using digits") == 1
 
 
 def test_glyphs_stay_away_when_the_data_is_there(tmp_path, write_mnist, capsys):
@@ -162,7 +160,7 @@ def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, t
     monkeypatch.setattr(mnist, "_spelled", spelled)
     monkeypatch.setattr(mnist, "fetch", lambda source, folder: ["the mirror: asleep"])
     with pytest.raises(
-        DataNotFound, match="SCRATCHVAE_DATA = .*: (cannot be looked|no home)"
+        DataNotFound, match="SCRATCHVAE_DATA = .*: (the folder cannot be read|no home)"
     ) as error:
         mnist.find_files("mnist")
     assert "the mirror: asleep" in str(error.value)

@@ -76,11 +76,11 @@ BAD = {
         header(2, ndim=3),
         "truncated IDX header: expected 16 bytes for 3 dimensions, found 8",
     ),
-    "zero": (header(3, 0), f"absurd IDX size: expected 1 to {MAX_BYTES} .*, found 3 x 0 = 0"),
+    "zero": (header(3, 0), f"wrong IDX size: expected 1 to {MAX_BYTES} .*, found 3 x 0 = 0"),
     "absurd": (header(2**20, 2**20), f"found 1048576 x 1048576 = {2**40}"),
     # The product would be 0 in 64-bit arithmetic.
-    "overflow": (header(*[2**31] * 4), f"absurd IDX size: .* = {2**124}"),
-    "one above the limit": (header(MAX_BYTES + 1), "absurd IDX size"),
+    "overflow": (header(*[2**31] * 4), f"wrong IDX size: .* = {2**124}"),
+    "one above the limit": (header(MAX_BYTES + 1), "wrong IDX size"),
     "at the limit": (header(MAX_BYTES) + b"a", f"truncated .* {MAX_BYTES} bytes, found 1 bytes"),
     "data cut": (
         header(2, 3) + b"abcde",

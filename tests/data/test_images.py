@@ -76,16 +76,16 @@ def test_needs_two_images(tmp_path, load, count):
     with pytest.raises(ValueError) as caught:
         load()
     assert str(caught.value) == (
-        f"{tmp_path / 'photographs'}: expected at least 2 images (.jpg, .jpeg, .png), one to "
-        f"train on and one to test with, found {count}"
+        f"{tmp_path / 'photographs'}: expected at least 2 images (.jpg, .jpeg, .png), one "
+        f"for training and one for testing, found {count}"
     )
 
 
 def test_no_folder(tmp_path, load):
-    with pytest.raises(FileNotFoundError, match=f"found none at {tmp_path / 'photographs'}"):
+    with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / 'photographs'}"):
         load()
     (tmp_path / "photographs").write_text("a file")
-    with pytest.raises(FileNotFoundError, match="expected a folder of images"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         load()
 
 
@@ -129,7 +129,7 @@ def test_links_to_files_are_followed_and_broken_ones_reported(tmp_path, load, ca
         (tmp_path / "photographs" / f"{i}.png").symlink_to(tmp_path / "elsewhere" / f"{i:03}.png")
     data = load()
     assert values(data.train_images) == [0, 1] and values(data.test_images) == [2]
-    assert "Left out 1 of 4 files: 3.png (No such file" in capsys.readouterr().err
+    assert "Skipped 1 of 4 files: 3.png (No such file" in capsys.readouterr().err
 
 
 def test_home_is_understood(tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_celeba_files_that_are_listed_but_absent(tmp_path, capsys):
     data = load_celeba(tmp_path, 2, cache_dir=tmp_path / "cache")
     assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
     assert capsys.readouterr().err.startswith(
-        "Left out 2 of 5 files: 6.png (No such file or directory), 5.png (No such file"
+        "Skipped 2 of 5 files: 6.png (No such file or directory), 5.png (No such file"
     )
 
 

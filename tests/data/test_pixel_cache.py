@@ -212,7 +212,7 @@ def test_a_full_disk_is_explained_and_what_is_done_is_kept(photographs, decoded,
 
 def test_a_cache_that_cannot_be_written_is_explained(photographs):
     (photographs.parent / "cache").write_text("a file")
-    with pytest.raises(OSError, match="kept in .*/cache/photographs-8-square-.* cache_dir or"):
+    with pytest.raises(OSError, match="cached in .*/cache/photographs-8-square-.* cache_dir or"):
         load(photographs)
 
 
@@ -224,8 +224,8 @@ def test_broken_files_are_left_out_and_named_every_time(photographs, capsys):
         assert len(data.train_images) == COUNT - 5 and len(data.test_images) == 1
         where = cache_file(photographs, "progress.json")
         assert capsys.readouterr().err == (
-            "Left out 4 of 22 files: 007.png (neither JPEG nor PNG), 008.png (neither JPEG nor "
-            f"PNG), 020.png (neither JPEG nor PNG), ...; all of them in {where}\n"
+            "Skipped 4 of 22 files: 007.png (neither JPEG nor PNG), 008.png (neither JPEG nor "
+            f"PNG), 020.png (neither JPEG nor PNG), ...; full list: {where}\n"
         )
     assert json.loads(where.read_text())["broken"].keys() == {f"{i:03}.png" for i in (5, 7, 8, 20)}
     expected = decode.decode(str(photographs / "009.png"), 8, None)
@@ -240,7 +240,7 @@ def test_both_sets_need_an_image_that_can_be_decoded(photographs, survivors, cap
     message = f"for training and for testing, found {len(survivors) - test} and {test}$"
     with pytest.raises(ValueError, match=message):
         load(photographs)
-    assert capsys.readouterr().err.startswith(f"Left out {COUNT - len(survivors)} of {COUNT} files")
+    assert capsys.readouterr().err.startswith(f"Skipped {COUNT - len(survivors)} of {COUNT} files")
 
 
 def test_a_complete_cache_may_be_read_only(photographs, decoded, monkeypatch):

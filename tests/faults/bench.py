@@ -79,7 +79,9 @@ class Bench:
         assert found.keys() == self.files.keys(), f"files: {found.keys() ^ self.files.keys()}"
         others = [name for name in found if found[name] != self.files[name]]
         assert not others, f"different from the undisturbed run: {', '.join(others)}"
-        since = re.search(r"^(?:going on|all is trained).* after (step [\d,]+)$", ended.out, re.M)
+        since = re.search(
+            r"^(?:continuing|training is done).* after (step [\d,]+)$", ended.out, re.M
+        )
         return f"{since[1] if since else 'nothing'}; the end is the same, {len(found)} files"
 
     def _watched(self, run, at, act, meanwhile, *arguments):

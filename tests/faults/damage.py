@@ -54,7 +54,9 @@ def last_damaged(kind, benches):
     last.write_bytes(KINDS[kind](last.read_bytes()))
     aside = f"checkpoints/{last.name}.damaged"
     ended = bench.resume(run)
-    told = [line for line in ended.out.splitlines() if line.startswith("put aside")]
+    told = [
+        line for line in ended.out.splitlines() if line.startswith("damaged checkpoint, renamed")
+    ]
     assert len(told) == 1 and last.name in told[0], ended
     assert f"after step {int(before.stem[5:])}\n" in ended.out, ended.out
     return f"told: {told[0].split(': ')[-1]}", bench.finish(run, aside=[aside])
@@ -68,8 +70,10 @@ def all_damaged(benches):
         path.write_bytes(path.read_bytes()[:-100])
     aside = [f"checkpoints/{path.name}.damaged" for path in RunFolder(run).all_checkpoints()]
     ended = bench.resume(run)
-    assert "no checkpoint is sound: from the beginning" in ended.out, ended
-    return "told: no checkpoint is sound: from the beginning", bench.finish(run, aside=aside)
+    assert "no checkpoint is sound: starting from the beginning" in ended.out, ended
+    return "told: no checkpoint is sound: starting from the beginning", bench.finish(
+        run, aside=aside
+    )
 
 
 def best_damaged(benches):
@@ -82,7 +86,7 @@ def best_damaged(benches):
     last.write_bytes(to_bytes(arrays, progress | {"best_score": -1.0}))  # no later epoch is better
     folder.best.write_bytes(flip(folder.best.read_bytes(), 100_000))
     ended = bench.resume(run)
-    assert ended.status == 2 and "are lost; those of the last one are in" in ended.told, ended
+    assert ended.status == 2 and "are lost; those of the last epoch are in" in ended.told, ended
     opened = open_run(run, "numpy").weights
     assert opened == folder.all_checkpoints()[0], opened
     return "one line: the weights of the best epoch are lost", f"{opened.name} can be opened"

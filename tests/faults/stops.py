@@ -45,7 +45,7 @@ def stop(number, at, benches):
     run = bench.new_run()
     ended = bench.train(run, at=at, act=lambda: signal.raise_signal(number))
     assert ended.status == 128 + number, ended
-    assert "everything is saved; go on with: scratchvae train --resume" in ended.told, ended
+    assert "everything is saved; to continue: scratchvae train --resume" in ended.told, ended
     assert not leftovers(run), leftovers(run)
     step, done = check_what_is_there(run), instants(run).count("after step")
     assert step == done, f"stopped after step {done}, but step {step} is saved"

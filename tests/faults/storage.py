@@ -45,7 +45,7 @@ def told_how_to_go_on(bench, run, ended, why):
     assert ended.status == 2 and why in ended.told and "cannot be written" in ended.told, ended
     safe = check_what_is_there(run)
     last = f"step-{safe:09}.safetensors" if safe else "there is no checkpoint yet"
-    assert last in ended.told and f"go on with: scratchvae train --resume {run}" in ended.told
+    assert last in ended.told and f"to continue: scratchvae train --resume {run}" in ended.told
     assert not leftovers(run), leftovers(run)
     return f"one line: {why}; how to go on", bench.finish(run)
 
@@ -238,7 +238,7 @@ def into_a_finished_one(benches):
     bench = benches["tiny-numpy"]
     run = bench.folder / "reference"
     ended = bench.train(run)
-    assert ended.status == 2 and "holds a run already" in ended.told, ended
+    assert ended.status == 2 and "already contains a run" in ended.told, ended
     assert contents(run) == bench.files
     return "refused, with one line", "not a byte is touched"
 

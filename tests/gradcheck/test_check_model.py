@@ -37,7 +37,7 @@ def test_every_op_has_a_case_and_its_arrays_have_gradients():
 
 
 def test_unknown_ops():
-    said = f"check_op: unknown op 'conv3d'; there are {', '.join(CASES)}$"
+    said = f"check_op: unknown op 'conv3d'; choose from {', '.join(CASES)}$"
     with pytest.raises(ValueError, match=said):
         check_op("conv3d")
 

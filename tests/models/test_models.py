@@ -386,7 +386,7 @@ def test_the_model_says_what_it_was_given(name, engine):
                 with pytest.raises(TypeError, match=re.escape(expected)):
                     call(wrong)
             for dtype in ("float64", "float16", "uint8", "complex128"):
-                expected = f"{who}.{what} must be float32 as the model is, got {dtype}"
+                expected = f"{who}.{what} must be float32 like the model, got {dtype}"
                 with pytest.raises(TypeError, match=re.escape(expected)):
                     call(right.astype(dtype))
             for wrong in (right[..., None], right[:0], np.array(1, "float32")):
@@ -403,7 +403,7 @@ def test_embed_and_generate_check_what_they_get(name):
     model = sv.models.build(name)
     x, z = batch(model)
     who = type(model).__name__
-    with pytest.raises(TypeError, match=f"{who}.embed: x must be float32 .* got uint8: data"):
+    with pytest.raises(TypeError, match=f"{who}.embed: x must be float32 .* got uint8; data"):
         model.embed(x.astype("uint8"))
     with pytest.raises(ValueError, match=f"{who}.embed: x must lie in"):
         model.reconstruct(255 * x)

@@ -79,6 +79,8 @@ def test_the_documentation_shows_the_table(request):
                 if "results" in item.fixturenames and hasattr(item, "callspec")}  # fmt: skip
     if selected == set(GALLERY) and not any(map(problem, GALLERY)):
         table = "\n".join(markdown(request.getfixturevalue("results")))
+        new = [row for row in table.splitlines() if row not in page]
+        assert new == [], "these rows are new: see `python tests/mutations --markdown`"
         assert page.endswith(f"{table}\n"), "see `python tests/mutations --markdown`"
 
 
