@@ -102,7 +102,7 @@ void check(Memory& memory, size_t i, const Access& now, bool write) {
   if (!write) {
     bool written = element.write.happened() && element.write.block == now.block;
     if (in_shared && !written)
-      watch.stop((describe(now, false) + " in " + name(memory, i) + ", where nobody wrote").c_str());
+      watch.stop((describe(now, false) + " in " + name(memory, i) + ", which no thread wrote").c_str());
     element.read(now);
     return;
   }
