@@ -23,7 +23,12 @@ parser = argparse.ArgumentParser(
 option = parser.add_argument
 option("--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train")
 option("--latent-dim", type=int, default=20, help="length of a code z")
-option("--beta", type=float, help="weight of the KL term; 1, the default, is the ELBO")
+option(
+    "--beta",
+    type=float,
+    default=argparse.SUPPRESS,
+    help="weight of the KL term (default: 1, the ELBO)",
+)
 option("--dataset", dest="data", default="mnist", help="mnist, fashion-mnist or glyphs")
 option("--data-dir", help="look for the four IDX files in this folder and nowhere else")
 option("--epochs", type=int, default=10, help="passes over the training images")
@@ -74,7 +79,8 @@ for epoch in range(1, config.epochs + 1):
         progress.set_postfix(loss=f"{sums[0] / seen:.2f}")
 
     train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
-    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))  # same noise
+    # The same noise in every epoch, so that the epochs compare.
+    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
     print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
     if not math.isfinite(train.total):
         parser.exit(2, f"{parser.prog}: error: the loss is {train.total}: try a smaller --lr\n")
@@ -88,7 +94,7 @@ mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # from mu to mu
+z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # pairs 0-1, 2-3, ...
 sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")

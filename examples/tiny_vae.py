@@ -59,7 +59,7 @@ mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # from mu to mu
+z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # pairs 0-1, 2-3, ...
 sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")

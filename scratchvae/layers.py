@@ -100,9 +100,9 @@ class _WithWeights(Layer):
         return None if self.bias is None else self.bias.value
 
     def _add(self, dw: Any, db: Any) -> None:
-        """Add to the gradients of weight and bias."""
+        """Add to the gradients: a weight that is used twice gets a gradient from each use."""
         grad = self.weight.grad
-        grad += dw
+        grad += dw  # in place: grad is a view into the flat buffer of the model
         if self.bias is not None:
             grad = self.bias.grad
             grad += db

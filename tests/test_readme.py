@@ -23,7 +23,7 @@ def test_the_code_runs(capsys):
     namespace = {}
     with sv.using("numba"):  # `using` also takes back the engine that the code chooses
         exec(training, namespace)
-        elbo = float(re.fullmatch(r"-ELBO (\d+) nats per image\n", capsys.readouterr().out)[1])
+        elbo = float(re.search(r"(\d+) nats per image\n", capsys.readouterr().out)[1])
         assert 100 < elbo < 250
         exec(checking, namespace)
     rows = capsys.readouterr().out.splitlines()[3:]
