@@ -1,9 +1,9 @@
-"""How many multiplications a model's layers need, counted from the shapes that pass through them,
-and how many bytes a training step must move.
+"""The multiplications of a model's layers, counted from the shapes of their inputs and outputs, and
+the bytes that a training step must move.
 
-A product with a matrix, or with a kernel at one place, is counted as it is defined: zeros of the
-padding count, and a program that needs fewer multiplications gets no smaller number for it.
-Activations, normalisation, pooling and the loss are not counted.
+Products are counted as they are defined: zeros of the padding count, and an algorithm with fewer
+multiplications does not get a smaller number. Activations, normalisation, pooling and the loss are
+not counted.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from scratchvae.layers import (
 from scratchvae.models import Model
 
 PRODUCTS = (Linear, Conv2d, ConvTranspose2d)
-# Layers whose result has to lie in memory; an activation can be computed on the way there.
+# Layers whose result must be written to memory; an activation can be computed in the same pass.
 WRITERS = (*PRODUCTS, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, UpsamplingNearest2d)
 
 
 def training_flop(model: Model, run: Callable[[], Any]) -> float:
-    """Of the layers in `run`, a forward pass; an addition for every multiplication. Forward, dx and
-    dw take as many each; the first layer's dx is not computed."""
+    """Operations of a training step: `run` is a forward pass, and every multiplication comes with
+    an addition. Forward, dx and dw need equally many; the first layer's dx is not computed."""
     multiplications = _counted(model, run, PRODUCTS, _multiplications)
     return 2.0 * (3 * sum(multiplications) - multiplications[0])
 
 
 def training_bytes(model: Model, run: Callable[[], Any], images: int) -> float:
-    """The bytes that a step of Adam on so many images must move, if nothing stays in a cache from
-    one layer to the next. `run` is a forward pass of one image.
+    """The bytes that an Adam step on N images must move, if no data stays in a cache from one layer
+    to the next. `run` is a forward pass of one image.
 
         4 (10 P + N (5 A + 3 X))        4: float32
 
-    P, parameters: the weight is read forward and backward, its gradient written; Adam reads weight,
-    gradient and two moments and writes all but the gradient. A, numbers in the results of an
-    image's layers (WRITERS): written and read forward; backward the result is read again, its
-    gradient written and read. X, numbers of an image: read by the first layer, by its backward, and
-    by the loss. Noise, masks, running statistics and partial sums are not counted.
+    P, parameters: forward and backward read the weight, backward writes its gradient; Adam reads
+    weight, gradient and two moments and writes all but the gradient. A, results of the layers
+    (WRITERS) per image: written and read in forward; backward reads the result again, and writes
+    and reads its gradient. X, numbers of an image: read by the first layer, by its backward, and by
+    the loss. Noise, masks, running statistics and partial sums are not counted.
     """
     results = _counted(model, run, WRITERS, lambda layer, x, y: y.size)
     per_image = 5 * sum(results) + 3 * prod(model.image_shape)
@@ -57,8 +57,8 @@ def training_bytes(model: Model, run: Callable[[], Any], images: int) -> float:
 
 
 def _multiplications(layer: Any, x: Any, y: Any) -> int:
-    # weight[0]: all that one number of y is made of (Linear, Conv2d), or all that one number of x
-    # is spread over (ConvTranspose2d).
+    # weight[0] has one factor for each term of a number of y (Linear, Conv2d), or for each number
+    # of y that a number of x contributes to (ConvTranspose2d).
     numbers = x if isinstance(layer, ConvTranspose2d) else y
     return numbers.size * layer.weight.value[0].size
 
@@ -69,7 +69,7 @@ def _counted(
     kinds: tuple[type, ...],
     count: Callable[[Any, Any, Any], int],
 ) -> list[int]:
-    """`count(layer, x, y)` of every forward of a layer of these kinds in `run`."""
+    """The results of `count(layer, x, y)` for every forward of a layer of these kinds in `run`."""
     found = []
 
     def counting(layer: Any, forward: Any, x: Any, *arguments: Any, **named: Any) -> Any:

@@ -1,17 +1,17 @@
-"""Time what lies between a formula and its kernel, a step at a time: conv2d, batch norm, Adam.
+"""Time the steps from a formula to its kernel, for conv2d, batch norm and Adam.
 
     python benchmarks/formula_to_fast.py [TABLE ...] [--steps 15]
 
-docs/from-formula-to-fast.md shows the tables and says what each line does. The lines of a table
-are measured in turns (see measure.py). Columns:
+docs/from-formula-to-fast.md shows the tables and explains each line. The lines of a table are
+measured in turns (see measure.py). Columns:
 
-    ms              median and quartiles of `--steps`. ~ is an estimate: loops in Python run on a
-                    small piece, their time is multiplied by how much larger the whole is
-    ns              for one of those that the title counts
-    times as fast   as the line that has 1 here
-    error           the largest, relative to the largest number of the result in float64
+    ms              median and quartiles of `--steps`. ~ marks an estimate: loops in Python run on a
+                    small part of the data, and their time is multiplied by the ratio of sizes
+    ns              per item that the title counts
+    times as fast   compared with the line that has 1 here
+    error           the largest error, relative to the largest number of the result in float64
 
-"all cores" are the kernels' threads, with BLAS at one in each; "BLAS's threads" its own.
+"all cores": the kernels' threads, with one BLAS thread in each. "BLAS's threads": its own threads.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ correlate: Any = import_module(f"{KERNELS}.convolution.correlate")
 winograd: Any = import_module(f"{KERNELS}.convolution.winograd")
 reductions: Any = import_module(f"{KERNELS}.runtime.reductions")
 threads: Any = import_module(f"{KERNELS}.runtime.threads")
-ALL = float("inf")  # a cost for `share` that calls for every core
+ALL = float("inf")  # a cost that makes `share` use every core
 
 
 class Line(NamedTuple):
     name: str
     run: Callable[[], Any]
-    times: float = 1.0  # the whole is so many times what is run
-    role: str = ""  # "base": it and what follows is compared with it; "part": of the line above
+    times: float = 1.0  # size of the whole / size of what `run` computes
+    role: str = ""  # "base": the lines from here on are compared with it; "part": of the line above
 
 
 class Table(NamedTuple):
     title: str
-    many: int  # as many as the title counts
+    many: int  # how many items the title counts
     lines: list[Line]
-    exact: np.ndarray | None = None  # result in float64 of the lines that return such an array
+    exact: np.ndarray | None = None  # the float64 result, for lines that return an array like it
     note: str = ""
 
 
@@ -73,7 +73,7 @@ def normal(*shapes: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def with_value(owner: Any, name: str, value: Any, run: Callable[[], Any]) -> Callable[[], Any]:
-    """`run`, while owner.name is this value."""
+    """`run` with owner.name set to this value."""
     return patch.object(owner, name, value)(run)
 
 
@@ -85,7 +85,7 @@ one_core = partial(with_value, config, "NUMBA_NUM_THREADS", 1)
 
 @njit(nogil=True, fastmath=True)
 def loops(x: Any, w: Any, b: Any, y: Any) -> None:
-    """The formula for stride 2 and a padded x (N, H, W, C), the output channels innermost."""
+    """The formula for stride 2 and a padded x (N, H, W, C), output channels in the inner loop."""
     for n in range(len(y)):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
@@ -112,7 +112,7 @@ def conv2d() -> Table:
     def reference(x: np.ndarray = x) -> np.ndarray:
         return ops.conv2d_forward.reference(x, w.astype(x.dtype), b.astype(x.dtype), 2, 1)[0]
 
-    # The two pieces of its tensordot
+    # The two parts of the reference's tensordot
     cells = ops.windows.windows(ops.windows.pad2d(x, (1, 1)), (KH, KW), (2, 2))
 
     def windows_copied() -> np.ndarray:
@@ -120,7 +120,7 @@ def conv2d() -> Table:
 
     matrix, w_columns = windows_copied(), w.reshape(O, -1).T
 
-    # Channels last, image rows and weights as the kernels have them
+    # Channels last, with image rows and weights as in the kernels
     padded = np.zeros((N, H + 2, W + 2, C), "float32")
     padded[:, 1:-1, 1:-1] = x.transpose(0, 2, 3, 1)
     w_last = np.ascontiguousarray(w.transpose(2, 3, 1, 0))  # (KH, KW, C, O)
@@ -143,10 +143,10 @@ def conv2d() -> Table:
 
     def two_systems() -> None:
         threads.share(copy, N, ALL)
-        product(slice(N))  # BLAS's threads
+        product(slice(N))  # with BLAS's threads
 
     def whole_batch() -> None:
-        threads.share(lambda _: both(slice(N)), 1, 0)  # on this thread, BLAS at one
+        threads.share(lambda _: both(slice(N)), 1, 0)  # on this thread, with one BLAS thread
 
     def written(run: Callable[..., Any], *arguments: Any) -> Callable[[], np.ndarray]:
         """A run that returns what it wrote into y."""
@@ -213,7 +213,7 @@ def batch_norm() -> Table:
     reference = partial(first, ops.batch_norm_forward.reference)
 
     def in_place() -> np.ndarray:
-        """The reference's expressions, one after the other, written into two arrays at hand."""
+        """The reference's expressions, one after the other, written into two given arrays."""
         M, eps = x.size // x.shape[1], 1e-5
         _, _, _, w, b, _ = arguments(x)
         mean = x.sum(axis=(2, 3)).sum(axis=0) / M
@@ -268,7 +268,7 @@ def adam() -> Table:
     settings = (1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
 
     def in_place(value: Any, grad: Any, m: Any, v: Any, step: int, *others: Any) -> None:
-        """The reference's expressions, one after the other, written into two arrays at hand."""
+        """The reference's expressions, one after the other, written into two given arrays."""
         lr, beta1, beta2, eps, weight_decay, _ = others
         g = np.add(grad, np.multiply(weight_decay, value, out=s), out=s)
         m *= beta1
@@ -332,7 +332,7 @@ def sharing() -> Table:
 
     share_nothing = hundred(threads.share, nothing, 2, ALL)
     share_loop = hundred(threads.share, loop, 10_000, ALL)
-    sleepers: list[Any] = []  # workers that were made with no patience
+    sleepers: list[Any] = []  # workers that sleep without polling
     asleep = with_value(threads, "_workers", sleepers, share_nothing)
     asleep = with_value(threads, "FOR_WORK", 0, asleep)
     lines = [
@@ -345,7 +345,7 @@ def sharing() -> Table:
 
 
 def small() -> Table:
-    """Sizes at which a kernel gains nothing."""
+    """Sizes at which a kernel is not faster."""
     x, w, b, grad = normal((1, 8, 8, 8), (8, 8, 3, 3), (8,), (100,))
     adam = (grad.copy(), grad, grad.copy(), grad**2, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
     lines = []
@@ -394,7 +394,7 @@ def error(result: Any, exact: np.ndarray | None) -> str:
 
 
 def digits(number: float) -> str:
-    """Three, or all before the point."""
+    """Three digits, or all digits before the decimal point."""
     places = max(0, 2 - math.floor(math.log10(number)))
     return f"{number:,.{places}f}"
 

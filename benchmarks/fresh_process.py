@@ -1,22 +1,22 @@
-"""Time and memory of a training run in a fresh process: how long it takes to begin, what it holds.
+"""Start-up time and memory of a training run in a fresh process.
 
     python benchmarks/fresh_process.py [--models mlp conv ...] [--repeats 3] [--steps 50]
 
-Each run is a fresh process with nothing else in it, one at a time: imports, model, `--steps`
-training steps at batch 128, 32 for `skip`. Ours runs on numba, "cold" with a fresh empty folder as
-Numba's cache (NUMBA_CACHE_DIR), "warm" with what the cold run left there; PyTorch in both memory
-formats with its default Adam. Medians of `--repeats` processes, but one cold one. In milliseconds:
+Each run is a fresh process, one at a time: imports, model, `--steps` training steps with batch size
+128, 32 for `skip`. scratchvae runs on numba: "cold" with an empty folder as Numba's cache
+(NUMBA_CACHE_DIR), "warm" with the cache of the cold run. PyTorch runs in both memory formats with
+its default Adam. Medians of `--repeats` processes, but only one cold run. In milliseconds:
 
     since start     from the start of the process to the end of the first training step
-    first step      from its call to its end: kernels are compiled, or loaded
-    second step     the same once more, for comparison
+    first step      the first training step, in which kernels are compiled or loaded
+    second step     the second training step, for comparison
 
 Resident memory in MB of 1024^2 bytes:
 
-    imports         the peak when everything is imported, before there is a model
-    peak            the peak when the last step is done (getrusage, ru_maxrss)
+    imports         the peak after all imports, before the model is built
+    peak            the peak after the last step (getrusage, ru_maxrss)
     run             peak - imports
-    after del       what the process holds when model, optimizer and batch are deleted (Linux)
+    after del       memory in use after model, optimizer and batch are deleted (Linux)
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def fresh(name: str, model: str, steps: int) -> list[float]:
-    """The columns, from a new process."""
+    """The columns, measured in a new process."""
     start = time.time()
     with closing(Worker("fresh_process")) as worker:
         return worker.call("child", name, model, steps, start)
@@ -101,7 +101,7 @@ def child(name: str, model: str, steps: int, start: float) -> list[float]:
 
 
 def our_step(job: Job, _: str) -> tuple[Any, float]:
-    """A training step, and the memory of the imports."""
+    """A training step, and the memory after the imports."""
     sv: Any = import_module("scratchvae")
     import_module("numba")  # otherwise imported by the first kernel
     imports = peak()
@@ -116,7 +116,7 @@ def our_step(job: Job, _: str) -> tuple[Any, float]:
 
 
 def their_step(job: Job, run: str) -> tuple[Any, float]:
-    """The same of PyTorch, with the weights that it draws; three steps have been done before."""
+    """The same in PyTorch, with its own initial weights, after three steps of warming up."""
     theirs: Any = import_module("theirs")
     imports, rng = peak(), np.random.default_rng(0)
     large = {"celeba": (128,), "skip": (256, 1, 1)}
@@ -129,13 +129,13 @@ def their_step(job: Job, run: str) -> tuple[Any, float]:
 
 
 def peak() -> float:
-    """MB. A child's count begins with what its parent held, here no more than its own imports."""
+    """MB. A child's count starts at its parent's memory, here no more than the child's imports."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
 
 
 def now() -> float:
-    """MB held at this moment; 0 where the system does not say."""
+    """MB in use now; 0 if the system does not say."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return 0

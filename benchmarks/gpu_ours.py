@@ -1,4 +1,4 @@
-"""Our side of a pair on the GPU: as ours.py on the CPU, it imports no PyTorch."""
+"""scratchvae's side of a pair on the GPU. Like ours.py for the CPU, it does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem")
 
 
 def facts() -> dict[str, Any]:
-    """To be asked for when the GPU has just worked: an idle one lowers its clocks."""
+    """Facts about GPU and machine. Call it right after work: an idle GPU lowers its clocks."""
     runtime = cupy.cuda.runtime
     found = {"GPU": runtime.getDeviceProperties(0)["name"].decode()}
     found["CUDA"] = f"{runtime.runtimeGetVersion() / 1000:.1f}"
@@ -69,8 +69,8 @@ def timed(run: Callable[[], Any], stream: Any, count: int) -> float:
 
 
 def prepare(job: Job) -> Subject:
-    """Make both runs. Returns what PyTorch needs. The first losses and their gradients are computed
-    without TF32."""
+    """Make both runs and return what PyTorch needs. The losses and gradients of the first step are
+    computed without TF32."""
     forget()
     sv.use("cuda")
     _, subject = ours.first_step(job)
@@ -84,13 +84,13 @@ def prepare(job: Job) -> Subject:
 
 
 def stepper_of(name: str) -> GPUStepper:
-    """What takes the steps of this run."""
+    """The stepper of this run."""
     run: Any = RUNS[name]
     return run.func.__self__
 
 
 def times(name: str, count: int) -> list[float]:
-    """Milliseconds of one of `count` steps: one number."""
+    """[mean of the milliseconds of `count` steps]."""
     return [timed(RUNS[name], stepper_of(name).stream, count)]
 
 
@@ -103,7 +103,7 @@ def is_finite(name: str) -> bool:
 
 
 def forget() -> None:
-    """Free what was prepared."""
+    """Free the prepared runs."""
     RUNS.clear()
     gc.collect()
     cupy.get_default_memory_pool().free_all_blocks()

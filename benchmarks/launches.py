@@ -1,10 +1,10 @@
-"""Count what a training step launches on the GPU: the nodes of its graph. Needs no GPU, but g++.
+"""Count the launches of a training step on the GPU: the nodes of its graph. Needs g++, but no GPU.
 
     python benchmarks/launches.py
 
-Each model's step (Adam, no clipping) is captured with tests/on_host in CuPy's place, whose graphs
-know how many kernels, cuBLAS products and elementwise operations of CuPy (sums of two arrays,
-copies, zeros) they hold. The count does not depend on the batch.
+Each model's step (Adam, no clipping) is captured with tests/on_host in place of CuPy. Its graphs
+count their kernels, cuBLAS products and elementwise operations of CuPy (sums of two arrays, copies,
+zeros). The counts do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def stand_in() -> Any:
-    """From here on `import cupy` finds the stand-in. Returns the module that counts products."""
+    """Make `import cupy` find the stand-in; return the module that counts products."""
     sys.path.insert(0, str(TESTS))
     if problem := import_module("on_host.build").problem():
         raise Problem(str(problem))
@@ -46,7 +46,7 @@ def stand_in() -> Any:
 
 
 def nodes(name: str, cublas: Any) -> tuple[int, int, int]:
-    """Kernels written by hand, cuBLAS products, and what CuPy launches by itself."""
+    """The number of kernels of this repository, of cuBLAS products and of CuPy's own launches."""
     cupy: Any = import_module("cupy")
     function: Any = import_module("cupy._raw")._Function
     model = sv.models.build(name)

@@ -1,15 +1,15 @@
 """What the benchmarks share: worker processes, measuring in turns, medians, the command line.
 
-Ours and PyTorch's never share a process: their thread pools would wait for each other's cores. Each
-has a `Worker`, and the parent lets them run in turns, `TURN` steps at a time, so that other
-programs on the machine slow both alike. In every turn
+scratchvae and PyTorch never share a process, because their thread pools would compete for the same
+cores. Each has a `Worker`. The parent lets the workers run in turns, `TURN` steps at a time, so
+that other programs on the machine slow both down equally. In every turn
 
-    the first step is not counted,    nor any in the first `WAKE` seconds: the caches hold what the
-                                      other process left there, and threads have to wake up;
-    `REST` seconds come before it     the threads of the other process spin for a while, OpenBLAS's
-                                      for 100 ms, on the cores that this one needs.
+    the first step is not counted,      nor any in the first `WAKE` seconds: the caches are full of
+                                        the other process's data, and threads have to wake up;
+    `REST` seconds pass before it       because threads of the other process keep spinning on the
+                                        cores that this one needs, OpenBLAS's for 100 ms.
 
-Between its turns a worker waits at its pipe, asleep. Times are taken inside the workers.
+Between its turns a worker sleeps, waiting at its pipe. The workers measure the times themselves.
 """
 
 from __future__ import annotations
@@ -37,20 +37,19 @@ TURN = 5
 REST = 0.2
 WAKE = 0.01
 
-# What a worker has prepared: name -> one step.
+# The runs that a worker has prepared: name -> a function that does one step.
 RUNS: dict[str, Callable[[], Any]] = {}
 
 
 class Problem(Exception):
-    """An error that the user can correct: `problems_in_one_line` ends the program with its text."""
+    """An error that the user can correct; `problems_in_one_line` prints its text and exits."""
 
 
 # --- Workers -------------------------------------------------------------------------------------
 
 
 class Worker:
-    """A fresh process that runs functions of one module of this folder when asked, and those of
-    measure.py."""
+    """A fresh process that runs functions of measure.py and of one other module of this folder."""
 
     def __init__(self, module: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -61,7 +60,7 @@ class Worker:
         far_end.close()
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """What the function returns; Problem if it raises a ValueError or runs out of memory."""
+        """The function's result; Problem if it raises a ValueError or runs out of memory."""
         try:
             self.connection.send((function, arguments))
             result, problem = self.connection.recv()
@@ -74,13 +73,13 @@ class Worker:
         return result
 
     def close(self) -> None:
-        """End the process: it ends when its pipe is closed."""
+        """End the process by closing its pipe."""
         self.connection.close()
         self.process.join()
 
 
 def _serve(connection: Connection, module: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and it ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends its workers
     functions: dict[str, Any] = globals() | vars(importlib.import_module(module))
     answer: tuple[Any, str | None]
     while True:
@@ -102,7 +101,7 @@ def _serve(connection: Connection, module: str) -> None:
 
 
 def machine_line(facts: Mapping[str, Any]) -> str:
-    """The facts on one line, with the number of processes that wanted to run lately."""
+    """The facts on one line, with the load average."""
     load = {"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}
     return ", ".join(f"{name} {fact}" for name, fact in {**facts, **load}.items() if fact)
 
@@ -135,9 +134,9 @@ def queued(
     end: Callable[[], Any],
     wait: Callable[[], Any],
 ) -> None:
-    """`count` runs between start() and end(), which record events on a GPU's stream. Before them
-    come runs that are not counted: some for `WAKE` seconds, each waited for, since an idle GPU
-    lowers its clocks; then `TURN` more, so that its queue is never empty."""
+    """`count` runs between start() and end(), which record events on a GPU's stream. Runs that are
+    not counted come first: for `WAKE` seconds one at a time, because an idle GPU lowers its clocks,
+    and then `TURN` more, so that the GPU's queue is never empty."""
     awake = time.perf_counter() + WAKE
     while time.perf_counter() < awake:
         run()
@@ -157,19 +156,19 @@ def prepared() -> list[str]:
 
 
 def is_finite(name: str) -> bool:
-    """In a worker: whether one more step still gives numbers. With NaN, times mean nothing."""
+    """In a worker: whether the losses of one more step are finite. Times with NaN are worthless."""
     return all(math.isfinite(float(part)) for part in RUNS[name]())
 
 
 def forget() -> None:
-    """In a worker: free what was prepared."""
+    """In a worker: free the prepared runs."""
     RUNS.clear()
 
 
 def alternate(
     sides: Sequence[tuple[Worker, str]], steps: int, turn: int = TURN
 ) -> dict[str, list[float]]:
-    """The milliseconds of `steps` steps of each (worker, name of its run), in turns."""
+    """The milliseconds of `steps` steps of each (worker, name of its run), measured in turns."""
     found: dict[str, list[float]] = {name: [] for _, name in sides}
     for done in range(0, steps, turn):
         for worker, name in sides:
@@ -195,7 +194,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def best(found: dict[str, list[float]], names: Sequence[str]) -> str:
-    """Which of these has the least median."""
+    """The name with the smallest median."""
     return min(names, key=lambda name: spread(found[name]).median)
 
 
@@ -203,14 +202,14 @@ def best(found: dict[str, list[float]], names: Sequence[str]) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """Reports wrong arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def parser(doc: str | None) -> Parser:
-    """Its description is the first paragraph of the program's docstring."""
+    """A parser whose description is the first paragraph of the program's docstring."""
     return Parser(description=(doc or "").partition("\n\n")[0])
 
 
@@ -222,7 +221,7 @@ def positive(text: str) -> int:
 
 
 def write(path: Path, content: dict[str, object]) -> None:
-    """For --json."""
+    """Write the file of --json."""
     try:
         path.write_text(json.dumps(content, indent=1, default=str) + "\n")
     except OSError as error:

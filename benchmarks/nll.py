@@ -1,12 +1,12 @@
-"""-log p(x) by importance sampling of a trained `conv`, beside PyTorch: same weights, same noise.
+"""-log p(x) of a trained `conv` by importance sampling, compared with PyTorch on the same noise.
 
     scratchvae train conv --binarize --epochs 15 --out runs/binary
     python benchmarks/nll.py runs/binary --images 200
 
-PyTorch's side uses nothing of likelihood.py: its densities are those of torch.distributions, its
-model is that of tests/torch_models.py. Both work in float32 and add up in float64. The exit status
-is 1 if a mean over the images differs by more than 1e-3 nats, or if more samples give a larger one
-beyond its error.
+PyTorch's side does not use likelihood.py: its densities come from torch.distributions, its model
+from tests/torch_models.py. Both compute in float32 and sum in float64. The exit status is 1 if the
+means over the images differ by more than 1e-3 nats, or if with more samples the mean rises by more
+than its standard error.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Time every op: reference body, Numba kernel and PyTorch in turns, forward and backward apart.
+"""Time forward and backward of every op: reference body, Numba kernel and PyTorch, in turns.
 
     python benchmarks/ops.py [OP ...] [--steps 15]
 
-Medians of `--steps` calls, in milliseconds. An op is found by its example case; the sizes come from
-SIZES, those of the models at batch 128, `skip` at 32, or, for an op without an entry there, are
-derived from the example. "-": no kernel, the reference body runs instead. The reference, the
-kernels and PyTorch, if it is installed, are processes of their own (see measure.py): their threads
-would wait for each other. PyTorch's function is found by the op's name (their_ops.py); its backward
-is autograd's alone, on a graph that is kept, towards every input that has a gradient. Of the two
-memory formats the better one counts, for the kernels and for PyTorch. The last columns are numba /
-reference and numba / torch (where there is no kernel, reference / torch).
+Medians of `--steps` calls, in milliseconds. An op needs an example case. The sizes come from SIZES,
+which has those of the models at batch 128 (`skip`: 32), or else are derived from the example. "-":
+there is no kernel, so the reference body runs. The reference, the kernels and PyTorch (if it is
+installed) run in separate processes (see measure.py), because their threads would compete for the
+cores. PyTorch's function has the op's name (their_ops.py); its backward is only autograd's backward
+pass, on a retained graph, for every input that has a gradient. The kernels and PyTorch are timed in
+two memory formats, and the better one counts. The last columns are numba / reference and numba /
+torch (reference / torch if there is no kernel).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from scratchvae.ops.cases import Case
 from scratchvae.runs.environment import machine_facts
 
 PARTS = ("forward", "backward")
-NUMBERS = (32, 14, 14)  # of one image of the batch, where the sizes are derived
+NUMBERS = (32, 14, 14)  # the shape of one image, if the sizes are derived
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -57,7 +57,7 @@ def norm(*x: int) -> Shapes:
 DOWN, UP = {"stride": 2, "padding": 1}, {"stride": 2, "padding": 1, "output_padding": 1}
 SAME_SIZE = {"padding": 1}
 
-# op -> label -> its arrays in the op's order, its options
+# op -> label -> (arrays in the order of the op's arguments, options)
 SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
     "conv2d": {
         "conv 1->32": (kernel((128, 1, 28, 28), (32, 1, 4, 4), 32), DOWN),
@@ -94,15 +94,15 @@ SIZES: dict[str, dict[str, tuple[Shapes, dict[str, Any]]]] = {
 
 
 def timed(op: str) -> dict[str, Case]:
-    """label -> the op's example, at its sizes from SIZES or at derived ones."""
+    """label -> the op's example with sizes from SIZES, or with derived sizes."""
     example = CASES[op][0]
     sizes = SIZES.get(op) or {"": (derived(example), example.options)}
     return {label: replace(example, shapes=s, options=o) for label, (s, o) in sizes.items()}
 
 
 def derived(case: Case) -> Shapes:
-    """Sizes for timing: arrays of one shape get 128 images of NUMBERS, in as many axes as they have
-    (an op of one axis: 128 numbers); if the shapes differ, 128 takes the place of the batch."""
+    """Sizes for timing. If all arrays have one shape: 128 images of NUMBERS, with the same number
+    of axes (one axis: 128 numbers). If the shapes differ, 128 replaces the batch size."""
     first, *_ = shapes = list(case.shapes.values())
     if any(shape != first for shape in shapes):
         return {
@@ -125,7 +125,7 @@ def main() -> None:
     given = options.parse_args()
     if unknown := sorted(set(given.ops) - set(CASES)):
         options.error(f"no case for {', '.join(unknown)}; there are {', '.join(sorted(CASES))}")
-    # Two processes for ours: BLAS's threads would wait beside the kernels'.
+    # Two processes for ours: BLAS's threads would compete with the kernels' threads.
     workers = {"reference": Worker("ops"), "numba": Worker("ops")}
     if has_torch():
         workers["torch"] = Worker("their_ops")
@@ -170,16 +170,16 @@ def number(value: float | None, width: int, digits: int) -> str:
 def prepare_op(
     engine: str, op: str, case: Case
 ) -> tuple[dict[str, np.ndarray], list[str], np.ndarray, np.ndarray]:
-    """Make RUNS["numpy given forward"] and so on; on numba only where there is a kernel, and for
-    images a second time with their channels last in memory, as most layers leave them. Returns the
-    arrays, the names of those that have a gradient, the result, and dy."""
+    """Make RUNS["numpy given forward"] and so on; on numba only if there is a kernel, and twice,
+    also with channels last in memory, which most layers produce. Returns the arrays, the names of
+    those that have a gradient, the result, and dy."""
     RUNS.clear()
     sv.use(engine)
     forward, backward = (getattr(sv.ops, f"{op}_{part}") for part in PARTS)
     arrays = {name: a.astype("float32") for name, a in case.arrays(seed=0).items()}
     with sv.using("numpy"):
         y = forward(*arrays.values(), **case.options)[0]
-    losses = isinstance(y, tuple)  # of which the first, the total, is differentiated
+    losses = isinstance(y, tuple)  # if so, the first loss, the total, is differentiated
     dy = np.random.default_rng(1).standard_normal(np.shape(y), "float32")
     dy = np.eye(len(y), dtype="float32")[0] if losses else dy
     inputs = {"given": (list(arrays.values()), dy)}

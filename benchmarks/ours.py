@@ -1,4 +1,4 @@
-"""Our side of a pair: a process of its own (see measure.py), which imports no PyTorch."""
+"""scratchvae's side of a pair: a separate process (see measure.py) that does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ facts = machine_facts
 
 
 def peaks() -> dict[str, float]:
-    """GFLOP/s of float32 products by `np.matmul`, the best of five."""
+    """GFLOP/s of `np.matmul` in float32, the best of five runs."""
     a, b = np.random.default_rng(0).standard_normal((2, SIZE, SIZE), "float32")
     c, seconds = np.empty_like(a), []
     for _ in range(5):
@@ -30,7 +30,7 @@ def peaks() -> dict[str, float]:
 
 
 def prepare(job: Job) -> Subject:
-    """Make RUNS["ours"], one step of the job, and warm it up. Returns what PyTorch needs."""
+    """Make RUNS["ours"], one step of the job, warm it up, and return what PyTorch needs."""
     forget()
     sv.use("numba")
     model, subject = first_step(job)
@@ -43,7 +43,7 @@ def prepare(job: Job) -> Subject:
 
 
 def first_step(job: Job) -> tuple[sv.models.Model, Subject]:
-    """The model on the engine in use, and what both sides work on, drawn from seed 0."""
+    """The model on the current engine, and the data that both sides use, drawn with seed 0."""
     model, rng = build(job), np.random.default_rng(0)
     weights = model.state_dict()
     x = rng.uniform(*model.data_range, (job.batch_size, *model.image_shape)).astype("float32")
@@ -63,7 +63,7 @@ def build(job: Job) -> sv.models.Model:
 
 
 def _count(job: Job) -> tuple[float, float]:
-    """Operations and bytes of a step: from shapes alone, so from a forward pass of one image."""
+    """Operations and bytes of a step. They depend on shapes only, so one image is enough."""
     with sv.using("numpy"):
         model = build(job)
         x = np.full((1, *model.image_shape), np.mean(model.data_range), "float32")

@@ -1,4 +1,4 @@
-"""Ours and PyTorch, a process each, on the same job: prepare both, compare, measure in turns."""
+"""scratchvae and PyTorch on the same job, in two processes: prepare, compare, measure in turns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 from jobs import Job, Subject
 from measure import TURN, Problem, Spread, Worker, alternate, best, has_torch, spread
 
-# The limits on the differences of first losses and of gradients, relative to the largest number.
-# A ReLU at its kink moves a gradient by 1e-4; a wrong gradient is far beyond 1e-2.
+# Limits for the differences of the first losses and gradients, relative to the largest number. A
+# ReLU at its kink changes a gradient by 1e-4; a wrong gradient differs by far more than 1e-2.
 SAME = {"losses": 1e-3, "gradients": 1e-2}
 
 
@@ -21,23 +21,23 @@ class Result(NamedTuple):
     "ours graph"; PyTorch's begin with their kind: "eager channels_last fused"."""
 
     job: Job
-    gflop: float  # of a step
+    gflop: float  # per step
     gbytes: float  # that a training step must move at least
     milliseconds: dict[str, list[float]]
-    errors: dict[str, list[float]]  # of PyTorch's first losses and gradients, against ours
-    failed: dict[str, str]  # PyTorch's runs that did not work, and why
+    errors: dict[str, list[float]]  # differences of PyTorch's first losses and gradients from ours
+    failed: dict[str, str]  # PyTorch's runs that failed, with the reason
 
     def spread(self, run: str) -> Spread:
         return spread(self.milliseconds[run])
 
     @property
     def ours(self) -> Spread:
-        """Of our run, on a GPU of the graph."""
+        """The times of our run; on a GPU, of the run with a graph."""
         return self.spread("ours graph" if self.job.gpu else "ours")
 
     def best(self, kind: str, fused: bool | None = None) -> str | None:
-        """PyTorch's best run of this kind, with the default update or the fused one; None: with
-        either. None if there is no such run."""
+        """PyTorch's best run of this kind, or None if there is none. fused: with the fused update
+        or with the default one; None: with either."""
         names = [
             name
             for name in self.errors
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
 
 class Pair:
-    """The two processes. Ours alone where PyTorch is not asked for, or sees no GPU."""
+    """The two processes; only ours if PyTorch is not requested or finds no GPU."""
 
     def __init__(self, with_torch: bool, gpu: bool = False) -> None:
         if with_torch and not has_torch():
@@ -55,7 +55,7 @@ class Pair:
         self.side, self.failures = "gpu_ours" if gpu else "ours", 0
         self.ours = Worker(self.side)
         self.theirs = Worker("theirs") if with_torch else None
-        # The peaks are measured when the other process has started and sleeps.
+        # Measure the peaks after the other process has started, while it sleeps.
         torch: dict[str, str] = self.theirs.call("facts") if self.theirs else {}
         self.peaks: dict[str, float] = self.ours.call("peaks")
         self.facts: dict[str, str] = self.ours.call("facts") | torch
@@ -69,14 +69,14 @@ class Pair:
                 worker.close()
 
     def restart(self) -> None:
-        """Two fresh processes: after an error on a GPU all that follows fails as well."""
+        """Two fresh processes: after an error on a GPU, everything that follows fails too."""
         self.failures += 1
         self.close()
         self.ours = Worker(self.side)
         self.theirs = Worker("theirs") if self.theirs else None
 
     def measure(self, job: Job, steps: int, turn: int = TURN, compiled: bool = False) -> Result:
-        """NotTheSame if the two do not compute the same."""
+        """Measure the job; NotTheSame if the two sides do not compute the same."""
         subject: Subject = self.ours.call("prepare", job)
         sides = [(self.ours, name) for name in self.ours.call("prepared")]
         errors: dict[str, list[float]] = {}

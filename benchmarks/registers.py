@@ -1,13 +1,13 @@
-"""What the CUDA kernels take of a GPU, as the compiler reports it; no GPU is needed.
+"""The GPU resources that each CUDA kernel uses, as the compiler reports them. Needs no GPU.
 
     python benchmarks/registers.py             nvcc
-    python benchmarks/registers.py --nvrtc     NVRTC, which compiles them when scratchvae runs
+    python benchmarks/registers.py --nvrtc     NVRTC, which scratchvae uses at run time
 
-Each file of kernels/cuda is compiled for float and double and for each architecture. Registers
-bound how many threads run at a time; sums that do not fit in them are spilled to memory, which
-costs more than it saves, and an array indexed by a variable lies on a stack, which is memory as
-well. So the exit status is 1 when a kernel spills, has a stack that no line of STACKS explains, or
-does not compile; without a compiler a line says so, and it is 0.
+Each file of kernels/cuda is compiled for float and double and for each architecture. The number of
+registers limits how many threads run at a time. Values that do not fit are spilled to slow memory,
+and an array indexed by a variable is on a stack, which is memory too. So the exit status is 1 if a
+kernel spills, has a stack that STACKS does not explain, or does not compile. Without a compiler the
+program says so in one line and exits with 0.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Compiler = Callable[[str, str, str], str]  # (file's name, text, float or double
 
 
 class Usage(NamedTuple):
-    """Of one kernel: registers of a thread; bytes of a block's shared memory, of a thread's stack,
-    and that a thread spills: stores and loads."""
+    """Of one kernel: registers per thread; bytes of shared memory per block, of stack per thread,
+    and bytes that a thread spills (stores and loads)."""
 
     registers: int
     shared: int
@@ -49,8 +49,8 @@ class DoesNotCompile(Exception):
 
 
 def parse(report: str) -> tuple[dict[tuple[str, str], Usage], list[str]]:
-    """(kernel, architecture) -> usage, and what is wrong. Functions that a kernel calls and that
-    are not inlined have no registers of their own, but may spill."""
+    """(kernel, architecture) -> usage, and a list of problems. Functions that a kernel calls and
+    that are not inlined have no registers of their own, but may spill."""
     usage, problems = {}, []
     kernel = architecture = function = ""
     stack = spills = 0
@@ -78,7 +78,7 @@ def parse(report: str) -> tuple[dict[tuple[str, str], Usage], list[str]]:
 
 
 def nvcc(folder: Path) -> tuple[str, Compiler] | None:
-    """Its version and a function that compiles in this folder; None where there is no nvcc."""
+    """Its version and a function that compiles in this folder; None if there is no nvcc."""
     if not shutil.which("nvcc"):
         return None
     version = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
@@ -101,7 +101,7 @@ def nvcc(folder: Path) -> tuple[str, Compiler] | None:
 
 
 def nvrtc_library() -> ctypes.CDLL | None:
-    """From `pip install nvidia-cuda-nvrtc`, or the system's."""
+    """The library of `pip install nvidia-cuda-nvrtc`, or the system's."""
     names = [str(file) for p in sys.path for file in Path(p).glob("nvidia/*/lib/libnvrtc.so*")]
     for name in (*names, "libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"):
         try:
@@ -112,7 +112,7 @@ def nvrtc_library() -> ctypes.CDLL | None:
 
 
 def nvrtc() -> tuple[str, Compiler] | None:
-    """Its version and a function that compiles; None where there is no NVRTC."""
+    """Its version and a function that compiles; None if there is no NVRTC."""
     library = nvrtc_library()
     if library is None:
         return None
@@ -145,13 +145,13 @@ def nvrtc() -> tuple[str, Compiler] | None:
 
 
 def rows_of(name: str, dtype: str, compiler: Compiler) -> tuple[list[str], list[str]]:
-    """A row for each kernel of this file, in its order, and what is wrong."""
+    """A row for each kernel of this file, in the file's order, and a list of problems."""
     text, T = cuda.source(name), cuda.C_TYPE[dtype]
     try:
         usage, problems = parse(compiler(name, text, T))
     except DoesNotCompile as error:
         return [], [f"{name}.cu, {T}: does not compile\n{str(error)[:4000]}"]
-    words = re.findall(r"\w+", text)  # a macro may make kernels: their names come last
+    words = re.findall(r"\w+", text)  # kernels made by a macro are not in the text: they come last
     kernels = sorted({kernel for kernel, _ in usage}, key=lambda k: ([*words, k].index(k), k))
     expected = len(re.findall(r"^KERNEL\b", text, re.MULTILINE))
     if len(usage) < max(expected, 1) * len(ARCHITECTURES):
@@ -167,7 +167,7 @@ def rows_of(name: str, dtype: str, compiler: Compiler) -> tuple[list[str], list[
 
 
 def table(version: str, compiler: Compiler) -> list[str]:
-    """Prints it; what is wrong."""
+    """Print the table and return a list of problems."""
     jobs = [(p.stem, t) for p in sorted(cuda.FOLDER.glob("*.cu")) for t in cuda.C_TYPE]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda job: rows_of(job[0], job[1], compiler), jobs))

@@ -1,4 +1,4 @@
-"""The six models in PyTorch: those of tests/torch_models.py, with a loss that costs less."""
+"""The six models in PyTorch: those of tests/torch_models.py, with a loss that takes less time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ models: Any = importlib.import_module("torch_models")
 
 
 def build(name: str, image_size: int | None) -> Any:
-    """The model, for square images of this size; None: of its own."""
+    """The model, for square images of this size; None: for its default size."""
     own = 64 if name in ("celeba", "skip") else 28
-    if image_size not in (None, own) and name != "skip":  # skip has convolutions alone
+    if image_size not in (None, own) and name != "skip":  # skip consists of convolutions only
         raise ValueError(
             f"the {name} of tests/torch_models.py is written for images of {own} x {own}: "
             "--against nothing times ours alone"
@@ -25,8 +25,8 @@ def build(name: str, image_size: int | None) -> Any:
 
 
 def losses(model: Any, x: Any, eps: Any) -> tuple[Any, Any, Any]:
-    """total, reconstruction, kl. The KL term is the closed formula, as most programs have it; that
-    of torch.distributions, which the tests compare with, takes longer."""
+    """total, reconstruction, kl. The KL term is the closed formula, as in most programs; that of
+    torch.distributions, which the tests use, takes longer."""
     if isinstance(model, models.AE):
         return model.losses(x, eps)
     output, mu, logvar = model(x, eps)

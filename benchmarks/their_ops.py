@@ -1,5 +1,5 @@
-"""PyTorch's side of ops.py: an op as its users call it. A function of torch.nn.functional or torch
-that has the op's name and order of arguments is found by itself; the others are written here."""
+"""PyTorch's side of ops.py: each op as users of PyTorch call it. A function of torch.nn.functional
+or torch with the op's name and order of arguments is found by its name; the others are below."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OWN: dict[str, Callable[..., Any]] = {f.__name__: f for f in WRITTEN_HERE}
 
 
 def function(op: str) -> Callable[..., Any]:
-    """PyTorch's for this op; ValueError if there is none."""
+    """PyTorch's function for this op; ValueError if there is none."""
     if found := OWN.get(op) or getattr(F, op, None) or getattr(torch, op, None):
         return found
     if op.endswith("_leaky_relu"):
@@ -77,8 +77,8 @@ def prepare_op(
     y: np.ndarray,
     dy: np.ndarray,
 ) -> float:
-    """Make RUNS["NCHW forward"] and so on. Backward is autograd's alone: its graph is kept. Returns
-    how far the largest result is from y."""
+    """Make RUNS["NCHW forward"] and so on. Backward is only autograd's pass over a retained graph.
+    Returns the largest difference of the results from y."""
     RUNS.clear()
     call, errors = function(op), []
     images = next(iter(arrays.values())).ndim == 4

@@ -1,12 +1,12 @@
-"""PyTorch's side of a pair: a process of its own (see measure.py), which imports nothing of ours.
+"""PyTorch's side of a pair: a separate process (see measure.py) that does not import scratchvae.
 
     eager       step by step, in both memory formats, with torch.optim's default update and, where
                 there is one, the fused update in one kernel
     graph       GPU: the whole step as one torch.cuda.CUDAGraph, in both formats, update fused
     compile     GPU: loss and gradients by torch.compile(mode="reduce-overhead"), update fused
 
-Each of these is a run of its own; the table shows the best one of each kind. On the GPU all draw
-their noise in the step, as ours do. The images stay where they are: ours copies them.
+Each of these is a separate run; the table shows the best one of each kind. On the GPU all of them
+draw their noise within the step, as ours do. The images stay in place, while ours copies them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def facts() -> dict[str, str]:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """In products and convolutions, which PyTorch switches apart. These are the older two switches:
-    PyTorch 2.11's compiler reads no others, and refuses a mixture with the newer ones."""
+    """Allow TF32 in products and convolutions, which have separate switches. These are the older
+    switches: PyTorch 2.11's compiler reads no others and rejects a mixture with newer ones."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
 
 def names(job: Job, compiled: bool = False) -> list[str]:
-    """Without a convolution there is one memory format."""
+    """The names of the runs. A model without convolutions has only one memory format."""
     convolves = any(weight.ndim == 4 for weight in build(job.model, None).parameters())
     formats = list(FORMATS) if convolves else ["NCHW"]
     found = [f"eager {name}{update}" for update in ("", " fused") for name in formats]
@@ -57,7 +57,7 @@ def names(job: Job, compiled: bool = False) -> list[str]:
 
 
 def start(job: Job) -> None:
-    """What comes next is prepared for this job."""
+    """Set the job for the runs that are prepared next."""
     JOB[:] = [job]
     if job.gpu:
         torch.compiler.reset()
@@ -69,14 +69,14 @@ def start(job: Job) -> None:
 
 
 def prepare(name: str, job: Job, subject: Subject) -> list[float] | str:
-    """Make RUNS[name] and warm it up. How far the first losses and gradients are from ours, without
-    TF32; or why there is no such run on the GPU."""
+    """Make RUNS[name] and warm it up. Return the differences of the first losses and gradients from
+    ours, without TF32; or, on the GPU, the reason why the run failed."""
     try:
         return _prepare(name, job, subject)
     except Exception as error:
         if not job.gpu:
             raise
-        # A compiler has many ways to fail: the other runs are measured.
+        # A compiler can fail in many ways: measure the other runs all the same.
         return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     finally:
         allow_tf32(job.tf32)
@@ -95,13 +95,13 @@ def _prepare(name: str, job: Job, subject: Subject) -> list[float]:
 
 
 def tensor(a: np.ndarray, memory_format: str) -> torch.Tensor:
-    """A copy, for images in this memory format."""
+    """A copy; images get this memory format."""
     copy = torch.tensor(a)
     return copy.to(memory_format=FORMATS[memory_format]) if a.ndim == 4 else copy
 
 
 def _compare(model: Any, x: Any, eps: Any, subject: Subject) -> list[float]:
-    """How far the losses are from ours, and the gradients, without TF32."""
+    """The differences of losses and gradients from ours, without TF32."""
     tf32 = torch.backends.cudnn.allow_tf32
     allow_tf32(False)
     parts = losses(model, x, eps)
@@ -129,7 +129,7 @@ def _training(model: Any, job: Job, kind: str, fused: bool, x: Any, eps: Any) ->
     def step() -> Any:
         if kind == "compile":
             torch.compiler.cudagraph_mark_step_begin()
-        optimizer.zero_grad()  # to None: backward writes, and need not add
+        optimizer.zero_grad()  # sets gradients to None, so that backward writes instead of adding
         if job.gpu:
             eps.normal_()
         parts = call(x, eps)
@@ -145,8 +145,8 @@ def _training(model: Any, job: Job, kind: str, fused: bool, x: Any, eps: Any) ->
 
 
 def _captured(step: Run, optimizer: Any) -> Run:
-    """The step as PyTorch's manual captures a whole one: warmed up on a side stream, gradients
-    None, so that backward makes them in the graph's own memory."""
+    """Capture the step as PyTorch's manual does: warm up on a side stream, with gradients None, so
+    that backward allocates them in the graph's own memory."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -158,7 +158,7 @@ def _captured(step: Run, optimizer: Any) -> Run:
     with torch.cuda.graph(graph):
         parts = step()
 
-    def replay(_held: Any = (step, optimizer)) -> Any:  # the graph works on their memory
+    def replay(_held: Any = (step, optimizer)) -> Any:  # keeps the graph's memory alive
         graph.replay()
         return parts
 
@@ -168,7 +168,7 @@ def _captured(step: Run, optimizer: Any) -> Run:
 
 
 def times(name: str, count: int) -> list[float]:
-    """On the GPU one number: milliseconds of one of `count` steps, taken by CUDA events."""
+    """Milliseconds of steps; on the GPU one number, the mean of `count` steps, by CUDA events."""
     if not JOB[0].gpu:
         return times_on_cpu(name, count)
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

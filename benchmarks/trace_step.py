@@ -1,12 +1,11 @@
-"""Trace one training step: which files it runs, how many Python calls, how often it changes files.
+"""Trace one training step: the files it enters, its Python calls, its changes from file to file.
 
     python benchmarks/trace_step.py [MODEL] [--engine numpy|numba]
 
-A step that takes a reader through few files, with few jumps between them, is easy to follow. The
-table lists the files of this repository in the order in which the step first enters them, with the
-calls of the functions in each, and the number of times that the step enters the file from another.
-Calls on other threads, compiled loops and libraries are not counted; nor is the return to a
-function that at once calls the same file again.
+A step with few files and few jumps between them is easy to read. The table lists the files of this
+repository in the order in which the step first enters them, with the number of calls of functions
+in each, and how often the step enters the file from another. Calls on other threads, compiled loops
+and libraries are not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ FOLDERS = (f"{ROOT}/scratchvae/", f"{ROOT}/kernels/")
 
 
 class Trace(NamedTuple):
-    """Of one step: by file, in the order in which they are first entered."""
+    """Counts per file of one step, in the order in which the files are first entered."""
 
     calls: Counter[str]
     entries: Counter[str]  # from another file, by a call or by a return
@@ -40,7 +39,7 @@ class Trace(NamedTuple):
 
 
 def trace(step: Callable[[], Any]) -> Trace:
-    """Run `step` and count."""
+    """Run `step` and count its calls."""
     calls, entries, last = Counter[str](), Counter[str](), ""
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
@@ -62,7 +61,7 @@ def trace(step: Callable[[], Any]) -> Trace:
 
 
 def trace_step(name: str, engine: str) -> Trace:
-    """Of the model's training step with Adam, on eight images, after steps that warm up."""
+    """Trace the model's training step with Adam, on eight images, after a few steps to warm up."""
     with sv.using(engine):
         model, rng = sv.models.build(name, seed=0), np.random.default_rng(0)
         optimizer = sv.optim.Adam(model, lr=1e-3)

@@ -1,28 +1,28 @@
-"""Time training steps of the six models, ours and PyTorch's in turns, on the CPU or the GPU.
+"""Time training steps of the six models, ours and PyTorch's, in turns, on the CPU or the GPU.
 
     python benchmarks/train_step.py [--gpu] [--help]
 
-A step is loss, gradients and update: Adam; AdamW for `skip`. Ours and PyTorch's are two processes
-with the same weights, images and noise. Before anything is timed, their first losses and gradients
-are compared, without TF32; beyond 1e-3, for gradients 1e-2, relative to the largest number, the
-program stops. Then they run in turns until each has `--steps` steps; see measure.py. Columns:
+A step is loss, gradients and update with Adam (AdamW for `skip`). Ours and PyTorch's run in two
+processes with the same weights, images and noise. First their losses and gradients are compared,
+without TF32; the program stops if they differ by more than 1e-3 (gradients: 1e-2) of the largest
+number. Then they run in turns until each has done `--steps` steps; see measure.py. Columns:
 
     ours        train_step on the engine numba; GPU: GPUStepper, one CUDA graph
-    eager       PyTorch in NCHW or channels_last: the better median counts. GPU: fused update, too
-    fused       CPU: the same with the update of torch.optim in one kernel
-    by kernel   GPU: GPUStepper(..., graph=False): ours, kernel by kernel
+    eager       PyTorch, the better of NCHW and channels_last; on the GPU also of the fused update
+    fused       CPU: the same with torch.optim's fused update
+    by kernel   GPU: ours without a graph, GPUStepper(..., graph=False)
     graph       GPU: PyTorch's whole step as one CUDA graph, fused update
     compile     GPU, with --compile: torch.compile(mode="reduce-overhead"), fused update
 
-Times are milliseconds a step, median (quartiles); on the GPU by CUDA events, of turns of 20 steps,
-noise drawn on the GPU. Behind a time stands ours / it: below 1, ours is faster. GFLOP/s is of ours,
-counted from the layers' shapes (flops.py); "of sgemm" compares it with float32 products of large
-matrices by np.matmul or cuBLAS, measured first. "of copy" (GPU) is the bandwidth floor over the
-time of our graph: the bytes of flops.training_bytes at the rate of a copy of 1 GiB. What stays in
-the cache needs no bandwidth, so small models may pass 100 %.
+Times are milliseconds per step, median (quartiles); on the GPU they are measured with CUDA events
+over turns of 20 steps, with noise drawn on the GPU. The ratio after a time is ours / this time:
+below 1, ours is faster. GFLOP/s is of ours, counted from the layers' shapes (flops.py); "of sgemm"
+compares it with float32 products of large matrices by np.matmul or cuBLAS, measured first. "of
+copy" (GPU) is the time that the bytes of flops.training_bytes need at the rate of a 1 GiB copy,
+divided by the time of our graph. It may exceed 100 % for small models, whose data fits the cache.
 
-Rows are printed, and written to FILE, when they are measured; after `--minutes` none begins. Exit
-status 2: bad arguments, a row that failed, or the two sides do not compute the same; 3: no GPU.
+Rows are printed, and written to FILE, as soon as they are measured; after `--minutes` no new row
+begins. Exit status 2: bad arguments, a failed row, or the two sides' results differ; 3: no GPU.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def jobs(given: argparse.Namespace, tf32: bool) -> list[Job]:
 
 
 def measured(pair: Pair, job: Job, given: argparse.Namespace, end: float) -> Result | None:
-    """A row; or a line that says why there is none."""
+    """Measure a row, or print why there is none."""
     if time.monotonic() > end:
         print(f"{label(job)} left out: {given.minutes} minutes are over", flush=True)
         return None

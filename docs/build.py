@@ -1,11 +1,11 @@
-"""Run the commands that the pages show, and write what they print into the pages.
+"""Run the commands that the pages show, and write their output into the pages.
 
     python docs/build.py                          every page that shows commands
-    python docs/build.py docs/commands/train.md   this one
-    python docs/build.py --check                  write nothing; show what has changed, if any has
+    python docs/build.py docs/commands/train.md   only this page
+    python docs/build.py --check                  write nothing; show the differences
 
-A page shows commands in blocks, and below each command what it prints, errors included, and its
-exit status where that is not 0:
+A page shows commands in blocks. Below each command are its output, errors included, and its exit
+status if that is not 0:
 
     ```console
     $ scratchvae summary mpl
@@ -13,12 +13,12 @@ exit status where that is not 0:
     # exit status 2
     ```
 
-The commands of a page are run by bash, in order, in one folder that is empty at first. `--check`
-compares a block exactly. It compares one that begins with "```console varies" up to numbers, hashes
-and the place of a worst element, because another processor rounds differently; and of one with
-"```console here", which describes the machine, only the exit statuses.
+bash runs the commands of a page in order, in one folder that is empty at first. `--check` compares
+a block exactly. In a block that begins with "```console varies" it ignores numbers, hashes and the
+place of a worst element, because another processor rounds differently. In one that begins with
+"```console here", which describes the machine, it compares only the exit statuses.
 
-A picture that a command made is named in the title of an image, and copied:
+If the title of an image names a picture that a command has made, the picture is copied:
 
     ![Sixty-four samples](samples.png "runs/digits/samples.png")
 """
@@ -40,16 +40,16 @@ BLOCK = re.compile(r"^```console *(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r'!\[[^\]]*\]\(([^)\s]+)\s+"([^"]+)"\)')
 NUMBER = re.compile(r"-?\b[0-9a-f]{12}\b|-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")  # a hash, or a number
 STATUS = re.compile(r"^# exit status \d+$", re.MULTILINE)
-# Remarks on standard error of a first run, and of a machine: no part of what a page is about.
+# Messages on standard error that depend on the machine or on a first run: no part of the pages.
 REMARKS = ("scratchvae: engine ", "scratchvae: compiling kernels")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SECONDS = 300  # that a command may take
 LARGEST = 60_000  # bytes of a picture
-COLOURS = 64  # of a picture: as good to look at, in a third of the bytes
+COLOURS = 64  # of a picture: no visible difference, in a third of the bytes
 
 
 def main() -> int:
-    """Build or check the pages; 1 if a page that is checked shows something else."""
+    """Build or check the pages; 1 if a checked page differs from what its commands print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -71,12 +71,12 @@ def main() -> int:
 
 
 def pages_with_commands() -> list[Path]:
-    """All of them, in docs/ and below."""
+    """All pages with commands, in docs/ and below."""
     return [page for page in sorted(DOCS.rglob("*.md")) if BLOCK.search(page.read_text("utf-8"))]
 
 
 def build(page: Path, text: str, check: bool) -> str:
-    """The page with what its commands print now; with `check`, blocks that still hold stay."""
+    """The page with the current output of its commands; with `check`, blocks that hold stay."""
     with tempfile.TemporaryDirectory() as temporary:
         work, tools = Path(temporary, "work").resolve(), Path(temporary, "bin")
         work.mkdir()
@@ -97,7 +97,7 @@ def build(page: Path, text: str, check: bool) -> str:
 
 
 def make_environment(tools: Path) -> dict[str, str]:
-    """The same for all: this checkout's `scratchvae`, no terminal, no GPU, one thread, no data."""
+    """The environment: this checkout's `scratchvae`, no terminal, no GPU, one thread, no data."""
     command = tools / "scratchvae"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m scratchvae "$@"\n')
     command.chmod(0o755)
@@ -114,7 +114,7 @@ def make_environment(tools: Path) -> dict[str, str]:
 
 
 def run_block(shown: str, rule: str, work: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Each command of a block, and what it prints; folders of this machine under other names."""
+    """Each command of a block with its output, in which folders of this machine are renamed."""
     if rule not in ("", "varies", "here"):
         raise SystemExit(f"docs/build.py: expected console, console varies or here, found {rule!r}")
     for command in re.findall(r"^\$ (.*)$", shown, re.MULTILINE):
@@ -132,7 +132,7 @@ def run_block(shown: str, rule: str, work: Path, environment: dict[str, str]) ->
 
 
 def holds(rule: str, shown: str, printed: str) -> bool:
-    """Whether a page may go on showing what it shows."""
+    """Whether the shown output still holds."""
     if rule == "varies":
         return without_numbers(shown) == without_numbers(printed)
     if rule == "here":
@@ -141,13 +141,13 @@ def holds(rule: str, shown: str, printed: str) -> bool:
 
 
 def without_numbers(text: str) -> str:
-    """Every number as #; the widths of columns, which follow from numbers, do not count either."""
+    """The text with # for every number; column widths, which depend on numbers, are ignored too."""
     text = re.sub(r"a direction|\(#[# ]*\)", "(#)", NUMBER.sub("#", text))  # the worst element
     return re.sub(r"[ -]+", " ", text)
 
 
 def keep_picture(source: Path, target: Path, check: bool) -> None:
-    """Save a picture beside its page, in few colours; a check asks only that there are both."""
+    """Save a picture beside its page, in few colours; a check only looks whether both exist."""
     from PIL import Image
 
     if not source.is_file():
@@ -156,7 +156,7 @@ def keep_picture(source: Path, target: Path, check: bool) -> None:
         raise SystemExit(f"{target}: there is no such picture; docs/build.py makes it")
     if not check:
         with Image.open(source) as picture:
-            # Maximum coverage: a few dots of a colour count as much as a dark background.
+            # Maximum coverage: a few dots of one colour count as much as a dark background.
             few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
         few.save(target, optimize=True)
     if (size := target.stat().st_size) > LARGEST:

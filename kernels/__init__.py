@@ -1,3 +1,2 @@
-"""The functions of scratchvae.ops again, under the same names: `cpu/` in Numba, `cuda/` in CUDA C.
-
-Nothing here imports scratchvae: `scratchvae.backend` finds a kernel by its name."""
+"""Fast versions of the functions in scratchvae.ops, under the same names: `cpu/` in Numba, `cuda/`
+in CUDA C. No file here imports scratchvae; `scratchvae.backend` finds a kernel by its name."""

@@ -1,10 +1,10 @@
 """Layers: an op, its parameters, and the cache between forward and backward. No mathematics here.
 
     y = layer.forward(x)          keeps what backward needs; forward(x, keep=False) keeps nothing
-    dx = layer.backward(dy)       adds to each Param.grad; uses the cache up, so once per forward
+    dx = layer.backward(dy)       adds to each Param.grad and drops the cache: once per forward
 
 Names and constructor arguments are torch.nn's, and so are the initial values: uniform within
-+-1/sqrt(fan_in) for the weights and biases of Linear, Conv2d and ConvTranspose2d. `rng` draws them.
++-1/sqrt(fan_in) for the weights and biases of Linear, Conv2d and ConvTranspose2d, drawn from `rng`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .ops.upsample_nearest import upsample_nearest_backward, upsample_nearest_fo
 
 
 def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, ...], dtype: Any) -> Param:
-    """PyTorch's default: uniform within +-1/sqrt(fan_in). Every dtype draws the same numbers."""
+    """PyTorch's default: uniform within +-1/sqrt(fan_in); the same numbers for every dtype."""
     bound = fan_in**-0.5
     return Param(rng.uniform(-bound, bound, shape).astype(dtype))
 
@@ -45,31 +45,31 @@ class Layer(Module):
     """A module that keeps the cache of its forward for one backward."""
 
     def _keep(self, y_and_cache: tuple[Any, Any], keep: bool) -> Any:
-        """Return y. With keep, store the cache for one backward; without, leave an older one."""
+        """Return y. With keep, store the cache for one backward; without, keep an older cache."""
         y, cache = y_and_cache
         if keep:
             vars(self)["_cache"] = cache
         return y
 
     def _kept(self) -> Any:
-        """The cache of the last forward, handed out once."""
+        """Return the cache of the last forward, and drop it."""
         cache = vars(self).pop("_cache", None)
         if cache is None:
             raise RuntimeError(
-                f"{type(self).__name__}.backward: no cache; every backward needs a forward(x) "
-                "of its own before it, with keep=True"
+                f"{type(self).__name__}.backward: no cache; call forward(x) with keep=True "
+                "before every backward"
             )
         return cache
 
     def extra_repr(self) -> str:
-        """The arguments of the constructor, which a layer keeps under their names."""
+        """The constructor's arguments, read from the attributes of the same names."""
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         shown = [f"{name}={getattr(self, name)!r}" for name in names if name != "bias"]
         return ", ".join(shown + ["bias=False"] * (getattr(self, "bias", 0) is None))
 
 
 class Sequential(Module):
-    """Layers in a row, each fed by the one before; they are called 0, 1, ... as in torch.nn."""
+    """Layers one after the other. Their names are 0, 1, ... as in torch.nn."""
 
     def __init__(self, *layers: Any) -> None:
         self.layers = layers
@@ -83,7 +83,7 @@ class Sequential(Module):
         return x
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        """dx. With need_dx=False the first layer, which must know this argument, computes none."""
+        """dx. need_dx=False is passed to the first layer, which must have this argument."""
         first, *others = self.layers
         for layer in reversed(others):
             dy = layer.backward(dy)
@@ -169,7 +169,8 @@ class Conv2d(_WithWeights):
 
 
 class ConvTranspose2d(_WithWeights):
-    """Transposed convolution, weight (C, O, KH, KW). See ops/conv_transpose2d.py."""
+    """Transposed convolution, weight (C, O, KH, KW). See ops/conv_transpose2d.py. As in PyTorch,
+    fan_in is O KH KW: that of the convolution O -> C which has the same weight (its transpose)."""
 
     def __init__(
         self,
@@ -187,7 +188,7 @@ class ConvTranspose2d(_WithWeights):
         C = size("ConvTranspose2d: in_channels", in_channels)
         O = size("ConvTranspose2d: out_channels", out_channels)
         KH, KW = pair("ConvTranspose2d: kernel_size", kernel_size, 1)
-        fan_in = O * KH * KW  # PyTorch reads weight.shape[1], here the OUTPUT channels
+        fan_in = O * KH * KW  # PyTorch takes weight.shape[1], which here is the OUTPUT channels
         self.weight = uniform(rng, fan_in, (C, O, KH, KW), dtype)
         self.bias = uniform(rng, fan_in, (O,), dtype) if bias else None
         self.in_channels, self.out_channels, self.kernel_size = C, O, (KH, KW)
@@ -208,8 +209,8 @@ class ConvTranspose2d(_WithWeights):
 
 
 class BatchNorm2d(_WithWeights):
-    """Batch normalisation with running statistics. See ops/batch_norm.py. momentum is the weight of
-    a new batch in them; None gives all batches the same weight."""
+    """Batch normalisation. See ops/batch_norm.py. momentum is the weight of a new batch in the
+    running statistics; None gives all batches the same weight."""
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -240,7 +241,7 @@ class BatchNorm2d(_WithWeights):
         return dx
 
     def _state(self) -> tuple[Any, ...]:
-        """The op's arguments after x."""
+        """The arguments of the op that follow x."""
         weight_of_batch = self.momentum
         if weight_of_batch is None:
             weight_of_batch = 1 / (int(self.num_batches_tracked) + 1)
@@ -250,14 +251,14 @@ class BatchNorm2d(_WithWeights):
         )  # fmt: skip
 
     def _store(self, running_mean: Any, running_var: Any) -> None:
-        """Take over new statistics, in place: a captured graph reads and writes the same memory."""
+        """Copy new statistics into the old arrays: a captured CUDA graph needs the same memory."""
         if self.training:
             self.running_mean[...], self.running_var[...] = running_mean, running_var
             self.num_batches_tracked += 1
 
 
 class BatchNorm2dLeakyReLU(BatchNorm2d):
-    """A BatchNorm2d and the LeakyReLU after it in one op. See ops/batch_norm_leaky_relu.py."""
+    """BatchNorm2d followed by LeakyReLU, in one op. See ops/batch_norm_leaky_relu.py."""
 
     def __init__(
         self,
@@ -283,7 +284,7 @@ class BatchNorm2dLeakyReLU(BatchNorm2d):
 
 
 class _Pool(Layer):
-    """A pooling layer with windows of one size; stride None: windows touch."""
+    """A pooling layer with windows of one size; stride None means kernel_size."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         name = type(self).__name__
@@ -304,7 +305,7 @@ class MaxPool2d(_Pool):
 
 
 class AvgPool2d(_Pool):
-    """Average pooling, padding counted. See ops/avg_pool2d.py."""
+    """Average pooling; the average includes the padding. See ops/avg_pool2d.py."""
 
     def forward(self, x: Any, keep: bool = True) -> Any:
         y_and_cache = avg_pool2d_forward(x, self.kernel_size, self.stride, self.padding)
@@ -384,7 +385,7 @@ class Tanh(Layer):
 
 
 class Reparameterize(Layer):
-    """z = mu + exp(logvar / 2) eps, the noise an argument. See ops/reparameterize.py."""
+    """z = mu + exp(logvar / 2) eps, with the noise as an argument. See ops/reparameterize.py."""
 
     def forward(self, mu: Any, logvar: Any, eps: Any, keep: bool = True) -> Any:
         return self._keep(reparameterize_forward(mu, logvar, eps), keep)

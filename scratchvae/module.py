@@ -1,4 +1,4 @@
-"""Param and Module: where weights and gradients live, and how they are found and named. A Module is
+"""Param holds a weight and its gradient; Module finds, names, saves and loads them. A Module is
 anything with parameters: a layer, or a model made of layers."""
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Param:
             super().__setattr__(name, array)
         elif np.shape(array) != into.shape:
             raise ValueError(f"Param.{name}: expected shape {into.shape}, got {np.shape(array)}")
-        elif array is not into:  # `param.grad += dw` has the sum in place already
+        elif array is not into:  # after `param.grad += dw` the sum is already in place
             into[...] = to_device(array, device_of(into))
 
     def move_into(self, value: Any, grad: Any) -> None:
-        """Use these arrays (views into flat buffers) from now on; a real one gets the real part."""
+        """From now on use these arrays, views into flat buffers; real ones take the real part."""
         for into, array in ((value, self.value), (grad, self.grad)):
             array = to_device(array, device_of(into))
             into[...] = array.real if into.dtype.kind == "f" else array
@@ -43,15 +43,15 @@ class Param:
 
 
 class Module:
-    """A layer or a model: finding, naming, loading and saving state. Attributes that are a Param, a
-    Module or a list of Modules are found in the order of assignment, that of the forward pass."""
+    """A layer or a model. Attributes that are a Param, a Module or a list of Modules are found in
+    the order in which they were assigned, which is the order of the forward pass."""
 
     training = True
     buffers: tuple[str, ...] = ()  # attributes that are state, but have no gradient
 
     def __setattr__(self, name: str, value: Any) -> None:
         """`layer.weight = array` copies into the Param. A Module cannot be replaced: the parameters
-        of the new one would not lie in the model's flat buffers."""
+        of the new Module would not be in the model's flat buffers."""
         old = self.__dict__.get(name)
         if isinstance(old, Param) and value is not old:
             old.value = value.value if isinstance(value, Param) else value
@@ -64,7 +64,7 @@ class Module:
             super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        """As in PyTorch: the layers below it by name, or a layer's own settings."""
+        """As in PyTorch: the child modules by name, or a layer's arguments."""
         children = [f"({name}): {child!r}" for name, child in self.children()]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
@@ -72,11 +72,11 @@ class Module:
         return f"{type(self).__name__}(\n  {lines}\n)"
 
     def extra_repr(self) -> str:
-        """The arguments that a layer was made with, for `print`."""
+        """The constructor's arguments, for `print`."""
         return ""
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """(name, layer) of every direct child; those in lists are called name.0, name.1, ..."""
+        """(name, module) of every direct child; those in lists are called name.0, name.1, ..."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -93,12 +93,12 @@ class Module:
         return own
 
     def zero_grad(self) -> None:
-        """Set every gradient to zero: backward adds."""
+        """Set every gradient to zero, because backward adds to it."""
         for p in self.parameters().values():
             p.grad[...] = 0
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """name -> a copy of the array, parameters and buffers, under PyTorch's names."""
+        """name -> a copy of the array, for all parameters and buffers, under PyTorch's names."""
         own = {n: asnumpy(p.value).copy() for n, p in vars(self).items() if isinstance(p, Param)}
         own |= {name: np.array(asnumpy(getattr(self, name))) for name in self.buffers}
         for prefix, child in self.children():
@@ -106,7 +106,7 @@ class Module:
         return own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy `state` in, or nothing: ValueError lists all missing, unknown and misfit names."""
+        """Copy all of `state`; or copy nothing and raise a ValueError that lists every mismatch."""
         mine = self.state_dict()
         arrays = {name: asnumpy(a) for name, a in state.items()}
         faults = [f"missing {name}" for name in mine if name not in arrays]
@@ -131,7 +131,7 @@ class Module:
             child._load(arrays, f"{prefix}{name}.")
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it."""
+        """This module and all of its descendants."""
         yield self
         for _, child in self.children():
             yield from child.modules()

@@ -2,7 +2,7 @@
 
     optimizer.zero_grad();  losses = model.loss(x, eps);  model.backward();  optimizer.step()
 
-Parameters and gradients lie in one flat buffer each: a step is one update of two arrays, below.
+Parameters and gradients are in one flat buffer each, so a step is one update of a few arrays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def sgd_step(value, grad, velocity, lr, momentum, weight_decay, nesterov):
         value    = value - lr velocity              (nesterov: lr (g + momentum velocity))
 
     Source: Sutskever et al., "On the importance of initialization and momentum" (2013), in the form
-    of PyTorch: lr stands outside the velocity, so a change of lr acts at once.
+    of PyTorch: the velocity does not contain lr, so a change of lr takes effect at once.
     """
     g = grad + weight_decay * value
     velocity *= momentum
@@ -64,7 +64,7 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 @accelerated
 def clip_to_norm(grad, max_norm):
     """Scale `grad` in place to a norm of at most about max_norm; return the norm before, a float64.
-    If the squares overflow or vanish, divide by the largest number first: the norm of float32
+    If the squares overflow or underflow, divide by the largest number first: the norm of float32
     [3e20, 4e20] is 5e20."""
     xp = array_module(grad)
     norm = float(xp.linalg.norm(grad))
@@ -91,7 +91,7 @@ class Optimizer:
         self.model, self.lr, self.steps = model, lr, 0
 
     def zero_grad(self) -> None:
-        """Set every gradient to zero: backward adds."""
+        """Set every gradient to zero, because backward adds to it."""
         self.model.flat_grad[...] = 0
 
     def step(self) -> None:
@@ -100,14 +100,14 @@ class Optimizer:
         self.update(self.steps, self.lr)
 
     def update(self, step: Any, lr: Any) -> None:
-        """Do step number `step`, from 1. A captured graph passes arrays of one number each."""
+        """Do step number `step`, counted from 1. A captured graph passes 0-d arrays."""
         raise NotImplementedError
 
     def _zeros(self) -> Any:
         return array_module(self.model.flat_value).zeros_like(self.model.flat_value)
 
     def _moved(self, average: Any) -> Any:
-        """A running average on the device and in the dtype of the model, which may have moved."""
+        """The running average on the device and in the dtype that the model has now."""
         value = self.model.flat_value
         if type(average) is type(value) and average.dtype == value.dtype:
             return average
@@ -167,7 +167,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with the weight decay taken off the weights themselves."""
+    """Adam with decoupled weight decay, which shrinks the weights directly; see `adam_step`."""
 
     decoupled = True
 
@@ -190,8 +190,8 @@ def clip_grad_norm(model: Model, max_norm: float) -> Any:
     Returns
     -------
     float
-        The norm before; on the GPU an array of one number, because a float would wait for the GPU.
-        If it is not finite, the gradients stay as they are.
+        The norm before clipping; a 0-d array on the GPU, because making it a float would wait for
+        the GPU. If it is not finite, the gradients stay as they are.
 
     Raises
     ------

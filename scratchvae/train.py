@@ -37,17 +37,17 @@ def train_step(
     Returns
     -------
     Losses
-        Before the step: total, reconstruction, kl, means over the batch.
+        The losses before the step: total, reconstruction, kl, means over the batch.
 
     Raises
     ------
     FloatingPointError
-        If the loss is not finite; names the first tensor that is not, and keeps the weights. Not on
-        the GPU, where reading the loss would wait for every kernel.
+        If the loss is not finite. The message names the first tensor that is not, and the weights
+        stay. The GPU raises no such error: reading the loss would wait for every kernel.
 
     Notes
     -----
-    The model's mode stays: after `model.eval()` call `model.train()` first.
+    The model's mode is not changed: after `model.eval()`, call `model.train()` first.
     """
     if optimizer.model is not model:
         raise ValueError("train_step: the optimizer was made for another model")
@@ -67,19 +67,19 @@ def train_step(
 
 
 class CPUStepper:
-    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods. `sums`: total,
-    reconstruction and kl, each times the images of its step; and the images. You may set them."""
+    """Training steps on the CPU; `gpu.graph.GPUStepper` has the same methods. `sums`: the sums over
+    all images so far of total, reconstruction and kl, and their number. You may set them."""
 
     def __init__(self, model: Model, optimizer: Optimizer, max_norm: float | None = None) -> None:
         self._model, self._optimizer, self._max_norm = model, optimizer, max_norm
         self.sums = [0.0] * 4
 
     def start_epoch(self, noise: np.random.Generator) -> None:
-        """Set the generator of eps. (On the GPU it gives the epoch a seed.)"""
+        """Set the generator of eps. (On the GPU it only draws a seed for the epoch.)"""
         self._noise = noise
 
     def prefetch(self, batches: Iterable[np.ndarray]) -> Iterable[Any]:
-        """The batches where the model computes."""
+        """The batches, on the model's device."""
         return batches
 
     def step(self, x: Any) -> None:
@@ -112,18 +112,18 @@ def train_epoch(
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
     shuffle_rng, noise_rng : Generator
-        Draw the order of the images, and eps. On the GPU noise_rng draws the seed of the noise.
+        For the order of the images, and for eps (on the GPU: for the seed of eps).
 
     Returns
     -------
     Losses
-        Means over the epoch, in which the weights still changed: floats.
+        Floats: means over the epoch, during which the weights change.
 
     Raises
     ------
     ValueError
-        Before the first step: if there is no image, or if the last batch would be one image and a
-        batch norm of the model cannot train on it.
+        Before the first step, if there is no image, or if the last batch would be a single image
+        that a batch norm of the model cannot train on.
     """
     if not len(images):
         raise ValueError("train_epoch: expected at least one image, got none")
@@ -164,7 +164,7 @@ def evaluate_sampled(
     ----------
     images : uint8 array (N, H, W) or (N, C, H, W)
     rng : Generator
-        Draws the noise; None for `evaluate_deterministic`.
+        For the noise; None for `evaluate_deterministic`.
 
     Returns
     -------
@@ -189,8 +189,8 @@ def evaluate_sampled(
 def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 500) -> Losses:
     """As `evaluate_sampled`, but at z = mu, without noise.
 
-    The KL term is the cost of a code known to within sigma, but the decoder gets the exact mean:
-    the sum is no ELBO, bounds no likelihood and compares with no sampled number; see docs/elbo.md.
+    The KL term is the cost of a sample z, but the decoder gets the exact mean. So the sum is not an
+    ELBO or a bound, and cannot be compared with `evaluate_sampled`; see docs/elbo.md.
     """
     return evaluate_sampled(model, images, None, batch_size)
 
@@ -222,6 +222,6 @@ class Streams(NamedTuple):
 
 
 def streams(seed: int) -> Streams:
-    """The generators of a run with this seed, at their beginning."""
+    """Fresh generators for a run with this seed."""
     children = np.random.SeedSequence(seed).spawn(len(Streams._fields))
     return Streams(*(np.random.default_rng(child) for child in children))

@@ -13,22 +13,22 @@ from scratchvae.gpu import graph
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import blas
 
-# No deadline: the first example of a test may compile a kernel. The shapes are drawn by hypothesis,
-# the numbers from a drawn seed, so that shrinking works on small integers.
+# No deadline: the first example of a test may compile a kernel. Hypothesis draws the shapes and a
+# seed for the numbers, so that shrinking works on small integers.
 settings.register_profile(
     "newcomer",
     deadline=None,
     max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-# CI draws more, and the same examples every time: a red run is then news about the code, not luck.
+# CI draws more examples, the same ones every time, so that a failure comes from a change of code.
 settings.register_profile("ci", settings.get_profile("newcomer"), max_examples=25, derandomize=True)
-# Under a planted fault (tests/mutations) only the verdict counts: no shrinking, the same draws.
+# Under a planted fault (tests/mutations) only pass or fail matters: no shrinking, fixed examples.
 settings.register_profile("mutations", settings.get_profile("ci"), phases=[Phase.generate])
-# A gradient of zero is wrong in every example: a few are enough, one of them with a bias.
+# A zero gradient is wrong in every example, so a few are enough, one of them with a bias.
 settings.register_profile("zeroed", settings.get_profile("mutations"), max_examples=10)
 settings.load_profile("ci" if os.environ.get("CI") else "newcomer")
-# Where pytest sees these, it explains a failed comparison in full: for long bytes that takes hours.
+# If pytest finds these, it explains a failed comparison in full, which takes hours for long bytes.
 for variable in ("CI", "BUILD_NUMBER"):
     os.environ.pop(variable, None)
 
@@ -42,7 +42,7 @@ ENGINES = [
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the option
 def pytest_cmdline_main(config):
-    """`pytest` alone takes all cores. With `-m` or a file it takes one, unless `-n` says more."""
+    """`pytest` alone uses all cores. With `-m` or a file it uses one, unless `-n` asks for more."""
     alone = config.args_source is config.ArgsSource.TESTPATHS
     usual = config.option.markexpr in config.getini("addopts")
     if hasattr(config, "workerinput"):  # a worker must not have workers of its own
@@ -55,7 +55,7 @@ def pytest_cmdline_main(config):
 @pytest.fixture(params=ENGINES)
 def engine(request):
     """Run the test once on every engine. "cuda_on_host" is the engine cuda with tests/on_host in
-    CuPy's place; `pytest -m gpu` asks for the runs on a GPU."""
+    place of CuPy; `pytest -m gpu` selects the runs on a GPU."""
     if request.param == "cuda_on_host":
         request.getfixturevalue("cupy_on_host")
     elif request.param == "cuda" and (problem := backend.gpu_problem()):
@@ -91,7 +91,7 @@ def _forget_compiled():
 
 @pytest.fixture(autouse=True)
 def engine_left_alone():
-    """No test may leave another engine behind than it found."""
+    """Every test must leave the engine as it was before."""
     before = backend._engine, backend._host_engine, backend._announced
     yield
     backend._engine, backend._host_engine, backend._announced = before

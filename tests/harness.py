@@ -1,6 +1,6 @@
-"""One check for every op: naive = reference = the engine in use, and a gradient that is one.
+"""One check for every op: naive = reference = current engine, and a correct gradient.
 
-A test file per op draws shapes and numbers and calls `check_op`; what must hold is said here, once.
+A test file per op draws shapes and numbers and calls `check_op`, which checks all that must hold.
 """
 
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ ON_CUDA = 1e-5  # in float32
 
 @contextmanager
 def convolutions(algorithm, padded_bytes=1 << 19):
-    """The kernels' convolutions all take one algorithm; the direct one with so many bytes of padded
+    """Make all convolution kernels use one algorithm; the direct one with this many bytes of padded
     images at a time, but at least one image."""
     with (
         patch.object(correlate, "fastest", lambda *_: (algorithm, 1.0)),
@@ -33,11 +33,11 @@ def convolutions(algorithm, padded_bytes=1 << 19):
 
 
 def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=None):
-    """Everything that must hold for `op` at these float64 arrays, on the engine in use.
+    """Check everything that must hold for `op` with these float64 arrays on the current engine.
 
     `differentiable` lists the arrays that get a gradient, in the order of backward's results; by
     default all of them. None among the arrays (no bias) stays None. `linear` names the arrays in
-    which the op is linear, if others than in its first example case.
+    which the op is linear, if they differ from those of its first example case.
     """
     indices = range(len(arrays)) if differentiable is None else differentiable
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
@@ -56,7 +56,9 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
         for result in (y, expected, *gradients, *expected_gradients):
             for a in (*cast, dy):
                 if result is not None and a is not None:
-                    assert not np.shares_memory(sv.asnumpy(result), a), f"{op} gives an input back"
+                    assert not np.shares_memory(sv.asnumpy(result), a), (
+                        f"{op} returns memory of an input"
+                    )
 
         assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
         if naive is not None:
@@ -84,8 +86,8 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
 
 
 def _check_somewhere(*pair_and_inputs, **options):
-    """`check`, once more with another dy if this one shows nothing: a small gradient among large
-    outputs drowns in the rounding of the differences. A wrong one is wrong for every dy."""
+    """`check`, repeated with another dy if it is inconclusive: a small gradient among large outputs
+    is below the rounding of the differences. A wrong gradient is wrong for every dy."""
     for seed in (0, 1):
         try:
             check(*pair_and_inputs, seed=seed, **options)
@@ -97,7 +99,7 @@ def _check_somewhere(*pair_and_inputs, **options):
 
 
 def _check_gradients(op, arrays, options, indices, linear):
-    """Every element by central differences; the complex step; adjointness where it applies."""
+    """Central differences for every element, the complex step, and adjointness for linear ops."""
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
     moving = [k for k in indices if arrays[k] is not None]
     names = [*CASES[op][0].shapes]
@@ -113,7 +115,7 @@ def _check_gradients(op, arrays, options, indices, linear):
         return tuple(g for g in _tuple(backward(on_device(dy), cache)) if g is not None)
 
     inputs = [_read_only(arrays[k]) for k in moving]
-    # On a GPU every launch costs; its gradients were compared with the reference's, all elements.
+    # Launches on a GPU are slow; all gradients there have been compared with the reference's.
     samples = 1 if current_engine() == "cuda" else None
     _check_somewhere(of_moving, gradients_of_moving, *inputs, samples=samples)
     check(of_moving, gradients_of_moving, *inputs, method="complex", samples=1)
@@ -125,12 +127,12 @@ WEIGHTS = {"w", "b", "running_mean", "running_var"}  # all other arrays have a r
 
 
 def _check_batch(op, arrays, options, indices):
-    """Images in another order give results in that order, and the same gradients of weights. Each
-    image alone gives what it gives among others, but for the statistics of a batch."""
+    """Permuted images give permuted results and the same weight gradients. An image alone gives the
+    same result as within a batch, except for ops with batch statistics."""
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
     names = [*CASES[op][0].shapes]
     order = np.random.default_rng(8).permutation(len(arrays[0]))
-    axis = {"mean_logvar": 1, "elbo": None}.get(op, 0)  # where y has its images
+    axis = {"mean_logvar": 1, "elbo": None}.get(op, 0)  # the axis of y for images
 
     def reordered(a, name, order):
         return a if a is None or name in WEIGHTS else a[order]
@@ -172,7 +174,7 @@ def _read_only(a):
 
 
 def on_device(a):
-    """`a` where the engine in use keeps its arrays."""
+    """`a` on the device of the current engine."""
     return a if a is None or np.ndim(a) == 0 else sv.asarray(a)
 
 
@@ -190,7 +192,7 @@ def _tuple(gradients):
 
 
 def _spread_out(a):
-    """The same numbers, every other one in memory and the axes in reverse order."""
+    """The same numbers with gaps between them in memory and the axes in reverse order."""
     if a.ndim == 0:
         return a
     room = np.zeros([2 * n for n in reversed(a.shape)], a.dtype)
@@ -200,8 +202,8 @@ def _spread_out(a):
 
 
 def _assert_close(what, ours, theirs, dtype, floor=0.0):
-    """Equal to rounding, relative to the largest element. A gradient is a sum, which may come out
-    near zero by chance and is rounding then: `floor` is the least that its error is relative to."""
+    """Equal up to rounding, relative to the largest element or to `floor`, whichever is larger: a
+    gradient is a sum, which may be near zero by chance and then consists of rounding errors."""
     assert str(ours.dtype) == dtype, f"{what} gives {ours.dtype} for {dtype}"
     ours, theirs = sv.asnumpy(ours), sv.asnumpy(theirs)
     assert ours.shape == theirs.shape, what

@@ -1,4 +1,4 @@
-"""Paths that are not files, and files that claim to be larger than they are."""
+"""Paths that are not files, and files whose headers give a larger size than they have."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ def pipe(path):
 
 
 def sparse(path, size, content=b""):
-    """A file of `size` bytes, zeros except for the first ones, that takes no space on the disk."""
+    """A sparse file of `size` bytes: `content`, then zeros that take no space on the disk."""
     path.write_bytes(content)
     os.truncate(path, size)
     return path
@@ -21,7 +21,7 @@ def sparse(path, size, content=b""):
 
 @contextmanager
 def bounded(seconds=10, megabytes=10):
-    """What is done here must end in time, and must not take (or reserve) more memory."""
+    """Limit the time and the memory (also reserved memory) of the `with` block."""
 
     def late(*_):
         raise TimeoutError

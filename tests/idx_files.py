@@ -1,4 +1,4 @@
-"""Data sets in the files of MNIST, written from the format's description."""
+"""Data sets in MNIST's file format, written after the format's description."""
 
 import gzip
 import struct
@@ -20,8 +20,8 @@ def write_idx(path, array):
 
 
 def write_parts(folder, rng, counts, draw, suffix=".gz"):
-    """The four files: of `counts` training and test images as `draw` makes them of a count, with
-    random classes. Returns the folder."""
+    """Write the four files, with `counts` training and test images made by `draw(count)` and random
+    classes. Return the folder."""
     for part, count in zip(("train", "t10k"), counts, strict=True):
         write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", draw(count))
         write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", rng.integers(0, 10, count))

@@ -1,8 +1,8 @@
 """Interrupt ops at random instants: `python interrupts.py raising|computing COUNT SEED LIMIT`.
 
-The main thread computes one op after another, and another thread computes, too. Meanwhile signals
-come, COUNT in all. Their handler raises KeyboardInterrupt, or it computes, with ops of its own.
-Prints as JSON what came of it; after LIMIT seconds, which function hangs.
+The main thread computes one op after another, and so does a second thread. Meanwhile COUNT signals
+arrive. Their handler raises KeyboardInterrupt, or computes ops itself. Prints the result as JSON;
+after LIMIT seconds, prints the function that hangs.
 """
 
 import faulthandler
@@ -25,7 +25,7 @@ from scratchvae.optim import adam_step
 
 
 def jobs():
-    """Name -> function of nothing that computes the same arrays every time."""
+    """Name -> function without arguments that computes the same arrays every time."""
     rng = np.random.default_rng(0)
 
     def normal(*shape):
@@ -51,7 +51,7 @@ def jobs():
         return np.asarray(y), ops.mse_backward(np.ones_like(y), cache)
 
     def adam():
-        """In place: what is left after an interrupt must stay as it is."""
+        """In place: the values after an interrupt must not change any more."""
         arrays = value.copy(), np.zeros_like(value), np.zeros_like(value)
         try:
             adam_step(arrays[0], grad, *arrays[1:], 1, 1e-3, 0.9, 0.999, 1e-8, 0.0, False)
@@ -85,7 +85,7 @@ def bits(arrays):
 
 
 def compute(rng):
-    """Ops in random order until it is over, each result compared with the right one."""
+    """Compute ops in random order until the end, and compare each result with the right one."""
     names = [*JOBS]
     while not over:
         name = rng.choice(names)
@@ -107,7 +107,7 @@ def computing(number, frame):
 
 
 def send(count, rng, main):
-    """Signals, each some random time after the one before has been dealt with."""
+    """Send signals, each a random time after the previous one has been handled."""
     for k in range(count):
         while not ready:
             time.sleep(0.0001)
@@ -143,7 +143,7 @@ if __name__ == "__main__":
     raises, count, seed = sys.argv[1] == "raising", int(sys.argv[2]), int(sys.argv[3])
     faulthandler.dump_traceback_later(float(sys.argv[4]), exit=True)
     threads.cores = lambda: 2  # also on a machine with one
-    sys.setswitchinterval(1e-4)  # more instants, and sooner: three threads take turns
+    sys.setswitchinterval(1e-4)  # three threads switch more often
     sv.use("numba")
     report = {"jobs": 0, "caught": 0, "wrong": [], "written after the interrupt": 0}
     handled, ready, over = [], [], []

@@ -14,7 +14,7 @@ SIGMA = 0.3
 
 
 class LinearGaussian(SquaredErrorVAE):
-    """`off` moves mu, and multiplies the deviation of q(z|x): 0 and 1 leave the exact posterior."""
+    """`off` shifts mu and multiplies the deviation of q(z|x); (0, 1) gives the exact posterior."""
 
     def __init__(self, pixels=6, latent=2, off=(0.0, 1.0), sigma=SIGMA):
         super().__init__(kl_weight=loss_scales(pixels, beta=1, sigma=sigma).mean)

@@ -7,7 +7,7 @@ from scratchvae.data.images import load_folder
 
 
 def write_photograph(path, seed=0, width=14, height=12):
-    """A file of noise, in the format that its name says."""
+    """A file of noise, in the format of its file name extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -25,13 +25,13 @@ def load(folder, cache="cache", size=8, **options):
 
 
 def cache_file(folder, name):
-    """The file of this name in the cache, which must be the only one."""
+    """The only file of this name in the cache."""
     (path,) = (folder.parent / "cache").glob(f"*/{name}")
     return path
 
 
 def write_grey(path, value):
-    """A file whose every pixel is `value`: the pixels then tell which file they come from."""
+    """A file with `value` in every pixel, so that the pixels identify the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (3, 3), value).save(path)
 

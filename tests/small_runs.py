@@ -1,4 +1,4 @@
-"""Runs of a second, for tests of what is done with a run."""
+"""Runs that take a second, for tests of the commands that use a run."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from scratchvae.runs import Config, train
 
 
 def write_photographs(folder, count=20):
-    """Noise in colour, 64 x 64."""
+    """Colour images of noise, 64 x 64."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(count):
@@ -17,7 +17,7 @@ def write_photographs(folder, count=20):
 
 
 def trained(folder, **options):
-    """Train into this folder, on the engine numpy, without a word; returns the folder."""
+    """Train into this folder with the engine numpy, without output; return the folder."""
     options = {"epochs": 1, "engine": "numpy", "batch_size": 20} | options
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))

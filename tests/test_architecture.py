@@ -1,4 +1,4 @@
-"""The plan of the house: imports point down, kernels are leaves in pairs, files stay short."""
+"""The layout: imports point down, kernels import nothing of ours, files stay short."""
 
 import ast
 import configparser
@@ -40,7 +40,7 @@ KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 
 
 def imports(path, package):
-    """Dotted names of what a file imports, relative imports resolved against its package."""
+    """Dotted names of a file's imports, with relative imports resolved against its package."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -57,12 +57,12 @@ def room(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path):
     if path == ROOT / "scratchvae/__init__.py":
-        return  # the front door shows every room
+        return  # the package's own file may import everything
     package = ["scratchvae", *path.relative_to(ROOT / "scratchvae").parts[:-1]]
     for name in imports(path, package):
         top, *rest = name.split(".")
-        assert top != "kernels", "kernels are found by name, never imported"
-        assert top != "matplotlib" or room(path) == "plots", "matplotlib belongs to plots.py alone"
+        assert top != "kernels", "kernels are found by name and must not be imported"
+        assert top != "matplotlib" or room(path) == "plots", "only plots may import matplotlib"
         if top == "scratchvae" and rest and rest[0] in FLOOR and rest[0] != room(path):
             assert FLOOR[rest[0]] < FLOOR[room(path)], f"{room(path)} must not import {name}"
 
@@ -85,7 +85,7 @@ HELPERS = {  # modules that serve several kernels
 
 
 def kernel_functions():
-    """All public functions of the kernel modules: whatever is misspelt shows up as an orphan."""
+    """All public functions of the kernel modules, so that a misspelt name is noticed."""
     for engine, folder in KERNEL_FOLDER.items():
         package = importlib.import_module(f"scratchvae.kernels.{folder}")
         for info in pkgutil.iter_modules(package.__path__):
@@ -98,10 +98,10 @@ def kernel_functions():
 
 @pytest.mark.parametrize(("engine", "op", "name", "function"), [*kernel_functions()])
 def test_kernels_stand_in_for_something(engine, op, name, function):
-    """No orphans, no halves of a pair, no other signature than the body's."""
+    """Each has a body with the same signature, and both functions of a pair exist."""
     functions = REGISTRY.get(op, {})
     assert name in functions, (
-        f"kernels/{KERNEL_FOLDER[engine]}/{op}.py: {name} stands in for nothing"
+        f"kernels/{KERNEL_FOLDER[engine]}/{op}.py: {name} replaces no function of an op"
     )
     body = (
         functions[name].reference.__wrapped__
@@ -145,7 +145,7 @@ def test_every_folder_is_packaged():
 
 
 def test_the_core_imports_nothing_heavy():
-    """matplotlib belongs to plots; Numba, CuPy, pooch and Pillow are imported when needed."""
+    """Only plots imports matplotlib; Numba, CuPy, pooch and Pillow are imported when needed."""
     code = (
         "import sys, scratchvae; print([m for m in "
         "('matplotlib', 'numba', 'cupy', 'torch', 'pooch', 'PIL', 'requests') if m in sys.modules])"

@@ -13,7 +13,7 @@ from scratchvae.ops import max_pool2d_backward, max_pool2d_forward, relu_forward
 
 
 class FakeGpuArray:
-    """Looks as CuPy's arrays do to a function that asks for the type's module."""
+    """Looks like a CuPy array to a function that checks the module of the type."""
 
     __module__ = "cupy"
     dtype, size, shape, ndim = np.dtype("float32"), 4, (4,), 1
@@ -86,7 +86,7 @@ def test_auto_takes_numba_without_a_gpu_and_says_so_once(no_cupy, capsys):
 
 @pytest.fixture
 def broken_numba(monkeypatch):
-    """Numba is there and refuses to be imported, as it does beside a NumPy that is too new."""
+    """Numba is installed, but importing it fails, as with a NumPy version that is too new."""
     monkeypatch.setitem(sys.modules, "numba", None)
     backend.numba_problem.cache_clear()
     backend.find_kernel.cache_clear()
@@ -117,7 +117,7 @@ def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
     ],
 )
 def test_settings_with_which_numba_cannot_work(variable, value, said):
-    """One sentence, and auto takes numpy."""
+    """One sentence, and auto chooses numpy."""
     code = """
 import numpy as np, scratchvae as sv
 try:
@@ -162,7 +162,7 @@ def test_mixed_devices_raise_from_an_op():
 
 
 def test_backward_wants_dy_where_y_is():
-    """A dy of the right shape and dtype, on the other device."""
+    """A dy of the right shape and dtype, but on the other device."""
     _, cache = relu_forward(np.zeros(4, "float32"))
     with pytest.raises(TypeError, match="relu_backward: dy is on the GPU, y on the CPU"):
         sv.ops.relu_backward(FakeGpuArray(), cache)

@@ -1,4 +1,4 @@
-"""`scratchvae bench`: what it prints. How fast it is, is not tested."""
+"""`scratchvae bench`: its output. Speed is not tested."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_a_row_for_each_model_and_engine(capsys, monkeypatch):
 
 
 def test_json(capsys, engine):
-    """On each engine alone; nothing to compare with but for numpy's."""
+    """With a single engine there is no comparison, except for numpy's own."""
     name = engine.removesuffix("_on_host")
     found = run_json(capsys, *SMALL, "--engine", name)
     assert found["batch_size"] == 4 and found["dtype"] == "float32" and found["tf32"] is False
@@ -53,7 +53,7 @@ def test_json(capsys, engine):
 
 @pytest.mark.slow
 def test_steps_are_those_of_the_options(capsys, monkeypatch):
-    """As many as asked for, or as fill the seconds, in a whole number of rounds."""
+    """The requested number, or as many as fill the seconds, in a whole number of rounds."""
     monkeypatch.setattr(bench, "seconds", lambda stepper, x, count: 0.5 * count)
     (row,) = run_json(capsys, "--engine", "numpy", "--steps", "3", "--batch-size", "5")["results"]
     assert (row["steps"], row["ms_per_step"], row["images_per_second"]) == (3, 500, 10)

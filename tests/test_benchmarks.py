@@ -1,5 +1,5 @@
-"""The benchmarks run, compare the same computations, and count operations right. The tests look at
-no time, since other programs may run on the machine."""
+"""The benchmarks run, compare the same computations, and count operations correctly. The tests do
+not check times, because other programs may run on the machine."""
 
 import importlib
 import importlib.util
@@ -44,7 +44,7 @@ def output(script, *arguments, **options):
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """Import a file of benchmarks/ by its name."""
+    """Import a file of benchmarks/ by name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
@@ -65,7 +65,7 @@ BY_HAND = {
 
 
 def training_flop(name):
-    """The first layer forward and dw, the others dx as well; an addition for each."""
+    """Forward and dw for the first layer, also dx for the others; 2 operations per product."""
     first, others = BY_HAND[name]
     return 2 * (2 * first + 3 * others)
 
@@ -84,7 +84,7 @@ def test_models_are_known(benchmarks):
 
 @pytest.mark.parametrize("op", CASES)
 def test_every_op_is_timed(benchmarks, op):
-    """At its sizes in ops.py or at derived ones: with the example's arrays, 32 images or more."""
+    """With its sizes in ops.py or derived ones: the example's arrays, for 32 images or more."""
     example = list(CASES[op][0].shapes)
     for case in benchmarks("ops").timed(op).values():
         assert list(case.shapes) == example, f"{op}: SIZES has other arrays than the example"
@@ -92,7 +92,7 @@ def test_every_op_is_timed(benchmarks, op):
 
 
 def test_an_op_without_sizes(benchmarks):
-    """The same numbers for arrays of one shape; otherwise the batch alone grows."""
+    """Arrays of one shape get the same numbers; otherwise only the batch grows."""
     derived, Case = benchmarks("ops").derived, type(CASES["relu"][0])
     assert derived(Case({"x": (3, 4), "y": (3, 4)})) == dict.fromkeys("xy", (128, 32 * 14 * 14))
     assert derived(Case({"x": (2, 3, 6, 5)})) == {"x": (128, 32, 14, 14)}
@@ -116,7 +116,7 @@ def test_every_op_has_a_function_of_pytorch(benchmarks, op):
 
 
 def test_turns(benchmarks):
-    """Five steps each, in turns, and the rest of them at the end."""
+    """Five steps each, in turns, and the remaining steps at the end."""
     measure, asked = benchmarks("measure"), []
 
     class Worker:
@@ -158,7 +158,7 @@ def test_train_step(tmp_path):
 
 
 def test_a_row_for_every_size(benchmarks, monkeypatch):
-    """Steps that take 3 ms and 6 GFLOP each."""
+    """Rows for steps of 3 ms and 6 GFLOP each."""
     arguments = "--models conv skip --batch-sizes 1 2 --image-sizes 64 128 --against nothing"
     monkeypatch.setattr(sys, "argv", ["train_step.py", *arguments.split()])
     train_step, pair = benchmarks("train_step"), benchmarks("pair")
@@ -194,7 +194,7 @@ def test_fresh_process():
 
 
 def test_all_scripts_can_be_imported(benchmarks):
-    """Those that import PyTorch or CuPy are left out where it is not installed."""
+    """Scripts that import PyTorch or CuPy are skipped if it is not installed."""
     for path in sorted((ROOT / "benchmarks").glob("*.py")):
         try:
             benchmarks(path.stem)
@@ -232,7 +232,7 @@ def test_without_pytorch():
     )
 
 
-# --- Beside PyTorch ------------------------------------------------------------------------------
+# --- Compared with PyTorch -----------------------------------------------------------------------
 
 
 def beside_pytorch(script, *arguments):
@@ -242,7 +242,7 @@ def beside_pytorch(script, *arguments):
 
 @pytest.mark.parity
 def test_the_same_computation(tmp_path):
-    """All six models; the program itself stops where the two sides differ."""
+    """All six models; the program itself stops if the two sides differ."""
     file = tmp_path / "times.json"
     arguments = f"--batch-sizes 4 --steps 1 --against torch --json {file}".split()
     assert "the same computation" in beside_pytorch("train_step", *arguments)
@@ -265,7 +265,7 @@ def test_other_sizes_beside_pytorch():
 
 @pytest.mark.parity
 def test_ops_beside_pytorch():
-    """Those whose function in PyTorch is written here."""
+    """The ops whose PyTorch function is written in their_ops.py."""
     ops = [
         "mean_logvar",
         "reparameterize",

@@ -1,5 +1,5 @@
-"""benchmarks/train_step.py --gpu without a GPU: what it says then; our side, and the whole program,
-on the stand-in for CuPy; PyTorch's steps on the CPU, all but the CUDA graph."""
+"""benchmarks/train_step.py --gpu without a GPU: its message; our side, and the whole program, on
+the stand-in for CuPy; PyTorch's steps on the CPU, except for the CUDA graph."""
 
 import importlib
 import json
@@ -20,14 +20,14 @@ OURS = ["ours eager", "ours graph"]
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """Import a file of benchmarks/ by its name."""
+    """Import a file of benchmarks/ by name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
 
 @pytest.fixture
 def ours(cupy_on_host, benchmarks, monkeypatch):
-    """gpu_ours.py on the stand-in; products and copies of a size for the host."""
+    """gpu_ours.py on the stand-in, with products and copies of a size for the CPU."""
     monkeypatch.delitem(sys.modules, "gpu_ours", raising=False)
     module = benchmarks("gpu_ours")
     monkeypatch.setattr(module, "SIZE", 32)
@@ -41,7 +41,7 @@ def ours(cupy_on_host, benchmarks, monkeypatch):
 
 @pytest.fixture
 def in_this_process(ours, benchmarks, monkeypatch):
-    """Workers that are this process: `main()` then runs on the stand-in."""
+    """Workers that run in this process, so that `main()` runs on the stand-in."""
 
     class Worker:
         def __init__(self, module):
@@ -70,7 +70,7 @@ def main(benchmarks, monkeypatch, arguments):
 
 @pytest.mark.skipif(gpu_problem() is None, reason="there is a GPU")
 def test_without_a_gpu():
-    """One line, and a status that a script can tell from success and from a mistake."""
+    """One line, and an exit status that differs from those of success and of a wrong argument."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, ROOT / "benchmarks/train_step.py", "--gpu", "--against", "nothing"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -79,7 +79,7 @@ def test_without_a_gpu():
 
 
 def test_bytes_by_hand(benchmarks):
-    """mlp: its weights and biases, what its five layers return, and its images."""
+    """mlp: its weights and biases, the results of its five layers, and its images."""
     parameters = 784 * 400 + 400 + 2 * (400 * 20 + 20) + 20 * 400 + 400 + 400 * 784 + 784
     results = 400 + 20 + 20 + 400 + 784
     model = sv.models.build("mlp")
@@ -93,7 +93,7 @@ CELEBA += [(256, 4), (128, 8), (64, 16), (32, 32), (3, 64)]
 
 
 def test_bytes_count_all_layers_that_write(benchmarks):
-    """Batch norm, whose result is not its convolution's; pooling and upsampling, too."""
+    """Batch norm, which writes a result of its own, and also pooling and upsampling."""
     flops = benchmarks("flops")
     numbers = {"celeba": 2 * sum(c * s * s for c, s in CELEBA) + 3 * 128 - 128 + 2048, "tiny": 0}
     numbers["tiny"] = 16 * 14**2 + 32 * 7**2 + 512 + 20 + 20 + 512 + 16 * 7**2 + 14**2 + 28**2
@@ -110,7 +110,7 @@ def test_bytes_count_all_layers_that_write(benchmarks):
 
 
 def test_ours_on_the_stand_in(ours, benchmarks):
-    """Both runs move the same model to the same place; the first losses are the reference's."""
+    """Both runs train the model to the same weights; the first losses equal the reference's."""
     subject = ours.prepare(benchmarks("jobs").Job("mlp", 2, gpu=True, tf32=True))
     assert sv.backend.tf32_allowed() and list(ours.RUNS) == OURS
     with sv.using("numpy"):
@@ -131,7 +131,7 @@ def test_ours_on_the_stand_in(ours, benchmarks):
 
 
 def test_a_turn_is_counted_in_steps(ours):
-    """Of the steps between the events; those before are not counted, and are waited for."""
+    """Only the steps between the events count; the GPU has finished those before."""
     done, stream = [], ours.cupy.cuda.get_current_stream()
     assert ours.timed(lambda: done.append(1), stream, 4) < 1
     assert len(done) == 5 + 4
@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_is_seen(ours, benchmarks):
 
 @pytest.mark.slow
 def test_the_program_on_the_stand_in(in_this_process, benchmarks, monkeypatch, tmp_path, capsys):
-    """Two tables of a row each, and a file with what is in them."""
+    """Two tables with one row each, and a file with their content."""
     file = tmp_path / "times.json"
     arguments = "--models mlp --batch-sizes 2 --steps 21 --against nothing"
     main(benchmarks, monkeypatch, f"{arguments} --json {file}")
@@ -170,7 +170,7 @@ def test_the_program_on_the_stand_in(in_this_process, benchmarks, monkeypatch, t
 
 
 def test_a_row_that_fails_is_a_line(in_this_process, ours, benchmarks, monkeypatch, capsys):
-    """The next one is measured by fresh processes."""
+    """The next row is measured by new processes."""
     prepare, asked = ours.prepare, []
 
     def fails_once(job):
@@ -209,7 +209,7 @@ def result(benchmarks, **theirs):
 
 
 def test_a_row_beside_pytorch(benchmarks):
-    """The best eager run counts; a graph that fails is a "-", and the reason is a line."""
+    """The best eager run counts; a failed graph gives "-" and a line with the reason."""
     row = benchmarks("train_step").row
     peaks = {"sgemm": 3000.0, "copy": 1000.0}
     text = row(result(benchmarks, **THEIRS), peaks)
@@ -248,7 +248,7 @@ def theirs(benchmarks, monkeypatch):
 
 
 def first_step(benchmarks, job):
-    """Of our side on the CPU: on the stand-in it takes a minute for the large models."""
+    """The first step of our side, on the CPU: the stand-in takes a minute for the large models."""
     with sv.using("numba"):
         return benchmarks("ours").first_step(job)[1]
 
@@ -256,7 +256,7 @@ def first_step(benchmarks, job):
 @pytest.mark.parity
 @pytest.mark.parametrize("model", ["mlp", "conv", "tiny", "celeba", "skip", "ae"])
 def test_pytorch_computes_the_same(theirs, benchmarks, model):
-    """Losses and gradients of all eager runs; each takes a step."""
+    """Losses and gradients of all eager runs; each run does one step."""
     job = benchmarks("jobs").Job(model, 4, gpu=True)
     subject = first_step(benchmarks, job)
     theirs.start(job)
@@ -272,8 +272,7 @@ def test_pytorch_computes_the_same(theirs, benchmarks, model):
 
 @pytest.mark.parity
 def test_both_sides_in_one_row(in_this_process, theirs, benchmarks, monkeypatch, capsys):
-    """The CUDA graph does not work on the CPU, and its row says so; events of the GPU are made up
-    here."""
+    """The CUDA graph does not work on the CPU, and its row says so; GPU events are simulated."""
     monkeypatch.setattr(theirs, "facts", lambda: {"GPU of torch": "some"})
     monkeypatch.setattr(theirs, "times", lambda name, steps: [1e3])
     arguments = "--models mlp --batch-sizes 2 --steps 1 --tf32 off"
@@ -287,7 +286,7 @@ def test_both_sides_in_one_row(in_this_process, theirs, benchmarks, monkeypatch,
 def test_other_weights_stop_the_program(
     in_this_process, ours, theirs, benchmarks, monkeypatch, capsys
 ):
-    """One number of one weight."""
+    """A single changed number in one weight."""
     prepare = ours.prepare
 
     def other(job):
@@ -304,7 +303,7 @@ def test_other_weights_stop_the_program(
 
 @pytest.mark.parity
 def test_what_fails_is_told(theirs, benchmarks):
-    """Without a GPU there is no CUDA graph: the reason is a line, the switches are as before."""
+    """Without a GPU there is no CUDA graph: one line says so, and the switches are restored."""
     job = benchmarks("jobs").Job("mlp", 2, gpu=True, tf32=True)
     theirs.start(job)
     why = theirs.prepare("graph NCHW", job, first_step(benchmarks, job))

@@ -18,7 +18,7 @@ FEW_CHANNELS = (2, 3, 4, 5, 6)
 def run(capsys, *arguments):
     code = main(["check", *arguments, "--engine", "numba"])
     out, err = capsys.readouterr()
-    remark = "scratchvae: compiling kernels"  # where no test has called them before
+    remark = "scratchvae: compiling kernels"  # if no test has called them before
     lines = [line for line in err.splitlines(keepends=True) if not line.startswith(remark)]
     return code, out, "".join(lines)
 
@@ -31,7 +31,7 @@ def small_models(monkeypatch):
 
 @pytest.fixture
 def dw_forgets_an_element(monkeypatch):
-    """conv2d's backward on all engines."""
+    """Make conv2d's backward wrong on all engines."""
 
     def broken(backward, dy, cache, need_dx=True):
         dx, dw, db = backward(dy, cache, need_dx)
@@ -73,7 +73,7 @@ def test_models(capsys, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_engines(capsys, engine, tmp_path, target):
-    """Pictures too, of ops: those of a model take long."""
+    """Also with pictures of ops; those of a model take long."""
     name = engine.removesuffix("_on_host")
     pictures = ["--plot", str(tmp_path)] if target in CASES else []
     code = main(["check", target, "--engine", name, *pictures])
@@ -81,9 +81,9 @@ def test_engines(capsys, engine, tmp_path, target):
     assert code == 0 and err == "" and out.startswith(f"float64, engine {name}\n")
 
 
-@pytest.mark.slow  # .ci/run calls the command, too
+@pytest.mark.slow  # .ci/run also calls the command
 def test_all(capsys, small_models):
-    """A line for each op and model, and the ten biases that have no gradient by name."""
+    """A line for each op and model, and the names of the ten biases without a gradient."""
     code, out, err = run(capsys, "--all")
     assert code == 0 and err == ""
     rows = [line.split() for line in out.splitlines()]
@@ -106,7 +106,7 @@ def test_a_wrong_op_fails(capsys, dw_forgets_an_element):
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_json_has_a_record_for_each_case_and_method(capsys, request, broken):
-    """The exit status and what standard error says are those of the table."""
+    """The exit status and standard error are the same as with the table."""
     if broken:
         request.getfixturevalue("dw_forgets_an_element")
     table = run(capsys, "conv2d")
@@ -126,7 +126,7 @@ def test_json_has_a_record_for_each_case_and_method(capsys, request, broken):
 
 @pytest.mark.slow
 def test_json_of_all_names_every_op_and_model(capsys, monkeypatch):
-    """Two of each: the rest is the same."""
+    """Two of each are enough."""
     few = {name: CASES[name] for name in ("linear", "relu")}
     monkeypatch.setattr("scratchvae.commands.check.CASES", few)
     models = {name: MODELS[name] for name in ("mlp", "tiny")}
@@ -144,7 +144,7 @@ def test_json_names_the_pictures(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forgets_an_element):
-    """Of three models, one without a convolution: a wrong gradient takes long to locate."""
+    """Only three models, one without a convolution, as locating a wrong gradient takes long."""
     models = {name: MODELS[name] for name in ("mlp", "conv", "skip")}
     monkeypatch.setattr("scratchvae.commands.check.MODELS", models)
     code, out, err = run(capsys, "--all")
@@ -156,7 +156,7 @@ def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forge
 
 @pytest.mark.slow
 def test_not_shown_is_not_passed(capsys, small_models):
-    """Differences drown in rounding where gradients are tiny: exit status 1, and it says why."""
+    """Tiny gradients are below the rounding of differences: exit status 1, with the reason."""
     code, out, err = run(capsys, "skip", "--method", "central")
     assert code == 1 and "unseen" in out and "FAIL" not in out
     assert "nothing is shown about the gradient of" in err and "method='complex'" in err

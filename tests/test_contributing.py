@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md to the letter: add GELU to a copy of the repository, run what it says, count."""
+"""Follow CONTRIBUTING.md exactly: add GELU to a copy of the repository, run the commands, count."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def block(after):
 
 
 def add_gelu(folder):
-    """Do steps 1 to 3; the files that are new or changed, each with its number of new lines."""
+    """Do steps 1 to 3; return the new or changed files with their numbers of new lines."""
     files = {
         "scratchvae/ops/gelu.py": block("Create `scratchvae/ops/gelu.py`:"),
         "tests/ops/test_gelu.py": block("the argument `engine` runs it once on every engine:"),
@@ -68,7 +68,7 @@ def test_adding_gelu(tmp_path, capsys):
     assert "no function" not in run("scratchvae", "kernels")
     assert "gelu" in run("scratchvae", "kernels")
 
-    # A mistake in each of the three is seen by what the page says to run.
+    # The commands of the page find a mistake in each of the three files.
     for name, right, wrong in [
         ("scratchvae/ops/gelu.py", "(1 + 3 * 0.044715", "(1 + 2 * 0.044715"),
         ("scratchvae/layers.py", "return gelu_backward", "return 2 * gelu_backward"),
@@ -82,7 +82,7 @@ def test_adding_gelu(tmp_path, capsys):
         (tmp_path / name).write_text(text)
     assert "call check_op('gelu', ...)" in found
 
-    # Taken away again, nothing asks for it.
+    # After GELU is removed, no test needs it.
     for name in ("scratchvae/ops/gelu.py", "tests/ops/test_gelu.py"):
         (tmp_path / name).unlink()
     shutil.copy(ROOT / "scratchvae/layers.py", tmp_path / "scratchvae/layers.py")

@@ -1,4 +1,4 @@
-"""The CUDA kernels under AddressSanitizer, in a process of its own: it must be loaded first."""
+"""The CUDA kernels under AddressSanitizer, in a separate process, where it is loaded first."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ def _under_sanitizer(*tests):
     libasan = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     settings = {
         "LD_PRELOAD": libasan,
-        # Python is not compiled for leak checks. A fiber's frames lie on a stack of its own, and
-        # AddressSanitizer would look for stacks that it moved to its heap.
+        # Python is not compiled for leak checks. Each fiber has its own stack, where the sanitizer
+        # would search for stack frames that it has moved to its heap.
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=0",
         "PYTHONMALLOC": "malloc",  # so that each array of the stand-in has a poisoned fence
         "SCRATCHVAE_HOST_FLAGS": "-fsanitize=address -g1",
@@ -53,7 +53,7 @@ def test_kernels_stay_in_their_arrays(cupy_on_host):
 
 
 def test_a_stopped_launch_is_no_harm(cupy_on_host):
-    """The stacks of threads that never ended are used again."""
+    """The stacks of threads that never ended are reused."""
     run = _under_sanitizer("tests/test_cuda_races.py", "-k", "in_vain or starts_as_nan")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[:4000]
     assert "passed" in run.stdout

@@ -1,5 +1,5 @@
-"""The CUDA kernels have no races, and every __syncthreads is there for a reason that the race
-checker sees: without it, it finds one. New kernels and ops are covered as they come."""
+"""The CUDA kernels have no races, and every __syncthreads is necessary: without it, the race
+checker finds a race. New kernels and ops are found automatically."""
 
 import ctypes
 import functools
@@ -17,12 +17,12 @@ from scratchvae.kernels import cuda
 pytestmark = pytest.mark.slow
 BARRIER = re.compile(r"__syncthreads\(\);")
 WITH_BARRIERS = [file for file in build.files() if BARRIER.search(cuda.source(file))]
-CAUGHT = "nothing to order them|where nobody wrote"
+CAUGHT = "nothing to order them|which no thread wrote"
 
 
 @pytest.fixture
 def watched(cupy_on_host, monkeypatch):
-    """The engine cuda on the host, under the race checker."""
+    """The engine cuda on the CPU, under the race checker."""
     monkeypatch.setattr(build, "mode", "races")
     monkeypatch.setattr(build, "planted", {})
     with sv.using("cuda"):
@@ -39,7 +39,7 @@ def test_kernels_have_no_races(name, dtype, backwards, watched, monkeypatch):
 
 
 def _label(folder):
-    """Write CUDA's files to this folder, with a label behind every __syncthreads: its origin."""
+    """Write the CUDA files to this folder, with a label after every __syncthreads: its origin."""
     for path in [*cuda.FOLDER.glob("*.cu"), *cuda.FOLDER.glob("*.cuh")]:
         first, *others = BARRIER.split(path.read_text())
         labelled = [f"__syncthreads();/*{path.name}:{k}*/{o}" for k, o in enumerate(others, 1)]
@@ -51,7 +51,7 @@ LABELLED = re.compile(r"__syncthreads\(\);/\*(.+?)\*/")
 
 @functools.cache
 def _labelled():
-    """File -> its text with labels, where it has barriers."""
+    """File -> its text with labels, for files with barriers."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         _label(Path(folder))
         patch.setattr(cuda, "FOLDER", Path(folder))
@@ -60,8 +60,8 @@ def _labelled():
 
 @functools.cache
 def _users():
-    """File -> the runs that launch its kernels; and file -> the labels of the barriers
-    that they pass: a file may include a function with a barrier and not call it."""
+    """File -> the runs that launch its kernels; and file -> the labels of the barriers that they
+    reach: a file may include a function with a barrier without calling it."""
     texts = _labelled()
     users, launched = {file: [] for file in texts}, set()
     library, launch = build.load("float32", texts), build.launch
@@ -101,7 +101,7 @@ def test_no_barrier_can_be_spared(file, watched, monkeypatch):
             with pytest.raises(RuntimeError, match=CAUGHT):
                 for run in users[file]:
                     run("float32")
-                pytest.fail(f"{file}: nobody misses {label}, {backwards=}")
+                pytest.fail(f"{file}: no race without {label}, {backwards=}")
 
 
 def test_every_barrier_is_passed(watched):
@@ -111,7 +111,7 @@ def test_every_barrier_is_passed(watched):
 
 
 def test_files_with_barriers_are_found():
-    """A barrier written otherwise would go unseen."""
+    """A barrier in another spelling would not be found."""
     for path in [*cuda.FOLDER.glob("*.cu"), *cuda.FOLDER.glob("*.cuh")]:
         code = re.sub(r"//.*", "", path.read_text())
         assert len(BARRIER.findall(code)) == code.count("__sync"), path.name

@@ -1,5 +1,4 @@
-"""What a launch may be: geometry, types, shared memory; and that the checkers' runs leave no kernel
-out."""
+"""The limits of a launch: geometry, types, shared memory; and the checkers run every kernel."""
 
 import re
 import subprocess
@@ -37,9 +36,9 @@ def fill(monkeypatch):
 @pytest.mark.parametrize(
     ("grid", "block", "message"),
     [
-        ((1,), (33,), "33, 1, 1.* is no whole number of warps"),
+        ((1,), (33,), "33, 1, 1.* is not a whole number of warps"),
         ((1,), (1056,), r"block \(1056, 1, 1\) is out of bounds"),
-        ((1,), (32, 64), r"\(32, 64, 1\) is no whole number of warps up to 1024"),
+        ((1,), (32, 64), r"\(32, 64, 1\) is not a whole number of warps up to 1024"),
         ((1,), (1, 1, 128), r"block \(1, 1, 128\) is out of bounds"),
         ((1,), (0,), r"block \(0, 1, 1\) is out of bounds"),
         ((0,), (32,), r"grid \(0, 1, 1\) is out of bounds"),
@@ -95,8 +94,8 @@ def test_shared_memory_is_measured(fill):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shared_memory_fits(dtype, cupy_on_host):
-    """48 KB is what every GPU gives a block without being asked. And all shared variables stand in
-    a kernel itself: in a template g++ would not put them where the stand-in looks for them."""
+    """Every GPU gives a block 48 KB without further settings. And all shared variables must be in a
+    kernel itself: in a template, g++ would not put them where the stand-in looks for them."""
     sizes = _shared_bytes(build.load(dtype)._name)
     kernels = [name for file in build.files() for name in build.KERNEL.findall(cuda.source(file))]
     assert sizes.keys() <= {*kernels}
@@ -105,7 +104,7 @@ def test_shared_memory_fits(dtype, cupy_on_host):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_kernel_is_run(dtype, cupy_on_host, monkeypatch):
-    """on_host/runs.py launches all there are."""
+    """on_host/runs.py launches all kernels."""
     launched, launch = set(), build.launch
 
     def recorded(dtype, name, *arguments):

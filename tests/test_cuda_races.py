@@ -1,5 +1,5 @@
-"""What the kernels' stand-in for a GPU finds, in small kernels with a fault: each is caught with a
-message that names it, and passes without the fault."""
+"""The simulated GPU finds the fault in each of these small kernels, with a message that names it;
+the kernels pass without the fault."""
 
 import functools
 import resource
@@ -31,7 +31,7 @@ def launch(monkeypatch):
 
 @functools.cache
 def _library(dtype, mode):
-    """All kernels below."""
+    """A library of all kernels below."""
     bodies = {**RIGHT, **{name: body for name, (body, _) in WRONG.items()}, **FOR_BLOCKS}
     kernels = [f"KERNEL {_kernel(n)}(const T* x, T* y) {{\n{bodies[n]}\n}}" for n in bodies]
     start = 'using T = REAL;\n#define KERNEL extern "C" __global__ void'
@@ -83,7 +83,7 @@ RIGHT = {"turn": TURN, "rounds": ROUNDS, "warp": WARP, "in place": IN_PLACE, "sm
 WRONG = {
     "a write not yet there": (
         TURN.replace("__syncthreads();", ""),
-        r"reads `y\[threadIdx.x\] = room\[63 - .*` in shared memory, byte \d+, where nobody wrote",
+        r"reads `y\[threadIdx.x\] = room\[63 - .*` in shared memory, .*, which no thread wrote",
     ),
     "read after write": (
         "__shared__ T room[64];\nroom[63 - threadIdx.x] = 0;\n__syncthreads();"
@@ -118,7 +118,7 @@ WRONG = {
     ),
     "__syncwarp between warps": (
         TURN.replace("__syncthreads", "__syncwarp"),
-        "race in shared memory|where nobody wrote",
+        "race in shared memory|which no thread wrote",
     ),
     "__syncwarp in one warp": (
         "int i = threadIdx.x % 32;\nif (threadIdx.x < 32) __syncwarp();\ny[i] = x[i];",
@@ -145,7 +145,7 @@ WRONG = {
         "if (threadIdx.x == 0) *(long long*)(y + 63) = 1;",
         "out of bounds, 0 bytes after the array of argument 1: thread 0 of block 0 writes `if",
     ),
-    "bytes": (SMALL.replace("__syncthreads();", ""), "race in shared|where nobody wrote"),
+    "bytes": (SMALL.replace("__syncthreads();", ""), "race in shared|which no thread wrote"),
     "diverged barriers": (
         "if (threadIdx.x < 40) __syncthreads();\nelse\n  __syncthreads();  // the other\ny[0];",
         r"thread 40 waits at `else __syncthreads.*`, others at `if"
@@ -183,7 +183,7 @@ WRONG = {
     "a store far away": ("y[1 << 28] = x[0];", "out of bounds, far from every array"),
     "shared memory without a value": (
         "__shared__ T room[64]; y[threadIdx.x] = room[threadIdx.x];",
-        "in shared memory, byte .*, where nobody wrote",
+        "in shared memory, byte .*, which no thread wrote",
     ),
 }
 
@@ -232,7 +232,7 @@ def test_who_waits_in_vain_is_caught_without_the_race_checker(name, launch):
 
 
 def test_blocks_race_in_arrays_only(launch):
-    """Shared memory is each block's own, and nothing orders the blocks."""
+    """Each block has its own shared memory, and blocks run in any order."""
     x, y = numbers(), numbers(128)
     launch("own", x, y, blocks=2)
     with pytest.raises(
@@ -271,12 +271,12 @@ def test_a_stopped_launch_leaves_nothing_behind(launch):
         y = np.zeros(65, "float32")
         with pytest.raises(RuntimeError, match="0 bytes after"):
             launch("a store behind the array", numbers(), y[:64])
-        assert y[64] == 0, "the store was done"
+        assert y[64] == 0, "the store was not prevented"
     np.testing.assert_array_equal(launch("turn", numbers(), numbers()), numbers()[::-1])
 
 
 def test_stopped_launches_give_their_stacks_back(launch):
-    """40 threads wait in vain: 1.25 MB of stacks."""
+    """40 threads wait forever: 1.25 MB of stacks."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(80):
         with pytest.raises(RuntimeError, match="wait for them"):

@@ -1,4 +1,4 @@
-"""Which tensor went bad first: faults planted in every part of a step, found by name."""
+"""The first tensor that is not finite: faults in every part of a step are found by name."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def step_of(name, **options):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_sound_step_has_no_fault_and_leaves_no_trace(name):
-    """Nor does a faulty one: the statistics of batch norms, and the layers' own forward."""
+    """A faulty step changes nothing either: batch norm statistics, the layers' own forward."""
     model, x, eps = step_of(name)
     before = model.state_dict()
     assert first_not_finite(model, x, eps) == "none"
@@ -62,7 +62,12 @@ def test_the_batch_and_the_noise():
     ("name", "weight", "value", "expected"),
     [
         ("mlp", "fc_logvar.bias", 200.0, "the output of sample"),  # exp(100) is too large
-        ("mlp", "fc_logvar.bias", 100.0, "the KL term"),  # exp(50) is not, its square is
+        (
+            "mlp",
+            "fc_logvar.bias",
+            100.0,
+            "the KL term",
+        ),  # exp(50) is not too large, but its square is
         ("mlp", "fc2.weight", 3e38, "the output of fc2"),
         ("conv", "conv2.weight", 3e38, "the output of conv2"),
         ("conv", "fc_mu.bias", 1e30, "the KL term"),
@@ -80,7 +85,7 @@ def test_an_output_that_overflows(name, weight, value, expected):
 
 
 def test_a_gradient_that_overflows(monkeypatch):
-    """In backward order: what comes later in the network comes first."""
+    """In backward order: later layers come first."""
     model, x, eps = step_of("mlp")
     backward = model.fc2.backward
     monkeypatch.setattr(model.fc2, "backward", lambda dy: backward(dy * np.float32(1e38) * 1e5))

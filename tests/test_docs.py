@@ -1,4 +1,4 @@
-"""What docs/*.md say is so: their code prints what they show, their links lead somewhere."""
+"""docs/*.md are correct: their code prints what they show, and their links have targets."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_links_exist(page):
 
 
 def test_the_maths_survives_markdown(page):
-    """Markdown eats a backslash before punctuation, and an _ after punctuation begins emphasis."""
+    """Markdown drops a backslash before punctuation, and an _ after punctuation begins emphasis."""
     text = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", page.read_text()))
     formulas = re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, re.DOTALL)
     assert text.count("$") == sum(formula.count("$") for formula in formulas)

@@ -1,4 +1,4 @@
-"""docs/build.py, on pages made up for it; and the pages on the command line that it builds."""
+"""docs/build.py, on pages written for the test; and the pages about commands that it builds."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def docs_build(*arguments):
 
 @pytest.fixture
 def page(tmp_path):
-    """A page of one block; `rule` is what stands behind "console"."""
+    """A page with one block; `rule` is the word after "console"."""
 
     def write(lines, rule="", below=""):
         path = tmp_path / "page.md"

@@ -1,4 +1,4 @@
-"""`scratchvae evaluate`: what it prints, and that its numbers are those of metrics.py."""
+"""`scratchvae evaluate`: its output, with the numbers of metrics.py."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from scratchvae.runs import open_run
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """mlp on grey levels and in black and white, and an autoencoder; two latent dimensions."""
+    """mlp on grey and on binary images, and an autoencoder; two latent dimensions."""
     root = tmp_path_factory.mktemp("runs")
     digits = {"data_dir": str(write_digits(root / "digits")), "latent_dim": 2}
     return {
@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def run(runs, capsys):
-    """Run the command on the engine numpy; returns what it prints."""
+    """Run the command on the engine numpy; return its output."""
 
     def run_here(name, *options):
         assert main(["evaluate", str(runs[name]), "--engine", "numpy", *options]) == 0
@@ -40,7 +40,7 @@ def run(runs, capsys):
 
 @pytest.fixture
 def refused(runs, tmp_path, capsys):
-    """Run a command that ends with status 2 and prints no result; returns what it says."""
+    """Run a command that ends with status 2 and without a result; return its message."""
 
     def run_here(name, *options):
         words = ["evaluate", str(runs.get(name, tmp_path)), "--engine", "numpy", *options]
@@ -199,7 +199,7 @@ def test_a_result_may_lie_beside_the_files_of_the_run(run, runs):
 
 
 def test_data_that_moved_are_found_where_the_options_say(run, runs, refused, tmp_path):
-    """The same numbers from the same images elsewhere, and one line if they are not there."""
+    """The same images in another folder give the same numbers; if they are missing, one line."""
     expected = run("grey")
     digits = runs["grey"].parent / "digits"
     moved = digits.rename(tmp_path / "moved")

@@ -49,8 +49,8 @@ def run(tmp_path, *arguments, example="mnist_vae", warnings="error"):
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
-    """Run an example that ends with status 2, in this process: to import everything anew takes
-    longer than to be refused. Returns the last line it prints; an exception fails the test."""
+    """Run an example that ends with status 2, in this process, because a new one must import
+    everything. Returns the last line that it prints; an exception fails the test."""
 
     def run_here(*arguments, example="mnist_vae"):
         monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The engine cuda as a whole: moving there, batches for it, its limits and its switch."""
+"""The engine cuda as a whole: moving models, batches, limits and the TF32 switch."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def cupy(cupy_on_host):
 
 @pytest.mark.parametrize("make", [Adam, lambda model: SGD(model, momentum=0.9)])
 def test_models_and_optimizers_move_there_and_back(cupy_on_host, make):
-    """Three steps, one of them on the GPU, are three steps on the CPU."""
+    """Three steps, one of them on the GPU, give the same result as three steps on the CPU."""
     results = []
     for devices in (["cpu", "cpu", "cpu"], ["cpu", "cuda", "cpu"]):
         model = build(dtype="float64")
@@ -112,7 +112,7 @@ def test_batches_arrive_whole_and_in_order(cupy):
 
 
 def test_the_batch_in_use_is_not_overwritten_by_the_next(cupy):
-    """Two slots: while one is read the other is filled."""
+    """Two slots: while one is read, the other is filled."""
     batches = [np.full((2, 2), float(k)) for k in range(5)]
     before = None
     for k, x in enumerate(prefetch(batches, cupy.cuda.Stream())):
@@ -123,8 +123,8 @@ def test_the_batch_in_use_is_not_overwritten_by_the_next(cupy):
 
 
 def test_the_order_of_copies_and_steps_is_told_to_the_gpu(cupy, monkeypatch):
-    """Only the order of the calls, since nothing here runs at the same time: the copy waits until
-    the step before last has read the slot, the step until the copy is there."""
+    """Checks only the order of the calls, because here they run one after the other: the copy waits
+    until the step before last has read the slot, and the step waits for the copy."""
     log = []
     Event, Stream = cupy.cuda.Event, cupy.cuda.Stream
     numbers = {}
@@ -150,7 +150,7 @@ def test_the_order_of_copies_and_steps_is_told_to_the_gpu(cupy, monkeypatch):
 
 
 def test_an_epoch_on_the_gpu(cupy, pictures):
-    """Every image once, the last batch smaller; only batches go up, only losses come down."""
+    """Every image once, a smaller last batch; only batches go to the GPU, only losses come back."""
     model = build()
     optimizer = Adam(model, lr=1e-2)
     losses = []
@@ -166,7 +166,7 @@ def test_an_epoch_on_the_gpu(cupy, pictures):
 
 
 def test_an_interrupted_epoch_does_not_count_in_the_next(cupy, pictures):
-    """With a rate of 0 every epoch of ae has the same mean."""
+    """With a learning rate of 0 every epoch of ae has the same mean loss."""
     model = sv.models.build("ae", image_shape=(1, 4, 4))
     optimizer = SGD(model, lr=0.0)
     means = [train_epoch(model, optimizer, pictures, 8, *streams(0)[:2]).total]
@@ -176,7 +176,7 @@ def test_an_interrupted_epoch_does_not_count_in_the_next(cupy, pictures):
 
 
 def test_losses_are_checked_now_and_then(cupy, pictures, monkeypatch):
-    """A run that fails stops long before the epoch ends."""
+    """A failing run stops long before the end of the epoch."""
     monkeypatch.setattr(graph, "CHECK_EVERY", 2)
     model = build()
     model.flat_value[3] = float("nan")
@@ -187,7 +187,7 @@ def test_losses_are_checked_now_and_then(cupy, pictures, monkeypatch):
 
 
 def test_evaluation_is_that_of_numpy(cupy, pictures):
-    """Same noise, which the host draws; no loss is read before all steps are enqueued."""
+    """The host draws the same noise; no loss is read before all steps are enqueued."""
     model = build(dtype="float64")
     ours = (
         evaluate_sampled(model, pictures, np.random.default_rng(0), 10),
@@ -207,7 +207,7 @@ def test_evaluation_is_that_of_numpy(cupy, pictures):
 
 @pytest.fixture
 def little_memory(cupy, monkeypatch):
-    """A function that leaves so many bytes of the device's memory free."""
+    """A function that leaves only this many bytes of the device's memory free."""
 
     def leave(free):
         x = cupy.asarray(np.ones((2, 3), "float32"))
@@ -222,8 +222,8 @@ def little_memory(cupy, monkeypatch):
 
 
 def test_a_batch_that_is_too_large(cupy, little_memory):
-    """The error says what did not fit, how much is free now, and what to do. A smaller batch then
-    trains, although the error is still held."""
+    """The error says what did not fit, how much memory is free, and what to do. A smaller batch can
+    be trained afterwards, even while the error object is still referenced."""
     many = np.zeros((4000, 4, 4), np.uint8)
     model = build()
     optimizer = Adam(model)
@@ -262,7 +262,7 @@ def test_memory_errors_of_the_cpu_are_left_alone(monkeypatch, pictures):
 
 
 def test_arrays_whose_elements_an_int_cannot_count_are_refused(cupy):
-    """As a view of one number: there is no such memory here."""
+    """As a view of a single number, because the machine may not have that much memory."""
     one = cupy.asarray(np.zeros((1, 1, 1, 1), "float32"))
     huge = cupy.broadcast_to(one, (2, 2**10, 2**10, 2**10))
     assert huge.size == 2**31 > LIMIT
@@ -289,7 +289,7 @@ def test_tf32_is_off_unless_asked_for(cupy):
 
 
 def test_cublas_works_on_memory_of_its_own(cupy):
-    """A workspace for each stream, set after the stream, which resets it."""
+    """Each stream has a workspace, set after the stream, because setting the stream resets it."""
     x = cupy.asarray(np.ones((2, 3), "float32"))
     workspaces = set()
     for stream in (cupy.cuda.Stream(), cupy.cuda.Stream()):

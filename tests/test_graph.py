@@ -28,7 +28,7 @@ SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 
     ]
 )
 def cupy(request):
-    """CuPy or the stand-in, the engine cuda in use."""
+    """CuPy or the stand-in, with the engine cuda."""
     if request.param == "on_host":
         request.getfixturevalue("cupy_on_host")
     elif problem := sv.backend.gpu_problem():
@@ -56,7 +56,7 @@ def train(model, optimizer, sizes=(3, 3, 3, 2, 2, 2, 3, 1, 2), seed=5, **options
 
 
 def losses(stepper):
-    """Means over the images since the last call."""
+    """The mean losses over the images since the last call."""
     *totals, count = stepper.sums
     stepper.sums = [0.0] * 4
     return Losses(*(total / count for total in totals))
@@ -67,7 +67,7 @@ def losses(stepper):
     [("mlp", None), ("mlp", 0.5), ("conv", None), ("tiny", None), ("ae", 0.5)],
 )
 def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
-    """Two batch sizes that come twice running, so two graphs, and one that does not; to the bit."""
+    """Two batch sizes occur twice in a row, which makes two graphs; one does not. Bit for bit."""
     (losses, state), (other_losses, other_state) = (
         train(model, Adam(model), graph=graph, max_norm=max_norm)
         for graph in (True, False)
@@ -91,7 +91,7 @@ def test_large_models_as_graphs(cupy, name, size):
 
 @pytest.mark.slow
 def test_a_batch_norm_that_counts_its_batches(cupy):
-    """A graph would repeat the weight of the first batch in the running statistics."""
+    """A graph would reuse the first batch's weight in the running statistics."""
     SMALL["celeba"] = (3, 32, 32)
     statistics = []
     for graph in (True, False):
@@ -108,7 +108,7 @@ def test_a_batch_norm_that_counts_its_batches(cupy):
 
 @pytest.mark.parametrize("make", [SGD, Adam, AdamW, lambda m: SGD(m, momentum=0.9, nesterov=True)])
 def test_the_steps_are_those_of_train_step(cupy, make):
-    """On NumPy with the same noise: what lies on the device are step, lr, beta and clipping."""
+    """Compared with NumPy and the same noise: step, lr, beta and clipping are on the device."""
     model = build(dtype="float64", kl_weight=0.7)
     optimizer = make(model)
     stepper = GPUStepper(model, optimizer, max_norm=2.0)
@@ -136,8 +136,8 @@ def test_the_steps_are_those_of_train_step(cupy, make):
 
 
 def test_free_bits_in_a_graph(cupy):
-    """Against train_step on NumPy; another number of them, in the middle of a run, is another
-    graph, as it stands among the arguments of the kernels."""
+    """Compared with train_step on NumPy. A new value of free_bits during a run needs a new graph,
+    because it is an argument of the kernels."""
     model = build(dtype="float64", free_bits=0.01)
     optimizer = SGD(model, lr=0.1)
     stepper = GPUStepper(model, optimizer)
@@ -159,8 +159,8 @@ def test_free_bits_in_a_graph(cupy):
 
 
 def test_nothing_is_copied_between_host_and_device(cupy_on_host):
-    """Not in a graph's step, not in one without, not in train_step. The first may copy: cuBLAS gets
-    its workspace, and nothing else."""
+    """Neither in a step with a graph nor without one, nor in train_step. Only the first step may
+    copy: cuBLAS gets its workspace."""
     with sv.using("cuda"):
         for name in SMALL:
             model = build(name)
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
     stepper = GPUStepper(model, optimizer)
     x = images(model, 2)
     bad = x.copy()
-    bad[1, 0, 2, 2] = 1.5  # no probability
+    bad[1, 0, 2, 2] = 1.5  # not a probability
     for k in range(5):
         stepper.step(bad if k == 3 else x)
     with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
@@ -195,16 +195,16 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
     model.load_state_dict(build(seed=1).state_dict())
     optimizer.m[...], optimizer.v[...] = 0, 0
     stepper.step(x)
-    assert np.isfinite(losses(stepper).total)  # with sound weights training continues
+    assert np.isfinite(losses(stepper).total)  # with finite weights training continues
 
 
 def one(number, dtype):
-    """An array of one, without axes; `on_device` leaves those where they are."""
+    """A 0-d array, which `on_device` returns as it is."""
     return on_device(np.array([number], dtype)).reshape(())
 
 
 def test_record(engine):
-    """A step of three images, one of two, and two that fail: the first is remembered."""
+    """A step of three images, one of two, and two failing ones: the first failure is recorded."""
     sums, bad_step = on_device(np.zeros(4)), one(0, "int64")
     for step, total, N in ((1, 4.0, 3), (2, 9.0, 2), (3, np.inf, 1), (4, np.nan, 1)):
         losses = (one(a, "float32") for a in (total, 3.0, 1.0))
@@ -217,7 +217,7 @@ def test_record(engine):
 
 
 def test_losses_are_means_over_images_since_the_last_call(cupy):
-    """Batches of unequal size weigh by their images."""
+    """Batches are weighted by their number of images."""
     model = build("ae", dtype="float64")
     stepper = GPUStepper(model, SGD(model, lr=0.0))
     small, large = images(model, 1, 0), images(model, 3, 1)
@@ -228,13 +228,13 @@ def test_losses_are_means_over_images_since_the_last_call(cupy):
     stepper.step(large)
     assert_allclose(losses(stepper).total, expected[1], rtol=1e-12)
     assert stepper.sums == [0.0] * 4
-    stepper.sums = [4.0, 3.0, 1.0, 2.0]  # of a run that stopped
+    stepper.sums = [4.0, 3.0, 1.0, 2.0]  # the sums of a stopped run
     assert stepper.sums == [4.0, 3.0, 1.0, 2.0]
 
 
 def test_weights_may_change_in_place_and_move(cupy):
-    """load_state_dict writes into the memory that the graph reads; `to` takes another, and a new
-    graph follows it."""
+    """load_state_dict writes into the memory that the graph reads; `to` allocates new memory, which
+    needs a new graph."""
     model = build(dtype="float64")
     optimizer = Adam(model)
     stepper, x = GPUStepper(model, optimizer), images(model, 2)
@@ -267,7 +267,7 @@ def test_another_mode_is_another_graph(cupy):
 
 
 def test_what_changes_between_steps_is_not_missed(cupy):
-    """Settings of the optimizer, exchanged arrays, a mode: against steps without graphs."""
+    """Optimizer settings, replaced arrays, a mode: compared with steps without graphs."""
     states = []
     for graph in (True, False):
         model = build("mlp", dtype="float64")
@@ -291,21 +291,21 @@ def test_what_changes_between_steps_is_not_missed(cupy):
         three()
         stepper.seed = 2**40
         three()
-        assert len(stepper._device.graphs) == graph  # those before wrote to other arrays
+        assert len(stepper._device.graphs) == graph  # earlier graphs wrote to other arrays
         states.append(model.state_dict())
     for name, a in states[0].items():
         assert_array_equal(a, states[1][name])
 
 
 def test_two_models_do_not_run_at_once(cupy):
-    """They share a stream, as cuBLAS's workspace is the stream's."""
+    """They share a stream, because each stream has one cuBLAS workspace."""
     one, other = build(), build("ae")
     assert GPUStepper(one, Adam(one)).stream is GPUStepper(other, Adam(other)).stream
 
 
 def test_steppers_of_an_optimizer_share_its_graphs(cupy):
-    """So `train_epoch`, which makes one for every epoch, captures once; clipping is another graph,
-    and what one stepper adds up does not count for the next."""
+    """So `train_epoch`, which makes a stepper per epoch, captures only once. Clipping needs another
+    graph, and the sums of one stepper are not part of the next."""
     model = build()
     optimizer, x = Adam(model), images(model, 2)
     for max_norm in (None, None, 1.0):
@@ -349,7 +349,7 @@ def test_a_copied_optimizer_captures_graphs_of_its_own(cupy):
 
 
 def test_graphs_are_freed_with_their_optimizer(cupy):
-    """At once: no cycle of references holds the GPU's memory until Python looks for cycles."""
+    """They are freed at once, because no reference cycle keeps the GPU's memory."""
     model = build()
     optimizer, x = Adam(model), images(model, 2)
     for _ in range(2):

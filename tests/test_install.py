@@ -48,7 +48,7 @@ def test_a_checkout_works_without_an_install():
 
 @pytest.fixture
 def source(tmp_path):
-    """A copy of what gets installed: a build leaves its folders there and not in the checkout."""
+    """A copy of the installed files, so that a build creates its folders there."""
     for name in ("scratchvae", "kernels"):
         shutil.copytree(ROOT / name, tmp_path / "source" / name)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
@@ -59,7 +59,7 @@ def source(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["editable", "normal", "wheel"])
 def test_it_is_found_from_every_folder(tmp_path, source, kind):
-    """Also from the folder above a clone called scratchvae, which looks like a package there."""
+    """Also from the parent folder of a clone named scratchvae, which looks like a package."""
     clone = tmp_path / "projects" / "scratchvae"
     shutil.move(source, clone)
     venv.create(tmp_path / "venv", with_pip=True)
@@ -92,7 +92,7 @@ def test_a_normal_install(tmp_path, source):
     inside = [str(site / "scratchvae/__init__.py"), str(site / "scratchvae/kernels/cpu/conv2d.py")]
     assert python("-c", PROBE, cwd=tmp_path, path=site).splitlines() == inside
     assert "kernels/cpu/conv2d.py" in python("-m", "scratchvae", "kernels", cwd=tmp_path, path=site)
-    # run from the checkout, whose folder comes first on the path, nothing is mixed up
+    # run from the checkout, whose folder is first on the path, the right files are imported
     package, kernel = python("-c", PROBE, cwd=ROOT, path=site).splitlines()
     assert package == str(ROOT / "scratchvae/__init__.py")
     assert kernel == str(ROOT / "kernels/cpu/conv2d.py")

@@ -1,4 +1,4 @@
-"""What the CPU kernels share: how they are compiled, and memory of their own."""
+"""What the CPU kernels share: compilation, and memory per thread."""
 
 import os
 import subprocess
@@ -27,8 +27,8 @@ print(double.twice(np.ones(3)).sum(), sum(double.twice.stats.cache_hits.values()
 
 @pytest.fixture
 def double(tmp_path):
-    """A copy of the kernels' folder with a small one that uses a number of another file; returns
-    a function that runs it in a process of its own: (result, found on disk)."""
+    """A copy of the kernels' folder with a small kernel that uses a number of another file; returns
+    a function that runs it in a new process: (result, found on disk)."""
     folder = tmp_path / "kernels_for_this_test"
     folder.mkdir()
     (folder / "__init__.py").write_text(Path(cpu.__file__).read_text())
@@ -58,7 +58,7 @@ def double(tmp_path):
 def test_machine_code_is_found_again_and_never_stale(double):
     assert double() == (6.0, False)
     assert double() == (6.0, True)
-    (double.folder / "other.py").write_text("FACTOR = 4.0\n")  # as long as before
+    (double.folder / "other.py").write_text("FACTOR = 4.0\n")  # with the same file size
     assert double() == (12.0, False)
     assert double() == (12.0, True)
 
@@ -75,7 +75,7 @@ def test_an_edit_of_any_file_makes_machine_code_stale(tmp_path, monkeypatch):
 
 
 def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same(double, monkeypatch):
-    """Numba raises where neither the install nor a home directory can be written to."""
+    """Numba raises if neither the install nor a home directory is writable."""
 
     def no_place(function):
         raise RuntimeError("cannot cache function 'f': no locator available for file")
@@ -104,7 +104,7 @@ def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message
 
 
 def test_threads_do_not_share_memory():
-    """Four threads run convolutions of their own at once; alone, each gives the same numbers."""
+    """Four threads run different convolutions at once; each gives the same numbers as alone."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((16, 8, 14, 14)) * 10**k for k in range(4)]
     w = rng.standard_normal((16, 8, 4, 4))
@@ -121,14 +121,14 @@ def test_threads_do_not_share_memory():
             thread.start()
         for thread in threads:
             thread.join()
-    for a, b in zip(alone, together, strict=True):  # BLAS may cut its sums differently, no more
+    for a, b in zip(alone, together, strict=True):  # BLAS may only cut its sums differently
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize("shape", [(1, 33, 70), (1, 70, 33), (2, 5, 40), (4, 40, 5)])
 def test_turned_is_the_transpose(monkeypatch, cores, shape):
-    """Also at the edges, where blocks are cut off. What is not written is NaN."""
+    """Also at the edges, where blocks are incomplete. Numbers that are not written are NaN."""
     for module in (threads, layout):
         monkeypatch.setattr(module, "cores", lambda: cores)
     monkeypatch.setattr(threads, "SMALL", 0)

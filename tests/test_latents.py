@@ -26,7 +26,7 @@ def images(count, shape=(1, 28, 28), seed=0):
 
 
 def test_batches_change_nothing(model, monkeypatch):
-    """Codes drawn, codes of images and images of codes, in parts of 4 and at once."""
+    """Drawn codes, codes of images and images of codes, in batches of 4 and at once."""
     x = images(10)
 
     def everything():
@@ -42,7 +42,7 @@ def test_batches_change_nothing(model, monkeypatch):
 
 
 def test_no_batch_is_larger_than_it_may_be(model, monkeypatch):
-    """So that any number of codes can be decoded."""
+    """So that any number of codes can be decoded in bounded memory."""
     seen = []
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda z: (seen.append(len(z)), generate(z))[1])

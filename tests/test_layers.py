@@ -1,7 +1,7 @@
-"""Layers: each is its op, with parameters that it finds, keeps and adds gradients to.
+"""Layers: each gives the results of its op, and adds gradients to its parameters.
 
-The layers are found in scratchvae/layers.py by themselves; a layer is made in the sizes of its op's
-example cases.
+The test finds the layers in scratchvae/layers.py and builds each in the sizes of its op's example
+cases.
 """
 
 import copy
@@ -31,15 +31,15 @@ LAYERS = {
     for name, layer in vars(layers).items()
     if inspect.isclass(layer) and issubclass(layer, layers.Layer) and "forward" in vars(layer)
 }
-PARAMETERS = {"w": "weight", "b": "bias"}  # the op's arrays that the layer owns
+PARAMETERS = {"w": "weight", "b": "bias"}  # the op's arrays that are parameters of the layer
 STATISTICS = ("running_mean", "running_var")
 
 
 def op_of(layer):
-    """The op that a layer calls, as its source says."""
+    """The op that a layer calls, according to its source."""
     found = re.findall(r"(\w+)_forward\(", inspect.getsource(layer.forward))
     assert len(found) == 1, (
-        f"{layer.__name__}.forward must call one op, and calls {found or 'none'}"
+        f"{layer.__name__}.forward must call one op, but calls {found or 'none'}"
     )
     return found[0]
 
@@ -88,7 +88,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("layer", "case"), EXAMPLES)
 def test_a_layer_is_its_op(engine, rng, layer, case):
-    """forward and backward give what the op gives, bit for bit; an option that is lost shows."""
+    """forward and backward equal the op, bit for bit, so that a lost option is noticed."""
     op, arrays = op_of(layer), {n: on_device(a) for n, a in case.arrays(0).items()}
     made = in_float64(build(layer, case, rng))
     inputs = []
@@ -123,28 +123,28 @@ def as_tuple(gradients):
 
 
 def test_every_layer_is_found():
-    """A class that forward and backward reach under another name would be tested nowhere."""
+    """A class that calls its op under another name would not be tested."""
     assert {"Linear", "Conv2d", "ReLU", "Reparameterize", "BatchNorm2dLeakyReLU"} <= set(LAYERS)
     for name, layer in LAYERS.items():
         op = op_of(layer)
         assert f"{op}_backward(" in inspect.getsource(layer.backward), f"{name}.backward: {op}"
-        assert ops.CASES[op], f"scratchvae/ops/{op}.py has no CASES: {name} has nothing to run on"
+        assert ops.CASES[op], f"scratchvae/ops/{op}.py has no CASES, which the test of {name} needs"
 
 
 @every_layer
 def test_gradients(engine, rng, name):
-    """What a layer hands on, and what it adds to its parameters' gradients."""
+    """A layer's dx, and what it adds to its parameters' gradients."""
     make, shape = MAKE[name]
     check_layer(in_float64(make(rng)), distinct(rng, shape))
 
 
 def draw(rng, shape):
-    """float32, where the engine in use computes."""
+    """A float32 array on the device of the current engine."""
     return sv.asarray(rng.standard_normal(shape).astype("float32"))
 
 
 def gradients(layer):
-    """Copies, on the host."""
+    """Copies of the gradients, as NumPy arrays."""
     return {name: sv.asnumpy(p.grad).copy() for name, p in layer.parameters().items()}
 
 
@@ -156,10 +156,10 @@ def test_a_cache_serves_one_backward(engine, rng, name):
         layer.backward(x)
     y = layer.forward(x)
     assert layer.backward(y).shape == x.shape
-    with pytest.raises(RuntimeError, match="needs a forward"):
+    with pytest.raises(RuntimeError, match="before every backward"):
         layer.backward(y)
     layer.forward(x, keep=False)
-    with pytest.raises(RuntimeError, match="needs a forward"):
+    with pytest.raises(RuntimeError, match="before every backward"):
         layer.backward(y)
 
 
@@ -363,7 +363,7 @@ def test_sizes_are_ints(rng, wrong):
 
 @every_layer
 def test_a_printed_layer_can_be_made_again(name, rng):
-    """Its arguments are those of its constructor."""
+    """It is printed with the arguments of its constructor."""
     layer = MAKE[name][0](rng)
     names = {n: getattr(layers, n) for n in dir(layers) if n[0].isupper()}
 

@@ -1,4 +1,4 @@
-"""-ELBO and importance sampling, against a likelihood in closed form and against plain formulas."""
+"""-ELBO and importance sampling, compared with a closed-form likelihood and with plain formulas."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ from scratchvae.evaluation.likelihood import (
 from scratchvae.evaluation.scales import loss_scales
 from scratchvae.train import evaluate_sampled
 
-WRONG = (0.2, 1.5)  # q(z|x) beside the posterior, and too wide
+WRONG = (0.2, 1.5)  # q(z|x) shifted from the posterior, and too wide
 
 
 def rng(seed=0):
@@ -47,7 +47,7 @@ def small(name="mlp", **options):
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 100])
 def test_with_the_posterior_itself_every_number_of_samples_is_exact(samples):
-    """Then all weights are p(x). A sign, or a log K too few, would show in any of them."""
+    """Then all weights are p(x), so a wrong sign or a missing log K is noticed in each of them."""
     model, x = LinearGaussian(), images(20)
     found = importance_nll(model, x, samples, rng(), chunk_size=16)
     assert found.value == pytest.approx(model.nll(x).mean(), abs=1e-9)
@@ -60,15 +60,15 @@ def test_with_the_posterior_itself_every_number_of_samples_is_exact(samples):
 
 
 def test_with_the_posterior_itself_the_bound_is_tight():
-    """On average: the one z of each image leaves noise."""
+    """On average, because the single z per image leaves noise."""
     model, x = LinearGaussian(), images(1).repeat(20_000, axis=0)
     found = neg_elbo(model, x, rng())
     assert abs(found.value - model.nll(x).mean()) < 4 * found.standard_error < 0.05
 
 
 def test_with_a_wrong_posterior_samples_make_up_for_it():
-    """The estimate falls with K from the -ELBO, which is too high by KL(q || p(z|x)), to the exact
-    value, and stays above it but for its noise."""
+    """With K the estimate falls from the -ELBO, which is too high by KL(q || p(z|x)), to the exact
+    value, and stays above it except for noise."""
     model, x, right = LinearGaussian(off=WRONG), images(150), LinearGaussian()
     exact = model.nll(x).mean()
     curve = importance_curve(model, x, (1, 10, 100, 1000, 5000), rng(), chunk_size=1000)
@@ -125,7 +125,7 @@ def test_the_standard_error_is_that_of_the_images():
 
 
 def test_it_is_the_loss_of_evaluation_with_the_weight_one():
-    """Whatever weight the model is trained with."""
+    """For every KL weight of the model."""
     x = grey(25)
     loss = evaluate_sampled(small(), x, rng(4), batch_size=7)
     for kl_weight in (0.0, 1.0, 4.0):
@@ -143,7 +143,7 @@ def test_a_single_image_has_no_standard_error():
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 30, 31, 64, 1000])
 def test_chunks_do_not_change_the_result(chunk_size):
-    """30 samples each: chunks within an image, of one, of several, and of all of them."""
+    """30 samples per image: chunks of a part of an image, of one, of several, and of all images."""
     model, x, at = small(), binary(5), (1, 4, 13, 30)
     expected = importance_curve(model, x, at, rng(), chunk_size=150)
     found = importance_curve(model, x, at, rng(), chunk_size=chunk_size)
@@ -152,7 +152,7 @@ def test_chunks_do_not_change_the_result(chunk_size):
 
 
 def test_the_noise_comes_image_after_image():
-    """So another program can draw it at once: (N, K, *latent_shape)."""
+    """So another program can draw the noise in one call: (N, K, *latent_shape)."""
     model, x, generator = LinearGaussian(off=WRONG), images(4), rng()
     found = importance_nll(model, x, 10, generator, chunk_size=3)
     reference = rng()
@@ -167,14 +167,14 @@ def test_the_noise_comes_image_after_image():
 
 
 def test_a_chunk_is_never_exceeded(monkeypatch):
-    """Bounded memory, whatever the number of samples and images."""
+    """Memory is bounded for any number of samples and images."""
     model, seen = small(), []
     decode = model.decode
     monkeypatch.setattr(model, "decode", lambda z, keep=False: seen.append(len(z)) or decode(z))
     for samples, count in ((50, 5), (8, 5), (3, 9)):
         importance_nll(model, binary(count), samples, rng(), chunk_size=8)
     assert max(seen) == 8 and sum(seen) == 50 * 5 + 8 * 5 + 3 * 9
-    assert len(seen) == 7 * 5 + 5 + 5  # several images in one where they fit
+    assert len(seen) == 7 * 5 + 5 + 5  # several images in one chunk if they fit
 
 
 def test_weights_of_e_to_the_minus_thousands_do_not_underflow():
@@ -204,7 +204,7 @@ def test_the_mode_comes_back_and_statistics_stay():
     one_by_one = importance_nll(model, x, 2, rng(), chunk_size=1)
     together = importance_nll(model, x, 2, rng(), chunk_size=6)
     neg_elbo(model, x, rng())
-    assert one_by_one == pytest.approx(together, rel=1e-5)  # running statistics, not the batch's
+    assert one_by_one == pytest.approx(together, rel=1e-5)  # with running statistics, not a batch's
     assert all(module.training for module in model.modules())
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, state[name])
@@ -236,7 +236,7 @@ def test_the_gaussian_decoder_makes_the_loss_the_bound():
 @pytest.mark.parametrize("latent", ["scalar", "learned"])
 @pytest.mark.slow
 def test_one_mu_for_all_places_is_paid_for_at_each_of_them(latent, monkeypatch):
-    """z has as many components as the grid has places, and the KL of the bound is that of all."""
+    """z has a component for each position of the grid, and the KL of the bound is that of all."""
     monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
     model = sv.models.build(
         "skip", image_shape=(1, 64, 128), skips="none", latent=latent, dtype="float64"
@@ -328,7 +328,7 @@ def test_weights_that_are_not_numbers_are_no_result():
 
 
 def test_it_prints_nothing(capsys, monkeypatch):
-    """The progress bar is for terminals."""
+    """The progress bar is shown only in terminals."""
     importance_nll(small(), binary(2), 2, rng())
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -48,7 +48,7 @@ def test_kernels_in_json_are_those_of_the_table(capsys, monkeypatch):
 
 
 def test_every_op_of_a_model_has_a_kernel_on_the_gpu():
-    """Where a launch costs more than the arithmetic, an op's body is a dozen launches."""
+    """A launch takes longer than the arithmetic, and an op's body would need a dozen of them."""
     sources = [inspect.getsource(models.vae), inspect.getsource(models.ae)]
     for name in models.MODELS:
         kinds = {type(module) for module in models.build(name).modules()}
@@ -154,13 +154,13 @@ def test_a_command_may_end_by_itself(stumble):
 
 
 def shell(script):
-    """What bash says to it; $scratchvae is the command, with its output buffered as usual."""
+    """Run a bash script; $scratchvae is the command, with its output buffered as usual."""
     script = f'unset PYTHONUNBUFFERED; scratchvae="{sys.executable} -m scratchvae"; {script}'
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
 
 
 def test_a_reader_that_leaves_is_no_error():
-    """`true` reads nothing: whenever the table comes, it is not read."""
+    """`true` does not read its input, so the table is never read."""
     done = shell("set -o pipefail; { sleep 0.1; $scratchvae summary mlp; } | true")
     assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
@@ -190,7 +190,7 @@ def test_closed_output_is_no_error():
 
 
 def parsers():
-    """Each parser of the command line, by what one types to reach it."""
+    """Each parser of the command line, by the words that select it."""
     found = [make_parser()]
     for parser in found:
         for action in parser._actions:
@@ -238,7 +238,7 @@ def test_json_may_stand_on_either_side_of_the_command(capsys, words):
 
 @pytest.mark.parametrize("words", parsers())
 def test_shtab_takes_every_parser(words):
-    """A dict of choices it takes for a command's commands, and stops: give it a tuple."""
+    """shtab takes a dict of choices for subcommands, and fails: use a tuple."""
     for action in parsers()[words]._actions:
         inner = isinstance(action, argparse._SubParsersAction)
         assert inner or not isinstance(action.choices, dict), action
@@ -255,9 +255,9 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_remarks_are_for_terminals(terminal, capsys, monkeypatch):
-    """Which engine "auto" chose is no part of a log, nor of what a script reads."""
+    """The engine that "auto" chose is not printed to logs, nor to the input of scripts."""
     monkeypatch.setattr(backend, "_announced", False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    with suppress(SystemExit):  # relu is not linear: refused after the engine is chosen
+    with suppress(SystemExit):  # relu is not linear: rejected after the engine is chosen
         main(["check", "relu", "--method", "adjoint"])
     assert ("scratchvae: engine " in capsys.readouterr().err) == terminal

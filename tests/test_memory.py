@@ -1,4 +1,4 @@
-"""Memory that is used again: never while anybody looks at it, and given back in the end."""
+"""Reused memory: never while an array still uses it, and returned to the system at the end."""
 
 import gc
 import os
@@ -45,7 +45,7 @@ def test_a_block_comes_back_when_its_last_view_dies():
 
 
 def test_two_arrays_never_get_the_same_block():
-    address(memory.empty(SHAPE, np.float32))  # leaves its block
+    address(memory.empty(SHAPE, np.float32))  # its block becomes free
     a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
     assert not np.shares_memory(a, b)
 
@@ -57,7 +57,7 @@ def test_a_little_smaller_takes_the_same_block_and_a_lot_smaller_does_not():
 
 
 def test_a_block_has_a_power_of_two_of_bytes():
-    """And so, from half a large page on, it is made of whole ones."""
+    """From half a large page on, a block therefore consists of whole large pages."""
     half = memory.HUGE_PAGE // 2
     arrays = [memory.empty((size,), np.uint8) for size in (half, half + 1, 2 * half + 1)]
     assert [a.base.end.block.bytes.size for a in arrays] == [half, 2 * half, 4 * half]
@@ -122,7 +122,7 @@ def test_release_while_another_thread_takes_memory_of_new_sizes():
 
 
 def test_the_end_of_an_array_runs_no_python():
-    """In a finalizer, a Ctrl-C would be printed and dropped. Before and after `release`."""
+    """In a finalizer, a Ctrl-C would be printed and ignored. Before and after `release`."""
     a, b = memory.empty(SHAPE, np.float32), memory.empty(SHAPE, np.float32)
     calls = []
     sys.setprofile(lambda frame, event, what: calls.append((frame.f_code.co_name, event)))
@@ -161,10 +161,10 @@ def test_a_model_leaves_no_memory_behind():
     assert not kept()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_has_arrays_of_its_own():
-    """Two training runs, forked from one process, once wrote into each other's activations."""
+    """Two training runs forked from one process once overwrote each other's activations."""
     a = memory.empty(SHAPE, np.float32)
     a[:] = 1
     child = os.fork()
@@ -176,7 +176,7 @@ def test_a_fork_has_arrays_of_its_own():
 
 
 def test_scratch_memory_stays_with_its_thread():
-    """Its numbers are in the cache of one core; and while it is in use, no other array has it."""
+    """The memory is in one core's cache, and while it is in use, no other array gets it."""
     a, b = (memory.scratch(SHAPE, np.float32) for _ in range(2))
     assert not np.shares_memory(a, b)
     here = address(b)

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, and a report that JSON can hold."""
+"""Metrics compared with numbers computed by hand, and a report that can be written as JSON."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def test_an_autoencoder_has_no_distribution_of_codes():
 
 
 def test_units_are_active_whose_mean_varies():
-    """Variances over the data: 1, 0, 0.0025 and 0.04; E[z|x] far from 0 is no activity."""
+    """Variances over the data: 1, 0, 0.0025 and 0.04; an E[z|x] far from 0 is not activity."""
     sign = np.array([1, -1, 1, -1])
     mu = np.stack([sign, 0 * sign + 5, 0.05 * sign, 0.2 * sign + 3], axis=1)
     assert active_units(mu) == 2
@@ -86,7 +86,7 @@ def test_kl_per_dimension_is_that_of_each_gaussian():
 
 
 def test_kl_per_dimension_sums_to_the_loss(few_channels):
-    """As the model counts it: for `skip` with one mu for all places, once."""
+    """As in the model's loss: `skip` has one mu for all positions, which counts once."""
     pictures = grey(6, 64, 64)
     options = {"image_shape": (1, 64, 64), "dtype": "float64"}
     for model, x in (
@@ -105,7 +105,7 @@ def test_kl_per_dimension_sums_to_the_loss(few_channels):
 
 @pytest.mark.parametrize("data_range", [(0.0, 1.0), (-1.0, 1.0)])
 def test_psnr_is_that_of_images_in_0_to_1(monkeypatch, data_range):
-    """Off by 0.1 in a third of the pixels of one in two: mse 0.01/6, on either scale."""
+    """Every other image is off by 0.1 in a third of its pixels: mse 0.01/6, on both scales."""
     model = small()
     model.data_range = low, high = data_range
 
@@ -138,7 +138,7 @@ def test_reconstructions_are_at_mu(few_channels, name):
 
 
 def test_the_effect_of_z_on_a_linear_decoder():
-    """Noise for z moves the pictures by W (z - mu), from pictures with W mu + b."""
+    """Noise in z changes the pictures W mu + b by W (z - mu)."""
     model, x = LinearGaussian(), images(50)
     found = effect_of_z(model, x, rng())
     z, mu = rng().standard_normal((50, 2)), model.encode(x / 255)[0]
@@ -150,13 +150,13 @@ def test_the_effect_of_z_on_a_linear_decoder():
 
 @pytest.mark.parametrize("skips", ["all", "none"])
 def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(few_channels, skips):
-    """Two models made by hand: one whose picture is its skip alone, one that sees only z."""
+    """Two hand-made models: the picture of one depends only on skips, that of the other on z."""
     options = {"image_shape": (1, 64, 64), "latent": "learned", "dtype": "float64"}
     model, images = sv.models.build("skip", skips=skips, **options), grey(3, 64, 64)
     x, noise = next(batches(images, 3, dtype="float64")), model.noise(3, rng())
     if skips == "all":
         for p in model.decoder[-1].up.parameters().values():
-            p.value = np.zeros(p.value.shape)  # nothing comes from below
+            p.value = np.zeros(p.value.shape)  # the input from below is zero
     found = effect_of_z(model, images, rng())
     if skips == "all":
         assert found.change == 0 and found.reconstruction == found.with_noise_for_z > 0
@@ -168,7 +168,7 @@ def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(few_channels,
 
 
 def test_the_effect_is_measured_on_images_in_0_to_1():
-    """A variance that everyone knows: half the pictures black, half white. And on the device."""
+    """The variance is known: half of the pictures are black, half white. Also on the device."""
     x = np.zeros((4, 3, 32, 32), np.uint8)
     x[::2] = 255
     model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
@@ -210,7 +210,7 @@ def test_pictures_that_go_past_z_are_told_from_a_collapse():
 
 
 def test_a_decoder_without_z_is_warned_of():
-    """Its first weight matrix zero: whatever the code, the picture is the same."""
+    """Its first weight matrix is zero, so all codes give the same picture."""
     model = small()
     model.fc2.weight.value = 0 * model.fc2.weight.value
     assert effect_of_z(model, grey(5), rng()).change == 0
@@ -299,7 +299,7 @@ def test_grey_levels_may_be_asked_for():
 
 
 def test_a_decoder_that_answers_to_an_empty_code_is_a_collapse_all_the_same():
-    """Noise for z changes the picture, but no dimension tells anything about the image."""
+    """Noise in z changes the picture, but no dimension has information about the image."""
     effect = Effect(reconstruction=0.08, with_noise_for_z=0.1, change=0.02, variance=0.08)
     said = collapse_warning(np.full(20, 1e-5), effect)
     assert said.startswith("20 of 20 latent dimensions carry less than 0.01 nats each")

@@ -19,7 +19,7 @@ def gradients(model, steps, seed=5):
 
 
 def values(model):
-    """A copy, on the host."""
+    """A copy, as a NumPy array."""
     return sv.asnumpy(model.flat_value).copy()
 
 
@@ -51,7 +51,7 @@ def test_weight_decay_by_hand(engine, model):
 
 
 def test_adams_first_step_is_lr_times_the_sign(engine, model):
-    """Both bias corrections make m_hat / sqrt(v_hat) = +-1, whatever the size of the gradient."""
+    """The two bias corrections give m_hat / sqrt(v_hat) = +-1 for gradients of any size."""
     start, (g,) = values(model), gradients(model, 1)
     ours = run(model, optim.Adam(model, lr=0.01), [1e3 * g])
     assert_allclose(ours, start - 0.01 * np.sign(g), atol=1e-9)
@@ -89,7 +89,7 @@ def test_engines_take_the_same_steps(engine, kind, dtype):
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
 def test_a_learning_rate_of_numpys_is_a_number(engine, kind):
-    """A schedule with np.cos makes them: they are neither arrays of the host nor float64."""
+    """Schedules with np.cos give NumPy scalars, which are neither arrays nor Python floats."""
     results = []
     for number in (float, np.float64):
         model = sv.models.build("mlp", latent_dim=2, image_shape=(1, 2, 2), seed=0)
@@ -138,7 +138,7 @@ def test_clip_grad_norm(engine, model):
     assert_allclose(grad[1:], g[1:] / 4, rtol=1e-6)
 
 
-SIZES = {  # of gradients whose squares do not fit into their dtype; and of common ones
+SIZES = {  # of gradients whose squares do not fit into their dtype, and of ordinary ones
     "float32": (3e20, 3e-30, 1e38, 1e-40, 1.0),
     "float64": (3e200, 3e-200, 5e307, 3e-310, 1.0),
 }
@@ -148,7 +148,7 @@ SIZES = {  # of gradients whose squares do not fit into their dtype; and of comm
     ("dtype", "size"), [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 )
 def test_the_norm_does_not_overflow(engine, dtype, size):
-    for small in (1, 1e-3, 0):  # beside it: whose squares are of another size
+    for small in (1, 1e-3, 0):  # next to it, elements whose squares have another magnitude
         g = np.array([3, -4, small] * 3, dtype) * np.dtype(dtype).type(size / 3)
         exact = size / 3 * math.hypot(*[3, 4, small] * 3)
         grad = sv.asarray(g.copy())
@@ -162,7 +162,7 @@ def test_the_norm_does_not_overflow(engine, dtype, size):
 
 @pytest.mark.parametrize("limit", [2.0**500, 2.0**-500], ids=["large", "small"])
 def test_the_norm_of_numbers_on_both_sides_of_a_limit(engine, limit):
-    """The CUDA kernel sums small, medium and large squares apart."""
+    """The CUDA kernel sums small, medium and large squares separately."""
     g = limit * np.array([1.5, *[0.9] * 8])
     norm = float(optim.clip_to_norm(sv.asarray(g), math.inf))
     assert norm == pytest.approx(math.hypot(*g), rel=1e-14, abs=0)

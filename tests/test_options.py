@@ -1,4 +1,4 @@
-"""What the commands share: types of numbers, options, JSON, remarks and colours."""
+"""What the commands share: number types, options, JSON, messages and colours."""
 
 import argparse
 import io

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, JSON of any numbers, and the lock."""
+"""Files that appear complete or not at all, JSON of any numbers, and the lock."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_a_file_has_no_name_before_it_is_complete(tmp_path):
 
 
 def test_what_dead_processes_left_is_found_and_nothing_else(tmp_path):
-    dead = tmp_path / ".file.999999999.tmp"  # no process has so high a number
+    dead = tmp_path / ".file.999999999.tmp"  # no process has such a high number
     for name in (dead.name, f".file.{os.getpid()}.tmp", ".file.1.tmp", ".file.tmp", "file"):
         (tmp_path / name).write_bytes(b"")
     assert [*left_behind(tmp_path)] == [dead]

@@ -1,4 +1,4 @@
-"""An independent second opinion on ops and optimizers: PyTorch, number by number, in float64."""
+"""An independent check of ops and optimizers: compared with PyTorch, in float64."""
 
 import numpy as np
 import pytest
@@ -93,8 +93,8 @@ def test_clip_grad_norm(engine):
 
 
 NOT_FINITE = {
-    # Formulas for those that PyTorch's distributions refuse, or compute otherwise. Convolutions are
-    # in tests/ops: which zeros of a padding PyTorch multiplies depends on its kernel.
+    # Formulas for ops that PyTorch's distributions reject or compute differently. Convolutions are
+    # in tests/ops: which zeros of the padding PyTorch multiplies depends on its kernel.
     "linear": F.linear,
     "batch_norm": torch_op("batch_norm"),
     "max_pool2d": F.max_pool2d,
@@ -124,7 +124,7 @@ def test_where_a_value_that_is_not_finite_goes(engine, op, case, value):
     given["dy"] = rng.standard_normal(y.shape)
     for name, a in given.items():
         if name in ("target", "running_var"):
-            continue  # a target is refused; a variance is not negative
+            continue  # targets are rejected; variances are not negative
         for at in {0, a.size // 2, a.size - 1}:
             moved = {n: b.copy() for n, b in given.items()}
             moved[name].flat[at] = value

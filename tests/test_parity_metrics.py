@@ -1,7 +1,7 @@
-"""-ELBO and importance sampling beside PyTorch: `conv`, binary images, the same weights and noise.
+"""-ELBO and importance sampling of `conv` on binary images, compared with PyTorch.
 
-PyTorch's side is written out from the definitions: densities of torch.distributions, no identity of
-likelihood.py; the layers by torch.nn.functional.
+PyTorch's side follows the definitions, with densities of torch.distributions and layers of
+torch.nn.functional; it uses no identity of likelihood.py.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def log_p(w, x, z):
 
 @pytest.fixture(params=TOLERANCE)
 def case(request):
-    """Our model, with codes that are far from the prior, images, PyTorch's weights and images."""
+    """Our model, with codes far from the prior, images, PyTorch's weights and images."""
     rng = np.random.default_rng(0)
     model = sv.models.build("conv", dtype=request.param)
     for head in (model.fc_mu, model.fc_logvar):

@@ -1,9 +1,9 @@
-"""The six models beside their twins in PyTorch (torch_models.py): weights, one step, many steps.
+"""The six models compared with PyTorch (torch_models.py): weights, one step, many steps.
 
-Both get the same weights, batches and noise. The seeds are fixed, and chosen: where a value before
-a ReLU, or two rivals of a max pooling, lie within rounding of each other, two right programs may
-take different sides, and a gradient jumps. Here that happens only in the step-by-step test, which
-says so.
+Both get the same weights, batches and noise. The seeds are chosen: if a value before a ReLU is
+within rounding of zero, or two candidates of a max pooling within rounding of each other, two
+correct programs may take different branches, and a gradient jumps. With these seeds that happens
+only in the step-by-step test, which allows for it.
 """
 
 from copy import deepcopy
@@ -30,9 +30,9 @@ SKIPS = {
 }
 CASES = {name: (name, SKIPS.get(name, {})) for name in torch_models.MODELS}
 CASES |= {case: ("skip", options) for case, options in SKIPS.items()}
-MAIN = [*torch_models.MODELS, "skip learned"]  # the two other skips have no weights of their own
+MAIN = [*torch_models.MODELS, "skip learned"]  # the two other skips have the same weights
 BATCH = {"celeba": 8, "skip": 2}  # otherwise 8
-DATA_RANGE = {"celeba": (-1, 1)}  # otherwise 0 to 1; not asked of our models, which may be wrong
+DATA_RANGE = {"celeba": (-1, 1)}  # otherwise 0 to 1; not taken from our models, which may be wrong
 OPTIMIZER = {
     "celeba": ("Adam", {"lr": 5e-3}),
     "skip": ("AdamW", {"lr": 1e-3, "weight_decay": 1e-4}),
@@ -42,8 +42,8 @@ DTYPES = ["float64", "float32"]
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    """PyTorch's sums depend on how many threads share them, and so do our kernels'; and the threads
-    of both side by side wait for each other."""
+    """The sums of PyTorch and of our kernels depend on the number of threads; and the threads of
+    both would compete for the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
@@ -62,7 +62,7 @@ def twins(case, dtype="float64"):
     theirs = torch_models.MODELS[name](**options)
     with torch.no_grad():
         for norm in theirs.modules():
-            if isinstance(norm, torch.nn.BatchNorm2d):  # ones and zeros would hide mistakes
+            if isinstance(norm, torch.nn.BatchNorm2d):  # ones and zeros could hide mistakes
                 norm.weight.uniform_(0.5, 1.5)
                 norm.bias.normal_(0, 0.3)
                 norm.running_mean.normal_(0, 0.3)
@@ -89,7 +89,7 @@ def optimizers(case, ours, theirs):
 
 
 class Pass(NamedTuple):
-    """A forward and a backward pass: numbers of either side."""
+    """The results of a forward and a backward pass of one side."""
 
     losses: list[float]
     gradients: dict[str, np.ndarray]
@@ -121,8 +121,8 @@ def their_pass(model, x, eps):
 
 
 def channels_last(theirs):
-    """A copy that keeps its images as NHWC: the same sums in another order. How far PyTorch is from
-    itself says what may be asked of us."""
+    """A copy in the memory format NHWC, with the same sums in another order. The difference between
+    PyTorch's two formats is the measure for ours."""
     return deepcopy(theirs).to(memory_format=torch.channels_last)
 
 
@@ -141,7 +141,7 @@ def loss_errors(expected, got):
 
 
 def outputs(ours, theirs, x, eps):
-    """What both make of the same images: pairs of PyTorch's array and ours."""
+    """The outputs of both for the same images: pairs of PyTorch's array and ours."""
     with torch.no_grad():
         expected = theirs(*tensors(theirs, x, eps))
     got = ours.forward(sv.asarray(x), sv.asarray(eps))
@@ -178,7 +178,7 @@ def test_our_weights_in_pytorch(case, dtype, tmp_path):
     name, options = CASES[case]
     ours = sv.models.build(name, seed=1, dtype=dtype, **options)
     optimizer, _ = optimizers(case, ours, theirs)
-    for seed in range(2):  # statistics and num_batches_tracked of our own
+    for seed in range(2):  # with our own statistics and num_batches_tracked
         sv.train.train_step(ours, optimizer, *draw(case, ours, np.random.default_rng(seed)))
     save_weights(ours, tmp_path / "ours.safetensors")
     theirs.load_state_dict(load_file(tmp_path / "ours.safetensors"), strict=True)
@@ -204,7 +204,7 @@ def test_pytorchs_weights_in_ours(case, dtype, tmp_path):
 
 
 class End:
-    """Stands in for a random generator: every number is the lower or the upper end of its range."""
+    """Replaces a random generator: every number is the lower or the upper end of its range."""
 
     def __init__(self, upper):
         self.upper = upper
@@ -216,8 +216,8 @@ class End:
 @pytest.mark.parametrize("upper", [False, True])
 @pytest.mark.parametrize("case", MAIN)
 def test_initial_weights_have_pytorchs_range(case, upper, monkeypatch):
-    """Both draw uniform numbers; with the ends of the ranges in their place nothing is left to
-    chance, and the smallest bias is compared as exactly as the largest matrix."""
+    """Both draw uniform numbers. With the ends of the ranges instead, the test is deterministic and
+    compares the smallest bias as exactly as the largest matrix."""
     monkeypatch.setattr(
         torch.Tensor, "uniform_", lambda t, a, b, generator=None: t.fill_(b if upper else a)
     )
@@ -232,7 +232,7 @@ def test_initial_weights_have_pytorchs_range(case, upper, monkeypatch):
 
 
 def idle_biases(ours, training):
-    """Names of the ten biases that a batch norm takes off again: their gradients are zero."""
+    """Names of the ten biases that a batch norm subtracts again: their gradients are zero."""
     idle = [name for name in ours.parameters() if name.endswith(".0.bias")]
     return idle if isinstance(ours, sv.models.CelebA) and training else []
 
@@ -240,15 +240,18 @@ def idle_biases(ours, training):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("case", "training"),
-    [*((case, True) for case in CASES), ("celeba", False)],  # no other has layers with two modes
+    [
+        *((case, True) for case in CASES),
+        ("celeba", False),
+    ],  # no other model has layers with two modes
 )
 def test_one_step(engine, case, dtype, training):
-    """Outputs, losses, gradients and running statistics, against PyTorch in float64.
+    """Outputs, losses, gradients and running statistics, compared with PyTorch in float64.
 
-    In float32 PyTorch is wrong, too. No output may be off by more than 1e-5, or three times its own
-    error. Its largest error among all gradients, in either memory format, is the measure of those:
-    no gradient of ours may be off by more than three times that, or 1e-6,
-    eight units in the last place, where another order of BLAS's sums is all there is.
+    In float32 PyTorch has rounding errors too. No output may be off by more than 1e-5 or three
+    times PyTorch's error. For gradients, the measure is PyTorch's largest error in both memory
+    formats: none of ours may be off by more than three times that, or by more than 1e-6, which is
+    eight units in the last place and allows for another order of BLAS's sums.
     """
     ours, theirs = twins(case, dtype)
     ours.train(training)
@@ -289,7 +292,7 @@ def test_one_step(engine, case, dtype, training):
 
 
 def follow(ours, optimizer, theirs, their_optimizer):
-    """Set our weights, buffers and Adam's moments to PyTorch's."""
+    """Copy PyTorch's weights, buffers and Adam moments to ours."""
     ours.load_state_dict(arrays(theirs))
     states = [their_optimizer.state[p] for p in theirs.parameters()]
     if all(states):  # none before the first step
@@ -305,11 +308,11 @@ LONG = [
 
 @pytest.mark.parametrize(("case", "dtype"), LONG)
 def test_training(case, dtype):
-    """Every loss on the way, and the weights at the end.
+    """All losses, and the weights at the end.
 
-    float32: the KL term of `skip` falls to 1e-2 nats (scalar) and 1e-4 (learned), what is left
-    after 1 + logvar - mu^2 - exp(logvar) has cancelled: PyTorch's two memory formats differ by
-    1e-3 to 2e-3 there, and we may by 5e-3.
+    float32: the KL term of `skip` falls to 1e-2 nats (scalar) and 1e-4 (learned), the remainder
+    after 1 + logvar - mu^2 - exp(logvar) has cancelled. PyTorch's two memory formats differ by
+    1e-3 to 2e-3 there, and ours may differ by 5e-3.
     """
     rng, history = np.random.default_rng(0), []
     with sv.using("numba"):
@@ -331,8 +334,8 @@ def test_training(case, dtype):
 
 
 def distances(reference, other):
-    """How far two steps of training are from each other, by kind. Gradients of the idle biases are
-    left out: they are rounding alone, and test_one_step holds them down."""
+    """The differences between two training steps, by kind. Gradients of the idle biases are left
+    out: they are only rounding, and test_one_step limits them."""
     gradients = errors(reference["gradients"], other["gradients"])
     return {
         "losses": max(loss_errors(reference["losses"], other["losses"])),
@@ -343,14 +346,15 @@ def distances(reference, other):
 
 
 def test_celeba_in_float32_step_by_step():
-    """In float32 two runs of `celeba` part within five steps, PyTorch's own as well (NCHW and
-    channels_last): so all start every step from the state that PyTorch (NCHW) has reached.
+    """In float32 two runs of `celeba` diverge within five steps, also PyTorch's own (NCHW and
+    channels_last). So all of them start every step from the state that PyTorch (NCHW) has reached.
 
-    PyTorch's distance from itself is the measure, and ours may be twice as large: the largest over
-    the steps, because at a single one PyTorch's may happen to be zero; for gradients, tensor by
-    tensor, the median. At a few steps a value within rounding of LeakyReLU's kink falls on either
-    side, and gradients jump by some hundredths: on some processors PyTorch's two formats jump at
-    none of the twenty steps and ours at one, so the largest distance may be as large.
+    The distance between PyTorch's two formats is the measure, and ours may be twice as large. It is
+    the largest distance over the steps, because that of a single step may be zero by chance; for
+    gradients, the median for each tensor. At a few steps, a value within rounding of LeakyReLU's
+    kink falls on different sides, and gradients jump by some hundredths. On some processors
+    PyTorch's two formats jump at none of the twenty steps and ours at one, so that the largest
+    distance may be as large as such a jump.
     """
     ours, theirs = twins("celeba", "float32")
     last, rng = channels_last(theirs), np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""An independent second opinion on learning rates: torch.optim.lr_scheduler, step by step."""
+"""An independent check of learning rates: torch.optim.lr_scheduler, step by step."""
 
 import pytest
 
@@ -12,7 +12,7 @@ STEPS, EPOCHS = 7, 5
 
 
 def rates(make):
-    """What PyTorch multiplies a rate of 1 by, in every step of a run."""
+    """PyTorch's learning rates for every step of a run that begins with rate 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
     for _ in range(STEPS * EPOCHS):
@@ -28,7 +28,7 @@ def test_cosine():
 
 
 def test_exponential():
-    """PyTorch's is stepped once an epoch."""
+    """PyTorch's schedule is stepped once per epoch."""
     theirs = rates(lambda o: schedulers.ExponentialLR(o, gamma=0.9))
     for epoch, rate in zip(range(EPOCHS), theirs, strict=False):
         for step in range(epoch * STEPS, (epoch + 1) * STEPS):
@@ -37,7 +37,7 @@ def test_exponential():
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_warm_up(schedule):
-    """Two epochs; PyTorch counts the steps between the first rate and the full one."""
+    """Two epochs; PyTorch counts the steps between the first and the full rate."""
     n = 2 * STEPS
     theirs = rates(lambda o: schedulers.LinearLR(o, start_factor=1 / n, total_iters=n - 1))
     for step, rate in enumerate(theirs):

@@ -1,4 +1,4 @@
-"""Noise from a counter: Philox's words to the bit, normal numbers to the rounding."""
+"""Counter-based noise: Philox's words are exact, normal numbers equal up to rounding."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ KNOWN = [
         [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
     ),
 ]
-LARGE = 2**40 + 12345  # a step and a seed with something in both halves
+LARGE = 2**40 + 12345  # a step and a seed with nonzero bits in both halves
 
 
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
@@ -42,7 +42,7 @@ def normal(shape, dtype, seed=LARGE, step=7):
 
 
 def test_words_are_the_same_on_every_engine(engine):
-    """The counter is index, 0, step, step >> 32; the key the halves of the seed."""
+    """The counter is index, 0, step, step >> 32; the key consists of the halves of the seed."""
     ours = words(300, LARGE, 3 * LARGE)
     halves = [3 * LARGE & 0xFFFFFFFF, 3 * LARGE >> 32]
     counter = np.array([[index, 0, *halves] for index in range(300)], np.uint64)
@@ -52,14 +52,14 @@ def test_words_are_the_same_on_every_engine(engine):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1,), (5,), (3, 7, 11), (1023,)])
 def test_normal_numbers_are_the_same_on_every_engine(engine, dtype, shape):
-    """To 2 units in the last place; a count that is no multiple of four writes no more."""
+    """Up to 2 units in the last place; a count that is not a multiple of four writes no more."""
     ours, expected = normal(shape, dtype), np.empty(shape, dtype)
     fill_normal(expected, LARGE, 7)
     assert (np.abs(ours - expected) <= 2 * np.spacing(np.abs(expected))).all()
 
 
 def test_a_step_on_the_device_counts_as_one_of_the_host(engine):
-    """So each replay of a graph draws other numbers: it reads the step when it runs."""
+    """A graph reads the step when it runs, so each replay draws other numbers."""
     step = on_device(np.array([LARGE]))[0] if engine.startswith("cuda") else LARGE
     out = on_device(np.zeros(64))
     fill_normal(out, 5, step)
@@ -69,7 +69,7 @@ def test_a_step_on_the_device_counts_as_one_of_the_host(engine):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_they_are_standard_normal(dtype):
-    """Moments of 400,000 numbers, within five standard errors; no two alike but by chance."""
+    """Moments of 400,000 numbers, within five standard errors; hardly any number occurs twice."""
     x = normal((400_000,), dtype).astype("float64")
     n = len(x)
     assert abs(x.mean()) < 5 / n**0.5

@@ -39,7 +39,7 @@ def cache(tmp_path_factory, runs, monkeypatch):
 
 @pytest.fixture
 def arrays(runs, tmp_path, capsys):
-    """Run a command with --npz; returns the arrays, and what was said on standard error."""
+    """Run a command with --npz; return the arrays and standard error."""
 
     def run(command, name, *options):
         path = tmp_path / "arrays.npz"
@@ -55,7 +55,7 @@ def arrays(runs, tmp_path, capsys):
 
 @pytest.fixture
 def refused(runs, tmp_path, capsys):
-    """Run a command that ends with status 2, and leaves nothing; returns what it says."""
+    """Run a command that ends with status 2 and writes no file; return its message."""
 
     def run(command, name, *options):
         folder = runs.get(name, tmp_path)
@@ -85,7 +85,7 @@ def test_a_picture_goes_to_the_runs_own_folder_and_its_path_is_printed(runs, cap
     assert first == str(folder / f"{command}.png")
     assert others == ([str(folder / "manifold-codes.png")] if command == "manifold" else [])
     assert all(pixels(path).std() > 1 for path in (first, *others))
-    assert not list(folder.glob(".*")), "what is half-written has another name, and goes"
+    assert not list(folder.glob(".*")), "unfinished files have other names and are deleted"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""benchmarks/registers.py reads the compiler's report right, and tells when a kernel spills."""
+"""benchmarks/registers.py parses the compiler's report, and reports a kernel that spills."""
 
 import importlib
 import shutil
@@ -94,7 +94,7 @@ def test_kernels_come_in_the_order_of_the_file(registers, monkeypatch, tmp_path)
 
 @pytest.fixture(params=["nvcc", "nvrtc"])
 def verdict(request, registers, monkeypatch, tmp_path, capsys):
-    """Compile these texts in the kernels' place: exit status, output, complaints."""
+    """Compile these texts in place of the kernels: exit status, output, problems."""
     there = shutil.which("nvcc") if request.param == "nvcc" else registers.nvrtc_library()
     if not there:
         pytest.skip(f"no {request.param}")

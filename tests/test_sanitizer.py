@@ -1,4 +1,4 @@
-"""The CUDA kernels under NVIDIA's compute-sanitizer, on a GPU: as tests/on_host does without."""
+"""The CUDA kernels under NVIDIA's compute-sanitizer, on a GPU; tests/on_host needs no GPU."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def test_compute_sanitizer(tool):
 
 
 def test_what_the_sanitizer_runs(cupy_on_host, capsys):
-    """The same text on the stand-in: a test that only a GPU runs may rot."""
+    """The same code on the stand-in, so that it is tested on machines without a GPU too."""
     from scratchvae import using
 
     with using("cuda"):

@@ -35,7 +35,7 @@ def test_gradients_differ_by_the_factor_alone():
 
     def gradient(reduction, scale, weight):
         error, cache = sv.ops.mse_forward(image, x, reduction)
-        kl, kl_cache = sv.ops.kl_forward(image, x)  # any mu and logvar will do
+        kl, kl_cache = sv.ops.kl_forward(image, x)  # any mu and logvar are fine
         _, elbo_cache = sv.ops.elbo_forward(scale * error, kl, weight)
         derror, dkl = sv.ops.elbo_backward(1.0, elbo_cache)
         return sv.ops.mse_backward(scale * derror, cache) + sv.ops.kl_backward(dkl, kl_cache)[0]

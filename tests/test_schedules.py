@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scratchvae.runs.schedules import KL_SCHEDULES, LR_SCHEDULES, kl_factor, lr_factor
 
 runs = st.tuples(st.integers(1, 50), st.integers(1, 20))  # steps per epoch, epochs
-# a warm-up is shorter or longer than the run, or hardly there
+# a warm-up that is shorter or longer than the run, or very short
 warmups = st.just(0.0) | st.floats(1e-9, 100)
 
 
@@ -33,7 +33,7 @@ def test_learning_rates(schedule, step, expected):
 
 @pytest.mark.parametrize("schedule", LR_SCHEDULES)
 def test_warm_up_multiplies_the_schedule(schedule):
-    """Twenty steps: the first one moves, too, and the twentieth goes at the full rate."""
+    """Twenty steps: the first one has a rate above 0, and the twentieth the full rate."""
     for step in range(40):
         without, factor = (
             lr_factor(schedule, step, 10, 4),
@@ -67,7 +67,7 @@ def test_kl_weights(schedule, step, expected):
 
 @given(run=runs, cycles=st.integers(1, 6))
 def test_a_cyclical_weight_starts_as_often_as_it_is_told(run, cycles):
-    """In a run whose steps the cycles divide: at zero so many times, in full at the end."""
+    """If the cycles divide the steps: zero once per cycle, and 1 at the end."""
     steps_per_epoch, epochs = run[0] * cycles, run[1]
     weights = [
         kl_factor("cyclical", step, steps_per_epoch, epochs, cycles=cycles)
@@ -81,7 +81,7 @@ def test_a_cyclical_weight_starts_as_often_as_it_is_told(run, cycles):
 
 @given(run=runs, warmup=warmups, data=st.data())
 def test_factors_lie_between_0_and_1(run, warmup, data):
-    """Also after the end, where a run that is shortened may be."""
+    """Also after the end, where a shortened run may be."""
     step = data.draw(st.integers(0, 2 * run[0] * run[1]))
     for schedule in LR_SCHEDULES:
         assert 0 <= lr_factor(schedule, step, *run, 0.9, warmup) <= 1
@@ -95,7 +95,7 @@ def test_warm_ups_never_fall_and_schedules_never_rise(run, warmup):
     rates = [lr_factor("constant", step, *run, warmup=warmup) for step in steps]
     weights = [kl_factor("linear", step, *run, warmup=warmup) for step in steps]
     assert rates == sorted(rates) and weights == sorted(weights)
-    assert rates[-1] == 1 or warmup * run[0] >= len(steps)  # the first step moves, too
+    assert rates[-1] == 1 or warmup * run[0] >= len(steps)  # the first step has a rate above 0
     assert weights[-1] == 1 or warmup * run[0] > len(steps) - 1  # the first step has weight 0
     for schedule in ("exponential", "cosine"):
         falling = [lr_factor(schedule, step, *run) for step in steps]

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/on_host) is as strict as a GPU: what would fail there fails here."""
+"""The stand-in for CuPy (tests/on_host) is as strict as a GPU and fails in the same cases."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_an_array_of_an_array_is_a_copy(cupy, a):
 
 
 def test_memory_order(cupy):
-    """Where CuPy keeps the order of the input and where it does not: kernels read row by row."""
+    """The memory order is CuPy's, which some functions keep: kernels need row-major arrays."""
     x = cupy.empty((2, 3, 4, 5), "float32").transpose(0, 3, 1, 2)
     for keeps in (cupy.empty_like, cupy.zeros_like, lambda x: x.astype("float64")):
         y = keeps(x)
@@ -117,7 +117,7 @@ def test_kernels_take_no_strides(cupy):
 
 @pytest.fixture
 def pool(cupy):
-    """Memory for a graph: the common pool may not be asked while a stream captures."""
+    """A memory pool for a graph: the common pool cannot be used while a stream captures."""
     pool = cupy.cuda.MemoryPool()
     with cupy.cuda.using_allocator(pool.malloc):
         yield pool
@@ -147,7 +147,7 @@ def test_a_graph_replays_the_work_on_the_same_memory(cupy, pool):
         return y * 10
 
     graph, y = captured(cupy, work)
-    assert np.isnan(y.get()).all(), "nothing runs during capture"
+    assert np.isnan(y.get()).all(), "no work is done during a capture"
     for numbers, expected in ([-1, 2, 3], [0, 30, 40]), ([5, -6, 7], [50, 10, 80]):
         x.set(np.array(numbers, "float64"))
         graph.launch()
@@ -198,7 +198,7 @@ def test_a_pool_has_a_limit(cupy, pool):
         cupy.zeros(100)
     view = a[10:20].reshape(2, 5).T
     del a
-    assert pool.used_bytes() == 800, "a view lives on"
+    assert pool.used_bytes() == 800, "a view still uses the memory"
     assert view.sum() == 0
     del view
     assert pool.used_bytes() == 0

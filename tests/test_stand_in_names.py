@@ -1,5 +1,5 @@
-"""What the stand-in offers and what scratchvae calls is there in the real CuPy, which needs no GPU
-to be asked for names and parameters (pip install cupy-cuda13x)."""
+"""Everything that the stand-in has and that scratchvae calls exists in the real CuPy, whose names
+and parameters can be read without a GPU (pip install cupy-cuda13x)."""
 
 import ast
 import importlib
@@ -32,7 +32,7 @@ OURS = {
     "cuda.Graph.__init__": "this one",
     "cuda.MemoryPointer.__init__": "and this one",
 }
-# Files that handle CuPy arrays; the others see what `asnumpy` returns.
+# Files that handle CuPy arrays; the others only get what `asnumpy` returns.
 FILES = [
     *(ROOT / "scratchvae").glob("*.py"),
     *(ROOT / "scratchvae/ops").glob("*.py"),
@@ -47,7 +47,7 @@ FILES = [
 @pytest.fixture(scope="module")
 def real():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # CuPy warns where it finds no CUDA
+        warnings.simplefilter("ignore")  # CuPy warns if it finds no CUDA
         return importlib.import_module("cupy")
 
 
@@ -59,7 +59,7 @@ def find(root, name):
 
 
 def offered():
-    """(name, what it is) of all that the stand-in offers; classes with their members."""
+    """(name, object) for everything in the stand-in; classes with their members."""
     for place in PLACES:
         here = find(STAND_IN, place)
         for name, value in inspect.getmembers(here):
@@ -104,8 +104,8 @@ def is_cupy(node):
 
 
 def used(path):
-    """(dotted name in CuPy, line, call or None) of all that a file takes from it. What looks like a
-    method of arrays is one: some of these are NumPy's, but could as well be CuPy's."""
+    """(dotted name in CuPy, line, call or None) for everything that a file uses. A name that looks
+    like an array method counts as one: some are NumPy's, but could be CuPy's."""
     tree = ast.parse(path.read_text())
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
@@ -150,8 +150,8 @@ def test_our_code_takes_nothing_that_is_not_there(real):
 
 
 def parameters(function):
-    """(names, how many may come by position) of a Python function, or of what Cython compiled,
-    whose help begins with them: f(self, int a, b=None, *, c=1). None if it does not say."""
+    """(names, number of positional ones) of a Python function, or of a function compiled by Cython,
+    whose help begins with them: f(self, int a, b=None, *, c=1). None if they are not known."""
     try:
         known = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
         names = {p.name for p in known}
@@ -199,5 +199,5 @@ FUNCTIONS = [n for n, f in OFFERED.items() if inspect.isfunction(f) and n not in
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_stand_in_asks_for_nothing_else(real, name):
     theirs, ours = (parameters(find(of, name.removesuffix(".__init__"))) for of in (real, STAND_IN))
-    assert theirs, f"{name}: CuPy does not say"
+    assert theirs, f"{name}: CuPy does not document its parameters"
     assert ours[0] - {"args", "kwargs", "_"} <= theirs[0], f"CuPy has {sorted(theirs[0])}"

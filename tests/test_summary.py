@@ -1,4 +1,4 @@
-"""`scratchvae summary`, against the tables that the models' documents print."""
+"""`scratchvae summary`, compared with the tables in the models' tutorials."""
 
 import json
 from itertools import pairwise
@@ -59,7 +59,7 @@ Estimated Total Size (MB): 18.19
 
 
 def test_celeba_prints_the_documents_table(capsys):
-    """33 rows, 3,928,329 parameters, four sizes in MB: seed 001 of the source documents."""
+    """33 rows, 3,928,329 parameters, four sizes in MB, as in the tutorial."""
     assert main(["summary", "celeba"]) == 0
     heading, body = capsys.readouterr().out.split("=" * 64 + "\n", 1)
     assert heading.split() == ["-" * 64, "Layer", "(type)", "Output", "Shape", "Param", "#"]
@@ -67,7 +67,7 @@ def test_celeba_prints_the_documents_table(capsys):
 
 
 def test_the_parameter_rows_of_the_tiny_document():
-    """As it lists them, but for deconv1, where it repeats conv2's 4,640."""
+    """As the tutorial lists them, except for deconv1, where it repeats conv2's 4,640."""
     latent = 7
     table = rows(sv.models.build("tiny", latent_dim=latent))
     assert [row.parameters for row in table if row.layer != "ReLU"] == [
@@ -80,7 +80,7 @@ def test_the_parameter_rows_of_the_tiny_document():
 
 
 def test_the_parameter_rows_of_the_conv_document():
-    """As it lists them, but for fc3, where it has 64 too many."""
+    """As the tutorial lists them, except for fc3, where it has 64 too many."""
     table = [row for row in rows(sv.models.build("conv")) if row.layer != "ReLU"]
     assert [row.parameters for row in table] == [
         544, 32_832, 803_072, 5_140, 5_140, 5_376, 805_952, 32_800, 513,
@@ -108,7 +108,7 @@ def test_every_parameter_is_in_a_row(name):
     assert f"Total params: {model.flat_value.size:,}\n" in summary(model)
     lines = summary(model).splitlines()
     heading, body = lines[1], lines[3 : 3 + len(table)]
-    assert {len(line) for line in body} == {len(heading)}, "columns stand straight"
+    assert {len(line) for line in body} == {len(heading)}, "columns are aligned"
 
 
 def test_skip_has_the_sizes_of_its_document():
@@ -137,10 +137,10 @@ def test_the_model_is_as_it_was_before():
     eps = model.noise(2, np.random.default_rng(0))
     model.loss(x, eps)
     summary(model)
-    model.backward()  # the caches are those of the loss
+    model.backward()  # the loss's caches are still there
     assert model.training and "forward" not in vars(model.fc_mu)
     for name, array in model.state_dict().items():
-        if "running" not in name and "tracked" not in name:  # those belong to the loss
+        if "running" not in name and "tracked" not in name:  # these change in the loss
             assert_array_equal(array, before[name])
 
 

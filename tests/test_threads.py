@@ -1,4 +1,4 @@
-"""Sharing work between cores: all of it done, once, whatever happens meanwhile."""
+"""Sharing work among cores: all parts are done exactly once, whatever happens meanwhile."""
 
 import ctypes
 import dis
@@ -30,7 +30,7 @@ LONG = 1e9  # nanoseconds: worth sharing
 
 @pytest.fixture(params=[1, 2, 3])
 def cores(request, monkeypatch):
-    """So many threads, however many cores this machine has."""
+    """This many threads, on a machine with any number of cores."""
     monkeypatch.setattr(threads, "cores", lambda: request.param)
     return request.param
 
@@ -45,7 +45,7 @@ def test_parts_make_up_the_whole(cores, count):
 
 def test_two_threads_work_side_by_side(monkeypatch):
     monkeypatch.setattr(threads, "cores", lambda: 2)
-    meeting = threading.Barrier(2, timeout=10)  # breaks if the parts come one after the other
+    meeting = threading.Barrier(2, timeout=10)  # breaks if the parts run one after the other
     share(lambda part: meeting.wait(), 2, LONG)
 
 
@@ -72,7 +72,7 @@ def test_an_error_in_any_part_arrives_when_none_is_running(monkeypatch, which):
     with pytest.raises(ValueError, match=f"part {which}"):
         share(work, 2, LONG)
     assert len(begun) == 2 and len(done) == 1
-    share(done.append, 2, LONG)  # and the threads are still good
+    share(done.append, 2, LONG)  # the threads still work
     assert len(done) == 3
 
 
@@ -95,7 +95,7 @@ def test_a_part_that_no_worker_has_begun_is_left_undone_after_an_error(monkeypat
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_without_any_worker_this_thread_does_all(monkeypatch, refused):
-    """Where the system gives no more threads, or the worker never wakes up."""
+    """If the system gives no more threads, or the worker never wakes up."""
 
     def start_new_thread(*_):
         if refused:
@@ -123,7 +123,7 @@ def test_a_worker_that_is_started_twice_is_one_thread(monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_how_parts_are_cut_does_not_depend_on_who_is_busy(cores, count):
-    """Sums over the parts have the same bits, whatever other threads do."""
+    """So sums over the parts are bit-identical, whatever other threads do."""
     alone = share(lambda part: part, count, LONG)
     inner = []
     share(lambda _: inner.append(share(lambda part: part, count, LONG)), 4, LONG)
@@ -164,12 +164,12 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
     before, seen = _blas_threads_now(), []
     share(lambda part: seen.append(_blas_threads_now()), 2, LONG)
     entries = blas.Entry(), blas.Entry()
-    for entry in (*entries, entries[0]):  # the third is none
+    for entry in (*entries, entries[0]):  # the third one has no effect
         blas.enter(entry)
         seen.append(_blas_threads_now())
         assert blas.threads() == before
     blas.leave(entries[1])
-    blas.leave(entries[1])  # nor does this leave
+    blas.leave(entries[1])  # this has no effect either
     seen.append(_blas_threads_now())
     blas.leave(entries[0])
     assert set(seen) == {1}
@@ -240,7 +240,7 @@ def test_a_limit_of_blas_set_later_holds():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's sets of cores")
 def test_cores_taken_away_later_are_not_used(monkeypatch):
-    """Nor by a worker that has run on them before."""
+    """Not even by a worker that has run on them before."""
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:
         pytest.skip("one core")
@@ -257,7 +257,7 @@ def test_cores_taken_away_later_are_not_used(monkeypatch):
     assert share(where, 2, LONG) == [allowed, allowed]
     try:
         os.sched_setaffinity(0, one)
-        monkeypatch.setattr(threads, "blas_threads", lambda: 2)  # however many it is given
+        monkeypatch.setattr(threads, "blas_threads", lambda: 2)  # for any number of threads
         assert cores_now() == 1
         assert share(where, 2, LONG) == [one, one]
     finally:
@@ -277,7 +277,7 @@ def test_a_thread_that_steps_aside_may_come_back():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_has_threads_of_its_own():
-    """In a process that has threads already; the child's are gone, and it makes new ones."""
+    """In a process that already has threads: the child has none of them and starts new ones."""
     code = """
 import os
 import scratchvae as sv
@@ -300,7 +300,7 @@ print(len(parts), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.fixture
 def ctrl_c():
-    """Tests that run in the background of a shell ignore Ctrl-C unless they say otherwise."""
+    """Programs in the background of a shell ignore Ctrl-C by default; this enables it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -328,7 +328,7 @@ def test_ctrl_c_waits_for_the_other_cores(monkeypatch, ctrl_c):
 
 @signals
 def test_ctrl_c_while_this_thread_waits_for_another(monkeypatch, ctrl_c):
-    """It asleep, the other one at work: the interrupt comes when that is done, and is not lost."""
+    """This thread sleeps while the other works: the interrupt comes after that, and is not lost."""
     monkeypatch.setattr(threads, "cores", lambda: 2)
     done, together = [], threading.Barrier(2, timeout=10)
 
@@ -346,9 +346,9 @@ def test_ctrl_c_while_this_thread_waits_for_another(monkeypatch, ctrl_c):
 
 
 def _looks_for_signals(code):
-    """Offsets of bytecodes before which CPython 3.11 to 3.13 looks for signals. It takes what they
-    raise as raised by the bytecode before; where that makes another handler catch it, a trace
-    function cannot play the interrupt."""
+    """Offsets of bytecodes before which CPython 3.11 to 3.13 checks for signals. An exception of a
+    signal counts as raised by the previous bytecode; if another handler would then catch it, a
+    trace function cannot simulate the interrupt."""
 
     def handler(offset):
         return [e.target for e in dis._parse_exception_table(code) if e.start <= offset < e.end]
@@ -361,7 +361,7 @@ def _looks_for_signals(code):
 
 @pytest.fixture(scope="module")
 def places():
-    """Code of `share` and `empty` -> where an interrupt may come."""
+    """Code of `share` and `empty` -> the bytecodes at which an interrupt may come."""
     functions = [f for m in (threads, memory) for f in vars(m).values() if inspect.isfunction(f)]
     for kind in (threads._Run, threads._Worker, memory._Block, memory._Lease):
         functions += [f for f in vars(kind).values() if inspect.isfunction(f)]
@@ -373,8 +373,8 @@ def places():
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="shows a trace function few bytecodes")
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_interrupt_at_any_bytecode_leaves_nothing_behind(monkeypatch, places, fails):
-    """At every place where Python looks for signals while work is shared, one after the other; also
-    while an error is on its way out, such as the interrupt before."""
+    """At every bytecode where Python checks for signals while work is shared, one after the other;
+    also while an exception propagates, such as an earlier interrupt."""
     monkeypatch.setattr(threads, "cores", lambda: 2)
     monkeypatch.setattr(threads, "_workers", [])
     begun, running, failing = threading.Event(), [], False
@@ -424,7 +424,7 @@ def test_an_interrupt_at_any_bytecode_leaves_nothing_behind(monkeypatch, places,
         assert not running and blas._state[blas.INSIDE] == 0
         assert (blas.threads(), _affinity(), _number_of_threads()) == before
         assert share(work, 2, LONG) == [0, 1 << 15]
-        assert caught == (passed > n), "swallowed"
+        assert caught == (passed > n), "the interrupt was lost"
         if not caught:
             break
     assert n > 30
@@ -441,7 +441,7 @@ def _affinity():
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_op_may_be_computed_amid_another(op, algorithm):
-    """At every call of a function of the kernels, as a signal handler or a finalizer may."""
+    """At every call of a kernel function, as a signal handler or a finalizer may do."""
     rng = np.random.default_rng(0)
     x, w, other = rng.standard_normal((3, 6, 8, 16, 16)).astype("float32")
     w = np.ascontiguousarray(w[:, :, :3, :3])[[0, 1, 2, 3, 4, 5, 0, 1]]
@@ -481,7 +481,7 @@ def test_an_op_may_be_computed_amid_another(op, algorithm):
     [("raising", 200), ("computing", 150), ("raising", 5000), ("computing", 2000)],
 )
 def test_interrupts_at_random_instants(kind, count):
-    """Two threads compute ops; a Ctrl-C, or a handler that computes, interrupts."""
+    """Two threads compute ops and are interrupted by Ctrl-C, or by a handler that computes."""
     limit = 60 + count / 10
     script = Path(__file__).with_name("interrupts.py")
     run = subprocess.run(

@@ -15,7 +15,7 @@ from scratchvae.train import (
 
 @pytest.fixture
 def images():
-    """Squares of three sizes at random places: enough structure to learn in a few steps."""
+    """Squares of three sizes at random positions: enough structure to learn in a few steps."""
     rng = np.random.default_rng(0)
     images = np.zeros((70, 28, 28), "uint8")
     for image in images:
@@ -66,7 +66,7 @@ def test_train_step_is_backward_and_a_step(engine):
     a, b = (sv.models.build("mlp", dtype="float64") for _ in range(2))
     rng = np.random.default_rng(0)
     x, eps = sv.asarray(rng.random((5, 1, 28, 28))), a.noise(5, rng)
-    a.flat_grad[...] = 99  # left over from anything before
+    a.flat_grad[...] = 99  # left over from earlier steps
     losses = train_step(a, sv.optim.SGD(a, lr=0.1), x, eps)
     assert losses == b.loss(x, eps)
     b.backward()
@@ -75,7 +75,7 @@ def test_train_step_is_backward_and_a_step(engine):
 
 
 def test_evaluate_weights_every_image_alike(images):
-    """70 images in batches of 32, 32 and 6: the mean of the batches' means would be wrong."""
+    """70 images in batches of 32, 32 and 6: the mean of the batch means would be wrong."""
     model = sv.models.build("ae", dtype="float64")
     x = next(batches(images, 70, dtype="float64"))
     expected = ((model.reconstruct(x) - x) ** 2).sum() / 70
@@ -107,7 +107,7 @@ def test_deterministic_is_z_equal_mu_and_sampled_is_not(images):
 
 
 def test_an_epoch_is_its_steps(images):
-    """Every image once, the last and smaller batch with its own weight."""
+    """Every image once, and the smaller last batch weighted by its size."""
     a, b = (sv.models.build("mlp", dtype="float64") for _ in range(2))
     losses = train_epoch(a, sv.optim.SGD(a, 0.01), images, 32, *streams(5)[:2])
     optimizer, (shuffle, noise, *_), sums = sv.optim.SGD(b, 0.01), streams(5), np.zeros(3)
@@ -135,7 +135,7 @@ def test_evaluation_uses_running_statistics_and_moves_none():
 
 
 def test_images_come_in_the_range_of_the_model(monkeypatch):
-    """A tanh that is shown data in [0, 1] trains all the same, only worse."""
+    """A tanh model with data in [0, 1] would also train, only worse."""
     model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2)
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), "uint8")
     seen, loss = [], model.loss
@@ -194,7 +194,7 @@ def test_a_last_batch_that_cannot_be_trained_on_is_refused_before_the_first_step
 
 
 def test_a_last_batch_of_one_is_fine_elsewhere():
-    """On larger maps, without a batch norm, and for the running statistics of an evaluation."""
+    """With larger maps, without a batch norm, and in evaluation, which uses running statistics."""
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), np.uint8)
     for name, evaluated in (("celeba", False), ("skip", False), ("celeba", True)):
         size = 32 if evaluated else 64

@@ -1,4 +1,4 @@
-"""`scratchvae train` as its users see it, in this process, on three hundred tiny digits."""
+"""`scratchvae train` as users call it, in this process, on three hundred tiny digits."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ FILES = {"config.json", "history.csv", "metrics.json", "weights.safetensors", "c
 
 @pytest.fixture
 def scratchvae(tmp_path, monkeypatch, data_dir, capsys):  # noqa: F811
-    """Call the command; its status and what it prints on stdout and stderr."""
+    """Call the command; return its status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
 
@@ -58,7 +58,7 @@ def test_a_run_prints_a_line_an_epoch_and_leaves_its_files(scratchvae, tmp_path)
     for name, a in load_file(folder / "weights.safetensors").items():
         np.testing.assert_array_equal(run.model.state_dict()[name], a)
     assert len(run.test_images()) == 50
-    assert run.config.engine == "numpy"  # not "auto": what it was
+    assert run.config.engine == "numpy"  # the engine that was used, not "auto"
 
     status, out, err = scratchvae("mlp")
     assert (status, out) == (2, "") and err.count("\n") == 1
@@ -75,7 +75,7 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
     for name, a in one.items():
         np.testing.assert_array_equal(same[name], a)
 
-    told = []  # another data set has another shape than the one recorded
+    told = []  # another data set has another shape than the recorded one
     monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told
@@ -95,7 +95,7 @@ def test_json_is_all_there_is_on_standard_output(scratchvae, tmp_path):
 def test_a_stopped_run_opens_with_its_last_checkpoint_and_goes_on(
     scratchvae, tmp_path, monkeypatch
 ):
-    """As if by Ctrl-C in the second epoch."""
+    """As after Ctrl-C in the second epoch."""
     scratchvae("mlp", "--out", "straight", "--quiet")
     step = Trainer.steps
 

@@ -48,7 +48,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path):
 
 
 def test_weights_of_a_noncontiguous_view_are_right(tmp_path):
-    """safetensors writes raw memory: a transposed array must be laid out first."""
+    """safetensors writes raw memory, so a transposed array must be copied first."""
     path = tmp_path / "w"
     model = sv.models.build("mlp")
     model.fc1.weight = np.arange(model.fc1.weight.value.size).reshape(784, 400).T
@@ -59,7 +59,7 @@ def test_weights_of_a_noncontiguous_view_are_right(tmp_path):
 
 
 def test_a_header_takes_any_text(tmp_path):
-    """The name of a folder may be no UTF-8: Python keeps such bytes as lone surrogates."""
+    """The name of a folder may not be UTF-8: Python keeps such bytes as lone surrogates."""
     path = tmp_path / "weights.safetensors"
     save_weights(sv.models.build("tiny"), path, data_dir=os.fsdecode(b"photos\xff"))
     with safe_open(path, "np") as file:
@@ -67,7 +67,7 @@ def test_a_header_takes_any_text(tmp_path):
 
 
 def test_weights_of_other_skips_are_refused(tmp_path):
-    """They fit in shape, and would draw other pictures."""
+    """They have the same shapes, but would give other pictures."""
     path = tmp_path / "weights.safetensors"
     options = {"image_shape": (1, 64, 64)}
     save_weights(sv.models.build("skip", skips="all", **options), path, model="skip", skips="all")
@@ -86,7 +86,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
 
 
 def whole(header, data=b"", length=None):
-    """A safetensors file with this header, a dict or text, and the length that stands before it."""
+    """A safetensors file with this header, a dict or text, and this length before it."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -131,7 +131,7 @@ RIGHT = {
 
 @st.composite
 def headers(draw):
-    """Arrays one behind the other, as it should be; sometimes with something else among them."""
+    """A valid header with arrays one after the other, sometimes with other entries among them."""
     header, end = {}, 0
     for name in draw(st.lists(NAMES, max_size=3, unique=True)):
         dtype, shape = draw(st.sampled_from([*WIDTHS])), draw(SHAPES)

@@ -1,4 +1,4 @@
-"""Where files appear: in the run's folder and in the cache, nowhere else."""
+"""Files are written only to the run's folder and to the cache."""
 
 import os
 import subprocess
@@ -14,8 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def world(tmp_path):
-    """A home, a working folder, a cache, a folder for temporary files, and data that may only be
-    read."""
+    """A home, a working folder, a cache, a folder for temporary files, and read-only data."""
     for name in ("home", "work", "cache", "temporary", "data"):
         (tmp_path / name).mkdir()
     rng = np.random.default_rng(0)

@@ -1,7 +1,8 @@
-"""The six models in PyTorch, as its users write them: the second opinion of test_parity_models.py.
+"""The six models in PyTorch, as its users write them, for test_parity_models.py.
 
-They were written from the description of the models, not from scratchvae/models/: no parity test
-finds a mistake that is copied. Only the layers' names are the same, so that weights fit into both.
+They were written from the description of the models, not from scratchvae/models/, because a parity
+test cannot find a copied mistake. Only the layers' names are the same, so that both can load the
+same weights.
 
 Every model has `model(x, eps)`, the decoder's output with mu and logvar, and `losses(x, eps)`:
 total, reconstruction, kl. Outputs of the Bernoulli models are logits.
@@ -176,7 +177,7 @@ class Skip(VAE):
             self.head_mu = nn.Conv2d(256, 256, 1)
             self.head_logvar = nn.Conv2d(256, 256, 1)
         self.decoder = nn.ModuleList(Stage(a, b, up=True) for a, b in pairwise(up))
-        self.decoder[-1].slope = 1.0  # no LeakyReLU there
+        self.decoder[-1].slope = 1.0  # no LeakyReLU in the last stage
 
     def forward(self, x, eps):
         maps = [x]

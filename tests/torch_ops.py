@@ -1,8 +1,7 @@
-"""PyTorch's function for each op: the second opinion of golden/make.py and test_parity.py.
+"""PyTorch's function for each op, for golden/make.py and test_parity.py.
 
-Arrays come in the order that ours have, options under the names that ours have. An op is looked up
-by its name in torch.nn.functional, then in torch; DIFFERENT has those that are called or reduced
-otherwise there.
+Arrays have the order of ours, and options have the names of ours. An op is looked up by its name in
+torch.nn.functional, then in torch; DIFFERENT has the ops with another name or reduction there.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 
 def per_image(loss):
-    """Ours give one number for each image, PyTorch's one for all."""
+    """Our losses give a number per image, PyTorch's one number for all."""
 
     def losses(output, target, reduction="sum"):
         pairs = zip(output, target, strict=True)
@@ -32,7 +31,7 @@ def kl_free_bits(mu, logvar, free_bits):
 
 
 def reparameterize(mu, logvar, eps):
-    """From the covariance, by Cholesky: a logvar taken for a standard deviation shows."""
+    """From the covariance, by Cholesky: a logvar used as standard deviation would be noticed."""
     q = MultivariateNormal(mu, covariance_matrix=torch.diag_embed(torch.exp(logvar)))
     return mu + (q.scale_tril @ eps[..., None])[..., 0]
 

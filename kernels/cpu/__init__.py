@@ -1,7 +1,7 @@
-"""Numba kernels: plain functions, named as in the op, that prepare memory and call compiled loops.
+"""Numba kernels: plain functions, named as in the op, that allocate memory and call compiled loops.
 
-Machine code is compiled at the first call and kept on disk where possible. An edit of any file in
-this folder makes it stale: Numba itself looks only at the function's own file.
+Machine code is compiled at the first call and kept on disk where possible. A change in any file of
+this folder invalidates it; Numba itself checks only the function's own file.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 INT, POINTER, VOID = types.int64, types.CPointer(types.int64), types.void
 C_TYPES = {INT: ctypes.c_int64, POINTER: ctypes.c_void_p, VOID: None}
 
-# Numba takes float32 and an int together as float64, at a quarter of the speed: write these.
+# Numba computes float32 with an int in float64, at a quarter of the speed: use these constants.
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile loops at the first call with each dtype. nogil: other Python threads run on."""
+    """Compile loops at the first call with each dtype. nogil: other Python threads keep running."""
     compiled = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
     compiled._cache = _Cache(function)
     compiled._compile_for_args = partial(_uninterrupted, compiled._compile_for_args)
@@ -41,8 +41,8 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def c_function(signature: Any, lets_others_run: bool = False) -> Any:
-    """Compile a function of int64 and int64 pointers now, for ctypes (atomic.py). Unless it
-    `lets_others_run`, it holds the interpreter lock: to other Python threads, too, it is atomic."""
+    """Compile a function of int64 and int64 pointers now, for ctypes (atomic.py). Without
+    `lets_others_run` it holds the interpreter lock: it is atomic for other Python threads too."""
 
     def compiled(function: Callable[..., Any]) -> Any:
         code = CFunc(function, (signature.args, signature.return_type), {}, {})
@@ -58,8 +58,8 @@ def c_function(signature: Any, lets_others_run: bool = False) -> Any:
 
 
 def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call it on another thread, out of reach of Ctrl-C: an interrupt inside Numba leaves its lock
-    taken, one inside LLVM's memory management ends the process. An interrupt ends only the wait."""
+    """Call it on another thread, out of reach of Ctrl-C, which interrupts only the wait for it: an
+    interrupt in Numba leaves its lock taken, one in LLVM's memory management ends the process."""
     if threading.current_thread() is not threading.main_thread():
         return function(*args, **kwargs)
     results: list[Any] = []
@@ -83,7 +83,7 @@ def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 
 
 class _Cache:
-    """Numba's cache on disk; it prints a line if compiling takes long."""
+    """Numba's cache on disk; prints a line if compiling takes long."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.on_disk: Any
@@ -123,7 +123,7 @@ def _sources() -> str:
 
 
 def _announce(seconds: float, lost: bool) -> None:
-    """Say once that kernels are being compiled, when a second of this process has gone into it."""
+    """Print once that kernels are being compiled, after one second of compiling in this process."""
     global _seconds
     before, _seconds = _seconds, _seconds + seconds
     if before < 1 <= _seconds:

@@ -1,4 +1,4 @@
-"""Average pooling without padding anything: what lies outside the image adds nothing to the sum."""
+"""Average pooling without padded images: pixels outside the image add nothing to the sum."""
 
 from .window_sums import collect, spread
 

@@ -1,6 +1,6 @@
-"""Batch normalisation with channels last, and leaky ReLU on request: two passes each way.
+"""Batch normalisation with channels last, optionally with leaky ReLU; two passes forward, two back.
 
-Sums are those of reductions.py. The variances of chunks are merged by Chan, Golub & LeVeque,
+Sums are taken as in reductions.py. The variances of chunks are merged as in Chan, Golub & LeVeque,
 "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
 """
 
@@ -18,7 +18,7 @@ def batch_norm_forward(x, running_mean, running_var, w, b, training, momentum, e
 
 
 def _forward(x, running_mean, running_var, w, b, training, momentum, eps, negative_slope):
-    """With leaky ReLU after it; a slope of 1 has no effect."""
+    """Batch norm, then leaky ReLU; with a slope of 1 leaky ReLU has no effect."""
     rows = _as_rows(x)
     M, C = rows.shape
     if training:
@@ -55,7 +55,7 @@ def batch_norm_backward(dy, cache):
     parts = share(add_up, len(wide_x), 0.3 * rows.size)
     db, dw = sum(parts).reshape(2, -1, C).sum(axis=1)
     dw *= inv_std
-    # dx = scale (dh - db/M - x_hat dw/M); in evaluation scale dh, not averages of 0: 0 x inf is NaN
+    # dx = scale (dh - db/M - x_hat dw/M); in evaluation without averages: 0 x infinity is NaN
     averages = _repeat(width, dtype, inv_std * dw / M, db / M) if training else ()
     write = _dx if training else _dx_in_evaluation
     share_rows(write, 0.4 * rows.size, (wide_dy, wide_x, wide_dx), *vectors, slope, *averages)
@@ -70,7 +70,7 @@ def _as_rows(x):
 
 
 def _like(rows, shape):
-    """(M, C) -> back to the shape that `_as_rows` was given: a view."""
+    """The inverse of `_as_rows`: (M, C) -> shape, a view."""
     if len(shape) == 2:
         return rows
     N, C, H, W = shape
@@ -78,7 +78,7 @@ def _like(rows, shape):
 
 
 def _repeat(width, dtype, *vectors):
-    """Vectors over the channels, as often as `wide` has put them side by side."""
+    """Vectors over the channels, repeated as often as `wide` puts rows side by side."""
     return [np.tile(v.astype(dtype), width // len(v)) for v in vectors]
 
 

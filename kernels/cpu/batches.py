@@ -1,4 +1,4 @@
-"""Batches from bytes: chosen, scaled and written in one pass."""
+"""Batches from uint8 images: selected, scaled and written in one pass."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .runtime.threads import share_rows
 
 
 def look_up(images, chosen, levels):
-    images = np.asarray(images)  # no np.memmap, which Numba does not know
+    images = np.asarray(images)  # Numba does not support np.memmap
     if not images.flags.c_contiguous or levels.dtype not in (np.float32, np.float64):
         return levels[images[chosen]]
     x = empty((len(chosen), *images.shape[1:]), levels.dtype)

@@ -1,4 +1,4 @@
-"""Cross-entropy and its gradient in one pass: both are made of exp(-|l|), taken once."""
+"""Cross-entropy and its gradient in one pass: both need exp(-|l|), which is computed once."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def bce_forward(logits, target):
     def work(part):
         e = np.abs(logits[part])
         np.negative(e, out=e)
-        np.exp(e, out=e)  # NumPy's exp and log1p know SIMD
+        np.exp(e, out=e)  # NumPy's exp and log1p use SIMD
         _forward(logits[part], target[part], e, np.log1p(e), y[part], slope[part])
 
     cost = 3 * logits.size

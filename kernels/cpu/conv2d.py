@@ -1,4 +1,4 @@
-"""conv2d is a correlation: see convolution/correlate.py."""
+"""conv2d is a correlation; see convolution/correlate.py."""
 
 from .convolution.algorithms import Geometry
 from .convolution.correlate import correlate, correlate_gradients, prepare

@@ -1,4 +1,4 @@
-"""conv_transpose2d is a correlation backwards, y the large image: see convolution/correlate.py."""
+"""conv_transpose2d is a correlation's transpose, with a large y; see convolution/correlate.py."""
 
 from .convolution.algorithms import Geometry
 from .convolution.correlate import correlate_back, correlate_back_gradients, prepare

@@ -1,4 +1,4 @@
-"""Leaky ReLU, one pass each way and no mask: if the slope is positive, y has the sign of x."""
+"""Leaky ReLU in one pass, without a mask: if the slope is positive, y has the sign of x."""
 
 from functools import partial
 

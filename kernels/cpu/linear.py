@@ -1,5 +1,5 @@
-"""linear as products of BLAS. Each core has its own columns of the results: it reads only its part
-of the weights, and no two cores add to the same number of dw."""
+"""linear with BLAS products. Each core computes its own columns of the results, so it reads only
+its part of the weights, and no two cores add to the same element of dw."""
 
 import numpy as np
 

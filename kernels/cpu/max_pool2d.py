@@ -1,4 +1,4 @@
-"""Max pooling over memory with the channels last, without padding anything."""
+"""Max pooling with channels last in memory, without padded images."""
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _forward(x, y, winner, KH, KW, SH, SW, PH, PW):
                         else:
                             for c in range(C):
                                 a, b = pixel[c], best[c]
-                                # only a NaN differs from itself; the first one stays
+                                # only a NaN differs from itself; the first NaN stays
                                 better = (a > b) | ((a != a) & (b == b))
                                 best[c] = a if better else b
                                 at[c] = cell if better else at[c]

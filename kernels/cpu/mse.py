@@ -1,4 +1,4 @@
-"""Squared error: difference and sum in one pass over memory."""
+"""Squared error: one pass for the difference, one for the sum, without a temporary array."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Optimizer steps in one pass over memory: the reference makes a dozen and more."""
+"""Optimizer steps in one pass over memory; the reference needs more than a dozen."""
 
 import math
 
@@ -11,9 +11,9 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
         for rows in zip(value, grad, m, v, strict=True):
             adam_step(*rows, step, lr, beta1, beta2, eps, weight_decay, decoupled)
         return
-    number = value.dtype.type  # float32 numbers for float32 arrays: Python's floats would widen all
+    number = value.dtype.type  # float32 scalars for float32 arrays: Python floats are float64
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    # m_hat / (sqrt(v_hat) + eps) with the corrections taken out of the loop
+    # m_hat / (sqrt(v_hat) + eps), with the bias corrections moved out of the loop
     step_size = lr / (1 - beta1**step)
     root = 1 / math.sqrt(1 - beta2**step)
     scalars = (beta1, 1 - beta1, beta2, 1 - beta2, step_size, root, eps, shrink, decay)

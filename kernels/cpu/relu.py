@@ -1,4 +1,4 @@
-"""ReLU, one pass each way. NumPy's `where` would make a mask first, without SIMD."""
+"""ReLU in one pass. NumPy's `where` would first make a mask, without SIMD."""
 
 from . import ZERO, jit
 from .runtime.memory import elements
@@ -21,7 +21,7 @@ def relu_backward(dy, cache):
 @jit
 def _forward(x, y):
     for i in range(x.size):
-        y[i] = ZERO if x[i] <= 0 else x[i]  # not > 0: NaN compares false, and stays
+        y[i] = ZERO if x[i] <= 0 else x[i]  # x <= 0 is false for NaN, so that NaN stays
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Sigmoid without masks; the exponential is NumPy's, which knows SIMD."""
+"""Sigmoid without masks; the exponential is NumPy's, which uses SIMD."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""tanh is NumPy's, on all cores; its backward takes one pass."""
+"""NumPy's tanh on all cores; backward in one pass."""
 
 import numpy as np
 

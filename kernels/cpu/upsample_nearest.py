@@ -1,5 +1,5 @@
-"""Nearest-neighbour upsampling: the image is copied to each position within the blocks; backwards,
-the positions are summed."""
+"""Nearest-neighbour upsampling: forward copies the image to each position within the blocks;
+backward sums over the positions."""
 
 from itertools import product
 

@@ -1,9 +1,9 @@
-"""Sums over windows of an image, and their transpose: all of average pooling and upsampling.
+"""Sums over windows of an image, and their transpose: average pooling, forward and backward.
 
     collect   y[n,i,j,c] = p[i] q[j] * sum of x[n,h,k,c] over the rows of window i, columns of j
     spread    x[n,h,k,c] = sum of p[i] q[j] y[n,i,j,c] over the windows (i,j) that hold (h,k)
 
-Along an axis the windows are a list of (first, last, weight). Memory has the channels last.
+The windows along an axis are a list of (first, last, weight). Channels are last in memory.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def _collect(x, y, rows, p, columns, q):
         for i in range(OH):
             for j in range(OW):
                 total, weight = y[n, i, j], p[i] * q[j]
-                if C == 1:  # the loops over channels would take longer than their sum
+                if C == 1:  # starting a loop over one channel would take longer than the sum
                     grey = ZERO * weight  # 0 of the dtype
                     for h in range(rows[i, 0], rows[i, 1]):
                         for k in range(columns[j, 0], columns[j, 1]):

@@ -1,9 +1,9 @@
 """CUDA C kernels and their launchers, one `<op>.cu` and one `<op>.py` per op.
 
 A `.cu` file is written for a type T, float or double. NVRTC compiles it when it is first used, and
-CuPy keeps the result on disk. Headers are pasted in here, as NVRTC looks for no files. Launchers
-make arrays contiguous, allocate results and choose the number of blocks. Indices are ints: an array
-of about 2^31 elements or more is refused.
+CuPy keeps the result on disk. Headers are pasted into the text, because NVRTC opens no files.
+Launchers make arrays contiguous, allocate results and choose the number of blocks. Indices are
+ints, so arrays of about 2^31 elements or more raise a ValueError.
 """
 
 import functools
@@ -18,15 +18,15 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 C_TYPE = {"float32": "float", "float64": "double"}
-THREADS = 256  # in a block, unless a kernel says otherwise
-BLOCKS = 264  # two for each multiprocessor of an H100: into so many parts a long sum is cut
-LIMIT = 2**31 - 2**17  # a thread's index may be a whole grid beyond the end, and is an int still
+THREADS = 256  # per block, unless a launcher passes another number
+BLOCKS = 264  # two per multiprocessor of an H100: a long sum is cut into that many parts
+LIMIT = 2**31 - 2**17  # so that an index up to a whole grid beyond the end is still an int
 INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 KERNEL = re.compile(r"^KERNEL\s+(\w+)\s*\(", re.MULTILINE)
 
 
 def source(name):
-    """The text of a .cu file with its headers pasted in; a header includes none."""
+    """The text of a .cu file with its headers pasted in; headers include no others."""
     text = (FOLDER / f"{name}.cu").read_text()
     return INCLUDE.sub(lambda match: (FOLDER / match[1]).read_text(), text)
 
@@ -45,13 +45,13 @@ _seconds = 0.0
 def _function(kernel, dtype):
     start = perf_counter()
     module = _module(_files()[kernel], dtype)
-    function = module.get_function(kernel)  # compiles the file, or finds it on disk
+    function = module.get_function(kernel)  # compiles the file, or loads it from disk
     _announce(perf_counter() - start)
     return function
 
 
 def _announce(seconds):
-    """Say once that kernels are being compiled, when a second of this process has gone into it."""
+    """Print once that kernels are being compiled, after one second of compiling in this process."""
     global _seconds
     before, _seconds = _seconds, _seconds + seconds
     if before < 1 <= _seconds:
@@ -65,13 +65,13 @@ def _module(file, dtype):
 
 
 def cupy():
-    """CuPy, imported when a kernel runs: `scratchvae kernels` lists them without it."""
+    """CuPy, imported when a kernel runs, because `scratchvae kernels` lists them without CuPy."""
     return import_module("cupy")
 
 
 def launch(kernel, blocks, *arguments, threads=THREADS):
     """Run a kernel on the current stream; blocks: one number or up to three. T is the dtype of the
-    first array of floats. Ints arrive as int, floats as T, None as a null pointer."""
+    first float array. Ints are passed as int, floats as T, None as a null pointer."""
     floats = (a.dtype for a in arguments if hasattr(a, "flags") and str(a.dtype) in C_TYPE)
     dtype = next(floats, np.dtype("float32"))
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
@@ -88,12 +88,12 @@ def _argument(a, dtype):
         return dtype.type(a)
     _check_size(a.shape)
     if not a.flags.c_contiguous:
-        raise ValueError(f"a CUDA kernel takes row-major memory, got strides {a.strides}")
+        raise ValueError(f"a CUDA kernel needs row-major memory, got strides {a.strides}")
     return a
 
 
 def blocks_for(count, threads=THREADS):
-    """How many blocks have a thread for each of `count` elements."""
+    """The number of blocks that gives each of `count` elements a thread."""
     return -(-count // threads)
 
 
@@ -103,8 +103,8 @@ def launch_each(kernel, count, *arguments):
 
 
 def elementwise(kernel, *arguments, shape=None):
-    """A fresh array, each of whose elements a thread computes; of the first array's dtype and, by
-    default, shape. The kernel gets the arguments, the fresh array, and how many elements it has."""
+    """A new array with the first array's dtype and, by default, shape; one thread computes each
+    element. The kernel gets the arguments, the new array, and its number of elements."""
     arguments = [contiguous(a) if hasattr(a, "flags") else a for a in arguments]
     result = empty(arguments[0].shape if shape is None else shape, arguments[0].dtype)
     launch_each(kernel, result.size, *arguments, result)
@@ -112,7 +112,7 @@ def elementwise(kernel, *arguments, shape=None):
 
 
 def contiguous(a):
-    """`a` in row-major memory, copied if it lies otherwise; ValueError if it is too large."""
+    """`a` in row-major memory, copied if its order differs; ValueError if it is too large."""
     _check_size(a.shape)
     return a if a.flags.c_contiguous else cupy().ascontiguousarray(a)
 
@@ -123,12 +123,12 @@ def empty(shape, dtype):
 
 
 def empty_like(a):
-    """Fresh row-major memory on the GPU for an array of this shape and dtype."""
+    """A new row-major array on the GPU with this shape and dtype, not initialised."""
     return empty(a.shape, a.dtype)
 
 
 def on_device(number, dtype):
-    """A number as an array of one on the GPU, where a graph may change it; such an array itself."""
+    """A number as a 0-d array on the GPU, whose value a graph may change; an array is returned."""
     if isinstance(number, cupy().ndarray):
         return number
     return cupy().full((), np.array(number).astype(dtype).item(), dtype)

@@ -2,15 +2,15 @@
 #include "common.cuh"
 #include "windows.cuh"
 
-// Window i of `count` on an axis of `size` pixels: from i * size / count to (i + 1) * size / count, with
-// every pixel it touches. With both exchanged: the windows that touch pixel i. Products may need 64 bits.
+// The pixels of window i (of `count`, on an axis of `size` pixels), which touch i * size / count to
+// (i + 1) * size / count. With size and count exchanged: the windows of pixel i. Products may need 64 bits.
 __device__ inline Range overlap(int i, int size, int count) {
   long long start = (long long)i * size, end = start + size;
   return {int(start / count), int((end + count - 1) / count)};
 }
 
-// A thread for each y. For backward, the first plane also stores 1 / (rows in window) for each row of y
-// and 1 / (columns in window) for each column.
+// A thread per y. For backward, the threads of the first plane also store 1 / (rows in window) for each
+// row of y and 1 / (columns in window) for each column.
 KERNEL adaptive_avg_pool2d_forward(const T* x, T* row_share, T* column_share, int H, int W, int OH,
                                    int OW, T* y, int count) {
   int i = thread_number();
@@ -24,7 +24,7 @@ KERNEL adaptive_avg_pool2d_forward(const T* x, T* row_share, T* column_share, in
   y[i] = sum_of(x + at.plane * H * W, W, rows, columns) * share_of_row * share_of_column;
 }
 
-// A thread for each dx: every window that holds its pixel gives a share of its dy.
+// A thread per dx: every window that holds the pixel contributes a share of the window's dy.
 KERNEL adaptive_avg_pool2d_backward(const T* dy, const T* row_share, const T* column_share, int H,
                                     int W, int OH, int OW, T* dx, int count) {
   int i = thread_number();

@@ -1,10 +1,10 @@
-"""Adaptive average pooling: forward a thread for each window, backward one for each pixel."""
+"""Adaptive average pooling: a thread per window in forward, a thread per pixel in backward."""
 
 from . import elementwise, empty
 
 
 def adaptive_avg_pool2d_forward(x, output_size):
-    shares = [empty((size,), x.dtype) for size in output_size]  # written by the kernel, too
+    shares = [empty((size,), x.dtype) for size in output_size]  # the kernel writes these too
     sizes = *x.shape[2:], *output_size
     shape = *x.shape[:2], *output_size
     y = elementwise("adaptive_avg_pool2d_forward", x, *shares, *sizes, shape=shape)

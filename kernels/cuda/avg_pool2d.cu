@@ -1,9 +1,9 @@
-// Average pooling and its gradient; see scratchvae/ops/avg_pool2d.py. With a divisor of 1 the two are
-// the gradient of nearest-neighbour upsampling, and upsampling: see ops/upsample_nearest.py.
+// Average pooling and its gradient; see scratchvae/ops/avg_pool2d.py. With divisor 1, the backward kernel
+// is nearest-neighbour upsampling, and the forward kernel its gradient: see ops/upsample_nearest.py.
 #include "common.cuh"
 #include "windows.cuh"
 
-// A thread for each y. What lies outside the image adds nothing, but counts in the divisor.
+// A thread per y. Pixels outside the image add nothing, but count in the divisor.
 KERNEL avg_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int KW, int SH, int SW,
                           int PH, int PW, T divisor, T* y, int count) {
   int i = thread_number();
@@ -14,7 +14,7 @@ KERNEL avg_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int 
   y[i] = sum_of(x + at.plane * H * W, W, rows, columns) / divisor;
 }
 
-// A thread for each dx: it sums the dy of the windows that hold its pixel.
+// A thread per dx: it sums the dy of the windows that hold the pixel.
 KERNEL avg_pool2d_backward(const T* dy, int H, int W, int OH, int OW, int KH, int KW, int SH, int SW,
                            int PH, int PW, T divisor, T* dx, int count) {
   int i = thread_number();

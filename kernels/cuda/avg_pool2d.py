@@ -1,4 +1,4 @@
-"""Average pooling: forward a thread for each window, backward one for each pixel."""
+"""Average pooling: a thread per window in forward, a thread per pixel in backward."""
 
 from . import elementwise
 from .windows import windows

@@ -1,21 +1,21 @@
-// Batch normalisation, and leaky ReLU on request; see scratchvae/ops/batch_norm.py. x (N, C, P): the
-// N * P values of a channel are cut into `count` parts, one for each block (channel, part).
+// Batch normalisation, optionally with leaky ReLU; see scratchvae/ops/batch_norm.py. x (N, C, P): the
+// N * P values of a channel are cut into `count` parts, one per block (channel, part).
 #include "common.cuh"
 
-struct Share {  // of this block
+struct Share {  // which values this thread handles
   int channel, part, first, step, end;
   __device__ Share(int N, int P, int count)
       : channel(blockIdx.x / count), part(blockIdx.x % count),
         first(part * blockDim.x + threadIdx.x), step(count * blockDim.x), end(N * P) {}
 };
 
-// Where value m of a channel lies.
+// The index of value m of a channel.
 __device__ inline int index_of(int m, int channel, int C, int P) {
   return (m / P * C + channel) * P + m % P;
 }
 
 // parts (C, count, 3) = n, mean, M2 (sum of squared deviations), in one pass. A thread sums deviations from
-// its first value. Few digits cancel: the variance is at least what that value, even an outlier, makes it.
+// its first value, so few digits cancel: if this value is an outlier, it makes the variance large as well.
 // Groups are merged by M2 = sum of their M2 + sum of n (mean - common mean)^2 (Chan, Golub & LeVeque 1979).
 KERNEL moments(const T* x, double* parts, int N, int C, int P, int count) {
   __shared__ double warp_sums[3][32];
@@ -37,7 +37,7 @@ KERNEL moments(const T* x, double* parts, int N, int C, int P, int count) {
   parts[0] = all, parts[1] = common, parts[2] = M2;
 }
 
-// y, and per channel mean, inv_std, new running statistics. In evaluation parts is null.
+// y, and for each channel mean, inv_std and new running statistics. In evaluation parts is null.
 KERNEL normalise(const T* x, const T* running_mean, const T* running_var, const T* w, const T* b,
                  const double* parts, T momentum, T eps, T slope, T* y, T* mean_of, T* inv_std_of,
                  T* new_mean, T* new_var, int N, int C, int P, int count) {
@@ -69,7 +69,7 @@ KERNEL normalise(const T* x, const T* running_mean, const T* running_var, const 
   }
 }
 
-// dy before the leaky ReLU. A slope of 1 is none.
+// The gradient before the leaky ReLU. With a slope of 1 it is dy.
 __device__ inline T before_activation(T dy, T x_hat, T w, T b, T slope) {
   return w * x_hat + b > 0 ? dy : slope * dy;
 }
@@ -107,7 +107,7 @@ KERNEL gradient(const T* dy, const T* x, const T* mean, const T* inv_std, const 
     int i = index_of(m, c, C, P);
     T x_hat = (x[i] - mean[c]) * inv_std[c];
     T dh = before_activation(dy[i], x_hat, w[c], b[c], slope);
-    if (training) dh -= level + x_hat * slant;  // not with zeros: 0 x infinity is NaN
+    if (training) dh -= level + x_hat * slant;  // in evaluation not even with zeros: 0 x infinity is NaN
     dx[i] = w[c] * inv_std[c] * dh;
   }
 }

@@ -1,4 +1,4 @@
-"""Batch normalisation, two launches each way, and leaky ReLU where the slope is not 1."""
+"""Batch normalisation, two launches in each pass, with leaky ReLU if the slope is not 1."""
 
 from . import contiguous, empty, empty_like, launch
 from .channels import parts_per_channel
@@ -37,6 +37,6 @@ def batch_norm_backward(dy, cache):
 
 
 def _sizes(x):
-    """N, C, P and into how many parts a channel is cut."""
+    """N, C, P and the number of parts per channel."""
     N, C = x.shape[:2]
     return N, C, x.size // (N * C), parts_per_channel(x)

@@ -1,4 +1,4 @@
-"""Batch normalisation and leaky ReLU in the same passes: see batch_norm.py."""
+"""Batch normalisation and leaky ReLU in the same passes; see batch_norm.py."""
 
 from . import batch_norm
 

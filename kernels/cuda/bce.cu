@@ -1,8 +1,8 @@
 // Cross-entropy from logits, and its gradient in the same pass; see scratchvae/ops/bce.py.
 #include "common.cuh"
 
-// A block per image: y (N,), and difference = s(l) - t like the logits. On the host a target outside of
-// [0, 1] is an error; a check here would wait for the GPU, so it makes the image's loss NaN.
+// A block per image: y (N,), and difference = s(l) - t in the shape of the logits. On the CPU a target
+// outside [0, 1] raises an error; that would have to wait for the GPU, so here the loss becomes NaN.
 KERNEL bce_forward(const T* logits, const T* target, T* y, T* difference, int P) {
   __shared__ double warp_sums[32];
   double sum = 0;

@@ -1,4 +1,4 @@
-"""Cross-entropy: a block for each image, loss and gradient in one pass."""
+"""Cross-entropy: a block per image, loss and gradient in one pass."""
 
 from . import contiguous, elementwise, empty, empty_like, launch
 

@@ -1,5 +1,5 @@
-"""Matrix products by cuBLAS, on a handle with a fixed workspace. (CuPy's handle may allocate:
-its matmul refuses to run while a stream captures a graph.)"""
+"""Matrix products by cuBLAS, on a handle with a fixed workspace. (CuPy's handle may allocate
+memory, so CuPy's matmul raises an error while a stream captures a graph.)"""
 
 import ctypes
 import functools
@@ -15,7 +15,7 @@ _allow_tf32 = False
 
 
 def allow_tf32(allowed):
-    """Whether float32 products may round their factors to 10 bits for the tensor cores' sake."""
+    """Set whether float32 products may round their factors to 10 bits to use the tensor cores."""
     global _allow_tf32
     _allow_tf32 = bool(allowed)
 
@@ -25,12 +25,12 @@ def tf32_allowed():
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False):
-    """a b of 2-D arrays, either transposed on request; fresh, row-major."""
+    """The product a b of 2-D arrays, each transposed if asked; a new row-major array."""
     a, b = contiguous(a), contiguous(b)
     M, K = reversed(a.shape) if transpose_a else a.shape
     N = b.shape[0] if transpose_b else b.shape[1]
     c = empty((M, N), a.dtype)
-    # cuBLAS reads columns where we wrote rows: it sees all transposed, and (ab)^T = b^T a^T
+    # cuBLAS is column-major: it takes each row-major matrix for its transpose, (ab)^T = b^T a^T
     dtype = str(a.dtype)
     one, zero = SCALAR[dtype](1), SCALAR[dtype](0)
     handle, _ = _handle(cupy().cuda.Device().id, cupy().cuda.get_current_stream().ptr)
@@ -45,25 +45,25 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 
 @functools.cache
 def _handle(device, stream):
-    """A cuBLAS handle and its workspace. Streams that run at once must not share one."""
+    """A cuBLAS handle and its workspace. Concurrent streams must not share one."""
     handle = ctypes.c_void_p()
     _call("cublasCreate_v2", ctypes.byref(handle))
     with cupy().cuda.using_allocator(cupy().get_default_memory_pool().malloc):  # it stays
         workspace = cupy().empty(WORKSPACE, "uint8")
-    _call("cublasSetStream_v2", handle, stream)  # this resets the workspace, which comes after
+    _call("cublasSetStream_v2", handle, stream)  # before the workspace, which this call resets
     _call("cublasSetWorkspace_v2", handle, workspace.data.ptr, WORKSPACE)
     return handle, workspace
 
 
 def _call(function, *arguments):
     if status := getattr(_library(), function)(*arguments):
-        raise RuntimeError(f"{function}: cuBLAS answers with status {status}")
+        raise RuntimeError(f"{function}: cuBLAS returned status {status}")
 
 
 @functools.cache
 def _library():
-    """cuBLAS as CuPy finds it; the types of what we call."""
-    from cuda import pathfinder  # CuPy 14 needs it, too
+    """The cuBLAS that CuPy uses, with the argument types of the functions called here."""
+    from cuda import pathfinder  # CuPy 14 needs it too
 
     library = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t

@@ -20,7 +20,7 @@ KERNEL add_channel_parts(T* sums, const double* parts, int count, int C) {
   sums[c] = T(sum);
 }
 
-// x (N, C): neighbouring threads have neighbouring columns, 32 in a block, whose 32 warps share the rows.
+// x (N, C): a block has 32 neighbouring columns, one per lane of a warp, and its 32 warps share the rows.
 KERNEL column_sums(const T* x, T* sums, int N, int C) {
   __shared__ double partial[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.x * 32 + lane;

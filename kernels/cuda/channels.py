@@ -1,12 +1,12 @@
-"""Sums over all axes but the channels'."""
+"""Sums over all axes except the channel axis."""
 
 from . import BLOCKS, THREADS, blocks_for, contiguous, empty, launch, launch_each
 
-LEAST = 4  # values that a thread should add, at least
+LEAST = 4  # values that a thread should at least add
 
 
 def parts_per_channel(x):
-    """Into how many parts a channel's values are cut, so that all multiprocessors have work."""
+    """How many parts a channel's values are cut into, so that all multiprocessors have work."""
     values = x.size // x.shape[1]
     return max(1, min(BLOCKS // x.shape[1], values // (LEAST * THREADS)))
 

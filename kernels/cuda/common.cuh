@@ -6,7 +6,7 @@ using T = REAL;
 // The number of this thread among all threads of all blocks.
 __device__ inline int thread_number() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
-// As scratchvae/ops/leaky_relu.py; a slope of 1 leaves everything as it is.
+// See scratchvae/ops/leaky_relu.py; with a slope of 1 it returns x.
 __device__ inline T leaky_relu(T x, T slope) { return x > 0 ? x : slope * x; }
 
 // The sum of a value over the block, in every thread, in a fixed order: a warp adds by exchanging registers.

@@ -1,4 +1,4 @@
-"""conv2d as products that read windows out of the images: see convolution.cu."""
+"""conv2d as matrix products that read windows directly from the images; see convolution.cu."""
 
 from . import contiguous
 from .channels import channel_sums

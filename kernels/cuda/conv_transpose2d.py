@@ -1,4 +1,4 @@
-"""conv_transpose2d as products that read windows out of the images: see convolution.cu."""
+"""conv_transpose2d as matrix products that read the images directly; see convolution.cu."""
 
 from . import contiguous
 from .channels import channel_sums

@@ -1,4 +1,4 @@
-// conv2d, conv_transpose2d and their gradients: three products, which read images alike (tiles.cuh).
+// conv2d, conv_transpose2d and their gradients: three products, all of which read images (tiles.cuh).
 //
 //     gather     y[n,o,i,j]   = sum over c,u,v of  w[o,c,u,v] x[n, c, i*SH + u - PH, j*SW + v - PW]
 //                conv2d forward; dx of conv_transpose2d
@@ -7,15 +7,15 @@
 //                conv_transpose2d forward; dx of conv2d
 //     weights    dw[r,q,u,v]  = sum over n,i,j of  left[n,r,i,j] right[n, q, i*SH + u - PH, ...]
 //
-// gather and weights read pixels u, v from a window's corner. So does paint, one phase at a time: pixels
-// (h, k) with the same remainders of h + PH and k + PW share their taps u = u0, u0 + SH, ..., and a tap
-// further down is an image row further up.
+// gather and weights read pixels at distance u, v from a window's corner. So does paint, for one phase at a
+// time: pixels (h, k) with equal remainders of h + PH and k + PW have the same taps u = u0, u0 + SH, ...;
+// the next tap reads the image row above.
 #include "common.cuh"
 #include "tiles.cuh"
 
 struct Sizes {
-  int N, C, H, W;        // images that are read
-  int O, OH, OW;         // what is written; for weights: what is read as left
+  int N, C, H, W;        // of the images that are read
+  int O, OH, OW;         // of the result; for weights: of left
   int KH, KW, SH, SW, PH, PW;
 };
 #define SIZES \
@@ -44,7 +44,7 @@ __device__ void gather(Tile& tile, const T* x, const T* w, const T* b, T* y, Siz
   });
 }
 
-// w (C, O, KH, KW), b (O,) or null; blockIdx.x: the phase and its columns, phases in turn
+// w (C, O, KH, KW), b (O,) or null; blockIdx.x: columns and phase, the phase varying fastest
 template <class Tile>
 __device__ void paint(Tile& tile, const T* x, const T* w, const T* b, T* y, Sizes s) {
   const int phases = s.SH * s.SW, phase = blockIdx.x % phases;
@@ -115,7 +115,7 @@ KERNEL add_parts(const T* parts, int part_count, T* dw, int count) {
 #define IMAGES const T *x, const T *w, const T *b, T *y, SIZES
 #define PARTS const T *left, const T *right, T *parts, int part_size, SIZES
 
-// Few rows ask for wide tiles: for 3 channels of an image, a square one would be 61 rows of nothing.
+// Few rows need wide tiles: with 3 channels, 61 of a square tile's 64 rows would be unused.
 KERNEL gather_16(IMAGES) { TILE(16); gather(tile, x, w, b, y, THE_SIZES); }
 KERNEL gather_32(IMAGES) { TILE(32); gather(tile, x, w, b, y, THE_SIZES); }
 KERNEL gather_64(IMAGES) { TILE(64); gather(tile, x, w, b, y, THE_SIZES); }

@@ -2,8 +2,8 @@
 
 from . import BLOCKS, blocks_for, contiguous, elementwise, empty, launch
 
-COLUMNS = {16: 256, 32: 128, 64: 64}  # of a tile, by its rows
-LEAST_TERMS = 64  # of a part of a long sum
+COLUMNS = {16: 256, 32: 128, 64: 64}  # rows of a tile -> its columns
+LEAST_TERMS = 64  # per part of a long sum
 
 
 def gather(x, w, b, size, stride, padding):
@@ -45,5 +45,5 @@ def weight_gradient(left, right, kernel_size, stride, padding):
 
 
 def _rows(O):
-    """Rows of the tile: roughly as many as channels."""
+    """Rows of the tile: about as many as channels."""
     return 16 if O <= 16 else 32 if O <= 32 else 64

@@ -1,4 +1,4 @@
-"""The objective: one block. beta is a number or, in a graph, an array of one on the device."""
+"""The objective: one block. beta is a number or, in a graph, a 0-d array on the GPU."""
 
 from . import contiguous, empty, empty_like, launch, launch_each, on_device
 

@@ -1,4 +1,4 @@
-// Add up the losses of a training step; see scratchvae/gpu/graph.py. One thread works.
+// Add the losses of a training step to sums; see scratchvae/gpu/graph.py. One thread does it.
 #include "common.cuh"
 
 KERNEL record(const T* total, const T* reconstruction, const T* kl, double* sums, long long* bad_step,

@@ -1,4 +1,4 @@
-"""Add up the losses of a training step, on one thread."""
+"""Add the losses of a training step to the sums of the epoch, in one thread."""
 
 from . import launch
 

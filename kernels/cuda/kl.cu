@@ -3,7 +3,7 @@
 
 __device__ inline T twice_kl(T m, T v) { return m * m + (expm1(v) - v); }
 
-// Which dimensions cost less than free_bits on average: 32 in a block, whose 32 warps share the images.
+// Mark the dimensions whose average is below free_bits: 32 per block, whose 32 warps share the images.
 KERNEL find_free(const T* mu, const T* logvar, bool* free, T free_bits, int N, int P) {
   __shared__ double partial[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, p = blockIdx.x * 32 + lane;
@@ -14,10 +14,10 @@ KERNEL find_free(const T* mu, const T* logvar, bool* free, T free_bits, int N, i
   __syncthreads();
   if (warp > 0 || p >= P) return;
   for (int other = 1; other < 32; other++) sum += partial[other][lane];
-  free[p] = sum / (2 * N) < free_bits;  // false for NaN, which stays
+  free[p] = sum / (2 * N) < free_bits;  // false for NaN, so that NaN stays
 }
 
-// A block per image: y (N,). free: null, or which dimensions cost free_bits each.
+// A block per image: y (N,). free: null, or a mark for each dimension that counts as free_bits.
 KERNEL kl_forward(const T* mu, const T* logvar, const bool* free, T* y, T free_bits, int P) {
   __shared__ double warp_sums[32];
   double sum = 0;

@@ -1,4 +1,4 @@
-"""KL divergence: a block for each image."""
+"""KL divergence: a block per image."""
 
 from . import contiguous, empty, empty_like, launch, launch_each
 
@@ -8,7 +8,7 @@ def kl_forward(mu, logvar):
 
 
 def _divergence(mu, logvar, free, free_bits):
-    """y (N,); the dimensions that are `free`, (P,) bool, cost free_bits each."""
+    """y (N,); each dimension marked in `free`, (P,) bool, counts as free_bits."""
     mu, logvar, N = contiguous(mu), contiguous(logvar), len(mu)
     y = empty((N,), mu.dtype)
     launch("kl_forward", N, mu, logvar, free, y, free_bits, mu.size // N)

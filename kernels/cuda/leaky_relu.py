@@ -1,4 +1,4 @@
-"""Leaky ReLU: a thread for each element."""
+"""Leaky ReLU: a thread per element."""
 
 from . import elementwise
 

@@ -1,4 +1,4 @@
-// What comes after a linear layer's product; see scratchvae/ops/linear.py.
+// The bias of a linear layer, added after the product; see scratchvae/ops/linear.py.
 #include "common.cuh"
 
 // y (N, O) += b (O,)

@@ -1,4 +1,4 @@
-"""linear as products of cuBLAS."""
+"""linear with matrix products of cuBLAS."""
 
 from . import contiguous, launch_each
 from .blas import matmul

@@ -2,7 +2,7 @@
 #include "common.cuh"
 #include "windows.cuh"
 
-// A thread for each y. winner: where in its plane the window's largest x lies, h * W + w.
+// A thread per y. winner: the index h * W + w, within its plane, of the window's largest x.
 KERNEL max_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int KW, int SH, int SW,
                           int PH, int PW, int* winner, T* y, int count) {
   int i = thread_number();
@@ -11,7 +11,7 @@ KERNEL max_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int 
   Range rows = pixels_of_window(at.row, H, KH, SH, PH);
   Range columns = pixels_of_window(at.column, W, KW, SW, PW);
   const T* plane = x + at.plane * H * W;
-  int best = rows.first * W + columns.first;  // wins if all are -infinity
+  int best = rows.first * W + columns.first;  // the winner if all are -infinity
   T largest = plane[best];
   for (int h = rows.first; h < rows.end; h++) {
     for (int w = columns.first; w < columns.end; w++) {
@@ -26,7 +26,7 @@ KERNEL max_pool2d_forward(const T* x, int H, int W, int OH, int OW, int KH, int 
   winner[i] = best;
 }
 
-// A thread for each dx sums the dy of the windows its pixel won: no two threads write to one location.
+// A thread per dx sums the dy of the windows whose winner is its pixel: no two threads write to one location.
 KERNEL max_pool2d_backward(const T* dy, const int* winner, int H, int W, int OH, int OW, int KH, int KW,
                            int SH, int SW, int PH, int PW, T* dx, int count) {
   int i = thread_number();

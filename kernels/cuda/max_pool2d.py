@@ -1,4 +1,4 @@
-"""Max pooling: forward a thread for each window, backward one for each pixel."""
+"""Max pooling: a thread per window in forward, a thread per pixel in backward."""
 
 from . import contiguous, elementwise, empty, launch_each
 from .windows import windows

@@ -1,7 +1,7 @@
 // Mean and log of the variance of an image, and their gradient; see scratchvae/ops/mean_logvar.py.
 #include "common.cuh"
 
-// A block for each image of P values, read twice: the average of x^2 less mean^2 would lose digits.
+// A block per image of P values, read twice, because mean(x^2) - mean(x)^2 would lose digits.
 KERNEL mean_logvar_forward(const T* x, T eps, T* y, double* mean, double* var_plus_eps, int N,
                            int P) {
   __shared__ double warp_sums[2][32];

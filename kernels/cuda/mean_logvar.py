@@ -1,4 +1,4 @@
-"""Mean and log of the variance: forward a block per image, backward a thread per value."""
+"""Mean and log of the variance: a block per image in forward, a thread per value in backward."""
 
 from . import contiguous, elementwise, empty, launch
 

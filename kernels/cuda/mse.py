@@ -1,4 +1,4 @@
-"""Squared error: a block for each image, difference and sum in one pass."""
+"""Squared error: a block per image, difference and sum in one pass."""
 
 from . import contiguous, elementwise, empty, empty_like, launch
 

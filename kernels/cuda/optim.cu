@@ -1,4 +1,4 @@
-// Optimizer steps over flat arrays, a thread for each parameter; see scratchvae/optim.py.
+// Optimizer steps over flat arrays, a thread per parameter; see scratchvae/optim.py.
 #include "common.cuh"
 
 KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* lr, T momentum, T weight_decay,
@@ -10,7 +10,7 @@ KERNEL sgd_step(T* value, const T* grad, T* velocity, const double* lr, T moment
   value[i] -= T(*lr) * (nesterov ? g + momentum * v : v);
 }
 
-// moving is computed in double by one thread; shrinking: AdamW's weight_decay, else 0.
+// One thread computes `moving`, in double. shrinking: AdamW's weight_decay, else 0.
 KERNEL adam_moving(double* moving, const long long* step, const double* lr, double beta1, double beta2,
                    double shrinking) {
   if (threadIdx.x > 0) return;
@@ -30,7 +30,7 @@ KERNEL adam_step(T* value, const T* grad, T* m, T* v, const double* moving, T be
   value[i] = old - step_size * first / (sqrt(second) * root + eps);
 }
 
-// Sums of squares, three parts for each block: of small and of large numbers, scaled so that squares fit into
+// Sums of squares, three for each block: of small and of large numbers, scaled so that their squares fit into
 // a double, and of all others (Blue 1978, "A portable Fortran program to find the Euclidean norm of a vector").
 KERNEL square_parts(const T* grad, double* parts, int count) {
   __shared__ double warp_sums[3][32];
@@ -39,7 +39,7 @@ KERNEL square_parts(const T* grad, double* parts, int count) {
     double g = fabs(double(grad[i]));
     if (g > 0x1p500) large += g * 0x1p-600 * (g * 0x1p-600);
     else if (g < 0x1p-500) small += g * 0x1p600 * (g * 0x1p600);
-    else medium += g * g;  // NaN, too
+    else medium += g * g;  // also NaN
   }
   small = block_sum(small, warp_sums[0]), medium = block_sum(medium, warp_sums[1]);
   large = block_sum(large, warp_sums[2]);
@@ -47,7 +47,7 @@ KERNEL square_parts(const T* grad, double* parts, int count) {
   if (threadIdx.x == 0) parts[0] = small, parts[1] = medium, parts[2] = large;
 }
 
-// Scale grad to at most max_norm; norm_of: its norm before. NaN and infinity leave it as it is.
+// Scale grad to a norm of at most max_norm; norm_of: the norm before. If it is NaN or infinite, grad stays.
 KERNEL clip(T* grad, const double* parts, double* norm_of, T max_norm, int part_count, int count) {
   __shared__ double warp_sums[3][32];
   double sums[3] = {0, 0, 0};

@@ -1,5 +1,5 @@
-"""Optimizer steps and clipping, in place on flat arrays. `step` and `lr` are read on the device: a
-graph's replay would repeat plain numbers as they were at the capture."""
+"""Optimizer steps and clipping, in place on flat arrays. Kernels read `step` and `lr` from GPU
+memory, because a replayed graph would repeat the plain numbers of its capture."""
 
 from . import BLOCKS, empty, launch, launch_each, on_device
 

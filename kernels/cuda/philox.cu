@@ -5,7 +5,7 @@ struct Words {
   unsigned at[4];
 };
 
-// The words of this index. Seed and step lie on the device: they change between replays of a graph.
+// The words of this index. Seed and step are in GPU memory, because they change between replays of a graph.
 __device__ inline Words philox4x32(unsigned index, const long long* seed, const long long* step) {
   unsigned c0 = index, c1 = 0, c2 = unsigned(*step), c3 = unsigned(*step >> 32);
   unsigned k0 = unsigned(*seed), k1 = unsigned(*seed >> 32);

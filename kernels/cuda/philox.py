@@ -1,4 +1,4 @@
-"""Random words and normal numbers: a thread for every four words of Philox."""
+"""Random words and normal numbers: a thread per four words of Philox."""
 
 from . import blocks_for, launch, launch_each, on_device
 

@@ -3,7 +3,7 @@
 
 KERNEL relu_forward(const T* x, T* y, int count) {
   int i = thread_number();
-  if (i < count) y[i] = x[i] <= 0 ? T(0) : x[i];  // not > 0: NaN compares false, and stays
+  if (i < count) y[i] = x[i] <= 0 ? T(0) : x[i];  // x <= 0 is false for NaN, so that NaN stays
 }
 
 KERNEL relu_backward(const T* dy, const T* y, T* dx, int count) {

@@ -1,4 +1,4 @@
-"""ReLU: a thread for each element."""
+"""ReLU: a thread per element."""
 
 from . import elementwise
 

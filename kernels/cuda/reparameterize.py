@@ -1,4 +1,4 @@
-"""Reparameterization. Backward takes exp again: cheaper than to write and read the deviation."""
+"""Reparameterization. Backward computes exp again, which is faster than storing std."""
 
 from . import contiguous, elementwise, empty_like, launch_each
 

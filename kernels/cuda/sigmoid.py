@@ -1,4 +1,4 @@
-"""Sigmoid: a thread for each element."""
+"""Sigmoid: a thread per element."""
 
 from . import elementwise
 

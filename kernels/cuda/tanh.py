@@ -1,4 +1,4 @@
-"""tanh: a thread for each element."""
+"""tanh: a thread per element."""
 
 from . import elementwise
 

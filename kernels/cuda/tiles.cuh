@@ -1,14 +1,14 @@
-// A matrix product whose right factor is read out of images while the sum runs, and never written down.
+// A matrix product whose right factor is read directly from images and never stored as a matrix.
 //
 //     sums[row, column] = sum over k of  left[row, k] right[k, column]
 //
-// A block of 256 threads makes ROWS x COLUMNS sums, 4 x 4 in the registers of each thread. Each step loads
-// DEPTH terms k of both factors into shared memory (4 + 4 numbers read for 16 products), and the next terms
-// into registers while it multiplies. For a convolution (convolution.cu) a column says where in the images
-// it starts, and a tap how far from there term k lies. Outside of its image every column is 0.
+// A block of 256 threads computes ROWS x COLUMNS sums, 4 x 4 in the registers of each thread. Each step has
+// DEPTH terms k of both factors in shared memory (4 + 4 numbers read for 16 products), and loads the next
+// terms into registers while it multiplies. For a convolution (convolution.cu) a Column is a start position
+// in the images, and a Tap the distance of term k from it. Pixels outside the image are 0.
 
 constexpr int DEPTH = 16, SIDE = 4, BLOCK = 256;
-constexpr int FAR_OUTSIDE = -(1 << 30);  // a row of no image
+constexpr int FAR_OUTSIDE = -(1 << 30);  // a row outside every image
 
 struct Tap {
   int weight, offset;  // into left, from its row's start; into the images
@@ -23,18 +23,18 @@ struct Column {
 template <int rows>
 struct Tile {
   static constexpr int ROWS = rows, COLUMNS = BLOCK * SIDE * SIDE / rows;
-  __align__(16) T left[DEPTH][ROWS + SIDE];  // SIDE more, lest a column lie in one bank
+  __align__(16) T left[DEPTH][ROWS + SIDE];  // SIDE more, so that a column is not in one memory bank
   __align__(16) T right[DEPTH][COLUMNS];
   Tap taps[DEPTH];
 
-  // The column for which this thread loads; and the first row and column of its own sums.
+  // The column that this thread loads, and the first row and column of the thread's own sums.
   static __device__ int loaded_column() { return threadIdx.x % COLUMNS; }
   static __device__ int first_row() { return threadIdx.x / (COLUMNS / SIDE) * SIDE; }
   static __device__ int first_column() { return threadIdx.x % (COLUMNS / SIDE) * SIDE; }
 };
 
-// Add the terms first <= k < last to the sums of this thread. left: the tile's first of `rows` rows,
-// `row_stride` apart. images: of H x W. column: the one this thread loads. tap(k): where a term lies.
+// Add the terms first <= k < last to the sums of this thread. left: the tile's first row, of `rows` rows
+// `row_stride` apart. images: H x W each. column: the one this thread loads. tap(k): the Tap of term k.
 template <class Tile, class TapOf>
 __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, const T* images, int H,
                          int W, Column column, int first, int last, TapOf tap,
@@ -57,11 +57,11 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
     }
   };
 
-  if (first >= last) return;  // for the whole block: no thread is left waiting
+  if (first >= last) return;  // the whole block returns, so no thread waits at a barrier
   if (threadIdx.x < DEPTH) tile.taps[k] = tap(first + k);
   __syncthreads();
   fetch(first);
-  __syncthreads();  // the taps have been read: they may change
+  __syncthreads();  // all threads have read the taps, which may now change
   for (int start = first; start < last; start += DEPTH) {
     for (int i = 0; i < LEFT; i++) tile.left[k][row + 16 * i] = next_left[i];
     for (int i = 0; i < RIGHT; i++)
@@ -81,8 +81,8 @@ __device__ void multiply(Tile& tile, const T* left, int rows, int row_stride, co
   }
 }
 
-// Write the sums of this thread, plus b[row] if there is a bias. row, column: the tile's first, of `rows`
-// and `columns` that exist. to(g): where column g begins, its rows `row_stride` apart.
+// Write the sums of this thread, plus b[row] if there is a bias. row, column: the tile's first; `rows` and
+// `columns` exist. to(g): pointer to the start of column g, whose rows are `row_stride` apart.
 template <class Tile, class To>
 __device__ void store(const T (&sums)[SIDE][SIDE], const T* b, int row, int rows, int row_stride,
                       int column, int columns, To to) {

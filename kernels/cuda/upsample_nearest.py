@@ -1,4 +1,4 @@
-"""Nearest-neighbour upsampling: average pooling's gradient, and the reverse, with divisor 1."""
+"""Nearest-neighbour upsampling is backward of average pooling with divisor 1, and vice versa."""
 
 from . import elementwise
 

@@ -1,6 +1,6 @@
-// Windows over images: what the pools and upsampling share.
+// Windows over images, for pooling and upsampling.
 
-// Where an element of images (N, C, H, W) lies. A plane is one channel of one image.
+// The location of an element of images (N, C, H, W). A plane is one channel of one image.
 struct Location {
   int plane, row, column;
 };
@@ -10,12 +10,12 @@ __device__ inline Location location_of(int element, int H, int W) {
   return {line / H, line % H, element % W};
 }
 
-// Those from `first` to before `end`; none if they are equal.
+// The half-open range first <= i < end.
 struct Range {
   int first, end;
 };
 
-// The sum over rows and columns of a plane W wide: a sum of sums, which rounds less in large windows.
+// The sum over rows and columns of a plane of width W: row sums first, which rounds less in large windows.
 __device__ inline T sum_of(const T* plane, int W, Range rows, Range columns) {
   T sum = 0;
   for (int h = rows.first; h < rows.end; h++) {
@@ -32,7 +32,7 @@ __device__ inline Range pixels_of_window(int i, int size, int kernel, int stride
   return {max(start, 0), min(start + kernel, size)};
 }
 
-// The windows, of `count`, that hold a pixel: i * stride <= pixel + padding < i * stride + kernel.
+// The windows i < count that hold a pixel: i * stride <= pixel + padding < i * stride + kernel.
 __device__ inline Range windows_of_pixel(int pixel, int count, int kernel, int stride,
                                          int padding) {
   int end = pixel + padding;

@@ -40,13 +40,13 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
     name : {"mlp", "conv", "tiny", "celeba", "skip", "ae"}
         See the file of that name in scratchvae/models/.
     seed : int
-        Draws the weights: the same numbers in float32, up to rounding, as in float64.
+        Seed of the weights, which are equal in float32 and float64 up to rounding.
     dtype : {"float32", "float64"}
         Of the parameters.
     **options
-        The model's own: image_shape; latent_dim (not of `skip`: its grid follows the images);
-        kl_weight and free_bits (nats per dimension) where there is a KL term; skips and latent (of
-        `skip`).
+        image_shape; latent_dim (not for `skip`, where image_shape determines the latent grid);
+        kl_weight and free_bits (in nats per dimension) for models with a KL term; skips and latent
+        (for `skip` only).
 
     Raises
     ------
@@ -63,7 +63,7 @@ def build(name: str, *, seed: int = 0, dtype: str = "float32", **options: Any) -
             f"build: model {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
     _check_options(**options)
-    # not default_rng(seed): callers draw their images and noise from it
+    # not default_rng(seed): callers may draw images and noise from that
     return MODELS[name](rng=np.random.default_rng([seed, 2]), dtype=dtype, **options)
 
 
@@ -74,7 +74,7 @@ def _check_options(
     free_bits: Any = 0.0,
     **_: Any,
 ) -> None:
-    """Every size is an int above zero, the KL weight and the free bits are numbers."""
+    """Check that sizes are ints above zero, and KL weight and free bits numbers of at least 0."""
     if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
         raise ValueError(f"build: image_shape must be (C, H, W), got {image_shape!r}")
     for name, size in (("latent_dim", latent_dim), *(("image_shape", n) for n in image_shape)):

@@ -4,7 +4,7 @@
     decoder   z -> fc2 -> ReLU -> fc3 -> sigmoid -> reconstruction
     loss      squared error, summed over the pixels, mean over the batch
 
-It is no generative model: its codes follow no known distribution, so you cannot know which z to
+It is not a generative model: its codes follow no known distribution, so you cannot know which z to
 decode. In `mlp` the KL term pulls the codes towards N(0, I).
 For 28 x 28 images and 20 latent dimensions: 644,804 parameters.
 """
@@ -65,7 +65,7 @@ class AE(Model):
 
     def loss(self, x: Any, eps: Any = None, keep: bool = True) -> Losses:
         if keep:
-            vars(self).pop("_cache", None)  # the caches of an earlier loss, even if this one fails
+            vars(self).pop("_cache", None)  # drop an earlier loss's caches, even if this one fails
         self._check_images("loss", x)
         squared_error, mse_cache = mse_forward(self.forward(x, eps, keep), x, "sum")  # (N,)
         reconstruction = squared_error.mean()

@@ -1,4 +1,4 @@
-"""What all models share: one flat buffer for the parameters, noise, and pictures from codes. The
+"""What all models share: one flat buffer for the parameters, noise, and images from codes. The
 models (mlp.py, conv.py, ...) write out encode, decode and backward."""
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Model(Layer):
     step is one pass over two arrays.
     """
 
-    decoder_distribution: str | None = None  # p(x|z): "Bernoulli", "Gaussian", or there is none
-    has_skips = False  # whether the decoder sees more of an image than its code
-    shared_codes = 1  # how many dimensions of z have one mu and logvar in common
+    decoder_distribution: str | None = None  # p(x|z): "Bernoulli", "Gaussian" or None
+    has_skips = False  # whether the decoder gets more of an image than its code
+    shared_codes = 1  # how many dimensions of z share one mu and one logvar
     image_shape: tuple[int, ...]
-    other_shapes: tuple[tuple[int, ...], ...] = ()  # that an image may come in, too
+    other_shapes: tuple[tuple[int, ...], ...] = ()  # other shapes that are accepted for an image
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
     dtype: np.dtype  # of the parameters
-    device = "cpu"  # where the parameters live and batches must: "cuda" or "cpu"
+    device = "cpu"  # "cuda" or "cpu": where the parameters are, and where batches must be
     flat_value: Any  # all parameters in one array
     flat_grad: Any  # all gradients in one array
 
@@ -53,7 +53,7 @@ class Model(Layer):
         return model
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Assigning to a flat buffer copies into it: the parameters stay its views."""
+        """Assigning to a flat buffer copies into it, so that the parameters remain views of it."""
         if name in ("flat_value", "flat_grad") and name in vars(self):
             vars(self)[name][...] = value
         else:
@@ -65,8 +65,8 @@ class Model(Layer):
         Parameters
         ----------
         where : {"cuda", "cpu"} or dtype
-            The device, or float32, float64 or complex128. Gradients move along; an optimizer
-            follows at its next step.
+            The device, or float32, float64 or complex128. Gradients move too; an optimizer moves
+            its state at its next step.
 
         Raises
         ------
@@ -102,12 +102,12 @@ class Model(Layer):
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Finish a copy or an unpickled model: its own parameters in its own flat buffers."""
+        """Give a copied or unpickled model flat buffers of its own."""
         self.__dict__.update(state)
         self.to(self.dtype)
 
     def __copy__(self) -> Model:
-        """A shallow copy would share its parameters with two flat buffers: copies are deep."""
+        """Always a deep copy: a shallow one would have flat buffers without its parameters."""
         return deepcopy(self)
 
     @property
@@ -116,7 +116,7 @@ class Model(Layer):
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Set every gradient to zero: backward adds."""
+        """Set every gradient to zero, because backward adds to it."""
         self.flat_grad[...] = 0
 
     def noise(self, n: int, rng: np.random.Generator) -> Any:
@@ -125,7 +125,7 @@ class Model(Layer):
         return to_device(rng.standard_normal((n, *self.latent_shape), dtype), self.device)
 
     def forward(self, x: Any, eps: Any, keep: bool = False) -> Any:
-        """x through encoder, sampling with the noise eps, and decoder."""
+        """Encode x, draw z with the noise eps, decode z."""
         raise NotImplementedError
 
     def loss(self, x: Any, eps: Any, keep: bool = True) -> Losses:
@@ -145,12 +145,12 @@ class Model(Layer):
         raise NotImplementedError
 
     def reconstruct(self, x: Any) -> Any:
-        """Each image through its code and back, without noise (z = mu), in evaluation mode."""
+        """Encode and decode each image without noise (z = mu), in evaluation mode."""
         return self.generate(self.embed(x))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode for a `with` block; afterwards each layer has the mode it had before."""
+        """Evaluation mode for a `with` block; afterwards each layer is in its old mode again."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -164,12 +164,12 @@ class Model(Layer):
         check_batch(who, name, a, shapes, self.dtype, self.device, **more)
 
     def _check_images(self, method: str, x: Any) -> None:
-        """x is a batch of this model's images, in its data_range."""
+        """Check that x is a batch of this model's images, in its data_range."""
         shapes = self.image_shape, *self.other_shapes
         self._check(method, "x", x, *shapes, limits=self.data_range)
 
     def _check_codes(self, z: Any) -> None:
-        """z is a batch of codes for `generate`."""
+        """Check that z is a batch of codes for `generate`."""
         self._check("generate", "z", z, self.latent_shape)
 
 

@@ -9,8 +9,8 @@
 
 Every convolution has a 3 x 3 kernel and halves or doubles height and width. For 64 x 64 images and
 128 latent dimensions: 3,928,329 parameters, the 33 rows of `scratchvae summary celeba`. The ten
-biases before a batch norm do nothing in training, as it subtracts the mean; their gradients are
-zero up to rounding. They are kept because the document has them.
+biases before a batch norm have no effect in training, because it subtracts the mean; their
+gradients are zero up to rounding. They are kept because the tutorial has them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class CelebA(SquaredErrorVAE):
     ) -> None:
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
-        self.grid = (CHANNELS[-1], *grid("CelebA", image_shape, 32))  # between the two halves
+        self.grid = (CHANNELS[-1], *grid("CelebA", image_shape, 32))  # between encoder and decoder
         channels, flat = (image_shape[0], *CHANNELS), prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
 

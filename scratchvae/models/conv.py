@@ -5,8 +5,8 @@
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> fc2 -> ReLU -> fc3 -> ReLU -> reshape -> deconv1 -> ReLU -> deconv2 -> logits
 
-For 28 x 28 images and 20 latent dimensions: 1,691,369 parameters. (The tutorial it follows lists
-fc3 with 64 too many: 256 x 3136 weights and 3136 biases are 805,952.)
+For 28 x 28 images and 20 latent dimensions: 1,691,369 parameters. (The tutorial behind this model
+lists 64 parameters too many for fc3: 256 x 3136 weights and 3136 biases are 805,952.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .vae import BernoulliVAE
 
 
 class Conv(BernoulliVAE):
-    """Convolutional VAE. Height and width of its images are multiples of 4: two strides of 2."""
+    """Convolutional VAE. Image height and width are multiples of 4, because of two strides of 2."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Conv(BernoulliVAE):
     ) -> None:
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
-        self.grid = (64, *grid("Conv", image_shape, 4))  # what conv2 leaves and deconv1 starts from
+        self.grid = (64, *grid("Conv", image_shape, 4))  # shape of conv2's output, deconv1's input
         C, flat = image_shape[0], prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
         self.conv1, self.relu1 = Conv2d(C, 32, 4, stride=2, padding=1, **made), ReLU()

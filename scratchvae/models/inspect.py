@@ -1,4 +1,4 @@
-"""A model watched from outside: a summary of its layers, and the first tensor with a NaN."""
+"""A summary of a model's layers, and the search for the first tensor that is not finite."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..layers import MeanLogvar, Reparameterize
 from ..module import Module
 from .base import Model
 
-NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where modules alone get a row
+NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where only modules get a row
 TWO_ROWS = {"BatchNorm2dLeakyReLU": ("BatchNorm2d", "LeakyReLU")}  # one layer here, two in PyTorch
 
 
 @contextmanager
 def watched(model: Model, saw: Callable[[str, Any, Any], None]) -> Iterator[None]:
-    """In the `with` block, each forward of a layer ends with `saw(name, layer, output)`."""
+    """In the `with` block, each forward of a layer calls `saw(name, layer, output)` at its end."""
     watching = [(name, m) for name, m in named_modules(model) if hasattr(m, "forward")]
 
     def watch(name: str, module: Any) -> None:
@@ -43,14 +43,14 @@ def watched(model: Model, saw: Callable[[str, Any, Any], None]) -> Iterator[None
 
 
 def named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
-    """Every module below this one, by the name that its parameters begin with."""
+    """(name, module) for every descendant; the names of its parameters begin with `name`."""
     for name, child in module.children():
         yield prefix + name, child
         yield from named_modules(child, f"{prefix}{name}.")
 
 
 class Row(NamedTuple):
-    """A layer, in the order in which the forward pass meets it."""
+    """A layer; the rows of a table are in the order of the forward pass."""
 
     layer: str
     output_shape: tuple[int, ...]  # without the batch
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 def rows(model: Model) -> list[Row]:
-    """The layers of `model` as an image passes through them, each with its output."""
+    """The layers of `model` in the order of the forward pass, with their outputs."""
     found: list[Row] = []
 
     def add_row(_: str, layer: Any, y: Any) -> None:
@@ -121,12 +121,12 @@ def summary(model: Model) -> str:
 
 
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:
-    """The name of a step's first tensor that is not finite, "the output of fc_logvar" say, or
+    """The name of a step's first tensor that is not finite, such as "the output of fc_logvar", or
     "none".
 
     The order is that of the step: batch, noise, weights, outputs of the layers, terms of the loss,
-    and gradients from the last layer to the first. Parameters are those of `model.loss`; gradients
-    are overwritten, weights and statistics are not.
+    and gradients from the last layer to the first. The arguments are those of `model.loss`.
+    Gradients are overwritten; weights and running statistics are not.
     """
     found: list[str] = []
 
@@ -160,5 +160,5 @@ def first_not_finite(model: Model, x: Any, eps: Any) -> str:
 
 
 def finite(a: Any) -> bool:
-    """Whether all of an array is finite."""
+    """Whether all values of an array are finite."""
     return bool(array_module(a).isfinite(a).all())

@@ -1,11 +1,11 @@
-"""The fully connected VAE, in the size that everyone trains on MNIST.
+"""The fully connected VAE, in the size that is usual for MNIST.
 
     encoder   x -> fc1 -> ReLU -> h;   h -> fc_mu -> mu,   h -> fc_logvar -> logvar
     sample    z = mu + exp(logvar / 2) eps
     decoder   z -> fc2 -> ReLU -> fc3 -> logits
 
-Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C, who have
-tanh and 500 hidden units where ReLU and 400 are usual today.
+Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C, with
+ReLU and 400 hidden units, which are usual today, instead of tanh and 500.
 For 28 x 28 images and 20 latent dimensions: 652,824 parameters.
 """
 

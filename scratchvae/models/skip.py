@@ -1,4 +1,4 @@
-"""A VAE in the shape of a U-Net: the decoder sees not only z, but the encoder's maps as well.
+"""A VAE in the shape of a U-Net: the decoder gets not only z, but the encoder's maps as well.
 
     encoder   x -> 5 x [Conv2d -> LeakyReLU -> Conv2d -> LeakyReLU -> MaxPool2d] -> MaxPool2d -> h
     latent    "scalar":  mu, logvar = mean and log-variance of all of h, one number each
@@ -9,9 +9,9 @@
     loss      mean squared error + 0.00025 KL
 
 The skips, deepest first: the pooled maps of the five stages and, at full size, the image itself. So
-the decoder can copy the image past z, and does; `effect_of_z` (evaluation/metrics.py) measures it.
-`skips` is "all", "deep" (without the image) or "none".
-3,733,691 parameters; 3,865,275 with the two heads. Where we leave the document: docs/errata.md.
+the decoder can copy the image without using z, and a trained one does; `effect_of_z`
+(evaluation/metrics.py) measures it. `skips` is "all", "deep" (without the image) or "none".
+3,733,691 parameters; 3,865,275 with the two heads. Differences from the tutorial: docs/errata.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHANNELS = (16, 32, 64, 128, 256)
 
 
 class Down(Module):
-    """Two convolutions, and half the height and width."""
+    """Two convolutions, then max pooling, which halves height and width."""
 
     def __init__(self, in_channels: int, channels: int, **made: Any) -> None:
         self.conv1 = Conv2d(in_channels, channels, 3, padding=1, **made)
@@ -53,7 +53,7 @@ class Down(Module):
 
 
 class Up(Module):
-    """Twice the height and width, a skip added, and two convolutions; `last`: no LeakyReLU."""
+    """Double height and width, add a skip, apply two convolutions; `last`: without LeakyReLU."""
 
     def __init__(self, in_channels: int, channels: int, last: bool, **made: Any) -> None:
         self.up = ConvTranspose2d(
@@ -75,7 +75,7 @@ class Up(Module):
         return h if self.last else self.relu2.forward(h, keep)
 
     def backward(self, dh: Any) -> tuple[Any, Any]:
-        """dh below, dskip: a sum hands its gradient to both of its terms."""
+        """dh of the input, dskip: the gradient of a sum is the gradient of both its terms."""
         dh = dh if self.last else self.relu2.backward(dh)
         dh = self.conv2.backward(dh)
         dh = dh if self.last else self.relu1.backward(dh)
@@ -171,16 +171,16 @@ class Skip(SquaredErrorVAE):
         _, *dmaps = dskips  # full size first; the image needs no gradient
         for i in reversed(range(len(self.encoder))):
             if self.skips != "none":
-                dh = dh + dmaps[i]  # the map of this stage has two uses: deeper, and across
+                dh = dh + dmaps[i]  # this map is input of the next stage, and a skip: add both
             dh = self.encoder[i].backward(dh, need_dx=i > 0)
 
     def embed(self, x: Any) -> Any:
         return self._on_grid(super().embed(x)).copy()
 
     def generate(self, z: Any, skips_from: Any = None) -> Any:
-        """The image of each code, in evaluation mode: (N, *image_shape). The skips are those of the
-        images `skips_from`, (N, *image_shape), which shine through (the leak). By default nothing
-        is added, which only a decoder built with skips="none" has seen in training."""
+        """The image of each code, in evaluation mode: (N, *image_shape). The skips come from the
+        images `skips_from`, (N, *image_shape), which leak into the result. By default no skips are
+        added, as in the training of a model with skips="none", and of no other."""
         self._check_codes(z)
         with self.evaluating():
             if skips_from is None:
@@ -189,11 +189,11 @@ class Skip(SquaredErrorVAE):
             return self.decode(z, skips=self.encode(skips_from)[2])
 
     def reconstruct(self, x: Any) -> Any:
-        """Each image through its code (z = mu) and its skips, in evaluation mode."""
+        """Decode each image from its code (z = mu) and its skips, in evaluation mode."""
         return self.generate(self.embed(x), skips_from=x)
 
     def _on_grid(self, number: Any) -> Any:
-        """(N,) -> (N, *latent_shape), the same number everywhere; learned ones stay as they are."""
+        """(N,) -> (N, *latent_shape), the same number everywhere; no change if latent="learned"."""
         if self.latent == "learned":
             return number
         spread = number.reshape(-1, 1, 1, 1)

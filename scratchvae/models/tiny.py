@@ -6,7 +6,7 @@
     decoder   z -> linear -> ReLU -> reshape -> deconv1 -> ReLU -> deconv2 -> upsample -> logits
 
 Heights and widths go 28, 14, 7, 4, and back; the windows of the pooling from 7 to 4 overlap. 9,569
-+ 1,536 latent_dim parameters. Where we leave the document: docs/errata.md.
++ 1,536 latent_dim parameters. Differences from the tutorial: docs/errata.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .vae import BernoulliVAE
 
 
 class Tiny(BernoulliVAE):
-    """Small convolutional VAE of 28 x 28 images, which may come without their channel axis."""
+    """Small convolutional VAE for 28 x 28 images, with or without a channel axis."""
 
     other_shapes = ((28, 28),)
 
@@ -74,7 +74,7 @@ class Tiny(BernoulliVAE):
 
     def forward(self, x: Any, eps: Any, keep: bool = False) -> tuple[Any, Any, Any]:
         logits, mu, logvar = super().forward(x, eps, keep)
-        return logits.reshape(x.shape), mu, logvar  # with a channel axis, or without one, as x has
+        return logits.reshape(x.shape), mu, logvar  # with a channel axis if x has one
 
     def backward(self) -> None:
         """decode, sample and encode above, read from the last line to the first."""

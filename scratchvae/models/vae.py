@@ -1,13 +1,13 @@
-"""The objective of a VAE, in the two forms that the models have.
+"""The objective of a VAE, in two forms.
 
     total = reconstruction + kl_weight KL(q(z|x) || N(0, I)),    mean over the batch
 
 `BernoulliVAE`      reconstruction is the cross-entropy, summed over the pixels: nats per image
 `SquaredErrorVAE`   reconstruction is the squared error, averaged over the pixels: not in nats;
-                    evaluation/scales.py says what its kl_weight amounts to on other scales
+                    evaluation/scales.py converts its kl_weight to other scales
 
 In both the KL term is summed over the latent dimensions, in nats per image. `free_bits` is a floor
-under each dimension in the total (ops/kl_free_bits.py); `losses.kl` has none.
+under the KL of each dimension (ops/kl_free_bits.py); it changes `losses.total`, not `losses.kl`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .base import Model
 
 
 class VAE(Model):
-    """Encoder, noise, decoder, loss. Children choose the error, write encode, decode, backward."""
+    """Encoder, noise, decoder, loss. Subclasses set the error, write encode, decode, backward."""
 
     error_forward: Any  # (decoder's output, x) -> (N,), cache
     error_backward: Any
@@ -40,7 +40,7 @@ class VAE(Model):
         raise NotImplementedError
 
     def decode(self, z: Any, keep: bool = False) -> Any:
-        """What the error is measured on: (N, *image_shape)."""
+        """The decoder's output, which the error compares with x: (N, *image_shape)."""
         raise NotImplementedError
 
     def forward(self, x: Any, eps: Any, keep: bool = False) -> tuple[Any, Any, Any]:
@@ -52,7 +52,7 @@ class VAE(Model):
     def loss(self, x: Any, eps: Any, keep: bool = True, kl_weight: Any = None) -> Losses:
         """As `Model.loss`. `kl_weight` (a captured graph passes an array) replaces the model's."""
         if keep:
-            vars(self).pop("_cache", None)  # the caches of an earlier loss, even if this one fails
+            vars(self).pop("_cache", None)  # drop an earlier loss's caches, even if this one fails
         who, where = f"{type(self).__name__}.loss", (self.dtype, self.device)
         shapes = self.image_shape, *self.other_shapes
         check_batch(who, "x", x, shapes, *where, limits=self.data_range)
@@ -62,7 +62,7 @@ class VAE(Model):
         reconstruction, error_cache = self.error_forward(output, x)  # (N,)
         kl, kl_cache = kl_forward(mu, logvar)  # (N,) nats
         losses, elbo_cache = elbo_forward(reconstruction, kl, beta)
-        if self.free_bits:  # training minimises a KL term with a floor; losses.kl has none
+        if self.free_bits:  # training minimises a KL term with a floor; losses.kl is without it
             floored, kl_cache = kl_free_bits_forward(mu, logvar, self.free_bits)  # (N,) nats
             objective, elbo_cache = elbo_forward(reconstruction, floored, beta)
             losses = losses._replace(total=objective.total)
@@ -70,7 +70,7 @@ class VAE(Model):
         return self._keep((losses, cache), keep)
 
     def loss_backward(self) -> tuple[Any, Any, Any]:
-        """doutput, and the gradients that reach mu and logvar straight from the KL term."""
+        """doutput, and the gradients that reach mu and logvar directly from the KL term."""
         error_cache, kl_cache, elbo_cache, free_bits = self._kept()
         dreconstruction, dkl = elbo_backward(1.0, elbo_cache)
         kl_term_backward = kl_free_bits_backward if free_bits else kl_backward
@@ -102,15 +102,15 @@ class BernoulliVAE(VAE):
 
 
 class SquaredErrorVAE(VAE):
-    """A VAE whose decoder gives the image itself, judged by its mean squared error: up to a factor
-    and a constant the objective of a Gaussian decoder."""
+    """A VAE whose decoder gives the image itself. The mean squared error is -log p(x|z) of a
+    Gaussian decoder, up to a factor and a constant."""
 
     decoder_distribution = "Gaussian"
     error_forward, error_backward = staticmethod(mse_forward), staticmethod(mse_backward)
 
     @property
     def loss_unit(self) -> str:
-        """With the range: between -1 and 1 the error is four times that between 0 and 1."""
+        """Names the range: values from -1 to 1 have four times the error of values from 0 to 1."""
         low, high = self.data_range
         return f"mean squared error, values {low:g} to {high:g}"
 

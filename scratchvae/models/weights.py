@@ -1,4 +1,4 @@
-"""Weights on disk, as safetensors: unlike a pickle, such a file executes nothing."""
+"""Weights on disk, as safetensors: unlike a pickle, such a file cannot run code when loaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..module import Module
 from ..output import open_file, write_atomically
 
 MAX_BYTES = 1 << 30  # sixty times the largest model here
-MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; sixteen times more take 8 s
+MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; parsing 16 MiB would take 8 s
 
 
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
     """Write `model.state_dict()` and `metadata` to a .safetensors file, atomically."""
     from safetensors.numpy import save
 
-    # A header is UTF-8, and the name of a folder may be any bytes.
+    # A header is UTF-8, but metadata may hold a folder's name, which can be any bytes.
     texts = {key: str(value).encode(errors="backslashreplace") for key, value in metadata.items()}
     content = save(model.state_dict(), {key: text.decode() for key, text in texts.items()})
     write_atomically(path, content)
@@ -35,7 +35,7 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
         If the file is invalid, names another model, or does not fit; the message lists all misfits.
     """
     state, texts = read_tensors(path, "load_weights")
-    # Weights of another model may fit in shape: those of `skip` do, whatever skips it has.
+    # Weights of another model may have the same shapes: `skip` has the same with any `skips`.
     made_for = {"model": type(model).__name__.lower(), "skips": getattr(model, "skips", None)}
     for name, mine in made_for.items():
         if mine is not None and texts.get(name, mine) != mine:
@@ -65,7 +65,7 @@ def read_tensors(
                 raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
             content = start + file.read()
         arrays = load(content)
-    except (SafetensorError, ValueError) as error:  # the latter is NumPy's, of 65 dimensions
+    except (SafetensorError, ValueError) as error:  # NumPy's ValueError: 65 dimensions
         raise ValueError(f"{name}: {path} is not a safetensors file ({error})") from None
     except KeyError as error:  # safetensors.numpy lacks bfloat16 and 8-bit floats
         raise ValueError(

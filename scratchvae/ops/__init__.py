@@ -6,10 +6,13 @@
 `@accelerated` checks the arguments, runs the body or a kernel in its place, and wraps the cache so
 that backward runs on the same engine. `conv2d_forward.reference` is the body.
 
-Ops are pure: they never change their inputs, own no randomness, and keep the dtype they are given
-(float32 or float64; complex128 for complex-step differentiation). A cache refers to the arrays of
-its forward, so leave x, w and y as they are until backward has run. Names and argument order follow
-torch.nn.functional. docs/backward.md derives every backward.
+Ops are pure: they never change their inputs, draw no random numbers, and keep the dtype of their
+inputs (float32 or float64; complex128 for complex-step differentiation). A cache refers to the
+arrays of its forward, so leave x, w and y unchanged until backward has run. Names and argument
+order follow torch.nn.functional. docs/backward.md derives every backward.
+
+The complex step reads a derivative from the imaginary part of f(x + ih). So the bodies avoid abs,
+var and norm, which drop the imaginary part, and compare real parts only.
 
 Every file of this folder that defines `<op>_forward` is an op; this module collects its functions.
 """

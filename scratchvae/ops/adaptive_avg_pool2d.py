@@ -1,4 +1,4 @@
-"""Adaptive average pooling: ask for an output size, get windows that cover the image.
+"""Adaptive average pooling: you choose the output size, and it determines the windows.
 
     y[n,c,i,j]  = average of x[n,c,h,w] over  floor(i H / OH) <= h < ceil((i + 1) H / OH)
                                          and  floor(j W / OW) <= w < ceil((j + 1) W / OW)
@@ -6,8 +6,8 @@
     x (N, C, H, W)  ->  y (N, C, OH, OW)
 
 Where OH does not divide H the windows overlap and differ in size: 7 -> 4 has the rows 0-1, 1-3,
-3-5, 5-6. The average is separable, so each axis is pooled by itself. The code visits only the cells
-in a window: a product with a matrix of weights would have 0 x infinity = NaN outside.
+3-5, 5-6. The average is separable, so each axis is pooled by itself. The code reads only the cells
+of a window: a matrix of weights would multiply all others by 0, and 0 x infinity is NaN.
 """
 
 from itertools import product
@@ -49,7 +49,7 @@ def adaptive_avg_pool2d_forward(x, output_size):
 
 @accelerated
 def adaptive_avg_pool2d_backward(dy, cache):
-    """dx: each dy is shared out evenly among its window's cells."""
+    """dx: each dy is divided evenly among the cells of its window."""
     ((H, W),) = cache
     return _share_out(_share_out(dy, W, 3), H, 2)  # (N, C, H, W)
 
@@ -62,7 +62,7 @@ def _average(x, output_size, axis):
 
 
 def _share_out(dy, size, axis):
-    """The way back: each window gives its cells equal parts of its dy."""
+    """The transpose of `_average`: each cell of a window gets an equal share of the window's dy."""
     output_size = dy.shape[axis]
     dx = array_module(dy).zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)
     for i in range(output_size):
@@ -72,7 +72,7 @@ def _share_out(dy, size, axis):
 
 
 def _along(axis, part):
-    """The index that takes a part of an axis and all of those before it."""
+    """The index of a part of an axis, with all of the axes before it."""
     return (*(slice(None),) * axis, part)
 
 

@@ -43,7 +43,7 @@ def avg_pool2d_forward(x, kernel_size, stride, padding):
 
 @accelerated
 def avg_pool2d_backward(dy, cache):
-    """dx: each dy is shared out evenly among its window's cells."""
+    """dx: each dy is divided evenly among the cells of its window."""
     padded_size, kernel_size, stride, padding = cache
     share = dy / (kernel_size[0] * kernel_size[1])  # (N, C, OH, OW)
     dcells = array_module(dy).broadcast_to(share[..., None, None], (*dy.shape, *kernel_size))

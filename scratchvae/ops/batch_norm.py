@@ -11,17 +11,18 @@
 
     x (N, C) or (N, C, H, W), all else (C,)  ->  y like x
 
-The two averages in dx are there because x moves the mean and the variance too. They also make dx
-zero for dy = 1, whatever else the code gets wrong: check this gradient with a random dy.
+The two averages in dx are there because x also moves the mean and the variance. For dy = 1 they
+make dx zero, because the sum of y over a channel is M b[c] for every x. A check with dy = 1 would
+therefore miss most mistakes: use a random dy.
 
 In evaluation mean and var are the running ones, constants, and dx = w[c] dy / sqrt(var[c] + eps).
-The running ones follow training with momentum, and, as in PyTorch, with the unbiased variance:
+Training updates the running ones with momentum and, as in PyTorch, with the unbiased variance:
 
     running_mean <- (1 - momentum) running_mean + momentum mean
     running_var  <- (1 - momentum) running_var  + momentum var M / (M - 1)
 
-One NaN or infinity in x makes all of its channel NaN in training. The running mean is NaN then, too
-(after an infinity it is infinite in the body below, and in PyTorch).
+In training, one NaN or infinity in x makes the whole channel of y NaN, and the running mean too.
+(After an infinity, the running mean of the body below and of PyTorch is infinite.)
 
 Derivation: docs/backward.md.
 Source: Ioffe & Szegedy, "Batch Normalization" (arXiv:1502.03167), algorithms 1 and 2, section 3.
@@ -34,7 +35,7 @@ from .cases import Case, positive
 def batch_norm_arguments(
     x, running_mean, running_var, w, b, training=False, momentum=0.1, eps=1e-5
 ):
-    """x has 2 or 4 axes; one value per channel has no variance to train with."""
+    """x must have 2 or 4 axes and, in training, more than one value per channel."""
     if x.ndim not in (2, 4):
         raise ValueError(f"x must have axes (N, C) or (N, C, H, W), got shape {x.shape}")
     if training and x.size == x.shape[1]:
@@ -58,12 +59,12 @@ def batch_norm_naive(x, running_mean, running_var, w, b, training=False, momentu
 
 
 def _per_channel(vector, x):
-    """(C,) shaped to stand beside x: (C,) or (C, 1, 1)."""
+    """(C,) -> (C,) or (C, 1, 1), which broadcasts against x."""
     return vector.reshape(-1, *(1,) * (x.ndim - 2))
 
 
 def _sum(x):
-    """Sum to (C,): per image first, because one float32 sum over NHWC memory loses two digits."""
+    """Sums (C,): each image first, because one long float32 sum over NHWC memory loses 2 digits."""
     return (x.sum(axis=(2, 3)) if x.ndim == 4 else x).sum(axis=0)
 
 

@@ -6,7 +6,7 @@
     x (N, C) or (N, C, H, W), all else (C,)  ->  y like x
 
 The code below runs batch_norm.py and leaky_relu.py one after the other. On large images both are
-bound by memory; one kernel for both reads x again instead of writing and reading h between them.
+limited by memory traffic; a single kernel does not write and read the array between them.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ def batch_norm_leaky_relu_arguments(
     eps=1e-5,
     negative_slope=0.01,
 ):
-    """As batch_norm's; make the slope a float."""
+    """Check as for batch_norm; make the slope a float."""
     given = batch_norm_arguments(x, running_mean, running_var, w, b, training, momentum, eps)
     return (*given, float(negative_slope))
 

@@ -6,9 +6,9 @@
 
     logits l (N, ...), target t like it, 0 <= t <= 1  ->  y (N,)
 
-From probabilities one would clip s away from 0 and 1 and divide by it; from logits nothing blows
-up: log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)). Grey levels t are taken as probabilities. An
-infinite logit makes y NaN, the difference of two infinities (in PyTorch it makes it infinite).
+From probabilities, s would have to be clipped away from 0 and 1 before the log. Logits need no
+clipping: log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)), and exp(-|l|) is at most 1. Grey levels
+t are taken as probabilities. An infinite logit makes y NaN (infinity - infinity), PyTorch's is inf.
 Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix C.1.
 """
 
@@ -19,7 +19,7 @@ from .cases import Case, probabilities
 
 
 def bce_naive(logits, target):
-    """The first formula in plain loops: fine for moderate logits, log(0) for large ones."""
+    """The first formula in plain loops, for moderate logits: large ones end in log(0)."""
     y = array_module(logits).zeros(len(logits), logits.dtype)
     for n, (image_logits, image) in enumerate(zip(logits, target, strict=True)):
         for logit, t in zip(image_logits.ravel(), image.ravel(), strict=True):
@@ -33,7 +33,7 @@ def bce_forward(logits, target):
     """y, cache: the formulas at the top of this file."""
     xp = array_module(logits)
     pixels = tuple(range(1, logits.ndim))
-    positive = logits.real > 0  # abs and maximum are not complex-safe
+    positive = logits.real > 0  # instead of abs and maximum, for the complex step
     e = xp.exp(xp.where(positive, -logits, logits))  # exp(-|l|)
     softplus = xp.where(positive, logits, 0) + xp.log1p(e)  # log(1 + exp(l))
     y = (softplus - target * logits).sum(axis=pixels)  # (N,)

@@ -1,6 +1,6 @@
 """The example cases at the end of every op's file: shapes, options, properties. Tests, `scratchvae
-check OP` and benchmarks use them. The sizes of a case differ, so that swapped axes show; its
-numbers keep away from kinks."""
+check OP` and benchmarks use them. The sizes of a case differ, so that swapped axes are noticed; its
+numbers are not close to kinks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def far_and_near(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of an op. Arrays are standard normal if `draw` does not say otherwise."""
+    """Arguments of an op. Arrays are standard normal unless `draw` has a function for them."""
 
     shapes: dict[str, tuple[int, ...]]
     options: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Case:
     constants: tuple[str, ...] = ()  # the arrays that get no gradient
     draw: dict[str, Draw] = field(default_factory=dict)
     variant: str = ""
-    mixes: bool = False  # images depend on each other, by design
+    mixes: bool = False  # the result for one image depends on the other images, by design
 
     def arrays(self, seed: int) -> dict[str, np.ndarray]:
         """The arrays of this case, float64."""

@@ -1,5 +1,5 @@
 """Checks of strides, paddings and kernel sizes, for ops and layers. Each raises a TypeError (a
-wrong type) or a ValueError (out of range); `@accelerated` puts the op's name in front."""
+wrong type) or a ValueError (out of range); `@accelerated` adds the op's name to the message."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def size(name, value):
 
 
 def pair(name, value, least):
-    """An int, or a pair of them, as a pair of ints that are `least` or more."""
+    """An int or a pair of ints, as a pair of ints; each must be at least `least`."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or not all(map(_is_int, values)):
         raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
@@ -28,7 +28,7 @@ def pair(name, value, least):
 
 
 def check_window_fits(x, kernel_size, padding):
-    """At least one window fits into the padded image."""
+    """Raise ValueError unless at least one window fits into the padded image."""
     padded = (x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1])
     if padded[0] < kernel_size[0] or padded[1] < kernel_size[1]:
         raise ValueError(
@@ -37,7 +37,7 @@ def check_window_fits(x, kernel_size, padding):
 
 
 def pool2d_arguments(x, kernel_size, stride=None, padding=0):
-    """The arguments of a pooling op, sizes as pairs. stride None: kernel_size, windows touch."""
+    """The arguments of a pooling op, sizes as pairs. stride None means kernel_size: no overlap."""
     kernel_size, padding = pair("kernel_size", kernel_size, 1), pair("padding", padding, 0)
     stride = kernel_size if stride is None else pair("stride", stride, 1)
     if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:

@@ -9,12 +9,13 @@
     x (N, C, H, W), w (O, C, KH, KW), b (O,) or None  ->  y (N, O, OH, OW)
     OH = floor((H + 2 PH - KH) / SH) + 1, OW likewise; x is 0 outside the image
 
-In words: cut x into windows, multiply each by w. Backwards: multiply dy by w, add the windows back.
+In words: cut x into windows and multiply each by w. Backward: multiply dy by w and add the windows
+back. That makes dx the transposed convolution of dy: compare conv_transpose2d_forward.
 
-The zeros of the padding are multiplied, too, and 0 x infinity is NaN. So beside padding a w that is
-not finite makes y NaN, and a dy that is not finite makes dw NaN, as in PyTorch's own kernels; its
-oneDNN kernels and `conv2d_naive` skip these products. dx has them only on a GPU. A Winograd kernel
-spreads what is not finite over a tile of y and dx.
+The zeros of the padding are multiplied too, and 0 x infinity is NaN. At the border, a w that is not
+finite therefore makes y NaN, and a dy that is not finite makes dw NaN, as in PyTorch's own kernels.
+PyTorch's oneDNN kernels and `conv2d_naive` skip these products; dx includes them only on a GPU. A
+Winograd kernel spreads a NaN or infinity over a whole tile of y and dx.
 Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), sections 2 and 4.
 """
@@ -28,7 +29,7 @@ from .windows import add_windows, crop2d, grid_size, pad2d, windows
 
 
 def conv2d_arguments(x, w, b=None, stride=1, padding=0):
-    """Make stride and padding pairs; a window fits into the padded image."""
+    """Make stride and padding pairs; check that a window fits into the padded image."""
     stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
     check_window_fits(x, w.shape[2:], padding)
     return x, w, b, stride, padding
@@ -66,7 +67,7 @@ def conv2d_forward(x, w, b, stride, padding):
 
 @accelerated
 def conv2d_backward(dy, cache, need_dx=True):
-    """dx, dw, db. dx is None without need_dx (a first layer needs none), db is None where b was."""
+    """dx, dw, db. dx is None if not need_dx (a first layer needs none), db is None if b was."""
     x, w, has_b, stride, padding = cache
     xp = array_module(dy)
     x_padded = pad2d(x, padding)

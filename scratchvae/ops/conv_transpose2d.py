@@ -1,7 +1,8 @@
 """Transposed convolution: conv2d's backward pass, used as a forward pass to grow an image.
 
 Every input pixel paints a copy of w, scaled by its value, SH x SW apart; where copies overlap they
-add. The painted canvas loses PH rows and PW columns on each side; OPH and OPW more stay at its end.
+add. The canvas is cropped by PH rows and PW columns on each side; output padding keeps OPH rows and
+OPW columns more at the bottom and on the right.
 
     y[n,o,h,k]  = b[o] + sum over all c,i,j,u,v that paint (h,k) of  x[n,c,i,j] w[c,o,u,v]
                   x[n,c,i,j] w[c,o,u,v] is painted at h = i*SH + u - PH, k = j*SW + v - PW
@@ -13,8 +14,8 @@ add. The painted canvas loses PH rows and PW columns on each side; OPH and OPW m
     x (N, C, H, W), w (C, O, KH, KW), b (O,) or None  ->  y (N, O, OH, OW)
     OH = (H - 1) SH - 2 PH + KH + OPH, OW likewise; dy is 0 outside the image
 
-The output padding OP < S settles what conv2d forgets: several input sizes give one output size.
-dx and dw read zeros outside of dy, and 0 x infinity is NaN: conv2d.py says what follows from that.
+conv2d maps several input sizes to one output size; the output padding OP < S chooses among them.
+dx and dw read zeros outside dy, and 0 x infinity is NaN: see conv2d.py for the consequences.
 Derivation: docs/backward.md.
 Source: Dumoulin & Visin, "A guide to convolution arithmetic" (arXiv:1603.07285), section 4.
 """
@@ -28,7 +29,7 @@ from .windows import add_windows, crop2d, pad2d, windows
 
 
 def conv_transpose2d_arguments(x, w, b=None, stride=1, padding=0, output_padding=0):
-    """Make stride, padding and output_padding pairs; y is not empty."""
+    """Make stride, padding and output_padding pairs; check that y is not empty."""
     stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
     output_padding = pair("output_padding", output_padding, 0)
     if output_padding[0] >= stride[0] or output_padding[1] >= stride[1]:
@@ -79,7 +80,7 @@ def conv_transpose2d_forward(x, w, b, stride, padding, output_padding):
 
 @accelerated
 def conv_transpose2d_backward(dy, cache, need_dx=True):
-    """dx, dw, db. Without need_dx, dx is None; db is None where b was."""
+    """dx, dw, db. dx is None if not need_dx (a first layer needs none), db is None if b was."""
     x, w, has_b, stride, padding = cache
     xp = array_module(dy)
     dcells = windows(pad2d(dy, padding), w.shape[2:], stride)  # (N, O, H, W, KH, KW)

@@ -11,7 +11,8 @@
     kl (N,): KL(q(z|x[n]) || p(z)) (kl)
 
 With beta = 1 and `bce`, total is the -ELBO in nats per image; another beta makes it the objective
-of a beta-VAE. Only here is the batch averaged: every op before works per image.
+of a beta-VAE. The 1/N enters here and nowhere else in a VAE: bce, mse and kl are per image, and
+backward starts with dtotal / N, so the weight gradients are plain sums over the batch.
 Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al., "beta-VAE" (2017).
 """
 
@@ -30,7 +31,7 @@ class Losses(NamedTuple):
 
 
 def elbo_arguments(reconstruction, kl, beta=1.0):
-    """beta is a number."""
+    """Make beta a float; check that a beta on the GPU is one float64."""
     if not is_gpu_array(beta):
         return reconstruction, kl, float(beta)
     if beta.ndim != 0 or beta.dtype != "float64":
@@ -46,7 +47,7 @@ def elbo_naive(reconstruction, kl, beta=1.0):
 
 @accelerated("reconstruction (N), kl (N)", arguments=elbo_arguments, result=Losses._make)
 def elbo_forward(reconstruction, kl, beta):
-    """losses, cache: the formulas at the top of this file. beta: a number, or an array of one."""
+    """losses, cache: the formulas at the top of this file. beta: a number or a 0-d GPU array."""
     mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
     losses = mean_reconstruction + beta * mean_kl, mean_reconstruction, mean_kl
     cache = (reconstruction, beta)

@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence from N(0, I) of a diagonal Gaussian, in nats per image.
+"""Kullback-Leibler divergence of a diagonal Gaussian from N(0, I), in nats per image.
 
     y[n]    = KL(N(mu, exp(logvar)) || N(0, I))
             = -1/2 sum over latent dimensions of  1 + logvar - mu^2 - exp(logvar)
@@ -8,7 +8,7 @@
 
     mu, logvar (N, ...)  ->  y (N,)
 
-Near logvar = 0 the 1, logvar and exp(logvar) cancel: expm1 keeps the digits that are left.
+Near logvar = 0 the difference exp(logvar) - 1 loses digits; expm1 computes it without that loss.
 Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), appendix B.
 """
 

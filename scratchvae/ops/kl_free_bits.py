@@ -8,11 +8,11 @@
     dmu     = 0, where mean[j] < free_bits;  elsewhere dy[n] mu
     dlogvar = 0, where mean[j] < free_bits;  elsewhere dy[n] (exp(logvar) - 1) / 2
 
-    mu, logvar (N, ...), free_bits in nats  ->  y (N,);  of shape (N,) they are one dimension
+    mu, logvar (N, ...), free_bits in nats  ->  y (N,);  shape (N,) means one dimension
 
-So the average of y is the sum over j of max(free_bits, mean[j]): nothing pulls a dimension that
-costs less than free_bits to the prior, so it need not die before the decoder uses it. The average
-over the batch counts, not each image. With free_bits = 0 this is `kl`.
+The average of y is therefore the sum over j of max(free_bits, mean[j]). The gradient pulls no
+dimension that costs less than free_bits towards the prior, so the dimension does not collapse
+before the decoder uses it. The floor applies to the batch average. free_bits = 0 gives `kl`.
 Source: Kingma et al., "Improving variational inference with inverse autoregressive flow"
 (arXiv:1606.04934), equation 15, with a group for each dimension.
 """
@@ -24,7 +24,7 @@ from .cases import Case, far_and_near
 
 
 def kl_free_bits_arguments(mu, logvar, free_bits):
-    """free_bits is a finite number of at least 0."""
+    """Check that free_bits is a finite number of at least 0; make it a float."""
     if not 0 <= free_bits < math.inf:
         raise ValueError(f"free_bits must be a number of at least 0, got {free_bits}")
     return mu, logvar, float(free_bits)
@@ -48,7 +48,7 @@ def kl_free_bits_forward(mu, logvar, free_bits):
     xp = array_module(mu)
     var_minus_1 = xp.expm1(logvar)
     kl = 0.5 * (mu**2 + var_minus_1 - logvar)  # (N, ...)
-    free = kl.mean(axis=0).real < free_bits  # (...); not >=: NaN compares false, and stays
+    free = kl.mean(axis=0).real < free_bits  # (...); false for NaN, so that NaN stays in y
     y = xp.where(free, free_bits, kl).sum(axis=tuple(range(1, mu.ndim)))  # (N,)
     cache = (mu, var_minus_1, free)
     return y, cache

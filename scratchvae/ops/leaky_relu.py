@@ -11,7 +11,7 @@ from .cases import Case, away_from_zero
 
 
 def leaky_relu_arguments(x, negative_slope=0.01):
-    """The slope is a float."""
+    """Make the slope a float."""
     return x, float(negative_slope)
 
 

@@ -38,7 +38,7 @@ def linear_forward(x, w, b=None):
 
 @accelerated
 def linear_backward(dy, cache, need_dx=True):
-    """dx, dw, db. dx is None without need_dx (a first layer needs none), db is None where b was."""
+    """dx, dw, db. dx is None if not need_dx (a first layer needs none), db is None if b was."""
     x, w, has_b = cache
     dx = dy @ w if need_dx else None  # (N, I)
     dw = dy.T @ x  # (O, I)

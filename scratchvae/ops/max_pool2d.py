@@ -5,8 +5,8 @@
 
     x (N, C, H, W)  ->  y (N, C, OH, OW),  OH = floor((H + 2 PH - KH) / SH) + 1, OW likewise
 
-Outside the image x is -infinity, not 0: zeros would beat negative values. A tie goes to the first
-cell in reading order, and to it alone; NaN wins over everything.
+Outside the image x is -infinity, not 0: zeros would beat negative values. If several cells tie, the
+first of them in reading order is the winner and gets all of dy. NaN wins over every number.
 """
 
 from itertools import product
@@ -38,9 +38,9 @@ def max_pool2d_forward(x, kernel_size, stride, padding):
     x_padded = pad2d(x, padding, value=-xp.inf)
     cells = windows(x_padded, kernel_size, stride)  # (N, C, OH, OW, KH, KW)
     cells = cells.reshape(*cells.shape[:4], -1)  # (N, C, OH, OW, KH*KW)
-    winner = cells.argmax(axis=4)  # (N, C, OH, OW): u*KW + v, the first of equals
+    winner = cells.argmax(axis=4)  # (N, C, OH, OW): u*KW + v, the first if several are equal
     y = xp.take_along_axis(cells, winner[..., None], axis=4)[..., 0]
-    if padding != (0, 0):  # a window of nothing but -infinity: its first cell inside the image wins
+    if padding != (0, 0):  # if all of a window is -infinity, its first cell inside the image wins
         inside = windows(pad2d(xp.ones((1, 1, *x.shape[2:])), padding), kernel_size, stride)
         first = inside.reshape(1, 1, *y.shape[2:], -1).argmax(axis=4)  # (1, 1, OH, OW)
         winner = xp.where(y == -xp.inf, first, winner)

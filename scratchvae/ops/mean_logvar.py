@@ -3,14 +3,14 @@
     mean[n] = average of x[n] over its P values
     var[n]  = average of (x[n] - mean[n])^2
     y[0, n] = mean[n]
-    y[1, n] = log(var[n] + eps)                         eps: the log of a constant image is finite
+    y[1, n] = log(var[n] + eps)                         eps keeps the log of a constant image finite
 
     dx[n]   = dy[0, n] / P  +  dy[1, n] 2 (x[n] - mean[n]) / (P (var[n] + eps))
 
     x (N, ...)  ->  y (2, N), so that `mu, logvar = y`
 
-x moves the mean within the variance, too, but that adds nothing: the deviations sum to zero.
-Source: none; it makes a Gaussian of a feature map without any parameter (models/skip.py).
+x also moves the mean inside var, but this adds nothing to dx: the deviations sum to zero.
+Source: none. models/skip.py uses it to get mu and logvar from a feature map without parameters.
 """
 
 from ..backend import accelerated, array_module
@@ -18,7 +18,7 @@ from .cases import Case
 
 
 def mean_logvar_arguments(x, eps=1e-6):
-    """eps is a number above 0."""
+    """Check that eps is above 0; make it a float."""
     if not eps > 0:
         raise ValueError(f"eps must be above 0, got {eps}")
     return x, float(eps)

@@ -6,8 +6,8 @@
 
     prediction p (N, ...), target t like it  ->  y (N,)
 
-The sum is -log p(x|z) of a Gaussian decoder of variance 1/2, less its constant. That
-variance is arbitrary here, so the squared error is not given in nats.
+The sum is -log p(x|z) of a Gaussian decoder with variance 1/2, up to a constant. This variance is
+an arbitrary choice, so the squared error is not given in nats.
 """
 
 from ..backend import accelerated, array_module

@@ -3,7 +3,7 @@
     y  = max(x, 0)
     dx = dy where y > 0, else 0
 
-At the kink x = 0 the slope is taken as 0, and so it is where x is NaN (PyTorch takes 1 there).
+The slope at the kink x = 0 is taken as 0, and so is the slope where x is NaN (PyTorch: 1 for NaN).
 """
 
 from ..backend import accelerated, array_module
@@ -13,7 +13,7 @@ from .cases import Case, away_from_zero
 @accelerated("x (...)")
 def relu_forward(x):
     """y, cache. x of any shape. NaN stays NaN."""
-    y = array_module(x).where(x.real <= 0, 0, x)  # not > 0: NaN compares false, and stays
+    y = array_module(x).where(x.real <= 0, 0, x)  # x <= 0 is false for NaN, so that NaN stays
     cache = (y,)
     return y, cache
 

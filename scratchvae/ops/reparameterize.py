@@ -1,4 +1,4 @@
-"""The reparameterization trick: a sample of N(mu, exp(logvar)) that one can differentiate.
+"""The reparameterization trick: a sample of N(mu, exp(logvar)), differentiable in mu and logvar.
 
     z       = mu + std eps,   std = exp(logvar / 2),   eps ~ N(0, I)
 
@@ -7,7 +7,9 @@
 
     mu, logvar, eps and z: one shape, any.  logvar is the log of the VARIANCE, hence the half.
 
-The noise is an argument. The caller draws it once, and forward and backward see the same eps.
+By the chain rule dz reaches mu with factor 1 and logvar with d(std eps)/d(logvar) = eps std / 2.
+The gradients of the KL term (ops/kl.py) are added to these two in the backward of the model.
+The noise is an argument: the caller draws eps once, and forward and backward use the same numbers.
 Source: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), section 2.4.
 """
 

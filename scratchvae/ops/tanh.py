@@ -3,7 +3,7 @@
     y  = tanh(x)
     dx = dy (1 - y^2)
 
-The slope is written with y: what forward computed needs no second tanh.
+The slope is written in terms of y, so backward computes no second tanh.
 """
 
 from ..backend import accelerated, array_module

@@ -5,7 +5,7 @@
 
     x (N, C, H, W)  ->  y (N, C, H SH, W SW)
 
-It has no weights: a copy forward, a sum backward.
+There are no weights: forward copies, backward sums.
 """
 
 from itertools import product

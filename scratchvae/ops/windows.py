@@ -1,4 +1,4 @@
-"""Windows over an image, and the way back: the two linear maps behind convolution and pooling.
+"""Windows over an image, and their transpose: the two linear maps behind convolution and pooling.
 
     windows      x (N, C, H, W)  ->  cells (N, C, OH, OW, KH, KW)
                  cells[n,c,i,j,u,v] = x[n, c, i*SH + u, j*SW + v]
@@ -41,7 +41,7 @@ def grid_size(image_size, kernel_size, stride, padding):
 
 
 def windows(x, kernel_size, stride):
-    """(N, C, H, W) -> (N, C, OH, OW, KH, KW): a read-only view, nothing is copied."""
+    """(N, C, H, W) -> (N, C, OH, OW, KH, KW): a read-only view, without a copy."""
     (SH, SW) = stride
     view = array_module(x).lib.stride_tricks.sliding_window_view(x, kernel_size, axis=(2, 3))
     return view[:, :, ::SH, ::SW]

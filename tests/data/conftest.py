@@ -1,4 +1,4 @@
-"""What these tests share: a tiny data set in MNIST's files, and an empty cache to find it in."""
+"""Shared fixtures: a tiny data set in MNIST's files, and an empty cache folder."""
 
 import gzip
 from collections.abc import Callable
@@ -22,8 +22,7 @@ def _idx_bytes() -> Callable[[np.ndarray], bytes]:
 def write_mnist() -> WriteMnist:
     """Return a function that writes a tiny data set and returns its arrays.
 
-    `files` replaces the spelling of a file (by field), or leaves it out (None); `arrays` replaces
-    what is in it.
+    `files` renames the file of a field, or leaves it out (None); `arrays` replaces its content.
     """
 
     def write(folder, files=None, seed=0, **arrays):
@@ -47,7 +46,7 @@ def write_mnist() -> WriteMnist:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty cache folder that takes the user's place; no $SCRATCHVAE_DATA, no proxy."""
+    """Return an empty cache folder that replaces the user's; no $SCRATCHVAE_DATA, no proxy."""
     import pooch
 
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)

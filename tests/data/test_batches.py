@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
 
 
 def numbered(count):
-    """Images that each carry their number in every pixel."""
+    """Images whose pixels all have the image's number as value."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, 2, 3))
 
 
@@ -55,7 +55,7 @@ def test_shuffles_once_per_call_and_loses_nobody():
     epochs = [[n for x in batches(numbered(100), 7, rng) for n in numbers(x)] for _ in range(2)]
     assert epochs[0] != epochs[1]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(100))
-    # One permutation a call and no other draw: a resumed run depends on it.
+    # One permutation per call and no other draw: resuming a run depends on it.
     expected = np.random.default_rng(3)
     assert epochs == [expected.permutation(100).tolist() for _ in range(2)]
     assert rng.random() == expected.random()

@@ -1,4 +1,4 @@
-"""binarize: white with the probability that the byte names, exactly so at 0 and 255."""
+"""binarize: white with probability byte / 255, which is exact at 0 and 255."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`scratchvae data`: what is where, fetching, verifying."""
+"""`scratchvae data`: listing, fetching and verifying data sets."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def fails(capsys, *arguments):
 
 @pytest.fixture
 def shelf(tmp_path, write_mnist, monkeypatch):
-    """A folder with a tiny MNIST, whose hashes are the known ones now; no mirrors."""
+    """A folder with a tiny MNIST, whose hashes replace the known ones; no mirrors."""
     folder = tmp_path / "shelf"
     write_mnist(folder)
     packed = {name: (folder / name).read_bytes() for name in FILES.values()}
@@ -42,7 +42,7 @@ def shelf(tmp_path, write_mnist, monkeypatch):
 
 @pytest.fixture
 def images(tmp_path):
-    """A folder with three images, of which one is broken."""
+    """A folder with three images, one of them broken."""
     folder = tmp_path / "images"
     (folder / "inner").mkdir(parents=True)
     for name in ("a.png", "inner/b.jpg"):
@@ -62,7 +62,7 @@ def test_list_where_nothing_is(capsys, cache, tmp_path, monkeypatch):
     assert rows["glyphs"].split()[1] == rows["faces"].split()[1] == "drawn"
     assert f"{tmp_path}: expected img_align_celeba/ and list_eval_partition.txt" in rows["celeba"]
     assert out.endswith(f"cache: {cache}, 0.0 MB\n")
-    assert not cache.exists(), "looking leaves nothing behind"
+    assert not cache.exists(), "listing must not create files"
 
 
 def test_list_what_is_there(capsys, cache, write_mnist, tmp_path, images, monkeypatch):
@@ -153,7 +153,7 @@ def test_verify_images(capsys, cache, images):
     images.rename(images.parent / "img_align_celeba")
     code, found = run_json(capsys, "verify", "celeba", "--data-dir", str(images.parent))
     assert code == 0 and found["files"] == 2
-    assert not (cache / "images").exists(), "nothing is kept"
+    assert not (cache / "images").exists(), "verifying must not write a cache"
 
 
 def test_fetch(capsys, cache, shelf, monkeypatch):

@@ -1,4 +1,4 @@
-"""load and load_or_glyphs, and what the package may import."""
+"""load and load_or_glyphs, and the imports that the package may have."""
 
 import ast
 import sys
@@ -21,7 +21,7 @@ def offline(cache, monkeypatch):
 
 @pytest.fixture
 def small_glyphs(monkeypatch):
-    """The glyphs, but few."""
+    """A small set of glyphs."""
 
     def load():
         return data.glyphs.load_glyphs(train_count=10, test_count=10)
@@ -40,7 +40,7 @@ def test_loads_by_name(tmp_path, cache, write_mnist, small_glyphs):
 
 @pytest.fixture
 def photographs(tmp_path, cache):
-    """Three pictures, and a partition file that makes a CelebA of them."""
+    """Three pictures with a partition file, as in CelebA."""
     folder = tmp_path / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     for i in range(3):
@@ -69,7 +69,7 @@ def test_a_folder_that_holds_celeba_keeps_its_split(photographs, tmp_path):
         data.load("images:")
     (tmp_path / "celeba" / "list_eval_partition.txt").unlink()
     with pytest.raises(FileNotFoundError, match="expected the folder img_align_celeba/ .* and the"):
-        data.load(f"images:{tmp_path}")  # without its list it is no folder of images
+        data.load(f"images:{tmp_path}")  # an incomplete CelebA is not taken for a folder of images
 
 
 def test_refuses_unknown_names():
@@ -143,7 +143,7 @@ def test_imports_little_and_the_slow_things_late(path):
         if name.startswith("."):
             doors = {"..output"} | ({"..backend"} if path.name == "batches.py" else set())
             within = not name.startswith("..") or name in doors
-            assert within, f"{path.name} reaches out of the package: {name}"
+            assert within, f"{path.name} imports from outside the package: {name}"
         else:
             allowed = {"numpy"} | ({"pooch", "PIL", "tqdm"} if node in lazy else set())
             assert name in sys.stdlib_module_names | allowed, f"{path.name} imports {name}"
@@ -151,7 +151,7 @@ def test_imports_little_and_the_slow_things_late(path):
 
 @pytest.mark.parametrize("trouble", [PermissionError(13, "no"), RuntimeError("no home directory")])
 def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, tmp_path, trouble):
-    """An unreadable home or a ~nobody in $SCRATCHVAE_DATA must not stop the search."""
+    """An unreadable home folder or an unknown user in $SCRATCHVAE_DATA does not stop the search."""
 
     def spelled(folder, name):
         raise trouble

@@ -1,4 +1,4 @@
-"""decode: Pillow's pixels, in whatever way they were stored; decode_all: in order, on threads."""
+"""decode: Pillow's pixels for every way of storing them; decode_all: in order, on threads."""
 
 import struct
 import threading
@@ -75,7 +75,7 @@ def test_every_kind_of_jpeg(tmp_path, mode):
     assert np.abs(result.astype(int) - 80).max() <= 2
 
 
-# How a camera that was held so stores the picture that we want to see upright.
+# The pixels as stored by a camera held in each orientation; decoded they must be upright.
 HELD = {
     1: lambda upright: upright,
     2: np.fliplr,
@@ -103,7 +103,7 @@ def test_turned_upright_before_it_is_cropped(tmp_path, orientation):
 
 
 def test_a_garbled_exif_block_costs_nothing(tmp_path):
-    """Pillow turns this one and then fails to write its EXIF block again."""
+    """Pillow rotates this picture and then fails to write its EXIF block."""
     orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
     resolution_as_text = struct.pack(">HHI4s", 0x011A, 2, 4, b"high")
     entries = struct.pack(">H", 2) + orientation + resolution_as_text + bytes(4)
@@ -121,7 +121,7 @@ def chunk(kind, data):
 
 
 def png(width, height):
-    """The beginning of a PNG file, which promises that many pixels."""
+    """The beginning of a PNG file whose header gives this size."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"")
 
@@ -172,7 +172,7 @@ def test_want_of_memory_is_not_the_files_fault(monkeypatch):
 
 
 def test_all_in_order_and_not_too_far_ahead(tmp_path, monkeypatch):
-    """The whole of CelebA must not be waiting in memory for someone who takes one picture."""
+    """If the caller takes one picture, the rest of CelebA must not already be in memory."""
     started, real = [], module.decode_or_reason
     for i in range(40):
         write_grey(tmp_path / f"{i}.png", i)
@@ -182,7 +182,7 @@ def test_all_in_order_and_not_too_far_ahead(tmp_path, monkeypatch):
     )
     results = decode_all([str(tmp_path / f"{i}.png") for i in range(40)], 2, None, ahead=5)
     first = next(results)
-    time.sleep(0.1)  # time enough for threads that do not wait
+    time.sleep(0.1)  # enough time for threads that do not wait
     assert len(started) <= 6
     assert values(np.stack([first, *results])) == list(range(40))
 

@@ -1,4 +1,4 @@
-"""Downloading MNIST's files; the internet is a server on this machine."""
+"""Downloading MNIST's files from a server on this machine."""
 
 import hashlib
 import itertools
@@ -28,8 +28,8 @@ def files_under(folder):
 def serve(folder, fault=None):
     """Serve the files in `folder`; yield the address and the list of requested names.
 
-    fault: None, "cut" (half of the bytes, then the line is cut), "stall" (half, then silence),
-    "wrong" (other bytes), "missing" (404).
+    fault: None, "cut" (the connection closes after half of the bytes), "stall" (no more data after
+    half of the bytes), "wrong" (other bytes), "missing" (404).
     """
     requested = []
     release = threading.Event()
@@ -139,7 +139,7 @@ def test_the_second_mirror_steps_in(cache, shelf, use_mirrors, fault):
     with serve(folder, fault) as (bad, asked), serve(folder) as (good, _):
         use_mirrors(dead_address() if fault == "dead" else bad, good)
         assert same(load_mnist("mnist"), arrays)
-        assert len(asked) == (0 if fault == "dead" else 1)  # left after its first failure
+        assert len(asked) == (0 if fault == "dead" else 1)  # only until its first failure
     assert files_under(cache) == sorted(f"mnist/{name}" for name in FILES.values())
 
 
@@ -209,7 +209,7 @@ def test_a_cache_that_cannot_be_written_is_told(cache, use_mirrors):
 
 
 def nested(*errors):
-    """The last error, raised while the one before was handled, and so on."""
+    """The last error, raised while the error before it was handled, and so on."""
     for inner, outer in itertools.pairwise(errors):
         outer.__context__ = inner
     return errors[-1]

@@ -1,4 +1,4 @@
-"""The cache of drawn pictures: used where it is right, replaced where not, never in the way."""
+"""The cache of drawn pictures: used if it is valid, replaced if not, never an obstacle."""
 
 import os
 
@@ -18,7 +18,7 @@ PICTURES = {
 
 
 class Painter:
-    """Draws, and counts how often it was asked to draw the training set."""
+    """Draws, and counts how often it has drawn the training set."""
 
     def __init__(self):
         self.calls = 0
@@ -36,7 +36,7 @@ def painter():
 
 @pytest.fixture
 def load(tmp_path, painter):
-    """Return a function that loads the pictures, with other arguments where a test wants them."""
+    """Return a function that loads the pictures, with other arguments if a test passes them."""
     usual = {
         "name": "dots",
         "counts": tuple(COUNTS.values()),
@@ -126,7 +126,7 @@ def test_a_damaged_cache_is_made_again(load, painter, tmp_path, how):
 
 
 class Intruder:
-    """Unpickling one makes a folder; a worse one would do worse."""
+    """Unpickling it creates a folder; a malicious pickle could do anything."""
 
     def __init__(self, folder):
         self.folder = folder

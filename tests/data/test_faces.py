@@ -40,7 +40,7 @@ def test_pictures_are_varied_and_use_the_range_of_a_byte(few):
 def test_no_test_picture_is_a_training_picture(few):
     everyone = np.concatenate([few.train_images, few.test_images])
     assert len({image.tobytes() for image in everyone}) == 400
-    # Nor are the two alike by having equally many, as they would with one generator's numbers.
+    # The two sets also differ if they have equal sizes; with one generator they would be the same.
     equal = load_faces(train_count=5, test_count=5, cache_dir=os.devnull)
     assert not np.array_equal(equal.train_images, equal.test_images)
 

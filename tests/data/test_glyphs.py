@@ -1,4 +1,4 @@
-"""The drawn digits: the same each time, legible, inside the frame, whatever the cache is like."""
+"""The drawn digits: always the same, legible, inside the frame, in any state of the cache."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def test_digits_are_of_mnists_size_and_touch_no_edge(full):
     longest = np.maximum(heights, widths)
     assert longest.min() >= 12 and longest.max() <= 26
     assert 17 <= longest.mean() <= 21
-    # Centred, on the whole: the mean position of all ink is the middle of the frame.
+    # Centred on average: the mean position of all ink is the middle of the frame.
     mass = images.sum(axis=0, dtype=np.float64)
     middle = np.array([mass.sum(axis=1) @ np.arange(28), mass.sum(axis=0) @ np.arange(28)])
     np.testing.assert_allclose(middle / mass.sum(), 13.5, atol=0.5)
@@ -66,7 +66,7 @@ def test_digits_are_white_on_black_with_grey_edges(full):
 def test_digits_are_varied_and_can_be_told_apart(full):
     assert len(np.unique(full.train_images.reshape(10_000, -1), axis=0)) > 9_990
     # Labels belong to their pictures, and the digits are legible: the nearest of 2,000 training
-    # pictures has the right label nearly always, where chance would be 10 %.
+    # pictures almost always has the right label; by chance it would in 10 % of the cases.
     train = full.train_images[:2000].reshape(2000, -1).astype(np.float32) / 255
     test = full.test_images[:500].reshape(500, -1).astype(np.float32) / 255
     distance = (train**2).sum(axis=1) - 2 * test @ train.T
@@ -75,7 +75,7 @@ def test_digits_are_varied_and_can_be_told_apart(full):
 
 
 def test_each_label_names_the_digit_that_is_drawn(full):
-    # The mean picture of a class resembles its own digit, upright and in the same fonts, most.
+    # The mean picture of a class is most similar to its own digit, upright, in the same fonts.
     likeness = np.empty((10, 10))
     for digit in range(10):
         upright = [
@@ -92,7 +92,7 @@ def test_each_label_names_the_digit_that_is_drawn(full):
 def test_no_test_picture_is_a_training_picture(full):
     train = {image.tobytes() for image in full.train_images}
     assert not any(image.tobytes() in train for image in full.test_images)
-    # And the generators differ: same count, other labels and other pictures.
+    # The generators differ: with the same count, labels and pictures are others.
     small = load_glyphs(train_count=50, test_count=50, cache_dir=os.devnull)
     assert not np.array_equal(small.train_labels, small.test_labels)
 

@@ -1,4 +1,4 @@
-"""read_idx: right files come back exactly, wrong ones are refused in words, none costs memory."""
+"""read_idx reads valid files exactly and rejects others with a message, in bounded memory."""
 
 import gzip
 import re
@@ -20,7 +20,7 @@ DIGITS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory):
-    """One file, written over again in each of many examples."""
+    """One file, overwritten in each of many examples."""
     return tmp_path_factory.mktemp("idx") / "scratch"
 
 

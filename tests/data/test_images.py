@@ -1,4 +1,4 @@
-"""Which file goes where: any folder of images, and CelebA with its list."""
+"""The split into training and test images: any folder of images, and CelebA with its list."""
 
 import os
 
@@ -12,7 +12,7 @@ from scratchvae.data.images import load_celeba, load_folder
 
 @pytest.fixture
 def load(tmp_path):
-    """`load_folder` of the folder `photographs`, with a cache for this test alone."""
+    """`load_folder` for the folder `photographs`, with a cache for this test only."""
 
     def load(**options):
         return load_folder(tmp_path / "photographs", 2, cache_dir=tmp_path / "cache", **options)
@@ -29,7 +29,7 @@ def test_finds_every_spelling_in_every_subfolder_in_order(tmp_path, load):
     names = ["B.JPG", "a.jpeg", "b/a.Png", "b/c/d.jpg", "b/c/é ü.PNG", "c.png"]
     for i, name in enumerate(names):
         write_grey(tmp_path / "photographs" / name, 10 * i)
-    for name in ("notes.txt", "x.gif", "jpg", "._a.jpeg"):  # the last as macOS leaves it
+    for name in ("notes.txt", "x.gif", "jpg", "._a.jpeg"):  # macOS leaves files like the last one
         (tmp_path / "photographs" / name).write_text("no image")
     (tmp_path / "photographs" / "folder.png").mkdir()
     (tmp_path / "photographs" / "round and round").symlink_to(tmp_path)

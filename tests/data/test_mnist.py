@@ -86,7 +86,7 @@ def test_home_is_understood(tmp_path, write_mnist, monkeypatch):
 def test_environment_before_cache_and_cache_before_internet(
     tmp_path, cache, write_mnist, monkeypatch
 ):
-    monkeypatch.setattr(mnist, "fetch", lambda *_: pytest.fail("went to the internet"))
+    monkeypatch.setattr(mnist, "fetch", lambda *_: pytest.fail("tried to download"))
     cached = write_mnist(cache / "mnist", seed=1)
     assert same(load_mnist("mnist"), cached)
     monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path / "nothing here"))

@@ -26,7 +26,7 @@ def photographs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The names of the files decoded so far; `decoded.stop_at` is interrupted as by Ctrl-C."""
+    """The names of the files decoded so far; at `decoded.stop_at` Ctrl-C is simulated."""
 
     class Names(list):
         stop_at = None
@@ -102,7 +102,7 @@ def replace(folder):
 
 
 def rename(folder):
-    (folder / "003.png").rename(folder / "0030.png")  # its place in the list stays
+    (folder / "003.png").rename(folder / "0030.png")  # its position in the list stays the same
 
 
 def forbid(folder):
@@ -128,7 +128,7 @@ def test_another_split_is_another_cache(photographs):
 
 @pytest.mark.parametrize("stop_at", [0, 3, 4, 11, 21])
 def test_goes_on_where_it_was_interrupted(photographs, decoded, stop_at):
-    (photographs / "001.png").write_bytes(b"")  # a file without a row counts as done, too
+    (photographs / "001.png").write_bytes(b"")  # a file without a row also counts as done
     order = [i for i in range(COUNT) if i not in (5, 16)] + [5, 16]  # training first
     decoded.stop_at = f"{order[stop_at]:03}.png"
     with pytest.raises(KeyboardInterrupt):
@@ -151,7 +151,7 @@ def test_interrupted_and_then_changed(photographs, decoded):
 
 
 def test_interrupted_changed_and_changed_back(photographs, decoded, monkeypatch):
-    """Then there are enough bytes for the first note: it must not count them as its own."""
+    """The old cache has enough bytes for the first new note, which must not count them."""
     load(photographs)
     monkeypatch.setattr(pixel_cache, "CHUNK", 99)
     add(photographs)
@@ -246,7 +246,7 @@ def test_both_sets_need_an_image_that_can_be_decoded(photographs, survivors, cap
 def test_a_complete_cache_may_be_read_only(photographs, decoded, monkeypatch):
     first = load(photographs)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    cache_file(photographs, "lock").unlink()  # not to be made again
+    cache_file(photographs, "lock").unlink()  # it must not be made again
     decoded.clear()
     again = load(photographs)
     assert (again.train_images == first.train_images).all()
@@ -274,7 +274,7 @@ def test_a_note_that_cannot_be_true_means_decoding_anew(photographs, decoded, li
     decoded.clear()
     path = cache_file(photographs, "progress.json")
     with open(cache_file(photographs, "pixels"), "ab") as file:
-        file.write(bytes(10_000))  # the lie shall not be caught for want of bytes
+        file.write(bytes(10_000))  # enough bytes, so that only the check of the note can fail
     path.write_text(json.dumps(json.loads(path.read_text()) | LIES[lie]))
     assert_as_decoded_anew(load(photographs), photographs)
     assert len(decoded) == 2 * COUNT
@@ -282,8 +282,8 @@ def test_a_note_that_cannot_be_true_means_decoding_anew(photographs, decoded, li
 
 @pytest.mark.parametrize("name", ["pixels", "progress.json", "lock"])
 def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded, name):
-    """A file of someone else, with a link to it where the cache would write."""
-    (photographs / "0001.png").write_bytes(b"")  # one row less, one thing more to note
+    """Another user's file, with a link to it where the cache would write."""
+    (photographs / "0001.png").write_bytes(b"")  # one row fewer, one more entry in the note
     decoded.stop_at = "019.png"
     with pytest.raises(KeyboardInterrupt):
         load(photographs)
@@ -293,7 +293,7 @@ def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded
     link = cache_file(photographs, "lock").with_name(name)
     link.unlink(missing_ok=True)
     link.symlink_to(precious)
-    if name != "lock":  # decoded anew, in a file of its own
+    if name != "lock":  # decoded again, into a new file
         assert_as_decoded_anew(load(photographs), photographs)
         assert not link.is_symlink()
     else:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 
-# What another process does: a picture takes it ten milliseconds, and the last ones forever.
+# The other process: ten milliseconds per picture; the last pictures never finish.
 PROCESS = f"""
 import hashlib, sys, time
 from pathlib import Path
@@ -46,7 +46,7 @@ def start(photographs, patience=COUNT):
 
 
 def finish(process):
-    """Whatever it said on stderr, how many pictures it decoded, and the digest of all."""
+    """Its stderr, how many pictures it decoded, and the digest of all pictures."""
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     calls, digest = out.split()

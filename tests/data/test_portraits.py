@@ -1,4 +1,4 @@
-"""The painter: every factor shows, where it should and nowhere else, and smoothly."""
+"""The painter: every factor has a visible, smooth effect in its own region and nowhere else."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ UPRIGHT = MIDDLE | {"hair": 1, "y": 0, "ground_value": 0.3}
 
 
 def portraits(*faces):
-    """Paint faces that are given as dicts; signed integers, for differences."""
+    """Paint faces given as dicts, as signed integers, so that they can be subtracted."""
     names = UPRIGHT.keys()
     return draw({n: np.array([f[n] for f in faces], np.float32) for n in names}).astype(int)
 
@@ -22,7 +22,7 @@ def change(name, face):
     """How much each pixel changes from one end of a factor's range to the other: (64, 64)."""
     low, high = RANGES.get(name, (0, 1))
     if name.endswith("hue") or name == "horizon":
-        high = (low + high) / 2  # once round would be nowhere
+        high = (low + high) / 2  # a full turn would change nothing
     a, b = portraits(face | {name: low}, face | {name: high})
     return np.abs(a - b).max(axis=0)
 
@@ -96,7 +96,7 @@ def test_the_sky_is_behind_everything():
 
 def test_a_smile_lifts_the_corners_of_the_mouth():
     sad, glad = portraits(UPRIGHT | {"smile": -0.6}, UPRIGHT | {"smile": 1.2})
-    green = np.stack([sad, glad])[:, 1, 38:52]  # which is what lips have least of
+    green = np.stack([sad, glad])[:, 1, 38:52]  # lips have the least green
     row = green.argmin(axis=1)  # of the mouth, for each column
     corners, middle = row[:, [27, 36]].mean(axis=1), row[:, 31:33].mean(axis=1)
     assert corners[0] > middle[0] and corners[1] < middle[1] - 1
@@ -123,7 +123,7 @@ def test_eyes_and_nose_follow_a_turn_of_the_head():
 
 
 def test_factors_act_smoothly():
-    """A step of 1/500 of the range never makes a pixel jump: every edge is a soft one."""
+    """A step of 1/500 of the range never makes a pixel jump, because all edges are soft."""
     rng = np.random.default_rng(3)
     faces = {name: rng.uniform(*ends, 8) for name, ends in RANGES.items()}
     faces |= {name: rng.random(8) < 0.5 for name in CHANCES}
@@ -146,5 +146,5 @@ def test_edges_are_soft_and_cover_the_right_area():
 def test_a_portrait_does_not_depend_on_the_others():
     factors = draw_factors(BATCH + 5, np.random.default_rng(1))
     backwards = {name: values[::-1] for name, values in factors.items()}
-    # One step of a byte: vector instructions may round the ends of an array in another way.
+    # One grey level: vector instructions may round differently at the ends of an array.
     np.testing.assert_allclose(draw(factors).astype(int), draw(backwards)[::-1].astype(int), atol=1)

@@ -1,8 +1,8 @@
-"""`python tests/faults [GROUP ...]`: do to training runs what machines do, and see what survives.
+"""`python tests/faults [GROUP ...]`: disturb training runs as real machines do, and check them.
 
-Prints a table: the fault, what happened, what survived, and a verdict. Whatever happens, nothing
-may be lost but the work since the last checkpoint, and a run that is taken up again has to end as
-if nothing had happened, in every bit of every file. Exit status 1 if that fails anywhere.
+Prints a table: the fault, what happened, what survived, and a verdict. In every case only the work
+since the last checkpoint may be lost, and a resumed run must end with the same files, bit by bit,
+as an undisturbed one. Exit status 1 if that fails anywhere.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# A fork has none of its parent's threads: it should not have any, then.
+# A fork does not have its parent's threads, so the parent must not have any.
 os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]

@@ -1,7 +1,7 @@
-"""A small run that uses every option, what it leaves undisturbed, and whether another is the same.
+"""A small run that uses every option, its files, and the comparison of other runs with them.
 
-All random streams, all schedules, momentum of the optimizer, a validation share, checkpoints within
-epochs, pictures: whatever a resumed run could forget is in it.
+The run has everything that a resumed run could forget: all random streams, all schedules, momentum
+of the optimizer, a validation share, checkpoints within epochs, pictures.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ OPTIONS = (
 
 
 class Bench:
-    """A run to be disturbed, and how it ends when nothing disturbs it.
+    """A run to be disturbed, and the result of the undisturbed run.
 
     Parameters
     ----------
     folder : Path
-        For data and runs; nothing is written elsewhere.
+        For data and runs; no file is written elsewhere.
     model, engine : str
     """
 
@@ -54,31 +54,31 @@ class Bench:
         self.instants, self.files = instants(reference), contents(reference)
 
     def new_run(self):
-        """A folder's name that no other fault uses."""
+        """A folder name that no other fault uses."""
         return self.folder / f"run-{os.getpid()}-{next(self._numbers)}"
 
     def train(self, run, at=None, act=None, meanwhile=None, options=()):
-        """Begin a run; `at` an instant, `act`."""
+        """Begin a run; call `act` at the instant `at`."""
         return self._watched(run, at, act, meanwhile, *self.options, "--out", run, *options)
 
     def resume(self, run, at=None, act=None, meanwhile=None):
-        """Go on with one."""
+        """Resume a run."""
         return self._watched(run, at, act, meanwhile, "--resume", run)
 
     def go_on(self, run, **how):
-        """Resume, or begin where nothing has begun: what the user would do."""
+        """Resume the run, or begin it if it has not begun, as a user would."""
         begun = (run / "config.json").exists()
         return self.resume(run, **how) if begun else self.train(run, **how)
 
     def finish(self, run, aside=()):
-        """Go on to the end, which must be the reference's to the last bit, but for the files
-        `aside`. Returns what survived, in words."""
+        """Train to the end, and compare every bit with the reference, except for the files `aside`.
+        Return a text that says what survived."""
         ended = self.go_on(run)
-        assert ended.status == 0, f"to go on ends with {ended.status}: {ended.err}"
+        assert ended.status == 0, f"resuming ended with status {ended.status}: {ended.err}"
         found = {name: content for name, content in contents(run).items() if name not in aside}
         assert found.keys() == self.files.keys(), f"files: {found.keys() ^ self.files.keys()}"
         others = [name for name in found if found[name] != self.files[name]]
-        assert not others, f"not as in the undisturbed run: {', '.join(others)}"
+        assert not others, f"different from the undisturbed run: {', '.join(others)}"
         since = re.search(
             r"^(?:continuing|training is done).* after (step [\d,]+)$", ended.out, re.M
         )
@@ -93,14 +93,14 @@ class Bench:
 
 
 def check_what_is_there(run):
-    """AssertionError if a file under its final name is not whole, or more is lost than the work
-    since the last checkpoint. Returns the number of the step that is safe."""
+    """AssertionError if a file under its final name is incomplete, or if more is lost than the work
+    since the last checkpoint. Return the number of the last saved step."""
     folder = RunFolder(run)
     if not folder.config.exists():
         return 0
     folder.read_config()
     for path in folder.checkpoints.glob("[!.]*.safetensors"):
-        read_checkpoint(path)  # or it would be half a checkpoint under a whole one's name
+        read_checkpoint(path)  # raises if the file under the final name is incomplete
     checkpoints = folder.all_checkpoints()
     safe = int(checkpoints[0].stem.removeprefix("step-")) if checkpoints else 0
     if checkpoints:
@@ -109,15 +109,17 @@ def check_what_is_there(run):
     renamed = [n for n in names if n.startswith("after replace checkpoints/step-")]
     if renamed:
         last = int(renamed[-1].rpartition("-")[2].removesuffix(".safetensors"))
-        assert safe >= last, f"the checkpoint of step {last} was there, and now there is {safe}"
+        assert safe >= last, (
+            f"there was a checkpoint of step {last}, but now the last one is {safe}"
+        )
         after = names[names.index(renamed[-1]) :].count("after step")
-        assert after <= EVERY, f"{after} steps are lost"
+        assert after <= EVERY, f"{after} steps were lost"
     return safe
 
 
 def contents(run):
-    """Name -> digest of every file in a run but the lock. Of weights.safetensors the tensors: the
-    order of the texts in its header changes from file to file."""
+    """Name -> digest of every file in a run except the lock. For weights.safetensors the digest of
+    the tensors, because the order of texts in its header varies."""
     files = {}
     for path in sorted(run.rglob("*")):
         if path.is_file() and path.name != "lock":
@@ -135,7 +137,7 @@ def leftovers(run):
 
 
 def write_data(folder, seed=0):
-    """MNIST's four files with a few random pictures."""
+    """Write MNIST's four files with a few random pictures."""
     rng = np.random.default_rng(seed)
 
     def pictures(count):

@@ -1,4 +1,4 @@
-"""Damaged files: found out, told of, and never loaded."""
+"""Damaged files must be detected and reported, and never loaded."""
 
 import signal
 from functools import partial
@@ -18,12 +18,12 @@ KINDS = {
 
 
 def flip(content, at):
-    """One bit, the lowest of this byte."""
+    """The content with the lowest bit of this byte flipped."""
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
 def faults(benches, kills, seed):
-    """Checkpoints, the best one, config.json."""
+    """Faults in checkpoints, in the best one, and in config.json."""
     for kind in KINDS:
         yield f"the last checkpoint {kind}", partial(last_damaged, kind)
     yield "all checkpoints damaged", all_damaged
@@ -33,7 +33,7 @@ def faults(benches, kills, seed):
 
 
 def stopped(bench, step=30, options=()):
-    """A run with SIGTERM after this step."""
+    """A run stopped by SIGTERM after this step."""
     run = bench.new_run()
     numbers = [n for n, name in enumerate(bench.instants, 1) if name == "after step"]
     ended = bench.train(run, at=numbers[step - 1], act=terminate, options=options)
@@ -42,12 +42,12 @@ def stopped(bench, step=30, options=()):
 
 
 def terminate():
-    """SIGTERM, to this process."""
+    """Send SIGTERM to this process."""
     signal.raise_signal(signal.SIGTERM)
 
 
 def last_damaged(kind, benches):
-    """The one before is taken."""
+    """The checkpoint before it is loaded."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     last, before = RunFolder(run).all_checkpoints()
@@ -63,7 +63,7 @@ def last_damaged(kind, benches):
 
 
 def all_damaged(benches):
-    """From the beginning, and it says so."""
+    """The run starts from the beginning and reports it."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     for path in RunFolder(run).all_checkpoints():
@@ -77,7 +77,7 @@ def all_damaged(benches):
 
 
 def best_damaged(benches):
-    """Other weights would not be what was asked for: an error, and the last ones can be opened."""
+    """An error: other weights must not be loaded instead. The last weights can be opened."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     folder = RunFolder(run)
@@ -93,7 +93,7 @@ def best_damaged(benches):
 
 
 def config_damaged(benches):
-    """One line; nothing is touched."""
+    """One line on stderr; no file changes."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     config, before = run / "config.json", contents(run)
@@ -108,7 +108,7 @@ def config_damaged(benches):
 
 
 def last_damaged_and_one_kept(benches):
-    """The damaged one, the last by its name, must not push out what is saved next."""
+    """The damaged checkpoint, the last by name, must not cause the next one to be deleted."""
     bench = benches["tiny-numpy"]
     run = stopped(bench, options=["--keep", "1"])
     (last,) = RunFolder(run).all_checkpoints()
@@ -116,6 +116,6 @@ def last_damaged_and_one_kept(benches):
     ended = bench.resume(run, at=60, act=terminate)
     assert ended.status == 128 + signal.SIGTERM, ended
     (saved,) = RunFolder(run).all_checkpoints()
-    assert saved.name < last.name, f"{saved.name} is there, the damaged one"
+    assert saved.name < last.name, f"{saved.name} was kept, which is the damaged one"
     assert not leftovers(run)
     return "from the beginning, stopped before that step", f"{saved.name}, just saved, is kept"

@@ -1,4 +1,4 @@
-"""All faults, one after the other, in as many processes as there are cores; and the table."""
+"""Run all faults, in one process per core, and make the table."""
 
 import os
 from multiprocessing import get_context
@@ -17,7 +17,7 @@ GROUPS = {
     "stops": stops.faults,
 }
 ENGINES = ("numpy", "numba")
-_faults, _benches = [], {}  # as the processes find them when they are forked
+_faults, _benches = [], {}  # set before the processes are forked
 
 
 class Row(NamedTuple):
@@ -28,8 +28,8 @@ class Row(NamedTuple):
 
 
 def examine_all(folder, engines, groups, count, seed):
-    """Rows, as they come."""
-    folder.chmod(0o755)  # some faults need a user without rights
+    """Yield rows as they are finished."""
+    folder.chmod(0o755)  # some faults run as a user without write permission
     for engine in engines:
         _benches[f"tiny-{engine}"] = Bench(folder, "tiny", engine)
     for group in groups:
@@ -51,7 +51,7 @@ def examine(number):
 
 
 def table(rows):
-    """Lines of text, as wide as they need be, and a summary."""
+    """The rows as lines of text, and a summary."""
     head = Row(*(name.replace("_", " ") for name in Row._fields))
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(3)]
     for row in [head, *rows]:

@@ -1,6 +1,6 @@
-"""The command line in a child of this process, where everything is imported and compiled already.
+"""Run the command line in a forked child, where everything is already imported and compiled.
 
-A start takes milliseconds that way, and the child is a process like any other: it can be killed.
+Starting then takes milliseconds, and the child is an ordinary process, which can be killed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ PATIENCE = 300  # seconds; no run here takes more than a few
 class Ended(NamedTuple):
     """How a command ended."""
 
-    status: int  # as a shell has it: 137 after SIGKILL
+    status: int  # as in a shell: 137 after SIGKILL
     out: str
     err: str
 
@@ -29,7 +29,7 @@ class Ended(NamedTuple):
     def told(self):
         """The one line on standard error; AssertionError if there are more, or a traceback."""
         lines = self.err.splitlines()
-        assert len(lines) == 1, f"one line on stderr was expected, not {len(lines)}: {self.err!r}"
+        assert len(lines) == 1, f"expected one line on stderr, got {len(lines)}: {self.err!r}"
         return lines[0]
 
 
@@ -41,7 +41,7 @@ def scratchvae(*arguments, prepare=None, meanwhile=None):
     prepare : callable, optional
         Called in the child before the command.
     meanwhile : callable, optional
-        Called here with the child's process id.
+        Called in this process with the child's process id.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
@@ -70,14 +70,14 @@ def _wait(child):
     while not has_ended(child):
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
-            raise AssertionError(f"it did not end within {PATIENCE} s")
+            raise AssertionError(f"the command did not end within {PATIENCE} s")
         time.sleep(0.002)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return 128 - status if status < 0 else status
 
 
 def _be_the_command(arguments, prepare, out, err):
-    """Never returns: what the parent would do next is not the child's business."""
+    """Never returns, because the child must not continue as the parent."""
     status = 70
     try:
         for number, file in ((1, out), (2, err)):

@@ -1,12 +1,12 @@
-"""Every instant at which a run touches its folder, counted, so that one can be chosen to fail at.
+"""Count the instants at which a run accesses its folder, so that a fault can happen at any of them.
 
-    Instants(run).watch()                  in a child: every instant becomes a line of run.instants
-    Instants(run, at=17).watch()           dies at the 17th
-    Instants(run, at=17, act=...).watch()  does something else then
+    Instants(run).watch()                  in a child: write a line to run.instants at each instant
+    Instants(run, at=17).watch()           die at instant 17
+    Instants(run, at=17, act=...).watch()  call `act` at instant 17
 
-A file is opened, half of it is written, the rest, it is flushed, renamed, its folder is flushed:
-between any two of these the power may fail. Besides, every training step is an instant, every
-evaluation, and the loading of the data.
+A file is opened, half of it is written, then the rest, it is flushed and renamed, and its folder is
+flushed: the power may fail between any two of these. Further instants are every training step,
+every evaluation, and the loading of the data.
 """
 
 import builtins
@@ -23,7 +23,7 @@ TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
 
 
 def die():
-    """As the power does: no handler runs, no buffer is written."""
+    """Die as in a power failure: no handler runs, no buffer is written."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -46,9 +46,9 @@ class Instants:
         self.log = os.open(log_of(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def watch(self):
-        """From now on; for the rest of this process."""
+        """Start counting, until the end of this process."""
         self._open = builtins.open
-        builtins.open = io.open = self._watched_open  # pathlib asks io
+        builtins.open = io.open = self._watched_open  # pathlib uses io.open
         paths = {
             "replace": lambda old, new, **_: self._name(new),
             "unlink": lambda path, **_: self._name(path),
@@ -62,7 +62,7 @@ class Instants:
         trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
 
     def reach(self, name):
-        """An instant, by name: `before step`, `half of checkpoints/step-000000004.safetensors`."""
+        """Count an instant: `before step`, `half of checkpoints/step-000000004.safetensors`, ..."""
         self.count += 1
         os.write(self.log, f"{name}\n".encode())
         if self.count == self.at or (isinstance(self.at, str) and name.startswith(self.at)):
@@ -88,7 +88,7 @@ class Instants:
             write = file.write
 
             def watched_write(content):
-                file.write = write  # the first time only: pictures come in many pieces
+                file.write = write  # only the first time: pictures are written in many pieces
                 content = bytes(content)
                 write(content[: len(content) // 2])
                 file.flush()
@@ -99,7 +99,7 @@ class Instants:
         return file
 
     def _name(self, path):
-        """The file's name in the run, without what makes it a temporary one; None elsewhere."""
+        """The file's name in the run, without a temporary suffix; None for files elsewhere."""
         if not isinstance(path, str | os.PathLike):
             return None
         path = os.path.realpath(path)
@@ -114,17 +114,17 @@ def _nameless(*_, **__):
 
 
 def log_of(run):
-    """Where the instants of the last run into this folder are written: beside it."""
+    """The file, beside the run's folder, with the instants of the last run."""
     return Path(f"{run}.instants")
 
 
 def instants(run):
-    """Their names, in order, of the last run into this folder; none if it was killed before it
-    began to count."""
+    """The names of the last run's instants, in order; none if it was killed before it began to
+    count."""
     log = log_of(run)
     return log.read_text().splitlines() if log.exists() else []
 
 
 def kind(name):
-    """The same for all checkpoints, all pictures, all steps."""
+    """The kind of an instant: equal for all checkpoints, all pictures, all steps."""
     return re.sub(r"\d+", "N", name)

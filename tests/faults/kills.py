@@ -12,7 +12,7 @@ from instants import die, instants, kind
 
 
 def faults(benches, count, seed):
-    """`count` faults; every third run is killed more than once."""
+    """`count` faults; every third run is killed several times."""
     draw = random.Random(seed)
     chosen = chosen_instants(benches, count // 2, draw)
     for number in range(count):
@@ -30,7 +30,7 @@ def faults(benches, count, seed):
 
 
 def chosen_instants(benches, count, draw):
-    """(bench, number) of instants: of each kind one, in random order, and then more of them."""
+    """(bench, number) of instants: first one of each kind, in random order, then more."""
     kinds = {}
     for name, bench in benches.items():
         for number, instant in enumerate(bench.instants, 1):
@@ -43,14 +43,14 @@ def chosen_instants(benches, count, draw):
 
 
 def killed_at(name, at, again, benches):
-    """Killed at this instant, counted from the start."""
+    """A run killed at this instant, counted from the start."""
     bench = benches[name]
     run = bench.new_run()
     return survived(bench, run, bench.train(run, at=at, act=die), again)
 
 
 def killed_when(name, when, again, benches):
-    """Killed after a share of the time that a whole run takes."""
+    """A run killed after this fraction of the time of a whole run."""
     bench = benches[name]
     while True:
         run = bench.new_run()
@@ -62,7 +62,7 @@ def killed_when(name, when, again, benches):
 
 
 def kill_after(seconds, child):
-    """SIGKILL for the child, unless it ends before."""
+    """Send SIGKILL to the child, unless it ends before."""
     deadline = time.monotonic() + seconds
     while not has_ended(child) and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -70,7 +70,7 @@ def kill_after(seconds, child):
 
 
 def survived(bench, run, ended, again):
-    """Whether what is there is whole, and whether the run comes to the same end."""
+    """Check that the files are complete, and that the resumed run ends in the same way."""
     assert ended.status == 128 + signal.SIGKILL, f"{ended.status}: {ended.err}"
     times, draw = 1, random.Random(again)
     after = check_what_is_there(run)
@@ -83,7 +83,7 @@ def survived(bench, run, ended, again):
         assert ended.status == 128 + signal.SIGKILL, f"{ended.status}: {ended.err}"
         times += 1
         now = check_what_is_there(run)
-        assert now >= after, f"step {after} was safe, and after another kill only {now}"
+        assert now >= after, f"step {after} was saved, but after another kill only {now}"
         after = now
     steps = names.count("after step")
     happened = f"{bench.model}, {bench.engine}: died after step {steps}"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the step ends, all is saved, one line says how to go on."""
+"""SIGINT and SIGTERM: the step ends, everything is saved, one line says how to resume."""
 
 import os
 import random
@@ -20,7 +20,7 @@ PLACES = {
 
 
 def faults(benches, kills, seed):
-    """Each signal at each place, then at random instants; a second SIGINT; before all."""
+    """Each signal at each kind of instant, then at random ones; two SIGINTs; before the start."""
     for number in (signal.SIGINT, signal.SIGTERM):
         for where, at in PLACES.items():
             yield f"{number.name} {where}", partial(stop, number, at)
@@ -40,7 +40,7 @@ def faults(benches, kills, seed):
 
 
 def stop(number, at, benches):
-    """One signal."""
+    """A run that gets one signal."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
     ended = bench.train(run, at=at, act=lambda: signal.raise_signal(number))
@@ -48,12 +48,12 @@ def stop(number, at, benches):
     assert "everything is saved; to continue: scratchvae train --resume" in ended.told, ended
     assert not leftovers(run), leftovers(run)
     step, done = check_what_is_there(run), instants(run).count("after step")
-    assert step == done, f"after step {done}, and saved is step {step}"
+    assert step == done, f"stopped after step {done}, but step {step} is saved"
     return f"exit status {ended.status}, one line, saved", bench.finish(run)
 
 
 def twice(at, benches):
-    """The second SIGINT does not wait."""
+    """A second SIGINT ends the run at once."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
 
@@ -69,7 +69,7 @@ def twice(at, benches):
 
 
 def early(number, benches):
-    """Nothing has begun: no traceback, no folder."""
+    """A signal before training has begun: no traceback, no folder."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
     at = "before load the data"

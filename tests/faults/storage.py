@@ -19,11 +19,11 @@ NOBODY = 65534
 
 
 class Skipped(Exception):
-    """This fault cannot be made here; says why."""
+    """This fault cannot be simulated here; the message says why."""
 
 
 def faults(benches, kills, seed):
-    """Disk, rights, data, two at once."""
+    """Faults of disk, permissions and data, and two runs at once."""
     for at in ("half of checkpoints/step-000000004", "half of checkpoints/step-000000024",
                "half of weights.safetensors"):  # fmt: skip
         yield f"files may not grow (RLIMIT_FSIZE), {at}", partial(file_limit, at)
@@ -41,7 +41,7 @@ def faults(benches, kills, seed):
 
 
 def told_how_to_go_on(bench, run, ended, why):
-    """Checks a run that could not write: one line, no leftovers, and the same end afterwards."""
+    """Check a run that could not write: one line, no temporary files, same end when resumed."""
     assert ended.status == 2 and why in ended.told and "cannot be written" in ended.told, ended
     safe = check_what_is_there(run)
     last = f"step-{safe:09}.safetensors" if safe else "there is no checkpoint yet"
@@ -51,7 +51,7 @@ def told_how_to_go_on(bench, run, ended, why):
 
 
 def file_limit(at, benches):
-    """As on a full disk, writing fails in the midst of a file."""
+    """As on a full disk, writing fails in the middle of a file."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
 
@@ -63,7 +63,7 @@ def file_limit(at, benches):
 
 
 def small_disk(benches):
-    """A file system that only this process sees, and that disappears with it."""
+    """A file system that exists only for this process."""
     bench = benches["tiny-numpy"]
     run, disk = bench.new_run(), bench.new_run()
     disk.mkdir()
@@ -87,14 +87,14 @@ def small_disk(benches):
 
 
 def drop_rights():
-    """The superuser may write anywhere: be nobody, in this process."""
+    """The superuser may write anywhere: become the user `nobody` in this process."""
     if os.geteuid() == 0:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
 
 
 def read_only_before(benches):
-    """Nothing begins."""
+    """Training does not begin."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
     run.mkdir(mode=0o555)
@@ -121,7 +121,7 @@ def read_only_meanwhile(benches):
 
 
 def deleted(benches):
-    """Nothing can be saved, and nothing is put where the folder was."""
+    """Nothing can be saved, and the folder is not created again."""
     bench = benches["tiny-numpy"]
     run = bench.new_run()
     ended = bench.train(run, at="before eval", act=lambda: shutil.rmtree(run))
@@ -132,7 +132,7 @@ def deleted(benches):
 
 
 def read_only_cache(benches):
-    """Nowhere to keep compiled kernels: they are compiled for this run alone."""
+    """Compiled kernels cannot be kept: they are compiled for this run only."""
     if "tiny-numba" not in benches:
         raise Skipped("the engine numba is left out")
     bench = benches["tiny-numba"]
@@ -146,7 +146,7 @@ def read_only_cache(benches):
     try:
         subprocess.run([*command, "--version"], cwd=ROOT, env=env, check=True, **who)
     except (PermissionError, subprocess.CalledProcessError):
-        who = {}  # nobody may run this Python: then as root, whom the file stops all the same
+        who = {}  # the user nobody cannot run this Python; a file in the way stops root as well
     ended = subprocess.run(
         [*command, "train", *bench.options, "--out", str(run)],
         cwd=ROOT, env=env, capture_output=True, text=True, **who,
@@ -156,7 +156,7 @@ def read_only_cache(benches):
 
 
 def data_gone(benches):
-    """One line; with the data back, it goes on."""
+    """One line on stderr; when the data is back, the run can be resumed."""
     bench = benches["tiny-numpy"]
     run, data, safe = _own_data(bench)
     data.rename(safe)
@@ -167,7 +167,7 @@ def data_gone(benches):
 
 
 def data_gone_meanwhile(benches):
-    """The images are in memory."""
+    """The images are in memory, so the run does not notice."""
     bench = benches["tiny-numpy"]
     run, data = bench.new_run(), bench.new_run()
     shutil.copytree(bench.data, data)
@@ -180,7 +180,7 @@ def data_gone_meanwhile(benches):
 
 
 def data_changed(benches):
-    """Refused, by its hash."""
+    """Changed data is rejected because of its hash."""
     bench = benches["tiny-numpy"]
     run, data, safe = _own_data(bench)
     data.rename(safe)
@@ -194,14 +194,14 @@ def data_changed(benches):
 
 
 def _own_data(bench):
-    """A stopped run, its data folder, and a place to move that to."""
+    """A stopped run, its data folder, and a path to move that folder to."""
     data = bench.new_run()
     shutil.copytree(bench.data, data)
     return stopped(bench, options=["--data-dir", str(data)]), data, bench.new_run()
 
 
 def _finish_with_own_data(bench, run):
-    """config.json names another folder: all else is the same."""
+    """Finish the run; only config.json differs, because it names another data folder."""
     config = run / "config.json"
     ended = bench.resume(run)
     assert ended.status == 0, ended
@@ -211,12 +211,12 @@ def _finish_with_own_data(bench, run):
 
 
 def two_at_once(benches):
-    """The second is refused, begun or resumed; the first does not notice."""
+    """A second run, new or resumed, is rejected; the first run is not affected."""
     bench = benches["tiny-numpy"]
     run, seconds = bench.new_run(), []
 
     def second(child):
-        os.waitpid(child, os.WUNTRACED)  # it has stopped itself, in the midst of training
+        os.waitpid(child, os.WUNTRACED)  # it has stopped itself in the middle of training
         log = Path(f"{run}.instants").read_bytes()
         seconds.append(bench.train(run))
         seconds.append(bench.resume(run))
@@ -234,7 +234,7 @@ def two_at_once(benches):
 
 
 def into_a_finished_one(benches):
-    """Refused; not a byte is touched."""
+    """Rejected; no file changes."""
     bench = benches["tiny-numpy"]
     run = bench.folder / "reference"
     ended = bench.train(run)
@@ -244,7 +244,7 @@ def into_a_finished_one(benches):
 
 
 def lock_left_behind(benches):
-    """The system holds the lock, not the file."""
+    """A leftover lock file does not matter: the system holds the lock, not the file."""
     bench = benches["tiny-numpy"]
     run = stopped(bench)
     (run / "lock").write_text(f"{os.getppid()}\n")

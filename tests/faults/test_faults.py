@@ -1,6 +1,6 @@
-"""What machines do to runs, done: `python tests/faults` prints what survives.
+"""Runs survive the faults of machines: `python tests/faults` prints a table.
 
-It forks, so it runs in a process of its own, which has no threads.
+It forks, so it runs in a separate process without threads.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""`python tests/fuzz [PARSER ...] --count 100000 --seed 0`: hostile input, and what became of it.
+"""`python tests/fuzz [PARSER ...] --count 100000 --seed 0`: give malformed input to the parsers.
 
-Every input must be read or be refused with the documented error, in bounded time and memory. Prints
-a table; what ended otherwise is kept in a file, and the exit status is 1. `--files FILE ...` gives
-such files to the parser again.
+Every input must be read, or rejected with the documented error, in bounded time and memory. Prints
+a table; an input with another outcome is saved to a file, and the exit status is 1. `--files FILE
+...` gives such files to the parser again.
 """
 
 import argparse

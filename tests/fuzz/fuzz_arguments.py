@@ -1,7 +1,7 @@
 """Values on the command line. An input is the arguments, each ended by a NUL.
 
-Whatever they are, a command answers, or it refuses in one line with status 2; nothing of what is
-asked for here can be done, as there are neither data nor runs.
+For all of them a command must answer, or reject them in one line with status 2. No command can do
+any work here, because there are neither data nor runs.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def _joined(words):
 
 
 def build(random):
-    """A command, and options of it with values that may be anything."""
+    """A command with some of its options, which have arbitrary values."""
     command = random.choice([*COMMANDS])
     words = [command]
     for _ in range(random.randrange(6)):
@@ -76,7 +76,7 @@ def build(random):
 
 
 def parser(folder):
-    """The function that takes a file: True for status 0, False for one line and status 2."""
+    """A function of a file: True for status 0, False for one line and status 2."""
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ.pop("SCRATCHVAE_DATA", None)
@@ -84,7 +84,7 @@ def parser(folder):
     def read(path):
         words = [os.fsdecode(word) for word in path.read_bytes().split(b"\0")[:-1]]
         nowhere = words[:1] != ["train"] or words[-2:] == ["--data", "images:nowhere"]
-        if not nowhere or "fetch" in words:  # these would go to work
+        if not nowhere or "fetch" in words:  # these would start to work
             return True
         here, out, err = sorted(os.listdir(folder)), io.StringIO(), io.StringIO()
         try:

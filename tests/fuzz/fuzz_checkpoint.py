@@ -1,4 +1,4 @@
-"""Checkpoints of a run, with a digest that is right: what is in them may still make no sense."""
+"""Checkpoints with a correct digest, whose content may still be invalid."""
 
 import json
 from copy import deepcopy
@@ -20,7 +20,7 @@ ODD = (
 
 
 class TwoLayersInTraining(Trainer):
-    """A Trainer that fits into a few kilobytes: what `checkpoint` and `restore` look at."""
+    """A Trainer of a few kilobytes, with everything that `checkpoint` and `restore` use."""
 
     def __init__(self):
         self.model = TwoLayers()
@@ -45,14 +45,14 @@ def seeds():
 
 
 def build(random):
-    """Tensors and progress that were edited; the digest is that of what is there."""
+    """Edited tensors and progress, with a matching digest."""
     arrays, progress = TwoLayersInTraining().checkpoint()
     progress = json.loads(json.dumps(progress))
     for _ in range(random.choice((0, 1, 1, 2, 4))):
         random.choice(EDITS)(arrays, progress, random)
     try:
         content = to_bytes(arrays, progress)
-    except (ValueError, UnicodeEncodeError):  # NaN, which this writer refuses
+    except (ValueError, UnicodeEncodeError):  # NaN, which the writer rejects
         content = seeds()[0]
     return mutated(content, random, seeds()) if random.random() < 0.2 else content
 
@@ -116,8 +116,8 @@ EDITS = (
 
 
 def parser(folder):
-    """The function that takes a file: True if a trainer goes on from it, False if it is refused in
-    words and the trainer is as it was."""
+    """A function of a file: True if a trainer continues from it, False if it is rejected with a
+    message and the trainer is unchanged."""
 
     def read(path):
         trainer = TwoLayersInTraining()

@@ -1,4 +1,4 @@
-"""config.json of a run: a table of options, of which each may be anything that JSON can say."""
+"""config.json of a run: a table of options, each of which may be any JSON value."""
 
 import json
 from copy import deepcopy
@@ -29,7 +29,7 @@ def seeds():
 
 
 def build(random):
-    """A sound file with some of its values, or its text, replaced."""
+    """A valid file with some values, or parts of its text, replaced."""
     table = json.loads(random.choice(seeds()))
     for _ in range(random.choice((0, 1, 1, 2, 4, 10))):
         random.choice(EDITS)(table, random)
@@ -71,7 +71,7 @@ TEXTS = (
 
 
 def parser(folder):
-    """The function that takes a file: True if it is read, False if it is refused in words."""
+    """A function of a file: True if it is read, False if it is rejected with a message."""
     run = RunFolder(folder / "run")
     run.make()
 

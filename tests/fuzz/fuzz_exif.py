@@ -16,7 +16,7 @@ def tiff(entries=None, random=None):
             random.choice((*TAGS, random.randrange(2**16))),
             random.choice((*range(14), random.randrange(2**16))),
             random.choice((1, 1, 2, *INTEGERS)),
-            random.choice((*range(10), *INTEGERS)),  # the offset 8 leads back to the directory
+            random.choice((*range(10), *INTEGERS)),  # the offset 8 points back to the directory
         )
         for _ in range(random.randrange(5))
     ]
@@ -29,7 +29,7 @@ def _block(order, entries, following=0):
     mark = b"MM" if order == ">" else b"II"
     block = mark + struct.pack(f"{order}HIH", 42, 8, len(entries))
     for tag, kind, count, value in entries:
-        short = kind == 3 and count == 1  # a value of 16 bits stands at the left of its four bytes
+        short = kind == 3 and count == 1  # a 16-bit value is in the first two of its four bytes
         last = (
             struct.pack(f"{order}HH", value % 2**16, 0)
             if short

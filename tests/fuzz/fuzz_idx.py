@@ -1,4 +1,4 @@
-"""IDX: headers that promise what is not there, plain and inside a sound gzip stream."""
+"""IDX: headers that do not match the data, plain and inside a valid gzip stream."""
 
 import gzip
 import struct
@@ -13,7 +13,7 @@ MEGABYTES = 200
 
 
 def idx(sizes, data, zeros=0, type_code=8, ndim=None):
-    """An IDX file as its header should not always be."""
+    """An IDX file, possibly with a wrong header."""
     ndim = len(sizes) if ndim is None else ndim
     return struct.pack(f">HBB{len(sizes)}I", zeros, type_code, ndim, *sizes) + data
 
@@ -29,7 +29,7 @@ def seeds():
 
 
 def build(random):
-    """A header with lies in it, bytes that may or may not be as many as it says, perhaps gzip."""
+    """A header with wrong values, data of the right or of a wrong length, sometimes gzipped."""
     sizes = [random.randrange(1, 5) for _ in range(random.randrange(1, 6))]
     promised = 1
     for size in sizes:
@@ -49,7 +49,7 @@ def build(random):
 
 
 def parser(folder):
-    """The function that takes a file: True if it is read, False if it is refused in words."""
+    """A function of a file: True if it is read, False if it is rejected with a message."""
 
     def read(path):
         try:

@@ -1,4 +1,4 @@
-"""Photographs: PNG chunks and JPEG segments whose lengths and sums hold, and whose content lies."""
+"""Photographs: PNG chunks and JPEG segments with valid lengths and sums, and wrong content."""
 
 import warnings
 
@@ -19,7 +19,7 @@ def build(random):
 
 
 def parser(folder):
-    """The function that takes a file: True if it is decoded, False if there is a reason why not."""
+    """A function of a file: True if it is decoded, False if there is a message why not."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as decode_all does
 
     def read(path):

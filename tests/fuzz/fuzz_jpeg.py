@@ -38,7 +38,7 @@ def _saved(picture, options):
 
 @cache
 def segments(content):
-    """[(marker, body, what follows until the next marker), ...] of a good file."""
+    """[(marker, body, data until the next marker), ...] of a valid file."""
     found, at = [], 2
     while content[at + 1] != 0xD9:
         (length,) = struct.unpack_from(">H", content, at + 2)
@@ -50,7 +50,7 @@ def segments(content):
 
 
 def build(random):
-    """The segments of a good file, some of them changed, some strangers among them."""
+    """The segments of a valid file, some of them changed, with some foreign ones among them."""
     parts = list(segments(random.choice(seeds())))
     for _ in range(random.choice((0, 1, 1, 3))):
         at = random.randrange(len(parts))
@@ -103,7 +103,7 @@ CHANGES = (damage_the_body, damage_the_body, damage_the_scan, repeat, drop, othe
 
 
 def stranger(random):
-    """A segment that cameras and programs add, or one that none of them would."""
+    """A segment of a kind that cameras and programs add, or of any other kind."""
     exif, picture = tiff(random=random), random.choice(seeds())
     marker, body = random.choice(
         (

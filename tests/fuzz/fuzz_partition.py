@@ -1,4 +1,4 @@
-"""CelebA's list of parts: names that lead out of the folder, and lines that are none."""
+"""CelebA's partition list: names that lead out of the folder, and invalid lines."""
 
 from functools import cache
 
@@ -43,7 +43,7 @@ def seeds():
 
 
 def build(random):
-    """Lines of which every one may be wrong in its own way."""
+    """Lines, each of which may be wrong in a different way."""
     wicked = random.choice((0.0, 0.05, 0.5))
     lines = []
     for number in range(random.randrange(1, 12)):
@@ -58,7 +58,7 @@ def build(random):
 
 
 def parser(folder):
-    """The function that takes a file: True if it is read, False if it is refused in words."""
+    """A function of a file: True if it is read, False if it is rejected with a message."""
 
     def read(path):
         try:
@@ -68,7 +68,7 @@ def parser(folder):
             return False
         names = [name for part in parts for name in part]
         assert len(parts) == 3 and len(names) == len(set(names))
-        for name in names:  # each one a file directly in the folder, on Windows too
+        for name in names:  # each must be a file directly in the folder, on Windows too
             assert name not in (".", "..") and not set(name) & set('/\\:\0\n"*?<>|'), name
         return True
 

@@ -1,4 +1,4 @@
-"""PNG: chunks of a length, a kind, a body and a checksum, which is made to hold here."""
+"""PNG: chunks of a length, a kind, a body and a checksum, which is always valid here."""
 
 import io
 import struct
@@ -61,7 +61,7 @@ def _saved(picture, options):
 
 
 def chunks(content):
-    """[(kind, body), ...] of a good file."""
+    """[(kind, body), ...] of a valid file."""
     found, at = [], len(SIGNATURE)
     while at < len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -71,7 +71,7 @@ def chunks(content):
 
 
 def build(random):
-    """The chunks of a good file, some of them changed, some strangers among them."""
+    """The chunks of a valid file, some of them changed, with some foreign ones among them."""
     parts = chunks(random.choice(seeds()))
     if random.random() < 0.5:
         parts = [
@@ -140,7 +140,7 @@ CHANGES = {
 
 
 def body_of(kind, random):
-    """What such a chunk may hold, or may not."""
+    """A valid or invalid body for a chunk of this kind."""
     packed = random.choice((bomb(), zlib.compress(b"text"), random.randbytes(9)))
     usual = {
         b"iCCP": b"name\0\0" + packed,

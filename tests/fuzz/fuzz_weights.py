@@ -36,14 +36,14 @@ def seeds():
 
 
 def build(random):
-    """A sound file with its header edited, and a length before it that may be true."""
+    """A valid file with an edited header, and a header length that may be wrong."""
     content = random.choice(seeds())
     length = int.from_bytes(content[:8], "little")
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     for _ in range(random.choice((0, 1, 1, 2, 4))):
         if header:
             random.choice(EDITS)(header, random)
-    text = json.dumps(header).encode()  # writes NaN and Infinity, which are no JSON
+    text = json.dumps(header).encode()  # writes NaN and Infinity, which are not JSON
     text = random.choice(TEXTS)(text, random)
     if random.random() < 0.2:
         text = mutated(text, random)
@@ -140,7 +140,7 @@ TEXTS = (
 
 
 def parser(folder):
-    """The function that takes a file: True if it is loaded, False if it is refused in words."""
+    """A function of a file: True if it is loaded, False if it is rejected with a message."""
     model = TwoLayers()
     before = model.state_dict()
 

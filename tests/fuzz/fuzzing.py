@@ -1,4 +1,4 @@
-"""Sends inputs to a worker, starts another where one dies, keeps the tally and the surprises."""
+"""Send inputs to a worker, restart it if it dies, and collect verdicts and surprises."""
 
 import json
 import os
@@ -15,11 +15,11 @@ WORKER = Path(__file__).with_name("worker.py")
 
 @dataclass
 class Tally:
-    """What became of the inputs of one parser."""
+    """The results for the inputs of one parser."""
 
-    verdicts: list[str] = field(default_factory=list)  # one for each input, in their order
+    verdicts: list[str] = field(default_factory=list)  # one for each input, in order
     slowest: float = 0.0  # milliseconds of CPU
-    largest: float = 0.0  # megabytes, above what the process had before
+    largest: float = 0.0  # megabytes, above the memory of the process before
     surprises: dict[int, str] = field(default_factory=dict)  # number of the input: what happened
 
     def add(self, verdict, milliseconds, megabytes, reason):
@@ -45,7 +45,7 @@ def fuzz(name, seed=0, count=0, files=()):
             for line in worker.stdout:
                 tally.add(*json.loads(line))
             complaint = worker.stderr.read()
-        if worker.returncode > 0:  # not the parser's fault, but the worker's
+        if worker.returncode > 0:  # an error of the worker, not of the parser
             raise RuntimeError(f"worker {name} {len(tally.verdicts)}: {complaint}")
         if worker.returncode < 0:
             tally.add("surprise", 0.0, 0.0, signal.strsignal(-worker.returncode))
@@ -53,7 +53,7 @@ def fuzz(name, seed=0, count=0, files=()):
 
 
 def keep(tally, name, seed, folder):
-    """Write the inputs that surprised to `folder`; returns a line for each."""
+    """Write the surprising inputs to `folder`; return a line for each."""
     lines = []
     for number, reason in tally.surprises.items():
         folder.mkdir(parents=True, exist_ok=True)

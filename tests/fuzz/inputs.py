@@ -1,4 +1,4 @@
-"""Input number i of a parser: the same bytes whenever the same seed asks for it."""
+"""Input number i of a parser: always the same bytes for the same seed."""
 
 from random import Random
 
@@ -7,7 +7,7 @@ from parsers import PARSERS
 
 
 def make_input(name, seed, number):
-    """Bytes for the parser `name`; a third are good files with damage, the others built to lie."""
+    """Bytes for the parser `name`: a third are damaged valid files, the others made by `build`."""
     random, parser = Random(f"{name} {seed} {number}"), PARSERS[name]
     if random.random() < 1 / 3:
         return mutated(random.choice(parser.seeds()), random, parser.seeds())

@@ -1,14 +1,14 @@
-"""Damage to bytes of any kind: what cosmic rays, bad disks and bad people do to a file.
+"""Damage to bytes of any kind, as by a failing disk or an attacker.
 
-A mutation is a function of the content, a source of chance and the seeds of the format (whole,
-good files, to splice with), and gives other content. Those that know a format stand with it, in
-fuzz_idx.py, fuzz_image.py and so on.
+A mutation is a function of the content, a random generator and the seeds of the format (valid files
+to splice with), and returns other content. Mutations for one format are in fuzz_idx.py,
+fuzz_image.py and so on.
 """
 
 INTERESTING = (0x00, 0x01, 0x7F, 0x80, 0xFF, 0x0A, 0x20, 0x22, 0x2F, 0x2E)
 INTEGERS = (0, 1, 2, 2**7, 2**8, 2**15, 2**16, 2**20, 2**31 - 1, 2**31, 2**32 - 1)
 LONGER_INTEGERS = (*INTEGERS, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
-MAX_BYTES = 1 << 16  # of an input: what is found can then be kept in the corpus
+MAX_BYTES = 1 << 16  # of an input, so that it can be kept in the corpus
 
 
 def flip_a_bit(content, random, seeds):
@@ -63,7 +63,7 @@ MUTATIONS = (
 
 
 def mutated(content, random, seeds=()):
-    """`content`, damaged in no place, in one, or in some."""
+    """`content` with no, one or several mutations."""
     for _ in range(random.choice((0, 1, 1, 1, 2, 3, 8))):
         choices = MUTATIONS if seeds else MUTATIONS[:-1]
         content = random.choice(choices)(content, random, seeds)

@@ -1,12 +1,10 @@
-"""Whatever reads what others wrote, by name. A parser more is an entry more, and a module for it.
+"""The parsers of files from outside, by name. To add a parser, add an entry and a module with
 
-Such a module has
-
-- `seeds()`, a list of small and whole inputs (bytes), made in code;
-- `build(random)`, one input made as the format demands, with lies where it hurts;
+- `seeds()`, a list of small, valid inputs (bytes), made in code;
+- `build(random)`, one input in the form of the format, with wrong values in critical fields;
 - `parser(folder)`, a function of a path that returns True for a file that was read and False for
-  one that was refused as documented; any other end is a surprise. It may write in `folder`;
-- `MEGABYTES`, the address space that the parser may take beyond what importing it took.
+  one that was rejected as documented; any other outcome is a surprise. It may write in `folder`;
+- `MEGABYTES`, the address space that the parser may use beyond that of its imports.
 """
 
 import fuzz_arguments

@@ -1,6 +1,6 @@
-"""Hostile input: the files kept in corpus/, and some thousands made on the spot.
+"""Malformed input: the files kept in corpus/, and some thousands of generated ones.
 
-`python tests/fuzz` makes as many as one likes; what it finds, made small, joins the corpus.
+`python tests/fuzz` generates any number; minimised findings are added to the corpus.
 """
 
 import signal
@@ -39,7 +39,7 @@ def test_the_corpus_is_small():
 def test_thousands_of_inputs_hold_no_surprise(name, tmp_path):
     tally = fuzz(name, seed=1, count=COUNT)
     assert keep(tally, name, 1, tmp_path) == []
-    for verdict in ("accepted", "refused"):  # both sides are seen
+    for verdict in ("accepted", "refused"):  # both verdicts occur
         assert tally.verdicts.count(verdict) > COUNT / 50
 
 

@@ -1,10 +1,10 @@
-"""`python worker.py PARSER SEED START STOP [FILE ...]`: the process that reads, and that may die.
+"""`python worker.py PARSER SEED START STOP [FILE ...]`: the process that parses, and that may die.
 
-Gives the inputs with these numbers, or these of the files, to the parser. After each it prints a
-line of JSON: verdict ("accepted", "refused" or "surprise"), milliseconds of CPU, the process's
-largest memory so far in megabytes, and what the surprise was. Where the system ends the process,
-the next input is to blame: an input that hangs ends it by SIGALRM, which no `except` can swallow.
-The address space is limited, so that a bomb is a MemoryError, and warnings are errors.
+Gives the inputs with these numbers, or the files with these numbers, to the parser. After each it
+prints a line of JSON: verdict ("accepted", "refused" or "surprise"), milliseconds of CPU, the peak
+memory so far in megabytes, and a description of the surprise. If the system ends the process, the
+next input was the cause: an input that hangs ends it by SIGALRM, which `except` cannot catch. The
+address space is limited, so that a bomb gives a MemoryError, and warnings are errors.
 """
 
 import json
@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from inputs import make_input  # noqa: E402
 from parsers import PARSERS  # noqa: E402
 
-SECONDS = 10  # by the clock, for one input: then it hangs
+SECONDS = 10  # of wall time for one input; after that it counts as hanging
 
 
 def main(name, seed, start, stop, *files):
@@ -31,7 +31,7 @@ def main(name, seed, start, stop, *files):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "input"
         read = PARSERS[name].parser(Path(folder))
-        for content in PARSERS[name].seeds():  # what is imported or compiled late is there now
+        for content in PARSERS[name].seeds():  # so that late imports and compilations happen now
             path.write_bytes(content)
             read(path)
         before = _megabytes("VmRSS")
@@ -61,7 +61,7 @@ def _judge(read, path):
 
 
 def _megabytes(field):
-    """A figure of the system about this process. (ru_maxrss would count its parent's, too.)"""
+    """A number from /proc about this process. (ru_maxrss would include its parent's memory.)"""
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{field}:\s*(\d+) kB", status)[1]) / 1024
 

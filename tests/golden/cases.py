@@ -1,7 +1,7 @@
-"""What the golden values are values of, for make.py and test_golden.py: inputs, options, weights.
+"""The cases of the golden values, for make.py and test_golden.py: inputs, options, weights.
 
-All numbers come from `numbers`, a formula of name and index in whole-number arithmetic: every
-machine and every version of NumPy gives the same bits, which no random generator promises.
+All numbers come from `numbers`, a formula of name and index in integer arithmetic, which gives the
+same bits on every machine and in every version of NumPy; random generators do not guarantee that.
 """
 
 from math import prod, sqrt
@@ -18,7 +18,7 @@ def numbers(name, shape, low=-1.0, high=1.0):
     Steele, Lea & Flood, "Fast splittable pseudorandom number generators" (2014), started at `name`.
     """
     bits = np.arange(prod(shape), dtype="uint64")
-    bits += crc32(name.encode()) << 32  # names that differ: stretches that do not overlap
+    bits += crc32(name.encode()) << 32  # so that sequences of different names do not overlap
     bits *= 0x9E3779B97F4A7C15  # products keep their lower 64 bits
     bits ^= bits >> 30
     bits *= 0xBF58476D1CE4E5B9
@@ -44,7 +44,7 @@ class Op(NamedTuple):
 
 
 def _op(case, *options, **inputs):
-    """A case and its name; inputs are given as shapes, or as arrays where the numbers matter."""
+    """A case and its name; inputs are given as shapes, or as arrays if the numbers matter."""
     for name, given in inputs.items():
         if isinstance(given, tuple):
             inputs[name] = numbers(f"{case} {name}", given, *RANGES.get(name, (-2, 2)))
@@ -52,7 +52,7 @@ def _op(case, *options, **inputs):
 
 
 def _example(op, example):
-    """The case of an op that has none below: its own example, with numbers of ours."""
+    """The case of an op that has none below: its own example, with numbers from `numbers`."""
     case, opened = _op(f"{op}: example", **example.shapes)
     return case, opened._replace(named=example.options)
 
@@ -67,7 +67,7 @@ WITH_ZEROS = np.array([[-1.5, 0.0, 2.0], [0.0, -0.25, 1e-3]])
 CHANNELS = {name: (3,) for name in ("running_mean", "running_var", "w", "b")}
 ONE_CHANNEL = dict.fromkeys(CHANNELS, (1,))
 
-# Sizes are odd, and height and width are never treated alike: an exchange of the two shows.
+# Sizes are odd, and height and width always differ, so that swapping the two is noticed.
 OPS = dict(
     [
         # 17 channels: more than a tile of two vectors holds, in float64 and with AVX-512, too.
@@ -154,7 +154,7 @@ class Model(NamedTuple):
     x: tuple[int, ...]
     eps: tuple[int, ...]
     low: float = 0.0
-    options: dict[str, str] = {}  # noqa: RUF012  (nobody changes it)
+    options: dict[str, str] = {}  # noqa: RUF012  (never changed)
     training: bool = True
 
 
@@ -187,7 +187,7 @@ def weight(name, shape):
         return numbers(name, shape, 0.5, 2.0)
     if name.endswith(("bias", "running_mean")):
         return numbers(name, shape, -0.3, 0.3)
-    if len(shape) == 1:  # of a batch norm
+    if len(shape) == 1:  # in a batch norm
         return numbers(name, shape, 0.7, 1.3)
     bound = sqrt(3 / prod(shape[1:]))
     return numbers(name, shape, -bound, bound)
@@ -225,7 +225,7 @@ def start():
 
 
 def gradient(step):
-    """Of sizes from 1 down to 2^-16, so that a misplaced eps shows; one is zero at every step."""
+    """Magnitudes from 1 to 2^-16, so that a misplaced eps is noticed; one is zero at every step."""
     g = np.ldexp(numbers(f"gradient {step}", (20,)), -4 * (np.arange(20) % 5))
     g[7] = 0
     return g

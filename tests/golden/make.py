@@ -1,8 +1,8 @@
 """Compute the golden values with PyTorch: `python tests/golden/make.py` writes the files,
 `--check` compares with what is there and writes nothing.
 
-A second opinion must not ask the first: every forward is PyTorch's own function, every gradient
-autograd's. Only the shapes and options of an op without a case in cases.py come from scratchvae.
+The values must be independent of scratchvae: every forward is PyTorch's own function, and autograd
+computes every gradient. Only shapes and options of ops without a case in cases.py are scratchvae's.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def save(computed):
 
 
 def check(computed):
-    """Exits with 1 where a file and PyTorch disagree."""
+    """Exit with 1 if a file and PyTorch disagree."""
     disagree = False
     for group, results in computed.items():
         stored, metadata = values.read(group)

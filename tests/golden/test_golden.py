@@ -1,6 +1,6 @@
-"""Ops, models and optimizers against numbers that PyTorch computed once: no PyTorch needed.
+"""Ops, models and optimizers compared with stored results of PyTorch; PyTorch is not needed.
 
-The files were made by make.py, and `pytest -m parity` asks whether PyTorch still says the same.
+make.py has made the files; `pytest -m parity` checks that PyTorch still gives the same values.
 """
 
 import functools
@@ -21,9 +21,9 @@ read = functools.cache(values.read)
 
 
 def compare(group, case, got, tolerance=None):
-    """`got` has every value that is stored for this case, and no other."""
+    """Check that `got` has exactly the values that are stored for this case."""
     stored, _ = read(group)
-    assert case in stored, f"{values.path(group)} has no {case}: {values.COMMAND} makes it anew"
+    assert case in stored, f"{values.path(group)} has no {case}: {values.COMMAND} computes it"
     assert set(got) == set(stored[case])
     found = values.errors(stored[case], got)
     what = max(found, key=found.get)
@@ -96,7 +96,7 @@ def test_every_model_is_here():
 
 
 def test_only_biases_before_a_batch_norm_have_no_gradient():
-    """Rounding is not compared; nothing else may hide among it."""
+    """Values that are only rounding are not compared; no other gradient may be among them."""
     for case, results in read("models")[0].items():
         norms = {what: a[0] for what, a in results.items() if what.startswith("gradient of")}
         norms = {what: norm for what, norm in norms.items() if what.endswith("sums")}

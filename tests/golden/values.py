@@ -15,8 +15,8 @@ FOLDER = Path(__file__).parent
 COMMAND = "python tests/golden/make.py"
 # Of float64, relative to the largest element of each array. A model is a long chain of ops.
 TOLERANCE = {"ops": 1e-12, "models": 1e-10, "optimizers": 1e-12}
-# Beside the largest gradient of its model, a gradient below this is rounding alone: those of the
-# biases that a batch norm takes off again.
+# A gradient below this, relative to the largest gradient of its model, is only rounding: those of
+# biases before a batch norm, which subtracts them again.
 NEGLIGIBLE = 1e-12
 
 
@@ -36,7 +36,7 @@ def read(group, folder=FOLDER):
     if not file.exists():
         raise FileNotFoundError(
             f"no golden values at {file}: the repository has them (git checkout tests/golden), and "
-            f"on a machine with PyTorch {COMMAND} makes them anew"
+            f"on a machine with PyTorch {COMMAND} computes them"
         )
     cases = defaultdict(dict)
     with safe_open(file, "numpy") as stored:
@@ -47,8 +47,8 @@ def read(group, folder=FOLDER):
 
 
 def summary(what, array):
-    """A few numbers that see every element of an array too large to store: its norm and its inner
-    products with two directions; its largest element and six others."""
+    """A few numbers that depend on every element of an array too large to store: its norm and its
+    inner products with two directions; also its largest element and six others."""
     flat = np.asarray(array, "float64").ravel()
     directions = [numbers(f"{what}, direction {i}", flat.shape) for i in (1, 2)]
     places = numbers(f"{what}, places", (6,), 0, flat.size).astype(int)
@@ -60,7 +60,7 @@ def summary(what, array):
 
 
 def model_results(losses, gradients, buffers):
-    """What is stored of a model: all of it, or summaries where it is large."""
+    """The stored values of a model: all arrays, or summaries of large ones."""
     results = {"losses": np.array(losses)}
     for name, gradient in gradients.items():
         results |= summary(f"gradient of {name}", gradient)

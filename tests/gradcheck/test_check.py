@@ -1,4 +1,4 @@
-"""check: pairs of functions, right and wrong, and what is said of them."""
+"""check: right and wrong pairs of functions, and its reports about them."""
 
 import re
 
@@ -40,7 +40,7 @@ def matrices(O=4):
 
 
 def with_one_changed(k, change):
-    """linear_backward, its k-th gradient put through `change`."""
+    """linear_backward with `change` applied to its k-th gradient."""
 
     def backward(dy, cache):
         gradients = list(linear_backward(dy, cache))
@@ -169,7 +169,7 @@ def test_only_some_inputs():
 
 
 def test_samples_instead_of_every_element():
-    """The largest, some at random and a direction: a single wrong element is found by the last."""
+    """The largest, some random ones and a direction, which finds a single wrong element."""
     rng = np.random.default_rng(0)
     x, w, b = rng.standard_normal((3, 40)), rng.standard_normal((50, 40)), np.zeros(50)
     report = check(linear, linear_backward, x, w, b, samples=2)
@@ -200,7 +200,7 @@ def test_float32_is_held_against_float64():
 
 
 def test_nothing_that_is_given_changes():
-    """Read-only inputs, and a forward that may keep what it gets."""
+    """Inputs may be read-only, and forward may keep its arguments."""
     given = matrices()
     for a in given:
         a.flags.writeable = False
@@ -221,7 +221,7 @@ def test_scalars_and_losses():
 
 
 def test_none_is_not_checked():
-    """pytorch#4355: the table leaves it out, and the check passes."""
+    """pytorch#4355: the table leaves None out, and the check passes."""
 
     def forgetful(dy, cache):
         return None, cube_backward(dy, cache)[1]
@@ -251,7 +251,7 @@ def test_names_come_from_the_forward():
 
 
 def test_dy_is_not_x():
-    """x drawn from default_rng(0), as everyone does: dy must be another draw, not the same one."""
+    """x is often drawn from default_rng(0); dy must then be different numbers."""
     x, seen = np.random.default_rng(0).standard_normal((4, 5)), []
 
     def backward(dy, cache):
@@ -268,7 +268,7 @@ def test_compare_takes_a_subject():
 
 
 def test_arrays_go_where_the_engine_computes(engine):
-    """The functions under test see no arrays but those; their results come back by themselves."""
+    """The functions under test get only arrays of the engine; their results are copied back."""
     seen = []
 
     def forward(x, w):

@@ -1,4 +1,4 @@
-"""check_op, check_layer, check_model: ours are right, broken ones found, nothing left behind."""
+"""check_op, check_layer, check_model: pass what is right, find what is wrong, change nothing."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_layers(engine, k, method):
     report = check_layer(layer, *inputs, method=method, without_gradient=noise)
     for name in layer.parameters():
         assert report[name].verdict == "ok"
-    assert len(report) > len(layer.parameters())  # the inputs', too
+    assert len(report) > len(layer.parameters())  # also rows for the inputs
     after = layer.state_dict()
     assert all((after[name] == before[name]).all() for name in before)
     assert mode == [m.training for m in layer.modules()]
@@ -116,7 +116,7 @@ SLOW = pytest.mark.slow
     ["complex", pytest.param("central", marks=SLOW), pytest.param("direction", marks=SLOW)],
 )
 def test_check_model_leaves_the_model_alone(method):
-    """Bit for bit: weights, gradients, statistics, modes, the cache of a loss not yet gone back."""
+    """Bit for bit: weights, gradients, statistics, modes, the cache of a loss before backward."""
     model = sv.models.build("celeba", latent_dim=2, image_shape=(3, 32, 32), dtype="float64")
     rng = np.random.default_rng(0)
     x, eps = rng.random((2, 3, 32, 32)), model.noise(2, rng)

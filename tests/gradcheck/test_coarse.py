@@ -1,5 +1,5 @@
-"""Functions that round more than float64 does: they stand still within a short step, and a gradient
-of zero agrees with that. Not for any seed may it be called right."""
+"""Functions that round more than float64: they are constant over a short step, which agrees with a
+gradient of zero. No seed may report this gradient as right."""
 
 import re
 
@@ -32,12 +32,12 @@ def everywhere(coarse):
 
 
 def in_one_place(coarse):
-    """The last element only, beside others that are exact."""
+    """Coarse in the last element only; the others are exact."""
     return lambda x: (np.append(x[:-1] ** 2, coarse(x[-1:])), x)
 
 
 def in_a_part(coarse):
-    """Of one number; the other part is exact."""
+    """Coarse in one part of each number; the other part is exact."""
     return lambda x: ((x**2).sum() + coarse(3 * x[-1:]).sum(), x)
 
 
@@ -61,14 +61,14 @@ PAIRS = {
 
 
 def inputs(seed):
-    """Away from 0 and from each other: no gradient is small enough to be forgotten."""
+    """Away from 0 and from each other, so that no gradient is negligibly small."""
     rng = np.random.default_rng(seed)
     return rng.choice([-1.0, 1.0], 6) * rng.uniform(0.3, 2.0, 6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_zero_never_agrees_with_a_function_that_stands_still(seed):
-    """126 combinations for each seed; a right gradient is not called wrong."""
+    """126 combinations for each seed; a right gradient is not reported as wrong."""
     x = inputs(seed)
     for kind, coarse in ROUND.items():
         for place, (make, wrong, right) in PAIRS.items():
@@ -81,7 +81,7 @@ def test_zero_never_agrees_with_a_function_that_stands_still(seed):
 
 @pytest.mark.slow
 def test_one_element_that_is_very_coarse():
-    """It stands still over a step of 0.01 as well, as a clip does, but not for long."""
+    """It is constant over a step of 0.01 as well, like a clip, but not over longer ones."""
     forward = in_one_place(lambda a: (a + 1e6).astype("float32").astype("float64") - 1e6)
     for seed in range(10):
         for options in OPTIONS.values():
@@ -131,7 +131,7 @@ def test_a_complex_step_in_complex64_is_refused():
         with pytest.raises(NotAnalytic):
             check(forward, zero, inputs(seed), method="complex", seed=seed)
 
-    def large(x):  # differences of 1e-6 are lost, too
+    def large(x):  # differences of 1e-6 are lost too
         return (x + 1e4).astype("c8" if x.dtype.kind == "c" else "f4").astype(x.dtype), x
 
     for seed in range(10):
@@ -141,7 +141,7 @@ def test_a_complex_step_in_complex64_is_refused():
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_outputs_that_are_constant(options):
-    """Exact zeros over a long step are evidence; beside a second input as well."""
+    """Exact zeros over a long step are evidence, also if there is a second input."""
     x = np.full(3, 2.0)
 
     def clip(x):
@@ -161,7 +161,7 @@ def test_outputs_that_are_constant(options):
 @pytest.mark.parametrize("large", [1e3, 1e6, 1e9, 1e12])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_small_beside_another_is_not_zero(large, coarse):
-    """A gradient of 1 for x, said to be zero, beside one of a million."""
+    """A gradient of 1 for x, given as zero, next to a gradient of a million."""
 
     def forward(x, w):
         x = x.astype("f4") if coarse else x
@@ -174,7 +174,7 @@ def test_small_beside_another_is_not_zero(large, coarse):
 
 
 def test_small_beside_another_and_a_constant_is_not_zero():
-    """1e-10 beside 1 and an output of 1e3, whose rounding hides it."""
+    """1e-10 next to 1 and an output of 1e3, whose rounding hides it."""
 
     def forward(x, w):
         return 1e-10 * x + w + 1e3, None
@@ -188,7 +188,7 @@ def test_small_beside_another_and_a_constant_is_not_zero():
 
 
 def test_a_smooth_function_costs_little_more():
-    """Evaluations of forward: 2 for each of 60 elements, and few to measure rounding."""
+    """Evaluations of forward: 2 for each of 60 elements, and a few to measure rounding."""
     calls = []
 
     def forward(x):
@@ -212,7 +212,7 @@ STEPS = {  # name: forward, backward, number of elements, options
 
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_of_many_elements_are_no_rounding(name):
-    """Along a direction some element has one nearby, on either side."""
+    """Along a direction, some element has a step nearby on each side."""
     forward, backward, count, options = STEPS[name]
     for seed in range(5):
         x = np.random.default_rng(seed).standard_normal(count)
@@ -220,7 +220,7 @@ def test_steps_of_many_elements_are_no_rounding(name):
 
 
 def test_jumps_and_kinks_nearby_are_no_rounding():
-    """A right gradient passes beside them: only a function that jumps on both sides is coarse."""
+    """A right gradient near them passes: only a function that jumps on both sides is coarse."""
     for seed in range(40):
         x = np.random.default_rng(seed).uniform(-1, 1, 8)
         assert check(lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x), x, seed=seed).passed

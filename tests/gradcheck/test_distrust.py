@@ -1,5 +1,5 @@
-"""Functions that a student may well write, and that lead a careless checker astray. Each of these
-passed, or failed, when it should not have."""
+"""Functions that a student may write and that a careless check judges wrongly. Each of them once
+passed or failed in error."""
 
 import copy
 import pickle
@@ -22,12 +22,12 @@ W = np.random.default_rng(1).standard_normal((4, 4))
 
 
 def verdict(forward, backward, *inputs, **options):
-    """Of the first input."""
+    """The verdict for the first input."""
     return check(forward, backward, *inputs, raises=False, **options)[0].verdict
 
 
 def test_seventeen_times_the_gradient_of_a_batch_norm():
-    """For dy = 1 it is zero, whatever the code says."""
+    """For dy = 1 the gradient is zero, so a wrong factor has no effect."""
     w, b, mean, var = np.random.default_rng(0).uniform(0.5, 2, (4, 3))
     x = np.random.default_rng(1).standard_normal((6, 3))
 
@@ -40,8 +40,8 @@ def test_seventeen_times_the_gradient_of_a_batch_norm():
 
 
 def test_a_backward_that_changes_dy_is_refused():
-    """The classic slip of a residual block: dh = dy; dh[h <= 0] = 0. A judge that goes on with this
-    dy finds everything in order."""
+    """A common mistake in residual blocks: dh = dy; dh[h <= 0] = 0. A check that goes on with this
+    dy finds no error."""
 
     def residual(x, w):
         h = x @ w
@@ -60,7 +60,7 @@ def test_a_backward_that_changes_dy_is_refused():
 def test_a_forward_that_changes_its_input_is_refused():
     def relu(x):
         np.maximum(x, 0, out=x)
-        return x, x >= 0  # too late: all of it is
+        return x, x >= 0  # too late: all of x is positive now
 
     with pytest.raises(ValueError, match="check: relu changes its input x in place"):
         check(relu, lambda dy, mask: dy * mask, X)
@@ -128,7 +128,7 @@ def test_nothing_asked_is_nothing_shown():
 
 @pytest.mark.parametrize(("weight", "constant"), [(1e-1, 0), (1e-3, 0), (1e-4, 0), (1e-4, 1e4)])
 def test_a_small_part_that_is_not_analytic(weight, constant):
-    """L1 beside a larger term, forgotten in backward: the complex step does not see abs either."""
+    """An L1 term, missing in backward, next to a larger term: the complex step misses abs too."""
 
     def penalised(w):
         return ((X @ w.T) ** 2).sum() / 2 + weight * np.abs(w).sum() + constant, w
@@ -161,7 +161,7 @@ def test_a_model_with_a_loss_of_its_own():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "complex128", "int64", "bool"])
 def test_outputs_must_be_float64(dtype):
-    """In float32 a step of 1e-6 is lost, and a gradient of zero would agree."""
+    """In float32 a step of 1e-6 is lost, and would agree with a gradient of zero."""
     with pytest.raises(
         TypeError, match=f"must return .* got y of {dtype}|y of floats, got {dtype}"
     ):
@@ -169,7 +169,7 @@ def test_outputs_must_be_float64(dtype):
 
 
 def test_float32_inside_is_not_shown():
-    """It may be right, but nobody can tell: never FAIL."""
+    """The gradient may be right, but this cannot be decided: never FAIL."""
 
     def forward(x):
         return ((5 * x + 50).astype("float32") ** 2).astype("float64"), x
@@ -181,7 +181,7 @@ def test_float32_inside_is_not_shown():
 
 @pytest.mark.parametrize("method", ["central", "direction"])
 def test_zero_does_not_agree_with_what_rounding_has_taken(method):
-    """The outputs no longer change at a shorter step: so a gradient of zero fits there."""
+    """The outputs do not change at a shorter step, which agrees with a gradient of zero."""
     for slope in (1e-5, 1e-12, 1e-9, 4e-9, 1e-8, 2e-8):
 
         def forward(x, slope=slope):
@@ -247,7 +247,7 @@ def test_a_curve_on_the_scale_of_the_step_is_no_kink(factor):
 
 
 def test_a_direction_lost_to_a_kink_is_missed():
-    """With samples, only the direction sees every element."""
+    """With samples, only the direction covers every element."""
     x = np.random.default_rng(0).standard_normal((10, 10))
     x[0, 0] = 0
 
@@ -269,7 +269,7 @@ def test_linear_near_zero_is_not_linear():
 
 @pytest.mark.parametrize("mean", [100, 1000])
 def test_cancellation_inside_is_not_called_wrong(mean):
-    """E[x^2] - E[x]^2 loses digits that the rounding of y does not tell of."""
+    """E[x^2] - E[x]^2 loses more digits than the rounding of y shows."""
 
     def variance(x):
         return (x**2).mean(axis=1) - x.mean(axis=1) ** 2, x
@@ -293,12 +293,12 @@ def test_the_complex_step_at_a_kink_itself():
             method="complex", raises=False,
         )  # fmt: skip
     except NotAnalytic:
-        return  # the kink stands in the way of the test of analyticity: said so
+        return  # the report says that the kink prevents the test of analyticity
     assert report["x"].verdict == "ok" and report["x"].skipped == 1
 
 
 class Named(sv.layers.Linear):
-    """Its input is called like one of its parameters."""
+    """A layer whose input has the name of one of its parameters."""
 
     def forward(self, bias, keep=True):
         return super().forward(bias, keep)
@@ -380,7 +380,7 @@ def test_the_error_can_be_copied_and_sent():
 
 @pytest.mark.slow
 def test_biases_before_a_batch_norm_in_float32():
-    """Zero, but for the rounding of float32: over few pixels it is a millionth of the largest."""
+    """Zero up to float32 rounding, which over few pixels is a millionth of the largest."""
     for seed in range(4):
         model = sv.models.build(
             "celeba", latent_dim=8, image_shape=(3, 32, 32), seed=seed, dtype="float32"
@@ -394,7 +394,7 @@ def test_biases_before_a_batch_norm_in_float32():
 
 @pytest.mark.parametrize("constant", [1e3, 1e5])
 def test_rounding_is_no_kink_to_the_complex_step(constant):
-    """Beside a large constant differences are rough, and look bent."""
+    """With a large constant, differences are so inexact that they look like a kink."""
     for seed in range(10):
         x = np.random.default_rng(seed).standard_normal((3, 4))
         wrong = np.zeros_like(x)
@@ -407,7 +407,7 @@ def test_rounding_is_no_kink_to_the_complex_step(constant):
 
 
 def test_a_gradient_too_small_for_a_short_step():
-    """A longer one sees it: 6e-8 beside 1, in a sum of 30."""
+    """A longer step sees it: 6e-8 next to 1, in a sum of 30."""
 
     def forward(a, b):
         return a.sum() + 6e-8 * b.sum() + 30, None
@@ -444,7 +444,7 @@ def test_a_function_that_ends_within_the_step(x):
 
 
 def test_a_fast_wave_on_a_large_constant():
-    """Truncation where rounding leaves no room for shorter steps."""
+    """The truncation error is large, but rounding does not allow shorter steps."""
     x = np.array([0.3, 0.4, 0.5])
     for constant in (1e4, 3e4, 1e5, 2e5):
 

@@ -1,4 +1,4 @@
-"""Kinks and rounding: what is left out, what is not shown, and what is wrong all the same."""
+"""Kinks and rounding: what is skipped, what is undecided, and what is wrong anyway."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def test_a_shorter_step_stays_clear_of_the_kink():
 
 @pytest.mark.parametrize("distance", [0.0, 1e-3, 1 / 5, 1 / 4, 1 / 3, 1 / 2, 0.9, 0.999])
 def test_kinks_anywhere_within_the_step(distance):
-    """Also where halving the step halves the bend by chance. h is large, so that a hundredth of it
-    is still large, and the ramp has a slope on either side."""
+    """Also if halving the step halves the kink's effect by chance. h is large, so that a hundredth
+    of it is still large, and the ramp has a slope on both sides."""
     h = 1e-3
     x = np.array([distance * h / 100, 5.0])
 
@@ -56,7 +56,7 @@ def test_max_pooling_with_a_tie():
 
 
 def test_a_kink_excuses_no_more_than_its_own_size():
-    """At the kink any slope between 0 and 1 can be argued for, but not 5."""
+    """At the kink any slope between 0 and 1 is acceptable, but not 5."""
     with pytest.raises(GradientError, match=r"at x\[0\] backward gives") as caught:
         check(relu, lambda dy, x: dy * np.where(x == 0, 5, x > 0), NEAR)
     assert caught.value.report["x"].verdict == "FAIL"
@@ -79,7 +79,7 @@ def test_all_at_a_kink_shows_nothing():
 
 
 def test_a_smooth_bend_is_no_kink():
-    """Strong curvature, and a gradient that is wrong by what one-sided differences would say."""
+    """Strong curvature, and a gradient that is wrong by the error of one-sided differences."""
     x, h = np.random.default_rng(0).standard_normal(5), 1e-4
 
     def sine(x):
@@ -94,7 +94,7 @@ def test_a_smooth_bend_is_no_kink():
 
 
 def test_lost_in_rounding_is_not_shown():
-    """1e12 + x: the differences know three digits of the slope. The complex step knows them all."""
+    """1e12 + x: differences give three digits of the slope, the complex step all of them."""
 
     def far(x):
         return 1e12 + x * x, x
@@ -132,7 +132,7 @@ def test_zero_is_not_what_rounding_hides(constant):
 
 
 def test_a_small_gradient_is_not_zero():
-    """Relative to its own size, beside another that is larger by 1e9."""
+    """Errors are relative to the gradient's own size, even next to one that is 1e9 times larger."""
 
     def forward(x, w):
         return x + 1e-9 * w, None
@@ -151,7 +151,7 @@ def test_error_is_relative_to_the_largest_element():
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_nan_is_no_agreement(side):
-    """`max` and `<=` pass over a NaN: the error has to be infinite."""
+    """`max` and `<=` ignore a NaN, so the error must be infinite."""
     pair = [np.ones(3), np.ones(3)]
     for bad in (np.nan, np.inf):
         pair[side][1] = bad

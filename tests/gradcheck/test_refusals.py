@@ -1,4 +1,4 @@
-"""What check does not take, and what it says then."""
+"""Arguments that check rejects, and its error messages."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ NOT_ANALYTIC = {
 
 @pytest.mark.parametrize("name", NOT_ANALYTIC)
 def test_the_complex_step_refuses_what_is_not_analytic(name):
-    """Under complex input these give wrong numbers, and NumPy says nothing."""
+    """For complex input these give wrong numbers, without an error from NumPy."""
     x = np.random.default_rng(0).standard_normal((3, 4))
     forward = NOT_ANALYTIC[name]
     with pytest.raises(NotAnalytic, match="forward is not analytic in x: .* differences give"):
@@ -114,4 +114,4 @@ def test_an_affine_function_is_linear_enough():
 
     assert check(affine(1), right, ONES, method="adjoint").passed
     report = check(affine(1e6), right, ONES, method="adjoint", raises=False)
-    assert report["x"].verdict == "unseen"  # of 16 digits the constant takes six
+    assert report["x"].verdict == "unseen"  # the constant uses six of the 16 digits

@@ -1,4 +1,4 @@
-"""What a backward must do whatever its forward is: each of these passed, with differences for one
+"""Rules for every backward, independent of its forward. Each mistake here passed a check with one
 dy and one call."""
 
 import sys
@@ -89,7 +89,7 @@ def test_faults_of_a_backward(fault, options):
 
 
 def test_a_cache_may_serve_once():
-    """If it says so, as the layers' does."""
+    """If its error says so, as that of the layers does."""
     assert check(lambda x: (x**2, [x]), lambda dy, cache: square_backward(dy, cache.pop()), X)
 
 
@@ -115,7 +115,7 @@ def test_ours_do_not_mix_images_unless_they_say_so():
 
 
 class Sets(sv.layers.Linear):
-    """Its gradients are set, not added to."""
+    """A layer that sets its gradients instead of adding to them."""
 
     def _add(self, dw, db):
         self.weight.grad[...], self.bias.grad[...] = 0, 0
@@ -123,7 +123,7 @@ class Sets(sv.layers.Linear):
 
 
 class Frozen(sv.layers.Linear):
-    """No gradient for its input."""
+    """A layer without a gradient for its input."""
 
     def backward(self, dy, need_dx=True):
         super().backward(dy)
@@ -202,7 +202,7 @@ def test_an_absolute_tolerance():
 
 
 def test_large_inputs_are_sampled(monkeypatch):
-    """And the report says so, and how to have every element."""
+    """The report says so, and how to check every element."""
     calls = []
 
     def forward(x):

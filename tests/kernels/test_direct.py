@@ -1,5 +1,5 @@
-"""convolution/direct.py and microkernel.py: the reference's numbers in every shape of a tile, and
-nothing read or written beyond."""
+"""convolution/direct.py and microkernel.py: equal to the reference for every shape of a tile, and
+nothing read or written out of bounds."""
 
 from unittest.mock import patch
 
@@ -13,7 +13,7 @@ import scratchvae as sv
 from scratchvae.kernels.cpu.convolution import algorithms, correlate, direct, indirection
 from scratchvae.ops import conv2d_backward, conv2d_forward
 
-BEHIND = 3  # images behind the results, which must stay what they are
+BEHIND = 3  # images after the results in memory, which must not change
 SHAPES = {  # image, kernel_size, stride, padding, C, O
     "one vector": ((6, 7), (3, 3), (1, 2), (2, 1), 3, 4),
     "two vectors": ((5, 4), (3, 2), (2, 1), (1, 0), 12, 12),  # of float64
@@ -46,14 +46,14 @@ def arrays(shape, N, seed=0):
 
 
 def last(a, dtype="float64"):
-    """With its channels last, and NaN behind it."""
+    """With channels last, and NaN after it in memory."""
     memory = np.full((len(a) + BEHIND, *a.shape[2:], a.shape[1]), np.nan, dtype)
     memory[: len(a)] = a.transpose(0, 2, 3, 1)
     return memory[: len(a)]
 
 
 def written_like(a, function, dtype):
-    """What `function` writes into memory for a's numbers, and that it writes nothing else."""
+    """What `function` writes to memory of a's size; checks that it writes nothing else."""
     memory = np.full((len(a) + BEHIND, *a.shape[2:], a.shape[1]), np.nan, dtype)
     function(memory[: len(a)])
     assert_array_equal(memory[len(a) :], np.nan)
@@ -67,7 +67,7 @@ def reference(x, w, b, dy, geometry):
 
 
 def direct_results(images, x, w, b, dy, geometry, dtype="float64"):
-    """The same, at most so many images at a time."""
+    """The same, for at most `images` images at a time."""
     algorithm = correlate.ALGORITHMS["direct"](images, w.astype(dtype), geometry, 1.0)
     algorithm.prepare_back()
     x_last, dy_last, b = last(x, dtype), last(dy, dtype), b.astype(dtype)
@@ -77,7 +77,7 @@ def direct_results(images, x, w, b, dy, geometry, dtype="float64"):
 
 
 def check(shape, images, N, dtype="float64"):
-    """Within 20 roundings of the sum of the products' sizes."""
+    """Errors must be below 20 roundings of the sum of the absolute products."""
     *given, geometry = arrays(shape, N)
     found = direct_results(images, *given, geometry, dtype)
     sizes = reference(*map(np.abs, given), geometry)
@@ -90,7 +90,7 @@ def check(shape, images, N, dtype="float64"):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("images", "N"), [(3, 3), (2, 5), (1 + BEHIND, 1)])
 def test_groups_of_images(shape, images, N, dtype):
-    """Full ones; a last one with half as many; one with fewer images than its buffer is for."""
+    """Full groups; a last group of half the size; fewer images than the buffer describes."""
     check(SHAPES[shape], images, N, dtype)
 
 
@@ -121,7 +121,7 @@ def test_a_bias_with_gaps():
 @every_shape
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_stay_in_their_windows(shape, value):
-    """A sum without such a number is finite: what is no term of it is not multiplied by 0."""
+    """A sum without such a term stays finite: no other number is multiplied by 0 and added."""
     x, w, b, dy, geometry = arrays(SHAPES[shape], 2)
     for a in (x, dy):
         _, _, H, W = a.shape
@@ -134,7 +134,7 @@ def test_nan_and_infinity_stay_in_their_windows(shape, value):
 
 
 def test_few_channels_are_those_with_long_sums():
-    """The shapes above reach both kinds of kernel, there and back; with float64 not everywhere."""
+    """The shapes above use both kinds of kernels, forward and back; with float64 not all do."""
     few = {}
     for name, shape in SHAPES.items():
         _, w, _, _, geometry = arrays(shape, 1)
@@ -147,7 +147,7 @@ def test_few_channels_are_those_with_long_sums():
 
 
 def test_a_long_sum_keeps_its_digits():
-    """2^24 + 1 is 2^24 in float32: only what is in the first number's chunk is lost."""
+    """2^24 + 1 is 2^24 in float32: only the ones in the chunk of the first number are lost."""
     x, w, b, dy, geometry = arrays(((512, 512), (1, 1), (1, 1), (0, 0), 1, 1), 1)
     x.fill(1)
     dy.fill(1)
@@ -157,7 +157,7 @@ def test_a_long_sum_keeps_its_digits():
 
 
 def test_a_long_sum_of_terms_keeps_its_digits():
-    """Likewise for y: only what is summed in one go with the first term is lost."""
+    """Likewise for y: only the terms that are summed together with the first one are lost."""
     x, w, b, dy, geometry = arrays(((1, 1), (1, 1), (1, 1), (0, 0), 4096, 20), 1)
     x.fill(1)
     w.fill(1)
@@ -173,7 +173,7 @@ def test_padded_images_fill_so_many_bytes():
 
 
 def test_large_strides_need_few_phases():
-    """Phases without taps are one: their number does not grow with the square of the stride."""
+    """All phases without taps are one phase, so the number of phases does not grow as stride^2."""
     for K, S in ((3, 64), (1, 512), (31, 40)):
         geometry = algorithms.Geometry((600, 27), ((600 - K) // S + 1, 1), (K, 1), (S, S), (0, 0))
         buffer = indirection.back_buffer(geometry, 1, 1, 2, 4)

@@ -21,7 +21,7 @@ def test_sum_of_rows(shape, dtype):
 
 
 def test_a_long_sum_keeps_its_digits():
-    """2^24 + 1 is 2^24 in float32: only what is in the first number's chunk is lost."""
+    """2^24 + 1 is 2^24 in float32: only the ones in the chunk of the first number are lost."""
     ones = np.ones((1 << 20, 1), "float32")
     ones[0] = 1 << 24
     assert abs(reductions.sum_of_rows(ones)[0] - (1 << 24) - (1 << 20)) <= reductions.CHUNK

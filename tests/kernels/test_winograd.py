@@ -1,4 +1,4 @@
-"""convolution/winograd.py: exact matrices, the same numbers as windows times weights."""
+"""convolution/winograd.py: exact matrices, and results equal to windows times weights."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -68,7 +68,7 @@ def reference(x, w, dy, stride, padding):
 
 @np.errstate(invalid="ignore")  # as for every kernel, see backend.py
 def winograd_results(x, w, dy, stride, padding, tile=4, N=None):
-    """y, dx, dw; dx by both functions that can. Results start as NaN: all must be written."""
+    """y, dx, dw; dx by both functions that compute it. Results start as NaN, to find gaps."""
     sizes = x.shape[1:3], dy.shape[1:3], w.shape[1:3]
     geometry = algorithms.Geometry(*sizes, stride, padding)
     w = np.ascontiguousarray(w.transpose(3, 0, 1, 2))
@@ -111,7 +111,7 @@ small_pairs = st.tuples(st.integers(0, 2), st.integers(0, 2))
 )
 @example(0, 3, (12, 12), 2, 3, (4, 4), (2, 2), (1, 1), 4)  # outputs 7 = 4 + 3
 @example(0, 3, (11, 4), 2, 3, (3, 3), (2, 2), (1, 1), 4)  # a phase too short for the last point
-@example(0, 2, (0, 3), 2, 3, (1, 2), (3, 3), (0, 1), 4)  # pixels that nothing reads
+@example(0, 2, (0, 3), 2, 3, (1, 2), (3, 3), (0, 1), 4)  # pixels that no window reads
 def test_equals_reference(seed, N, extra, C, O, kernel_size, stride, padding, tile):
     image = tuple(
         max(1, k + e - 2 * p) for k, e, p in zip(kernel_size, extra, padding, strict=True)
@@ -131,7 +131,7 @@ def test_tiles_of_two_sizes():
 
 @pytest.mark.parametrize("N", [1, 5, 11])
 def test_slices_of_the_batch(monkeypatch, N):
-    """Several slices of images, the last one not full, among what an earlier call has left."""
+    """Several slices of images, the last one not full, in memory used by an earlier call."""
     monkeypatch.setattr(winograd, "PLANE_BYTES", 1)
     monkeypatch.setattr(winograd, "ROWS", 8)
     winograd.plan.cache_clear()
@@ -147,7 +147,7 @@ def test_slices_of_the_batch(monkeypatch, N):
 
 
 def test_a_nan_stays_in_its_tile():
-    """Sums are cut into groups of four terms; terms that fill the last group are the sum's own."""
+    """Sums are cut into groups of four terms; the last group is filled from the same sum."""
     x, w, dy = random_case(0, 1, (12, 12), 2, 3, (3, 3), (1, 1), (0, 0), float)
     x[0, 0, 0] = np.nan
     y, _, _ = winograd_results(x, w, dy, (1, 1), (0, 0))
@@ -194,7 +194,7 @@ def test_what_is_not_finite_spreads_over_tiles_and_no_farther(tile, stride):
 
 
 def test_rows_and_columns_that_nothing_reads():
-    """The last row and column are in no window: they are zero all along, also beside a NaN."""
+    """The last row and column are in no window: their gradient is zero, also next to a NaN."""
     x, w, dy = random_case(0, 1, (12, 12), 2, 3, (3, 3), (2, 2), (0, 0), float)
     dy[0, 0, 0] = dy[0, -1, -1] = np.nan
     _, dx, _ = winograd_results(x, w, dy, (2, 2), (0, 0), tile=2)
@@ -241,8 +241,8 @@ KINDS = {  # of x, w, dy
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_estimate_of_rounding_holds(kind, image, channels, K, S, tile):
-    """At most twice the estimate; and it is no wild guess: not 30 times too large, for the kind of
-    data that it is for. `pytest -s` prints both."""
+    """The error is at most twice the estimate. For the kind of data that the estimate is for, the
+    estimate is less than 30 times too large. `pytest -s` prints both."""
     how = (S, S), (K[0] // 2, K[1] // 2)
     given = random_case(0, 2, (image, image), channels, channels, K, *how, np.float32)
     rng = np.random.default_rng(0)
@@ -258,7 +258,7 @@ def test_the_estimate_of_rounding_holds(kind, image, channels, K, S, tile):
 
 
 def layers_of_models():
-    """(batch, shape of w, geometry) of every convolution, from what prepares them."""
+    """(batch, shape of w, geometry) of every convolution, recorded from calls of `prepare`."""
     seen = []
 
     def prepare(N, w, geometry):
@@ -277,7 +277,7 @@ def layers_of_models():
 
 
 def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
-    """Whatever tiles the six models take for their speed, they take with the limit of error."""
+    """The six models use the same tiles with the error limit as without it."""
     layers = layers_of_models()
     assert len(layers) > 40
     chosen = [correlate.fastest(N, *rest)[0] for _, *rest in layers for N in (32, 128)]
@@ -287,7 +287,7 @@ def test_the_limit_changes_no_layer_of_the_models(monkeypatch):
 
 
 def test_taps_that_meet_no_pixel_do_no_harm():
-    """However large they are: in exact arithmetic they are in no result."""
+    """Not even large ones: in exact arithmetic they are in no result."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 128, 32, 1)).astype("float32")
     w = (rng.standard_normal((128, 128, 3, 3)) / 30).astype("float32")
@@ -312,7 +312,7 @@ HUGE = [  # image, kernel: minutes of exact fractions, once
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_planning_makes_few_and_small_matrices(monkeypatch, dtype):
-    """Counted, not timed: exact matrices, and what is stored of the sparse ones."""
+    """Counts, instead of times: exact matrices, and stored entries of sparse ones."""
     sizes, interpolate = [], winograd.interpolate
 
     def counted(at):

@@ -1,4 +1,4 @@
-"""`build`: what it refuses, and that seeds mean something."""
+"""`build`: its errors, and the effect of seeds."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_list_of_sizes_stays_the_callers(name):
-    """The trap: a constructor that changes the list it got, or keeps it and is changed with it."""
+    """A constructor must not change the list that it gets, nor keep it, or it may change later."""
     sizes = SIZES[name].copy()
     model = sv.models.build(name, image_shape=sizes)
     assert sizes == SIZES[name]

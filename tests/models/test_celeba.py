@@ -8,7 +8,7 @@ from scratchvae.gradcheck import check_model
 
 @pytest.fixture
 def few_channels(monkeypatch):
-    """The same structure in little: its gradients are checked in a second."""
+    """The same structure with fewer channels: checking its gradients takes a second."""
     monkeypatch.setattr("scratchvae.models.celeba.CHANNELS", (2, 3, 4, 5, 6))
 
 
@@ -20,7 +20,7 @@ def small(dtype="float64", n=4):
 
 
 def test_gradients_in_evaluation_mode(engine, few_channels):
-    """Running statistics are constants there: to differentiate them as in training would show."""
+    """Running statistics are constants there; a backward as in training would be noticed."""
     model, x, eps = small()
     model.loss(x, eps, keep=False)  # running statistics that are not 0 and 1
     assert check_model(model.eval(), x, eps, samples=1).worst.error <= 1e-10
@@ -73,11 +73,11 @@ def test_training_moves_the_running_statistics_and_evaluation_uses_them():
         assert_array_equal(array, after[name])
     together = model.reconstruct(x)
     alone = np.concatenate([model.reconstruct(x[i : i + 1]) for i in range(len(x))])
-    assert_allclose(together, alone, atol=1e-5)  # in evaluation an image knows no neighbours
+    assert_allclose(together, alone, atol=1e-5)  # in evaluation an image does not depend on others
 
 
 def test_one_image_of_the_smallest_size_cannot_train():
-    """Its deepest maps have one value per channel, which has no variance."""
+    """Its deepest maps have one value per channel, so there is no variance."""
     model, x, eps = small("float32", n=1)
     with pytest.raises(
         ValueError, match="batch_norm_leaky_relu_forward: training needs more than one"

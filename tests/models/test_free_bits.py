@@ -1,4 +1,4 @@
-"""Free bits as an option of every VAE: another objective, the same KL term to look at."""
+"""Free bits as an option of every VAE: the objective changes, the reported KL does not."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_gradients_by_complex_step():
 @every_vae
 def test_the_total_has_the_floor_and_the_kl_has_none(engine, name):
     """So reconstruction + kl stays the -ELBO."""
-    free_bits = {"celeba": 0.13, "skip": 5.0}.get(name, 0.01)  # of the size of their KL
+    free_bits = {"celeba": 0.13, "skip": 5.0}.get(name, 0.01)  # near the KL of these models
     model, plain = build(name, kl_weight=3.0, free_bits=free_bits), build(name, kl_weight=3.0)
     x, eps = batch(model)
     mu, logvar = model.forward(x, eps)[1:]
@@ -93,7 +93,7 @@ def test_none_is_the_model_of_before(name):
 
 @pytest.mark.parametrize(("before", "after"), [(0.0, 1e3), (1e3, 0.0)])
 def test_backward_is_that_of_the_loss(engine, before, after):
-    """Also where the free bits are changed between the two."""
+    """Also if free_bits is changed between loss and backward."""
     model, other = build("mlp", free_bits=before), build("mlp", free_bits=before)
     model.loss(*batch(model))
     model.free_bits = after

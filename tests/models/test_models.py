@@ -1,4 +1,4 @@
-"""What holds for every model: gradients, names, shapes, and the walls of the parameter buffers."""
+"""What holds for every model: gradients, names, shapes, and the bounds of parameter buffers."""
 
 import copy
 import functools
@@ -21,7 +21,7 @@ def weights_and_biases(names):
 
 
 def conv_and_norm(half):
-    """What a half of `celeba` is made of: encoder.I.0, a convolution, encoder.I.1, a batch norm."""
+    """The layers of a half of `celeba`: encoder.I.0, a convolution, encoder.I.1, a batch norm."""
     return [
         f"{half}.{i}.{name}"
         for i in range(5)
@@ -53,7 +53,7 @@ LARGE = pytest.mark.slow  # 64 x 64 pixels; test_celeba.py and test_skip.py take
 every_model = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=LARGE if n in ("celeba", "skip") else ()) for n in STATE]
 )
-few_steps = pytest.mark.parametrize(  # a complex step for each number: seconds in the others
+few_steps = pytest.mark.parametrize(  # a complex step per number; the other models take seconds
     "name", [pytest.param(n, marks=() if n == "tiny" else pytest.mark.slow) for n in STATE]
 )
 with_latent_dim = pytest.mark.parametrize("name", [name for name in STATE if name != "skip"])
@@ -78,7 +78,7 @@ def found_right():
     def check(name):
         with sv.using("numpy"):
             model = sv.models.build(name, seed=0, dtype="float64")
-            n, samples = {"celeba": (2, 0), "skip": (1, 0)}.get(name, (3, 4))  # they take seconds
+            n, samples = {"celeba": (2, 0), "skip": (1, 0)}.get(name, (3, 4))  # these take seconds
             x, eps = batch(model, n)
             report = check_model(model, x, eps, samples=samples)
             model.loss(x, eps)
@@ -90,8 +90,8 @@ def found_right():
 
 @few_steps
 def test_every_gradient_by_complex_step(engine, found_right, name):
-    """The complex step runs the same NumPy code whatever the engine. So NumPy's gradients are
-    checked by it, and each engine's, tensor by tensor, by those."""
+    """The complex step runs the same NumPy code on every engine: it checks NumPy's gradients. The
+    gradients of each engine are compared with NumPy's, tensor by tensor."""
     report, right, images = found_right(name)
     model = sv.models.build(name, seed=0, dtype="float64")
     assert [result.tensor for result in report] == list(model.parameters())
@@ -123,7 +123,7 @@ def test_gradients_with_a_kl_weight_and_other_shapes(name, image_shape):
 @pytest.mark.slow
 @few_steps
 def test_a_broken_backward_does_not_pass(name, monkeypatch):
-    """The checks above can fail: a gradient off by one part in a million is found."""
+    """The checks above can fail: they find a gradient that is off by one part in a million."""
     for module in ("celeba", "skip"):
         monkeypatch.setattr(f"scratchvae.models.{module}.CHANNELS", (2, 3, 4, 5, 6))
     shapes = {"conv": (1, 8, 8), "celeba": (1, 32, 32), "skip": (1, 64, 64)}
@@ -201,7 +201,7 @@ def test_to_takes_floats_only():
 
 @every_model
 def test_whatever_comes_between_loss_and_backward(name):
-    """Decoding, embedding, another loss without keep: the gradients are those of the loss kept."""
+    """Decoding, embedding, another loss without keep: the gradients are those of the kept loss."""
     model = sv.models.build(name, dtype="float64")
     (x, eps), (other, noise) = batch(model), batch(model, n=5, seed=2)
     model.loss(x, eps)
@@ -264,7 +264,7 @@ def test_loss_is_what_its_parts_say(engine, name):
         error = bce_forward if isinstance(model, sv.models.BernoulliVAE) else mse_forward
         terms = error(output, x)[0], kl_forward(mu, logvar)[0]
         reconstruction, kl = floats(term.mean() for term in terms)
-        # a CUDA kernel adds in an order of its own; elsewhere it is the same sum
+        # a CUDA kernel sums in another order; on other engines it is the same sum
         rounding = 1e-14 if sv.backend.current_engine() == "cuda" else 0
         assert losses[0] == pytest.approx(reconstruction + 3 * kl)
         assert losses[1:] == pytest.approx([reconstruction, kl], rel=rounding, abs=0)
@@ -272,7 +272,7 @@ def test_loss_is_what_its_parts_say(engine, name):
 
 @every_model
 def test_everything_stays_float32(engine, name):
-    """float64 creeping in from noise or a constant would make all that follows twice as slow."""
+    """float64 noise or a float64 constant would make everything after it twice as slow."""
     model = sv.models.build(name)
     x, eps = batch(model)
     assert eps.dtype == np.float32
@@ -358,7 +358,7 @@ def test_wrong_images_are_refused(name):
 @every_model
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
 def test_the_model_says_what_it_was_given(name, engine):
-    """And not an op inside, which the caller has never heard of."""
+    """The error names the model, not an op inside it that the caller does not know."""
     model = sv.models.build(name)
     x, eps = batch(model)
     who = type(model).__name__
@@ -367,7 +367,7 @@ def test_the_model_says_what_it_was_given(name, engine):
         "embed: x": model.embed,
         "generate: z": model.generate,
     }
-    if name != "ae":  # which has no noise
+    if name != "ae":  # ae has no noise
         calls["loss: eps"] = lambda a: model.loss(x, a)
     if name == "skip":
         calls["generate: skips_from"] = lambda a: model.generate(eps, skips_from=a)
@@ -399,7 +399,7 @@ def test_the_model_says_what_it_was_given(name, engine):
 
 @every_model
 def test_embed_and_generate_check_what_they_get(name):
-    """Without this, a code of 2 x 2 draws 128 x 128, and an image of 784 bytes is embedded."""
+    """Without the check, a 2 x 2 code would give 128 x 128 pixels, and uint8 images a code."""
     model = sv.models.build(name)
     x, z = batch(model)
     who = type(model).__name__
@@ -417,7 +417,7 @@ def test_embed_and_generate_check_what_they_get(name):
 
 @every_model
 def test_pictures_are_made_in_evaluation_mode(name):
-    """And the modes of the layers are afterwards what they were, also when something goes wrong."""
+    """The modes of the layers are restored afterwards, also after an error."""
     model = sv.models.build(name)
     frozen = [*model.modules()][-1].eval()
     modes, state = [m.training for m in model.modules()], model.state_dict()
@@ -440,7 +440,7 @@ def test_pictures_are_made_in_evaluation_mode(name):
 
 @variational
 def test_reconstruct_is_the_forward_pass_without_noise(name):
-    """z = mu: deterministic; forward with noise is the sampled one."""
+    """It uses z = mu and is deterministic; forward with noise is sampled."""
     model = sv.models.build(name, dtype="float64").eval()
     x, eps = batch(model)
     output = model.forward(x, 0 * eps)[0]

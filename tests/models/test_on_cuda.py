@@ -1,4 +1,4 @@
-"""Every model on the engine cuda is the model on numpy: one pass, and fifty steps of training."""
+"""Every model on the engine cuda equals the model on numpy: one pass, and 50 training steps."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ on_cuda = pytest.mark.parametrize(
 )
 every_model = pytest.mark.parametrize("name", MODELS)
 SMALLEST = {"celeba": (3, 32, 32), "skip": (3, 64, 64), "tiny": (1, 28, 28)}  # otherwise 8 x 8
-BATCH = {"celeba": 4, "skip": 1}  # otherwise 2; celeba takes the variance of maps of one pixel
+BATCH = {"celeba": 4, "skip": 1}  # otherwise 2; celeba needs the variance of 1 x 1 maps
 
 
 def build(name):
@@ -26,14 +26,14 @@ def build(name):
 
 
 def draw(name, model, rng):
-    """Images and noise, where the engine in use computes."""
+    """Images and noise, on the device of the current engine."""
     n = BATCH.get(name, 2)
     x = rng.uniform(*model.data_range, (n, *model.image_shape))
     return sv.asarray(x), model.noise(n, rng)
 
 
 def one_pass(name):
-    """Losses, gradients and running statistics, on the host."""
+    """Losses, gradients and running statistics, as NumPy arrays."""
     model = build(name)
     losses = model.loss(*draw(name, model, np.random.default_rng(1)))
     model.backward()
@@ -69,8 +69,8 @@ def trained(name, steps):
 @on_cuda
 @every_model
 def test_training(engine, name, monkeypatch):
-    """`celeba` amplifies rounding, PyTorch's as well: fewer steps, and a wider limit. (At full
-    width, lr=5e-3, it was 1e-7 off after 20 steps on the host, 2e-4 after 50.)"""
+    """`celeba` amplifies rounding errors, in PyTorch too: fewer steps and a wider limit. (At full
+    width with lr=5e-3, on the CPU, it was 1e-7 off after 20 steps and 2e-4 after 50.)"""
     if engine == "cuda_on_host":
         for module in ("celeba", "skip"):
             monkeypatch.setattr(f"scratchvae.models.{module}.CHANNELS", (4, 6, 8, 10, 12))

@@ -11,7 +11,7 @@ every_option = pytest.mark.parametrize(("skips", "latent"), OPTIONS)
 
 @pytest.fixture
 def few_channels(monkeypatch):
-    """The same structure in little: its gradients are checked in a second."""
+    """The same structure with fewer channels: checking its gradients takes a second."""
     monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
 
 
@@ -33,8 +33,8 @@ def test_gradients(few_channels, skips, latent):
 @pytest.mark.slow
 @pytest.mark.parametrize("latent", ["scalar", "learned"])
 def test_gradients_where_the_latent_grid_has_several_places(few_channels, latent):
-    """A scalar mu is shared by all of them: its gradient is a sum over the grid. Without KL term:
-    beside it, what comes through z to the encoder is 1e-12, and a mean for the sum would pass."""
+    """All positions share a scalar mu, so its gradient is a sum over the grid. There is no KL term
+    here: next to it the gradient through z is 1e-12, and a mean in place of the sum would pass."""
     shape, options = (2, 64, 128), {"latent": latent, "kl_weight": 0.0}
     model = sv.models.build("skip", image_shape=shape, dtype="float64", **options)
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def test_which_skips_there_are(skips, latent):
 
 
 def test_scalars_are_the_images_own():
-    """Over the whole batch, as in the document, a code would depend on its neighbours."""
+    """Over the whole batch, as in the tutorial, a code would depend on the other images."""
     model, x, _ = small()
     mu, logvar, _ = model.encode(x)
     for i in range(2):
@@ -70,7 +70,7 @@ def test_scalars_are_the_images_own():
 
 
 def test_skips_are_added():
-    """With weights that pass everything on, x comes out on top of what comes from below."""
+    """With weights that pass everything through, the output is x plus the signal from below."""
     model, x, _ = small()
     last = model.decoder[-1]
     identity = np.zeros((1, 1, 3, 3))

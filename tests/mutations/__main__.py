@@ -1,6 +1,6 @@
-"""`python tests/mutations [NAME ...]`: plant each fault of the gallery, and see who finds it.
+"""`python tests/mutations [NAME ...]`: plant each fault of the gallery, and see what finds it.
 
-Prints a table: for each fault which judges see it (x), do not (-) or have nothing to say (blank;
+Prints a table: for each fault which judges find it (x), do not find it (-) or do not apply (blank;
 see judges.py), and the test that kills it. Exit status 1 if a fault survives its test.
 """
 
@@ -35,7 +35,7 @@ def main(arguments=None):
         return 2
     try:
         results = {fault.name: examine(fault) for fault in faults}
-    except Refused as reason:  # the code has changed under the fault
+    except Refused as reason:  # the code has changed since the fault was written
         print(reason, file=sys.stderr)
         return 2
     if asked.json:

@@ -1,4 +1,4 @@
-"""Plant each fault, run the test it names, ask the judges, and write the answers as a table."""
+"""Plant each fault, run its test and the judges, and write the results as a table."""
 
 import time
 
@@ -11,7 +11,7 @@ MARK = {True: "x", False: "-", None: " "}
 
 
 def without_faults(faults):
-    """A kill means something only if the same tests and judges are content without the fault."""
+    """Run the same tests and judges without faults: they must pass, or a kill means nothing."""
     run = run_tests(*dict.fromkeys(fault.killed_by for fault in faults))
     if run.trouble or run.failed:
         return f"without any fault: {run.failed} {run.messages} {run.trouble}"

@@ -1,4 +1,4 @@
-"""Slips in the gradient check itself: it would be content with wrong gradients."""
+"""Mistakes in the gradient check itself, with which it would accept wrong gradients."""
 
 from planting import Fault
 

@@ -1,9 +1,9 @@
-"""Slips in the CUDA kernels, which tests/on_host compiles with g++ and runs on the CPU.
+"""Mistakes in the CUDA kernels, which tests/on_host compiles with g++ and runs on the CPU.
 
-The judges know no CUDA and are not asked. A header is part of each file that includes it; its
-fault is planted in the one named. A mask that only keeps a kernel from writing outside of an array
-is not here: without it the process could break; test_cuda_barriers.py and test_cuda_addresses.py
-are for those.
+The judges do not run CUDA, so they are not asked. A header is part of each file that includes it;
+its fault is planted in the named file. Masks that keep a kernel from writing out of bounds are not
+here, because without them the process could crash; see test_cuda_barriers.py and
+test_cuda_addresses.py.
 """
 
 from planting import Fault

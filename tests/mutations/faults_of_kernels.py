@@ -1,4 +1,4 @@
-"""Slips in the CPU kernels. Those in functions that Numba compiles run here as plain Python,
+"""Mistakes in the CPU kernels. Faulty functions that Numba compiles run here as plain Python,
 those with intrinsics as new machine code."""
 
 from planting import Fault
@@ -7,7 +7,7 @@ DIRECT = "tests/kernels/test_direct.py"
 WINOGRAD = "tests/kernels/test_winograd.py"
 
 FAULTS = [
-    # what all kernels share: threads, memory, memory order, compilation
+    # shared by all kernels: threads, memory, memory order, compilation
     Fault(
         "dw-and-db-of-one-core",
         "scratchvae.kernels.cpu.convolution.correlate",
@@ -89,8 +89,8 @@ FAULTS = [
         "machine code on disk is not stale when a file changes that its function uses",
         "tests/test_kernels.py::test_an_edit_of_any_file_makes_machine_code_stale",
     ),
-    # direct.py, microkernel.py. No judge is asked about what writes behind a result, or reads what
-    # memory held.
+    # direct.py, microkernel.py. No judge is asked about faults that write after a result, or read
+    # the old content of memory.
     Fault(
         "direct-margin-in-pixels",
         "scratchvae.kernels.cpu.convolution.indirection",
@@ -374,7 +374,7 @@ FAULTS = [
         "unused terms, of factor 0, read the first pixel: if it is NaN, all is",
         f"{WINOGRAD}::test_a_nan_stays_in_its_tile",
     ),
-    # what shortcuts may not spoil: digits, and what is not finite
+    # accuracy, and numbers that are not finite
     Fault(
         "winograd-limit-of-another-dtype",
         "scratchvae.kernels.cpu.convolution.correlate",
@@ -441,7 +441,7 @@ FAULTS = [
         "as many images as memory holds of the small ones: with stride 8 millions of windows",
         f"{DIRECT}::test_padded_images_fill_so_many_bytes",
     ),
-    # one op each
+    # single ops
     Fault(
         "batch-norm-kernel-merges-without-delta",
         "scratchvae.kernels.cpu.batch_norm",

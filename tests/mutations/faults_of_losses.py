@@ -1,4 +1,4 @@
-"""Slips in the terms of the objective: halves, twos, means."""
+"""Mistakes in the terms of the objective: factors 1/2 and 2, means."""
 
 from planting import Fault
 

@@ -1,4 +1,4 @@
-"""Slips in layers and models: lost branches, caches, modes."""
+"""Mistakes in layers and models: lost branches, caches, modes."""
 
 from planting import Fault
 

@@ -1,4 +1,4 @@
-"""Slips in the ops: indices, factors, masks, axes."""
+"""Mistakes in the ops: indices, factors, masks, axes."""
 
 from planting import Fault
 

@@ -1,4 +1,4 @@
-"""The traps that well-known libraries and tutorials fell into."""
+"""Mistakes of well-known libraries and tutorials."""
 
 from planting import Fault
 

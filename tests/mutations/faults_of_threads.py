@@ -1,4 +1,4 @@
-"""Slips in how work and memory are shared: between cores, threads, interrupts and what they run."""
+"""Mistakes in sharing work and memory between cores, threads and signal handlers."""
 
 from planting import Fault
 

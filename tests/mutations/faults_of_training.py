@@ -1,4 +1,4 @@
-"""Slips in the optimizers, the training step, the evaluation and the data."""
+"""Mistakes in the optimizers, the training step, the evaluation and the data."""
 
 from planting import Fault
 

@@ -1,6 +1,6 @@
-"""The gallery: mistakes that people make, each with the test that finds it.
+"""The gallery: common mistakes, each with the test that finds it.
 
-`python tests/mutations` plants them one by one and prints which check sees which.
+`python tests/mutations` plants them one by one and prints which checks find which mistake.
 """
 
 import faults_of_checks

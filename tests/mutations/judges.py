@@ -1,14 +1,14 @@
-"""Four kinds of check, asked about a planted fault: do they see it?
+"""Four kinds of check. Do they find a planted fault?
 
-    gradient    the backward against differences of the forward
-    naive       the forward against the loops that read the formula aloud
-    engines     Numba's numbers against NumPy's, forward and backward
-    pytorch     forward and backward against numbers that PyTorch computed once
+    gradient    compares backward with differences of forward
+    naive       compares forward with plain loops that follow the formula
+    engines     compares Numba with NumPy, forward and backward
+    pytorch     compares forward and backward with stored results of PyTorch
 
-Each takes the name of an op or a model and returns True (it sees the fault), False, or None where
-it has nothing to say: no loops, no kernel. What raises is seen, too. The cases of an op are the
-ones of `scratchvae check`; convolutions take each of the kernels' algorithms, not only the one that
-is the fastest for such small arrays.
+Each takes the name of an op or a model and returns True (it finds the fault), False, or None if it
+does not apply: no loops, no kernel. An exception counts as finding the fault. The cases of an op
+are those of `scratchvae check`; convolutions use each of the kernels' algorithms, not only the one
+that is fastest for such small arrays.
 """
 
 from unittest.mock import patch
@@ -32,14 +32,17 @@ SMALL = {  # model -> options; celeba and skip get few channels as well
     "conv": {"image_shape": (1, 4, 8), "latent_dim": 3, "kl_weight": 2.5},
     "tiny": {"latent_dim": 2, "kl_weight": 2.5},
     "celeba": {"image_shape": (2, 32, 64), "latent_dim": 3, "kl_weight": 2.5},
-    "skip": {"image_shape": (1, 64, 64), "kl_weight": 1e-8},  # with more, z's road is rounding
+    "skip": {
+        "image_shape": (1, 64, 64),
+        "kl_weight": 1e-8,
+    },  # with a larger one, the gradient through z is only rounding
     "ae": {"image_shape": (2, 3, 4), "latent_dim": 3},
 }
 FEW_CHANNELS = (2, 3, 4, 5, 6)
 
 
 def gradient(subject):
-    """Differences of an op along random directions, on either engine; of a model the complex
+    """For an op, differences along random directions on both engines; for a model, the complex
     step."""
     if subject in SMALL:
         return not check_model(*_small_model(subject), samples=0, raises=False).passed
@@ -51,7 +54,7 @@ def gradient(subject):
 
 
 def naive(subject):
-    """An op's forward on either engine against its loops."""
+    """An op's forward on both engines compared with its loops."""
     loops = getattr(ops, f"{subject}_naive", None)
     if loops is None:
         return None
@@ -67,7 +70,7 @@ def naive(subject):
 
 
 def engines(subject):
-    """Numba against NumPy: y and all gradients of an op, all gradients of a model."""
+    """Numba compared with NumPy: y and all gradients of an op, all gradients of a model."""
     if subject in SMALL:
         results = []
         for engine in ENGINES:
@@ -95,7 +98,7 @@ def engines(subject):
 
 
 def pytorch(subject):
-    """All that PyTorch once said of an op or a model (tests/golden/), on either engine."""
+    """Comparison with all stored values of an op or model (tests/golden/), on both engines."""
     if subject in SMALL:
         names = [case for case, (model, *_) in cases.MODELS.items() if model == subject]
         runs = [(test_golden.test_model, name) for name in names]
@@ -105,7 +108,7 @@ def pytorch(subject):
     for engine in ENGINES:
         with sv.using(engine):
             for test, *arguments in runs:
-                test(engine, *arguments)  # raises, and what raises is seen
+                test(engine, *arguments)  # raises if it finds the fault
     return False
 
 
@@ -132,7 +135,7 @@ def _ask_one_algorithm(judge, subject, algorithm):
 
 
 def _read_only(case):
-    """A fault that writes into its inputs must not stay behind."""
+    """The arrays as read-only: a fault that writes into its inputs must not affect other checks."""
     arrays = case.arrays(0)
     for a in arrays.values():
         a.flags.writeable = False

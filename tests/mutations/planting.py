@@ -1,22 +1,21 @@
-"""Plant a fault in the running program, and take it out again.
+"""Plant a fault in the running program, and remove it again.
 
-A fault is a change of the text of one module. The changed text is compiled, but never executed: the
-functions that come out different give their code to those that are alive, which stay the same
-objects. So the fault is everywhere at once, wherever a function was imported to or wrapped, and
-nothing has to be imported again.
+A fault is a change of the text of one module. The changed text is compiled, but never executed.
+Instead the live functions, which stay the same objects, get the changed `__code__`. So the fault is
+present wherever a function was imported or wrapped, without importing anything again.
 
-Numba's functions run as machine code, which no new `__code__` reaches. There a plain Python
-function with the changed code takes the place of the compiled one, in its module and wherever it
-was imported: slow, but the arrays of the tests are small. So do the compiled functions of these
-modules that call it: their machine code holds the right one. What calls an intrinsic cannot run as
-Python: in a module with intrinsics these functions are compiled anew instead, and not kept on disk.
-So are all of them when the fault is where their intrinsics are written.
+Numba's functions run as machine code, which does not depend on `__code__`. A plain Python function
+with the changed code replaces the compiled one, in its module and wherever it was imported: slow,
+but the arrays of the tests are small. The compiled functions of these modules that call it are
+replaced too, because their machine code contains the right one. A function that calls an intrinsic
+cannot run as Python: in a module with intrinsics the functions are compiled again instead, without
+a cache on disk. All of them are, if the fault is in the module that defines the intrinsics.
 
-A CUDA kernel's fault changes a .cu file, its headers in place: g++ compiles that file alone, and
-tests/on_host runs what came of it instead of the right kernels.
+A CUDA kernel's fault changes a .cu file with its headers pasted in: g++ compiles this file alone,
+and tests/on_host runs its kernels instead of the right ones.
 
-What the program has kept from before, memory and the results of `lru_cache`, is given up when a
-fault comes and when it goes: no right plan may hide it, and no wrong one outlive it.
+Memory and `lru_cache` results from before are dropped when a fault is planted and when it is
+removed, so that no old result hides the fault, and no wrong result remains.
 """
 
 from __future__ import annotations
@@ -46,19 +45,19 @@ CACHED = type(functools.lru_cache(lambda: None))
 class Fault(NamedTuple):
     name: str
     module: str  # or a file: kernels/cuda/kl.cu
-    changes: list[tuple[str, str]]  # the text as it is, and as the mistake would have it
-    mistake: str  # in a reader's words
+    changes: list[tuple[str, str]]  # the right text, and the text with the mistake
+    mistake: str  # in words, for docs/mistakes.md
     killed_by: str  # node id of a test that must fail
     subject: str | None = None  # the op or model that the judges are asked about
 
 
 class Refused(Exception):
-    """The fault cannot be planted as it is written. Nothing has been changed."""
+    """The fault cannot be planted in this form. The program is unchanged."""
 
 
 @contextmanager
 def planted(fault: Fault) -> Iterator[None]:
-    """The program with this fault, for the length of a `with` block."""
+    """Plant the fault for the duration of a `with` block."""
     undo = []
     try:
         for apply, take_back in (_swaps_of_kernels if _is_cuda(fault) else _swaps)(fault):
@@ -73,8 +72,8 @@ def planted(fault: Fault) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Results that the program's caches keep, code that Numba has for its intrinsics, and memory
-    that its kernels keep."""
+    """Drop the results in the program's caches, Numba's code for intrinsics, and the kernels' free
+    memory."""
     for template in _IntrinsicTemplate.__subclasses__():
         if template._definition_func.__module__.startswith("scratchvae"):
             template._impl_cache.clear()
@@ -94,14 +93,14 @@ def _path(fault: Fault) -> str:
 
 
 def _text(fault: Fault) -> str:
-    """The text as it is; of a .cu file with its headers in it."""
+    """The unchanged text; a .cu file has its headers pasted in."""
     if _is_cuda(fault):
         return cuda.source(Path(fault.module).stem)
     return Path(_path(fault)).read_text(encoding="utf-8")
 
 
 def changed_text(fault: Fault) -> str:
-    """The module's text with the mistake in it; every place is named by text that occurs once."""
+    """The module's text with the mistake; each text to be replaced must occur exactly once."""
     text = _text(fault)
     for before, after in fault.changes:
         if (count := text.count(before)) != 1:
@@ -111,7 +110,7 @@ def changed_text(fault: Fault) -> str:
 
 
 def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
-    """(apply, take back) for each live function; refuses before anything is applied."""
+    """(apply, take back) for each live function; raises Refused before any change."""
     module, path, text = importlib.import_module(fault.module), _path(fault), _text(fault)
     try:
         mistaken = compile(changed_text(fault), path, "exec", dont_inherit=True)
@@ -120,7 +119,7 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
     right = compile(text, path, "exec", dont_inherit=True)
     pairs = [*_changed_functions(fault, right, mistaken)]
     if not pairs:
-        raise Refused(f"{fault.name}: the change changes no code")
+        raise Refused(f"{fault.name}: the code stays the same")
 
     compiled, swaps = _compiled_functions(module), []
     machine_code = {id(python) for python in compiled.values()}
@@ -137,7 +136,7 @@ def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
                     stand_in = _stand_in(module, python, after)
                     for other in _holders(module, name):
                         swaps.append(_global_swap(other, name, stand_in))
-                        # Callers come first: they may be among the changed.
+                        # Callers come first, because they may be changed themselves.
                         callers = _callers(other, _compiled_functions(other), name)
                         swaps[:0] = [_global_swap(other, *caller) for caller in callers]
                     found += before is outer[0]
@@ -175,7 +174,7 @@ def _swaps_of_kernels(fault: Fault) -> list[tuple[Callable[[], None], Callable[[
 
 
 class _Library:
-    """Kernels that are compiled when one is asked for: most faults are found in one dtype."""
+    """Kernels that are compiled when one is needed: most faults are found with one dtype."""
 
     def __init__(self, dtype: str, texts: dict[str, str]) -> None:
         self._dtype, self._texts = dtype, texts
@@ -214,7 +213,7 @@ def _changed_functions(
     if _own(right) != _own(mistaken):
         raise Refused(
             f"{fault.name}: the change reaches {right.co_qualname} of {fault.module} itself: "
-            "constants, defaults and signatures outside functions were executed long ago"
+            "constants, defaults and signatures outside functions have already been executed"
         )
     for before, after in zip(_inner(right), _inner(mistaken), strict=True):
         if not before.co_flags & inspect.CO_OPTIMIZED:  # the body of a class
@@ -224,7 +223,7 @@ def _changed_functions(
 
 
 def _with_inner_functions(before: CodeType, after: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """The pair, and those within that differ: closures made before are alive on their own."""
+    """The pair, and the inner functions that differ: closures made earlier are separate objects."""
     yield before, after
     inner_before, inner_after = _inner(before), _inner(after)
     if len(inner_before) == len(inner_after):
@@ -238,7 +237,7 @@ def _inner(code: CodeType) -> list[CodeType]:
 
 
 def _own(code: CodeType) -> tuple[Any, ...]:
-    """What this code does, whatever its line numbers are and whatever the functions in it do."""
+    """What this code does, without line numbers and without its inner functions."""
 
     def constant(c: Any) -> Any:
         if isinstance(c, CodeType):
@@ -279,7 +278,7 @@ def _compiled_functions(module: ModuleType) -> dict[str, Any]:
 
 
 def _holders(module: ModuleType, name: str) -> list[ModuleType]:
-    """The module, and those that have imported this function of it."""
+    """The module, and the modules that have imported this function from it."""
     function, ours = getattr(module, name), [*sys.modules.items()]
     return [m for key, m in ours if key.startswith("scratchvae") and vars(m).get(name) is function]
 
@@ -292,7 +291,7 @@ def _callers(module: ModuleType, compiled: dict[str, Any], name: str) -> Iterato
 
 
 def _stand_in(module: ModuleType, python: Any, code: CodeType) -> Any:
-    """A function with this code: Python, or machine code where that cannot be."""
+    """A function with this code, in Python, or as machine code if it calls intrinsics."""
     copy = FunctionType(
         code, python.__globals__, python.__name__, python.__defaults__, python.__closure__
     )
@@ -306,7 +305,7 @@ def _intrinsics(module: ModuleType) -> Iterator[Any]:
 
 
 def _users(module: ModuleType) -> Iterator[ModuleType]:
-    """The other modules whose compiled functions have this one's intrinsics in them."""
+    """The other modules whose compiled functions contain this module's intrinsics."""
     for name, other in [*sys.modules.items()]:
         ours = name.startswith("scratchvae") and other is not module
         if ours and any(i._defn.__module__ == module.__name__ for i in _intrinsics(other)):

@@ -1,4 +1,4 @@
-"""Run some tests inside this process, quietly, and say how they went."""
+"""Run some tests inside this process, without output, and return the results."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Such an error says that the changed text is no program: what a fault teaches is a wrong number.
+# With these errors the changed program does not work at all; a fault should give wrong numbers.
 ONLY_CRASHES = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError")
 
 
@@ -19,7 +19,7 @@ class Run(NamedTuple):
     failed: list[str]  # in the test itself, not in a fixture
     messages: list[str]  # of the failures, one line each
     files: list[str]  # in which they were raised
-    trouble: str  # why this run says nothing, or ""
+    trouble: str  # why this run is inconclusive, or ""
 
 
 class _Recorder:
@@ -39,12 +39,12 @@ class _Recorder:
 
 
 def run_tests(*nodes, stop_at_first_failure=True, profile="mutations"):
-    """Run the tests of these node ids; a fault may be planted around the call. `profile` is one of
-    tests/conftest.py."""
+    """Run the tests of these node ids; a fault may be planted around the call. `profile` is a
+    hypothesis profile of tests/conftest.py."""
     recorder, output = _Recorder(), io.StringIO()
     options = ["-q", "--tb=line", "-p", "no:cacheprovider", f"--hypothesis-profile={profile}"]
-    options += ["-p", "no:unraisableexception"]  # it collects all garbage ten times in every run
-    options += ["-m", "not gpu"]  # whatever setup.cfg leaves out: the tests are called by name
+    options += ["-p", "no:unraisableexception"]  # it runs the garbage collector ten times per run
+    options += ["-m", "not gpu"]  # overrides setup.cfg, because the tests are named explicitly
     options += ["-x"] if stop_at_first_failure else []
     options += ["-c", str(ROOT / "setup.cfg"), "--rootdir", str(ROOT)]
     with (
@@ -52,7 +52,7 @@ def run_tests(*nodes, stop_at_first_failure=True, profile="mutations"):
         contextlib.redirect_stderr(output),
         patch.dict(os.environ),
     ):
-        os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the session outside
+        os.environ.pop("PYTEST_ADDOPTS", None)  # they are for the outer session
         code = pytest.main([*options, *(f"{ROOT}/{node}" for node in nodes)], plugins=[recorder])
     trouble = ""
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or recorder.others:

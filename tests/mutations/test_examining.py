@@ -1,4 +1,4 @@
-"""What counts as killed, and what is said of a fault that is not."""
+"""What counts as killed, and the report about a fault that survives."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ HARMLESS = Fault(
     "tests/ops/test_linear.py::test_linear[numpy]", "linear",
 )  # fmt: skip
 CHANGES = {"harmless": "y = b + y", "wrong": "y = y - b", "crash": "y = y + c"}
-# In a process of its own: a run of pytest within another would leave its settings behind.
+# In a separate process, because an inner run of pytest would change the settings of the outer one.
 SCRIPT = """
 import json
 from examining import examine, without_faults
@@ -55,7 +55,7 @@ def answers():
     [
         ("harmless", False, "", False),
         ("wrong", True, "AssertionError", True),
-        ("crash", False, "NameError", True),  # a program that only crashes teaches nothing
+        ("crash", False, "NameError", True),  # a program that only crashes does not count
     ],
 )
 def test_what_counts_as_killed(answers, name, killed, why, seen):

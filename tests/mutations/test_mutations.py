@@ -1,6 +1,6 @@
 """Every fault of the gallery is found by the test it names: `python tests/mutations` prints how.
 
-The faults are planted in other processes, one on each core, so that none can stay behind here.
+The faults are planted in other processes, one per core, so that none can remain in this one.
 """
 
 import json
@@ -21,7 +21,7 @@ ROOT = HERE.parents[1]
 
 
 def in_other_processes(command, names):
-    """What `python command --json NAME ...` prints for all names; 25 of them share a process."""
+    """The output of `python command --json NAME ...` for all names; 25 of them share a process."""
     groups = [names[k : k + 25] for k in range(0, len(names), 25)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         answers = pool.map(lambda group: _in_another_process(command, group), groups)
@@ -29,7 +29,7 @@ def in_other_processes(command, names):
 
 
 def _in_another_process(command, names):
-    """The arrays are small: one thread of BLAS."""
+    """Uses one BLAS thread, because the arrays are small."""
     run = subprocess.run(
         [sys.executable, str(command), "--json", *names],
         capture_output=True,
@@ -42,7 +42,7 @@ def _in_another_process(command, names):
 
 @pytest.fixture(scope="session")
 def results(request):
-    """Name -> record, of the faults that this session has selected."""
+    """Name -> record, for the faults that this session has selected."""
     asked = [item for item in request.session.items if "results" in item.fixturenames]
     names = [item.callspec.params["name"] for item in asked]
     return in_other_processes(HERE, list(filterfalse(problem, names)))
@@ -61,7 +61,7 @@ def test_fault_is_killed(results, name):
     fault, result = GALLERY[name], results[name]
     assert result["killed"], (
         f"survived: {fault.mistake} ({fault.module}): {fault.killed_by} "
-        f"{result['why'] or 'passes all the same'}"
+        f"{result['why'] or 'passes anyway'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Planting changes what runs, puts everything back, and refuses what it cannot do."""
+"""Planting changes the running code, restores everything, and rejects impossible faults."""
 
 import importlib
 
@@ -26,7 +26,7 @@ def db():
 
 
 def test_a_fault_lasts_for_a_block():
-    """`linear_backward` was imported above, before the fault: it is changed all the same."""
+    """`linear_backward` was imported above, before the fault, and is changed anyway."""
     right = db().copy()
     with pytest.raises(KeyError), planted(fault(LINEAR, ("dw = dy.T @ x", "dw = 3 * dy.T @ x"))):
         assert (db() == 3 * right).all()
@@ -52,7 +52,7 @@ def test_methods_and_properties():
 
 
 def test_a_line_more_or_less_moves_nothing_else():
-    """All functions below get other line numbers, and are the same."""
+    """All functions below get other line numbers, but count as unchanged."""
     with planted(fault("scratchvae.train", ("optimizer.zero_grad()\n    losses", "losses"))):
         pass
     more = ("db = dy.sum(axis=0) if has_b else None", "db = None\n    dw = 0 * dw\n    x = x")
@@ -61,7 +61,7 @@ def test_a_line_more_or_less_moves_nothing_else():
 
 
 def test_closures_that_were_made_before():
-    """`call` of every accelerated forward is such a one: there is no name that leads to it."""
+    """`call` of every accelerated forward is such a closure, which no name refers to."""
     change = ("return y, Cache(op, engine,", "return y, Cache(engine, op,")
     with (
         planted(fault("scratchvae.backend", change)),
@@ -107,7 +107,7 @@ def test_and_so_do_those_that_import_them():
 
 @pytest.mark.slow
 def test_intrinsics_are_compiled_anew():
-    """With a fault of their own, or of a function that those who call them call."""
+    """If the fault is in an intrinsic, or in a function that a caller of intrinsics calls."""
 
     def y():
         with sv.using("numba"), convolutions("direct"):
@@ -127,7 +127,7 @@ def test_intrinsics_are_compiled_anew():
 
 
 def test_nothing_that_was_kept_hides_a_fault_or_outlives_it():
-    """Neither results of lru_cache nor blocks of memory."""
+    """Neither lru_cache results nor blocks of memory remain."""
 
     def block():
         return memory.empty((1 << 17,), np.uint8).__array_interface__["data"][0]
@@ -146,7 +146,7 @@ def test_nothing_that_was_kept_hides_a_fault_or_outlives_it():
 
 
 def test_cuda_kernels(cupy_on_host):
-    """Of both dtypes; those of the file's other kernels stay as they are."""
+    """The fault is planted for both dtypes."""
 
     def activated(dtype):
         x = sv.asarray(np.array([-4.0], dtype))
@@ -180,7 +180,7 @@ def test_cuda_kernels_refused(cupy_on_host, change, message):
         (LINEAR, ("dw = dy @ x", "dw = x"), "'dw = dy @ x' occurs 0 times in .*linear, not 1"),
         (LINEAR, ("has_b", "b"), "'has_b' occurs 2 times"),
         (LINEAR, ("dw = dy.T @ x", "dw = dy.T @"), "the changed text does not compile"),
-        (LINEAR, ("# (O, I)", "# (I, O)"), "the change changes no code"),
+        (LINEAR, ("# (O, I)", "# (I, O)"), "the code stays the same"),
         (LINEAR, ("need_dx=True", "need_dx=False"), "reaches <module> of .*linear itself"),
         (
             "scratchvae.kernels.cpu.convolution.indirection",
@@ -199,7 +199,7 @@ def test_refusals(module, change, message):
 
 
 def test_a_function_that_is_not_alive_is_refused(tmp_path, monkeypatch):
-    """Also one whose file has changed since it was imported."""
+    """Also a function whose file has changed since its import."""
     file = tmp_path / "short_lived.py"
     file.write_text("def f():\n    return 1\n\n\ndel f\n\n\ndef g():\n    return 2\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -222,5 +222,5 @@ def test_a_function_that_is_not_alive_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_the_gallery_fits_the_code(name):
-    """Quick news, without running anything, that a text named in the gallery has been edited."""
+    """A fast check that every text named in the gallery still exists."""
     changed_text(GALLERY[name])

@@ -1,8 +1,8 @@
 """`python tests/mutations/zeroed.py [NAME ...]`: does any gradient test pass with dx = 0?
 
-Every gradient of every op, and of every layer with parameters, is set to zero in turn, on all
-engines at once: kernel and reference still agree, so what fails must be the gradient check itself.
-Each engine's run of the test has to fail. Exit status 1 if one passes.
+Each gradient of every op, and of every layer with parameters, is set to zero in turn, on all
+engines at once. Kernel and reference still agree, so the gradient check itself must fail, on every
+engine. Exit status 1 if a test passes.
 """
 
 import argparse

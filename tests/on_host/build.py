@@ -1,8 +1,8 @@
-"""Compiles kernels/cuda/*.cu with g++ and calls the kernels: same source, same launch geometry.
+"""Compiles kernels/cuda/*.cu with g++ and runs the kernels: same source, same launch geometry.
 
-All files go into one library per dtype, each in a namespace of its own. In the mode "races" every
-access to memory is watched (races.cpp). SCRATCHVAE_HOST_MODE sets the mode; SCRATCHVAE_HOST_FLAGS
-adds flags of g++ (README.md).
+All files are compiled into one library per dtype, each in its own namespace. In the mode "races"
+every memory access is watched (races.cpp). SCRATCHVAE_HOST_MODE sets the mode;
+SCRATCHVAE_HOST_FLAGS adds flags for g++ (README.md).
 """
 
 import ctypes
@@ -27,7 +27,7 @@ FLAGS = (
     "-fPIC",
     "-fno-strict-aliasing",
     "-fno-threadsafe-statics",
-    "-Werror=overflow",  # of a constant: nvcc refuses it, and g++ would make it 0 or infinite
+    "-Werror=overflow",  # in constants: nvcc rejects it, but g++ would make it 0 or infinite
 )
 WATCHED = ("-DRACES", "-g1", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0")
 LETTERS = {np.dtype(name): letter for name, letter in zip(
@@ -56,10 +56,10 @@ def translation_unit(texts=None):
 
 
 def compile_library(text, dtype):
-    """The path of the shared library; its source lies beside it."""
+    """The path of the shared library; its source is in the same folder."""
     flags = [*FLAGS, f"-I{HERE}", f"-DREAL={cuda.C_TYPE[dtype]}"]
     if mode == "races":
-        # linked without -fsanitize=thread: races.cpp answers in the sanitizer's place
+        # linked without -fsanitize=thread: races.cpp replaces the sanitizer
         kernels = _compiled(text, "o", *flags, *WATCHED, "-c")
         watcher = _compiled((HERE / "races.cpp").read_text(), "o", *FLAGS, "-O2", f"-I{HERE}", "-c")
         return _compiled(text, "so", *flags, "-shared", objects=(str(kernels), str(watcher)))
@@ -68,14 +68,16 @@ def compile_library(text, dtype):
 
 
 def _compiled(text, kind, *flags, objects=()):
-    """What g++ makes of a text, or of objects made of it, unless an earlier run has made it."""
+    """Compile a text, or link objects, with g++, unless an earlier run has done so."""
     headers = [path.read_text() for path in sorted(HERE.glob("*.h"))]
     key = hashlib.sha256("\0".join((text, *headers, *flags, *objects)).encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"scratchvae-cuda-on-host-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     source, result = folder / f"{key}.cpp", folder / f"{key}.{kind}"
     if not result.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as room:  # others may compile the same
+        with tempfile.TemporaryDirectory(
+            dir=folder
+        ) as room:  # other processes may compile the same text
             made = Path(room) / "unit.cpp", Path(room) / "result"
             made[0].write_text(text)
             command = ["g++", *flags, *(objects or [str(made[0])]), "-o", str(made[1])]
@@ -88,7 +90,7 @@ def _compiled(text, kind, *flags, objects=()):
 
 
 def load(dtype, texts=None):
-    """The library for these texts, or all .cu files, in the mode of now."""
+    """The library for these texts, or for all .cu files, in the current mode."""
     return ctypes.PyDLL(str(compile_library(translation_unit(texts), dtype)))
 
 
@@ -113,7 +115,7 @@ planted = {}  # dtype -> library: its kernels run instead of those of the same n
 
 def launch(dtype, name, grid, block, arguments):
     """Run a kernel. Arguments are NumPy arrays (of the stand-in's memory), NumPy scalars, or None
-    for a null pointer; their dtypes must be those of the parameters, which no GPU would check."""
+    for a null pointer. Their dtypes must be those of the parameters; a GPU would not check it."""
     library = planted.get(dtype)
     if not hasattr(library, f"launch_{name}"):
         library = _library(dtype, mode)
@@ -155,7 +157,7 @@ def _tell_arrays(library, arguments):
 
 
 def _with_source(problem, library):
-    """The message with source text for the places in it: @L12, a line, and @0x12, an address."""
+    """The message with source text in place of @L12, a line, and @0x12, an address."""
     lines = Path(library).with_suffix(".cpp").read_text().splitlines()
 
     def text(match):
@@ -178,7 +180,7 @@ def _check_geometry(name, grid, block):
         if not all(1 <= n <= limit for n, limit in zip(size, limits, strict=True)):
             raise ValueError(f"{name}: {what} {size} is out of bounds")
     if np.prod(sizes[0]) > 1024 or np.prod(sizes[0]) % 32:
-        raise ValueError(f"{name}: a block of {sizes[0]} is no whole number of warps up to 1024")
+        raise ValueError(f"{name}: a block of {sizes[0]} is not a whole number of warps up to 1024")
 
 
 def problem():

@@ -1,12 +1,12 @@
-"""The functions of cuBLAS that kernels/cuda/blas.py calls, on the host: columns first, as there."""
+"""The functions of cuBLAS that kernels/cuda/blas.py calls, on the CPU, also column-major."""
 
 import ctypes
 
 import numpy as np
 
 products = 0  # so far
-last = {}  # what the handle of the last product was told
-told = {}  # handle -> what it was told last: "stream", "workspace", "math mode"
+last = {}  # the settings of the last product's handle
+told = {}  # handle -> its last settings: "stream", "workspace", "math mode"
 
 
 def cublasCreate_v2(handle):
@@ -45,7 +45,7 @@ def _gemm(number, told, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb
     products += 1
     last.update(told)
     if told.get("workspace") is None or told["stream"] != cupy.cuda.get_current_stream().ptr:
-        return 1  # no workspace of its own: it would allocate; or the wrong stream
+        return 1  # without a workspace it would allocate; or the wrong stream
     if min(m, n, k) < 1 or lda < (k if transpose_a else m) or ldb < (n if transpose_b else k):
         return 7  # CUBLAS_STATUS_INVALID_VALUE
     a = _columns(number, a, lda, m if transpose_a else k)

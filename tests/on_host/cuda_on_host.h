@@ -17,7 +17,7 @@
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 #define __shared__ static __attribute__((section(SHARED_SECTION)))
-using std::exp, std::fabs, std::isfinite, std::isnan, std::log, std::sqrt, std::tanh;  // of float, too
+using std::exp, std::fabs, std::isfinite, std::isnan, std::log, std::sqrt, std::tanh;  // also of float
 using std::max, std::min;
 
 constexpr int warpSize = 32;
@@ -37,7 +37,7 @@ struct Call {
   }
 };
 
-// Run a kernel; the message of what went wrong, or "".
+// Run a kernel; returns the error message, or "".
 template <class... A>
 const char* launch(void (*kernel)(A...), const unsigned* grid, const unsigned* block,
                    void** arguments, int backwards, char* shared, size_t shared_bytes) {
@@ -56,7 +56,7 @@ const char* launch(void (*kernel)(A...), const unsigned* grid, const unsigned* b
     for (unsigned y = 0; y < grid[1]; y++)
       for (unsigned x = 0; x < grid[0]; x++) {
         blockIdx = {x, y, z};
-        if (shared_bytes) memset(shared, 0xff, shared_bytes);  // a new block finds no zeros: NaN
+        if (shared_bytes) memset(shared, 0xff, shared_bytes);  // NaN: a new block must not find zeros
         watch.block++;
         run_block(backwards);
         if (!problem.empty()) return problem.c_str();
@@ -104,7 +104,7 @@ UNWATCHED V shuffle(int line, unsigned mask, V value, int distance) {
   wait_for_warp(line, mask, false);
   watch.on = false;
   memcpy(&result, &threads[current ^ distance].shuffled, sizeof(V));
-  wait_for_warp(line, mask, false);  // nobody offers something new before all have read
+  wait_for_warp(line, mask, false);  // no lane writes a new value before all have read
   return result;
 }
 

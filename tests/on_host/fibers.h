@@ -1,8 +1,8 @@
 // The threads of a block are fibers: one runs until it ends or waits, then the next.
 //
-// At __syncthreads a fiber waits for its block, at a warp shuffle for its warp. What waits for somebody
-// who will never come (an exited thread, a warp that diverged) ends the launch with a message instead
-// of hanging, which is what a GPU may do. "@L12" in a message is a line of the translation unit.
+// At __syncthreads a fiber waits for its block, at a warp shuffle for its warp. A fiber that waits for
+// a thread that never arrives (it has exited, or its warp diverged) ends the launch with a message; a
+// GPU may hang. "@L12" in a message is a line of the translation unit.
 #pragma once
 #include <string>
 #include <vector>
@@ -21,12 +21,12 @@ namespace host {
 
 enum State { ready, at_barrier, at_warp, ended };
 
-// A stack and where it stopped; threads that end give it to the next one.
+// A stack and its position; a thread that ends passes its stack on to the next one.
 struct Stack {
   static constexpr size_t SIZE = 1 << 15;
   static inline int made = 0;
   std::vector<char> room = std::vector<char>(SIZE);
-  size_t start = SIZE - 64 - made++ % 64 * 128;  // not all in the same line of the cache
+  size_t start = SIZE - 64 - made++ % 64 * 128;  // different cache lines
   void* top = nullptr;
 };
 
@@ -37,7 +37,7 @@ struct Thread {
   bool orders_memory = false;  // it waits at __syncwarp, not at a shuffle
   unsigned warp_barrier = 0;  // how many __syncwarp it has passed
   Stack* stack = nullptr;
-  double shuffled = 0;  // what it offers to its warp
+  double shuffled = 0;  // the value that it gives to its warp
 };
 
 static std::vector<Thread> threads;
@@ -89,7 +89,7 @@ static void start_fiber(Thread& thread) {
   if (free_stacks.empty()) free_stacks.push_back(new Stack);
   thread.stack = free_stacks.back();
   free_stacks.pop_back();
-#ifdef __SANITIZE_ADDRESS__  // what an earlier launch left when it was stopped is no frame any more
+#ifdef __SANITIZE_ADDRESS__  // the frames of an earlier, stopped launch are gone
   __asan_unpoison_memory_region(thread.stack->room.data(), Stack::SIZE);
 #endif
   void** top = reinterpret_cast<void**>(thread.stack->room.data() + thread.stack->start);
@@ -119,7 +119,7 @@ UNWATCHED static void resume(int i) {
   if (thread.state == ended) release_stack(thread);
 }
 
-// How many of these threads wait like this; a problem if they do so in different lines.
+// The number of these threads that wait in this way; an error if they wait in different lines.
 static int count_waiting(int first, int last, State state) {
   int count = 0, line = 0;
   for (int i = first; i < last; i++) {
@@ -132,7 +132,7 @@ static int count_waiting(int first, int last, State state) {
   return count;
 }
 
-// Let the lanes of a warp go on that wait for each other; false if one of them never comes.
+// Resume the lanes of a warp that wait for each other; false if one of them never arrives.
 static bool release_warp(int first, int last) {
   int waiting = count_waiting(first, last, at_warp);
   if (waiting == 0 || !problem.empty()) return false;
@@ -152,7 +152,7 @@ static bool release_warp(int first, int last) {
   return true;
 }
 
-// Let all threads go on that wait at __syncthreads; false if none does, or one never comes.
+// Resume all threads that wait at __syncthreads; false if none waits, or one never arrives.
 static bool release_block() {
   int count = threads.size(), waiting = count_waiting(0, count, at_barrier), line = 0;
   if (waiting == 0 || !problem.empty()) return false;

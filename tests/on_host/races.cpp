@@ -1,12 +1,12 @@
-// Finds data races. g++ -fsanitize=thread calls a function before each access to memory; here they
-// are, instead of the sanitizer's own, which knows threads of the host but not of a block.
+// Finds data races. g++ -fsanitize=thread calls a function before each memory access. This file
+// defines these functions: the sanitizer's own know the threads of the host, not those of a block.
 //
 // Two accesses to a byte, one of them a write, race unless something orders them:
 //   same thread                          its program
 //   same block                           a __syncthreads between them; in one warp, a __syncwarp
 //   different blocks, array of a launch  nothing
 // A warp shuffle orders nothing. Shared memory is fresh in each block, and must be written before it
-// is read. What is neither in an array of the launch, nor shared, nor local is out of bounds.
+// is read. An address that is neither in an array of the launch nor shared nor local is out of bounds.
 #define RACES
 #include "watch.h"
 
@@ -28,7 +28,8 @@ struct Access {
   unsigned warp() const { return thread / 32; }
 };
 
-// Of all reads, one, and one of somebody else: a write by a third races with one of them if with any.
+// Of all reads, two by different threads: a write by a third thread races with one of them if it
+// races with any read.
 struct Reads {
   Access first, other;
   void add(const Access& now, bool same_scope, bool same_reader) {
@@ -39,7 +40,7 @@ struct Reads {
   }
 };
 
-// The accesses to one element. Writes are ordered, or there would have been a race: the last will do.
+// The accesses to one element. Writes are ordered, or there was a race: the last one is enough.
 struct Element {
   Access write;
   Reads of_blocks, of_warps, of_lanes;  // in the launch; up to the next barrier; to the next __syncwarp
@@ -61,8 +62,8 @@ struct Memory {
   std::vector<Element> elements;
 };
 
-std::vector<Memory> arrays;  // of this launch, by parameter; those that are no pointers are empty
-Memory shared;               // byte by byte; never cleared: what other blocks did does not count
+std::vector<Memory> arrays;  // of this launch, by parameter; empty where it is not a pointer
+Memory shared;               // byte by byte; never cleared, because accesses of other blocks do not count
 
 bool ordered(const Access& before, const Access& now, bool in_shared) {
   if (!before.happened()) return true;
@@ -102,7 +103,7 @@ void check(Memory& memory, size_t i, const Access& now, bool write) {
   if (!write) {
     bool written = element.write.happened() && element.write.block == now.block;
     if (in_shared && !written)
-      watch.stop((describe(now, false) + " in " + name(memory, i) + ", where nobody wrote").c_str());
+      watch.stop((describe(now, false) + " in " + name(memory, i) + ", which no thread wrote").c_str());
     element.read(now);
     return;
   }

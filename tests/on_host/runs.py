@@ -1,5 +1,5 @@
-"""Runs of everything that has CUDA kernels, for the race checker and AddressSanitizer; other tests
-check the results. Ops are found by their names, other kernels are added to OTHERS."""
+"""Runs every CUDA kernel for the race checker and AddressSanitizer; other tests check the results.
+Ops are found by name, other kernels are listed in OTHERS."""
 
 import functools
 
@@ -62,7 +62,7 @@ def cases(op):
 
 
 def _forward_backward(op, case, dtype):
-    """Forward, then backward with an output gradient drawn at random."""
+    """Forward, then backward with a random output gradient."""
     arrays = {n: sv.asarray(a.astype(dtype)) for n, a in case.arrays(seed=1).items()}
     y, cache, *_ = getattr(ops, f"{op}_forward")(**arrays, **case.options)
     dy = 1.0
@@ -113,7 +113,7 @@ NAMES = [op for op in CASES if (cuda.FOLDER / f"{op}.py").exists()] + [*OTHERS]
 
 
 def runs(name):
-    """The runs of an op or another kernel: functions of the dtype."""
+    """The runs of an op or of another kernel, as functions of the dtype."""
     if name in OTHERS:
         return [OTHERS[name]]
     return [functools.partial(_forward_backward, name, case) for case in cases(name)]

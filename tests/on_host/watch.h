@@ -1,4 +1,4 @@
-// What the scheduler tells races.cpp, which sees every access to memory of a kernel.
+// The state that the scheduler shares with races.cpp, which sees each memory access of a kernel.
 #pragma once
 #include <cstddef>
 
@@ -20,5 +20,5 @@ extern Watch watch __attribute__((visibility("hidden")));
 static Watch watch;
 #endif
 
-// For what a kernel calls but is not the kernel: it turns the watch off.
+// Turns the watch off for functions that a kernel calls but that are not part of it.
 #define UNWATCHED __attribute__((no_sanitize("thread")))

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the CPU kernels: how many cores there are, and what memory holds."""
+"""Fixtures for tests of the CPU kernels: the number of cores, and the content of new memory."""
 
 import pkgutil
 from importlib import import_module
@@ -10,7 +10,7 @@ from scratchvae.kernels.cpu.runtime import memory, threads
 
 
 def _replace(monkeypatch, name, function):
-    """In every kernel module that has it."""
+    """Replace the function in every kernel module that has it."""
     for file in pkgutil.walk_packages(cpu.__path__, f"{cpu.__name__}."):
         module = import_module(file.name)
         if hasattr(module, name):
@@ -19,19 +19,19 @@ def _replace(monkeypatch, name, function):
 
 @pytest.fixture
 def three_cores(monkeypatch):
-    """A batch is shared between three threads, however small it is."""
+    """Three threads share a batch of any size."""
     _replace(monkeypatch, "cores", lambda: 3)
     monkeypatch.setattr(threads, "SMALL", 0)
 
 
 @pytest.fixture
 def memory_full_of_nan(monkeypatch):
-    """What a kernel has not written shows."""
+    """Numbers that a kernel has not written are NaN, so they are noticed."""
 
     def filling(function):
         def full(*arguments):
             a = function(*arguments)
-            a.reshape(-1).view("uint8").fill(255)  # every float of such bytes is NaN
+            a.reshape(-1).view("uint8").fill(255)  # floats of such bytes are NaN
             return a
 
         return full

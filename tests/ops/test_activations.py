@@ -31,7 +31,7 @@ def test_leaky_relu_slope(engine, seed, shape, slope):
 
 @pytest.mark.parametrize("slope", [0.0, -0.5])
 def test_leaky_relu_slope_of_no_sign(engine, slope):
-    """There y has another sign than x, or none."""
+    """With such a slope y has another sign than x, or is zero."""
     x = away_from_zero(np.random.default_rng(0), (3, 4))
     check_op("leaky_relu", (x,), (slope,))
 
@@ -49,7 +49,7 @@ def test_dy_may_have_another_memory_order(engine, op):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_formulas_far_out(engine, dtype):
-    """No overflow, no warning, and still digits in the tails."""
+    """No overflow, no warning, and correct digits in the tails."""
     x = np.array([-np.inf, -1000.0, -80.0, -20.0, 0.0, 20.0, 1000.0, np.inf], dtype)
     tail = 1 / (1 + np.exp(20.0))
     expected = [0, 0, np.exp(-80.0), tail, 0.5, 1 - tail, 1, 1]
@@ -67,7 +67,7 @@ def test_nan_stays_nan(engine, op):
 
 
 def test_the_kink_has_slope_zero(engine):
-    """For backward, and for the complex step, where 0 + ih must count as 0."""
+    """In backward, and in the complex step, where 0 + ih must count as 0."""
     y, _ = ops.relu_forward(on_device(np.array([1e-100j])))
     assert sv.asnumpy(y) == 0
     _, cache = ops.relu_forward(on_device(np.array([0.0, 1.0])))

@@ -30,8 +30,8 @@ def draw(rng, shape):
 )
 def test_batch_norm(engine, seed, N, C, image, training):
     shape = (N, C, *image)
-    # dx has neither a constant part nor one along x_hat: of two values nothing is left, of a few
-    # so little that it drowns in the rounding of the differences
+    # dx has no constant part and no part along x_hat: for two values it is zero, for a few values
+    # smaller than the rounding of the differences
     if training and np.prod(shape) < 6 * C:
         shape = (6, C, *image)
     arrays = draw(np.random.default_rng(seed), shape)
@@ -41,7 +41,7 @@ def test_batch_norm(engine, seed, N, C, image, training):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_long_batch(engine, training):
-    """Moments and gradients are put together from chunks of rows; 131 = 2 * 64 + 3."""
+    """Moments and gradients are merged from chunks of rows; 131 = 2 * 64 + 3."""
     arrays = draw(np.random.default_rng(0), (131, 2))
     arrays[0][64:] += 3  # chunks of different means
     check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
@@ -49,21 +49,21 @@ def test_a_long_batch(engine, training):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_large_images(engine, training):
-    """2349 values of a channel: on a GPU two blocks share them."""
+    """2349 values per channel: on a GPU two blocks share them."""
     arrays = draw(np.random.default_rng(0), (3, 2, 27, 29))
     check_op("batch_norm", arrays, (training,), differentiable=(0, 3, 4), gradient=False)
 
 
 def test_far_from_zero(engine):
-    """The average of x^2 less the square of the mean would have no digit left."""
-    x, mean, var, w, b = draw(np.random.default_rng(0), (5, 2, 13, 11))  # of a thread, a few
+    """mean(x^2) - mean(x)^2 would have no correct digit."""
+    x, mean, var, w, b = draw(np.random.default_rng(0), (5, 2, 13, 11))  # a few values per thread
     x += 1e6
     _, _, (_, new_var) = forward(x, mean, var, w, b, training=True, momentum=1.0)
     assert_allclose(new_var, (x - 1e6).var(axis=(0, 2, 3), ddof=1), rtol=1e-9)
 
 
 def forward(*arrays, training, **options):
-    """y, the cache, and the new statistics; arrays from the host and to the host."""
+    """y, the cache, and the new statistics; takes and returns NumPy arrays."""
     y, cache, statistics = batch_norm_forward(*map(on_device, arrays), training, **options)
     return sv.asnumpy(y), cache, [sv.asnumpy(a) for a in statistics]
 
@@ -102,7 +102,7 @@ def test_evaluation_treats_the_statistics_as_constants(engine):
 
 
 def test_dy_of_ones_says_nothing(engine):
-    """The trap: for dy = 1, dx is zero, so a check with dy = 1 passes any multiple of dx."""
+    """For dy = 1, dx is zero, so a check with dy = 1 would accept any multiple of dx."""
     x, mean, var, w, b = draw(np.random.default_rng(0), (4, 2, 3, 3))
     _, cache, _ = forward(x, mean, var, w, b, training=True)
     dx, _, _ = backward(np.ones_like(x), cache)
@@ -113,7 +113,7 @@ def test_errors(engine):
     x, mean, var, w, b = draw(np.random.default_rng(0), (1, 2, 1, 1))
     with pytest.raises(ValueError, match="batch_norm_forward: training needs more than one value"):
         forward(x, mean, var, w, b, training=True)
-    forward(x, mean, var, w, b, training=False)  # evaluation has no such need
+    forward(x, mean, var, w, b, training=False)  # evaluation does not need several values
     with pytest.raises(ValueError, match=r"running_var \(C,\) must have C = 2, got shape \(1,\)"):
         forward(x, mean, var[:1], w, b, training=False)
     with pytest.raises(ValueError, match=r"x must have axes \(N, C\) or \(N, C, H, W\)"):
@@ -122,7 +122,7 @@ def test_errors(engine):
 
 @pytest.mark.parametrize("memory_order", ["NCHW", "NHWC"])
 def test_float32_sums_keep_their_digits(memory_order):
-    """In one run over NHWC memory the mean of 64 x 32 x 32 values is 1e-5 off."""
+    """Summed in one pass over NHWC memory, the mean of 64 x 32 x 32 values is 1e-5 off."""
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 64, 3, 32, 32))
     x += 1

@@ -41,12 +41,12 @@ def test_one_by_hand(engine):
     x = np.arange(9.0).reshape(1, 1, 3, 3)
     w = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(1, 1, 2, 2)
     y, _ = conv2d_forward(*map(on_device, (x, w, np.array([10.0]))))
-    expected = np.full((1, 1, 2, 2), 6.0)  # each pixel minus the one below right is -4
+    expected = np.full((1, 1, 2, 2), 6.0)  # each pixel minus its lower right neighbour is -4
     assert_allclose(sv.asnumpy(y), expected)
 
 
 def test_many_channels(engine):
-    """Long sums for few channels: the kernel takes these one by one."""
+    """Long sums for few channels: the kernel computes these channels one by one."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 24, 3, 4)), rng.standard_normal((2, 24, 3, 3))
     with convolutions("direct"):
@@ -54,7 +54,7 @@ def test_many_channels(engine):
 
 
 def test_large_images(engine):
-    """The sums of dw and db run over 432 windows: CUDA's kernel cuts them into parts."""
+    """The sums of dw and db have 432 windows, and the CUDA kernel cuts them into parts."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((3, 2, 12, 12)), rng.standard_normal((2, 2, 3, 3))
     check_op("conv2d", (x, w, rng.standard_normal(2)), (1, 1), gradient=False)
@@ -68,7 +68,7 @@ def test_large_images(engine):
     padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
 )
 def test_conv_transpose_is_the_adjoint(engine, seed, size, kernel, stride, padding):
-    """<conv2d(x, w), y> = <x, conv_transpose2d(y, w)>, given the output padding conv2d forgot."""
+    """<conv2d(x, w), y> = <x, conv_transpose2d(y, w)>, output padding chosen to give x's size."""
     assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((2, 3, *size))

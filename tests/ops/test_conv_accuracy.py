@@ -1,6 +1,5 @@
-"""How exact the kernels' convolutions are, whatever algorithm they choose: y, dx and dw within
-5e-6 of their largest number in float32 and 1e-12 in float64, or four times what the reference
-loses."""
+"""The accuracy of the kernels' convolutions with every algorithm: the error of y, dx and dw is at
+most 5e-6 of the largest number in float32, 1e-12 in float64, or four times the reference's."""
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ KINDS = {
 
 
 def results(op, x, w, options, dy=None, kind=None):
-    """y, dx, dw, and the dy they are for."""
+    """y, dx, dw, and their dy."""
     y, cache = getattr(ops, f"{op}_forward")(x, w, None, *options)
     dy = KINDS[kind](np.random.default_rng(1), y.shape) if dy is None else dy
     dy = dy.astype(x.dtype)
@@ -38,7 +37,7 @@ def check(op, N, C, O, image, kernel_size, options, dtype, kind="independent", k
     with sv.using("numba"):
         found, dy = results(op, x, w, options, kind=kind)
     exact = {"float32": "float64", "float64": "longdouble"}[dtype]
-    if x.size * w.size > 1e7:  # longdouble has no BLAS; and float64 is not that wrong
+    if x.size * w.size > 1e7:  # longdouble has no BLAS, and float64 is accurate enough
         exact = "float64"
     with sv.using("numpy"):
         right, _ = reference(op, x.astype(exact), w.astype(exact), options, dy.astype(exact))
@@ -50,7 +49,7 @@ def check(op, N, C, O, image, kernel_size, options, dtype, kind="independent", k
 
 
 def reference(op, x, w, options, dy):
-    """`ops` refuse what is no float32 or float64; the bodies of the reference do not."""
+    """`ops` reject other dtypes than float32 and float64; the reference bodies do not."""
     y, cache = getattr(ops, f"{op}_forward").reference.__wrapped__(x, w, None, *options)
     return (y, *getattr(ops, f"{op}_backward").reference(dy, cache)[:2]), dy
 
@@ -83,7 +82,7 @@ def test_large_kernels(op, image, kernel_size, stride, dtype):
 
 
 def test_a_picture_in_one_window():
-    """-6.9e16 where 13.139645 is right."""
+    """The result was once -6.9e16 instead of 13.139645."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((8, 1, 28, 28)).astype("f4")
     w = rng.standard_normal((64, 1, 28, 28)).astype("f4")
@@ -110,7 +109,7 @@ def test_a_bright_pixel_leaves_those_outside_its_window_alone():
 )
 @pytest.mark.slow
 def test_long_sums(C, O, K, P, kind):
-    """Of terms of one sign: many channels and taps, or many pixels."""
+    """Sums of terms with one sign: many channels and taps, or many pixels."""
     N, size = (16, 64) if K == 3 else (1, 16)
     check("conv2d", N, C, O, (size, size), (K, K), ((1, 1), (P, P)), "float32", kind)
     grid = size + 2 * P - K + 1
@@ -162,7 +161,7 @@ def test_many_geometries(**drawn):
 
 @pytest.mark.parametrize("K", [5, 6, 7])
 def test_an_activation_does_not_flip(K):
-    """An error in y flips signs of the leaky ReLU, and the gradients go another way."""
+    """An error in y would flip signs in the leaky ReLU and change the gradients."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 16, 12, 12)).astype("f4"), rng.standard_normal((16, 16, K, K))
     w = w.astype("f4")

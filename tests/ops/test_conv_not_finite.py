@@ -1,5 +1,5 @@
-"""One NaN or infinity in x, w or dy of a convolution: where y, dx, dw and db are not finite is the
-same on every engine, but for a GPU's, which `expected` tells, and as in PyTorch's own kernels."""
+"""One NaN or infinity in x, w or dy of a convolution: y, dx, dw and db are not finite at the same
+positions on every engine and in PyTorch's own kernels, except on a GPU (see `expected`)."""
 
 from itertools import product
 
@@ -14,7 +14,7 @@ from scratchvae import ops
 GEOMETRIES = [  # image, C, O, kernel_size, stride, padding, output_padding (of conv_transpose2d)
     ((4, 5), 2, 3, (3, 3), (1, 1), (1, 1), (0, 0)),
     ((5, 4), 1, 2, (3, 2), (2, 2), (1, 0), (1, 0)),
-    ((6, 5), 2, 1, (2, 3), (2, 1), (2, 2), (1, 0)),  # windows that lie in the padding
+    ((6, 5), 2, 1, (2, 3), (2, 1), (2, 2), (1, 0)),  # windows inside the padding
     ((5, 6), 2, 2, (1, 2), (3, 4), (0, 1), (2, 3)),  # pixels that no window reaches
     ((4, 4), 19, 2, (3, 3), (1, 1), (2, 1), (0, 0)),  # few outputs: terms in the lanes
     ((3, 4), 2, 17, (3, 3), (1, 2), (1, 1), (0, 1)),
@@ -45,8 +45,7 @@ def case(op, geometry, dtype):
 
 
 def spots(shape):
-    """The first, last, and a middle element of the image or kernel, in the first channels and the
-    last."""
+    """The first, last, and a middle element of image or kernel, in the first and last channels."""
     height, width = shape[2:]
     yield 0, 0, 0, 0
     yield -1, -1, height - 1, width - 1
@@ -65,8 +64,8 @@ def sweep(op, geometry, dtype):
 
 
 def expected(op, arrays, dy, options, engine):
-    """As the numpy engine has it; on a GPU, dx of conv2d and y of conv_transpose2d are sums over
-    zeros beside the image, too: those of an image with a margin of zeros."""
+    """The result of the engine numpy. On a GPU, dx of conv2d and y of conv_transpose2d also sum
+    over zeros outside the image: the result for an image with a margin of zeros."""
     with sv.using("numpy"):
         y, dx, dw, db = results(op, arrays, dy, options)
         if engine.startswith("cuda"):
@@ -101,7 +100,7 @@ def check(op, geometry, dtype, engine):
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
 def test_as_the_reference(engine, op, geometry, dtype):
     if engine == "numpy" or (engine == "cuda_on_host" and dtype == "float64"):
-        pytest.skip("the reference itself; one dtype tells all on the host")
+        pytest.skip("the reference itself; on the CPU one dtype is enough")
     with convolutions("direct"):
         check(op, geometry, dtype, engine)
 
@@ -127,7 +126,7 @@ def test_with_an_activation(op):
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
 def test_as_pytorch(op, geometry):
-    """Its own kernels; those of oneDNN leave products with padding out."""
+    """PyTorch's own kernels; those of oneDNN leave out products with padding."""
     torch = pytest.importorskip("torch")
     for name, (x, w, b, dy), options in sweep(op, geometry, "float32"):
         given = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]

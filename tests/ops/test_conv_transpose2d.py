@@ -51,7 +51,7 @@ def test_conv_transpose2d(
 
 
 def test_large_images(engine):
-    """2112 values of a channel: on a GPU two blocks share the sum that is db."""
+    """2112 values per channel: on a GPU two blocks share the sum of db."""
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(shape) for shape in ((2, 1, 33, 32), (1, 2, 1, 1), 2))
     check_op("conv_transpose2d", (x, w, b), ((1, 1), (0, 0), (0, 0)), gradient=False)
@@ -64,7 +64,7 @@ def test_one_pixel_paints_w(engine):
 
 
 def test_sizes_of_the_celeba_decoder(engine):
-    """k3 s2 p1 with output padding 1 doubles; without, it gives one less (7 = 2 * 4 - 1)."""
+    """k3 s2 p1 with output padding 1 doubles the size; without, it is one less (7 = 2 * 4 - 1)."""
     x, w = on_device(np.zeros((1, 2, 4, 4))), on_device(np.zeros((2, 3, 3, 3)))
     assert conv_transpose2d_forward(x, w, None, 2, 1, 1)[0].shape == (1, 3, 8, 8)
     assert conv_transpose2d_forward(x, w, None, 2, 1)[0].shape == (1, 3, 7, 7)

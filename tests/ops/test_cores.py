@@ -1,4 +1,4 @@
-"""Each kernel with the batch on three cores, in memory full of NaN: the reference's numbers."""
+"""Each kernel equals the reference with the batch on three cores, in memory full of NaN."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from scratchvae.ops import CASES
 from scratchvae.ops.cases import Case
 
 OPS = [op for op in CASES if find_kernel("numba", op, f"{op}_forward")]
-WIDE_STEPS = {  # the convolutions among CASES go from column to column
+WIDE_STEPS = {  # the convolutions in CASES have a column stride of 1
     "conv2d": Case(
         {"x": (2, 3, 6, 7), "w": (4, 3, 3, 3), "b": (4,)}, {"stride": (1, 2), "padding": (2, 1)}
     ),
@@ -56,7 +56,7 @@ def test_three_cores(op, N):
 @pytest.mark.parametrize("algorithm", correlate.ALGORITHMS)
 @pytest.mark.parametrize("op", CONVOLUTIONS)
 def test_three_cores_every_algorithm(op, algorithm, N):
-    """One image at a time."""
+    """With one image at a time."""
     with convolutions(algorithm, padded_bytes=1):
         for case in [*CASES[op], WIDE_STEPS[op]]:
             check_on_cores(op, case, N)

@@ -1,4 +1,4 @@
-"""What every op says to arrays of the wrong kind, and what it does with complex ones."""
+"""The errors of every op for arrays of the wrong kind, and its results for complex ones."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_mixed_dtypes_are_refused(engine, op):
 
 @every_op
 def test_masked_arrays_are_refused(engine, op):
-    """Their masks would be dropped somewhere on the way."""
+    """Otherwise their masks would be dropped without an error."""
     first, *others = arrays_of(op)
     with pytest.raises(TypeError, match=f"{op}_forward: .* NumPy or CuPy array, got MaskedArray"):
         run(op, [np.ma.masked_array(sv.asnumpy(first)), *others])
@@ -62,7 +62,7 @@ def test_lists_are_refused(engine, op):
 
 @every_op
 def test_missing_and_surplus_arguments_are_refused(engine, op):
-    """In the name of the function that was called, and not of one inside."""
+    """The error names the function that was called, not one inside it."""
     name, arrays = f"{op}_forward", arrays_of(op)
     with pytest.raises(TypeError, match=f"^{name}: missing a required argument: '"):
         getattr(ops, name)()
@@ -85,13 +85,13 @@ def test_empty_arrays_are_refused(engine, op):
     [(op, k) for op in CASES for k in range(len(CASES[op].shapes)) if (op, k) != ("bce", 1)],
 )
 def test_complex_step(op, k):
-    """Every body is analytic in every array: Im f(x + ihv) / h is what differences see."""
+    """Every body is analytic in every array: Im f(x + ihv) / h equals the differences."""
     rng = np.random.default_rng(1)
     arrays = arrays_of(op)
     if op != "bce" and (op.removesuffix("_leaky_relu"), k) != (
         "batch_norm",
         2,
-    ):  # both signs, but for targets and variances
+    ):  # both signs, except for targets and variances
         arrays[k] = arrays[k] * rng.choice([-1.0, 1.0], arrays[k].shape)
     direction = rng.standard_normal(arrays[k].shape)
 
@@ -121,7 +121,7 @@ def test_backward_refuses_a_dy_unlike_y(engine, op):
 @every_op
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_backward_refuses_what_is_no_array(engine, op):
-    """A matrix multiplies otherwise, a mask would be dropped on the way."""
+    """np.matrix multiplies differently, and a mask would be dropped without an error."""
     y, cache, *_ = run(op, arrays_of(op))
     backward = getattr(ops, f"{op}_backward")
     if op == "elbo":
@@ -149,9 +149,9 @@ def test_backward_refuses_what_is_no_array(engine, op):
 @pytest.mark.slow
 @every_op
 def test_subclasses_of_arrays(engine, op, tmp_path):
-    """A file in memory is an array like others, to forward and backward."""
+    """A memory-mapped file is an ordinary array for forward and backward."""
     if engine == "cuda_on_host":
-        pytest.skip("arrays of NumPy are refused")
+        pytest.skip("NumPy arrays are rejected")
 
     def mapped(a):
         file = np.memmap(tmp_path / str(len([*tmp_path.iterdir()])), a.dtype, "w+", shape=a.shape)
@@ -175,7 +175,7 @@ def test_subclasses_of_arrays(engine, op, tmp_path):
 
 @every_op
 def test_errstate_does_no_harm(engine, op):
-    """exp(-800) is 0, and no error, whatever the caller has set."""
+    """exp(-800) is 0, without an error, for every setting of the caller."""
     arrays = [np.asarray(800 * sv.asnumpy(a) - 400) for a in arrays_of(op)]
     if op == "bce":
         arrays[1] = sv.asnumpy(arrays_of(op)[1])

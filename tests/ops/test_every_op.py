@@ -1,4 +1,4 @@
-"""What every op must have beside its functions. The ops are found by the names of their files."""
+"""What every op must have besides its functions. The ops are found by their file names."""
 
 import inspect
 import re
@@ -16,8 +16,8 @@ every_op = pytest.mark.parametrize("op", ops.OPS)
 @every_op
 def test_it_has_a_pair_and_an_example(op):
     file = f"scratchvae/ops/{op}.py"
-    assert f"{op}_backward" in vars(ops.OPS[op]), f"{file} has {op}_forward and no {op}_backward"
-    assert ops.CASES[op], f"{file} has no CASES: the checks and tests have nothing to run it on"
+    assert f"{op}_backward" in vars(ops.OPS[op]), f"{file} has {op}_forward, but no {op}_backward"
+    assert ops.CASES[op], f"{file} has no CASES, which the checks and tests need"
     parameters = list(inspect.signature(getattr(ops, f"{op}_forward")).parameters)
     for case in ops.CASES[op]:
         given = [*case.shapes, *case.options]
@@ -36,10 +36,12 @@ def test_a_test_draws_its_shapes(op):
 @every_op
 def test_its_file_says_what_it_computes(op):
     text = inspect.getdoc(ops.OPS[op]) or ""
-    assert re.search(r"^ +\S.* = ", text, re.M), f"scratchvae/ops/{op}.py: no formula on top"
+    assert re.search(r"^ +\S.* = ", text, re.M), (
+        f"scratchvae/ops/{op}.py: no formula in the docstring"
+    )
 
 
 @every_op
 def test_a_gpu_has_a_kernel_for_it(op):
     if find_kernel("cuda", op, f"{op}_forward") is None:
-        pytest.skip(f"kernels/cuda/{op}.py is missing: on a GPU the body runs, launch by launch")
+        pytest.skip(f"kernels/cuda/{op}.py is missing: on a GPU the reference body runs")

@@ -1,4 +1,4 @@
-"""kl_free_bits: a floor under each latent dimension, judged by the mean over the batch."""
+"""kl_free_bits: a floor under the batch mean of each latent dimension."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ shapes = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 
 
 def draw(seed, shape):
-    """mu and logvar: in the last axis dimensions above the floor and below it take turns."""
+    """mu and logvar: along the last axis, dimensions above and below the floor alternate."""
     rng = np.random.default_rng(seed)
     return far_and_near(rng, shape), far_and_near(rng, shape)
 
@@ -51,7 +51,7 @@ def test_one_number_for_each_image(engine):
 
 
 def test_many_images_and_dimensions(engine):
-    """More than the warps and lanes of one block. Every other mean is about 1.9: with half of its
+    """More than the warps and lanes of one block. Every other mean is about 1.9; with half of the
     images it would be below the floor."""
     check_op("kl_free_bits", draw(0, (70, 75)), (1.5,), gradient=False)
 
@@ -68,7 +68,7 @@ def test_the_mean_is_the_sum_of_the_larger_ones(engine, seed, N, others, free_bi
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 2, 2)])
 def test_none_is_the_kl(engine, shape, dtype):
-    """To the bit, forward and backward; a compiler of CUDA may round two kernels differently."""
+    """Bit for bit, except on CUDA, where the compiler may round two kernels differently."""
     mu, logvar = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
     rounding = 2 * np.finfo(dtype).eps if engine.startswith("cuda") else 0
     for ours, expected in zip(run(mu, logvar, 0), run_kl(mu, logvar), strict=True):
@@ -76,8 +76,8 @@ def test_none_is_the_kl(engine, shape, dtype):
 
 
 def test_the_mean_over_the_batch_decides(engine):
-    """Not each image: dimension 0 has an image below the floor, but its mean is above; dimension 1
-    has one above the floor, its mean is below."""
+    """Not each image: dimension 0 has an image below the floor, but a mean above it; dimension 1
+    has an image above the floor, but a mean below it."""
     mu = np.array([[0.0, 1.2], [3.0, 0.0], [1.0, 0.0]])  # KL: mu^2 / 2, the means 1.67 and 0.24
     y, dmu, _ = run(mu, np.zeros_like(mu), 0.5)
     assert_allclose(y, [0.0 + 0.5, 4.5 + 0.5, 0.5 + 0.5])
@@ -85,7 +85,7 @@ def test_the_mean_over_the_batch_decides(engine):
 
 
 def test_a_free_dimension_has_no_gradient(engine):
-    """Exactly none, whatever dy; the others have that of the KL."""
+    """Its gradient is exactly zero for every dy; the others have the gradient of the KL."""
     mu, logvar = draw(3, (4, 5))
     _, *ours = run(mu, logvar, FREE_BITS)
     _, *of_the_kl = run_kl(mu, logvar)
@@ -98,7 +98,7 @@ def test_a_free_dimension_has_no_gradient(engine):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_is_not_finite_is_not_swallowed(engine, bad, which):
-    """A mean that is NaN is no mean below the floor: its image has y = NaN, as with `kl`."""
+    """A NaN mean does not count as below the floor: its image has y = NaN, as with `kl`."""
     arrays = draw(0, (3, 4))
     arrays[which][1, 3] = bad  # in a dimension that would be free
     with np.errstate(invalid="ignore", over="ignore"):

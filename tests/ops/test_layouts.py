@@ -1,7 +1,7 @@
-"""Every op at every layout of its arrays in memory: the reference's numbers, in memory full of NaN.
+"""Every op equals the reference for every memory layout of its arrays, in memory full of NaN.
 
-A kernel may read an array only where its strides say, and must write every number of what it
-returns. A view that turns out to be a copy, used as an output, returns whatever was in memory.
+A kernel must read an array by its strides, and must write every number that it returns. A common
+mistake is to write into a view that is in fact a copy: the result is then old memory.
 """
 
 from itertools import permutations
@@ -24,17 +24,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_cores", "memory_f
 
 
 def in_order(a, order):
-    """The same numbers, the axes in this order in memory."""
+    """The same numbers with the axes in this order in memory."""
     return a.transpose(order).copy().transpose(np.argsort(order))
 
 
 def backwards(a, axes):
-    """The same numbers, these axes from their end to their beginning in memory."""
+    """The same numbers with these axes reversed in memory."""
     return np.flip(np.flip(a, axes).copy(), axes)
 
 
 def with_gaps(a):
-    """Every third number of a larger array, which holds others elsewhere."""
+    """Every third number of a larger array, which has other numbers between them."""
     room = np.full([3 * n for n in a.shape], np.nan if a.dtype.kind == "f" else 99, a.dtype)
     view = room[tuple(slice(1, None, 3) for _ in a.shape)]
     view[...] = a
@@ -42,7 +42,7 @@ def with_gaps(a):
 
 
 def unaligned(a):
-    """One byte behind a number's usual address."""
+    """The same numbers at addresses that are off by one byte."""
     room = np.empty(a.nbytes + 1, np.uint8)[1:]
     view = room.view(a.dtype).reshape(a.shape)
     view[...] = a
@@ -51,12 +51,12 @@ def unaligned(a):
 
 
 def repeated(a, axis):
-    """Its first entries along an axis, again and again: a stride of 0."""
+    """The first entry along an axis, repeated with a stride of 0."""
     return np.broadcast_to(a.take([0], axis), a.shape)
 
 
 def writable(a):
-    """name, view: those layouts in which an array can be updated in place."""
+    """name, view: the layouts in which an array can be updated in place."""
     for name, view in layouts(a):
         if "repeated" not in name and "everywhere" not in name and name != "read-only":
             yield name, view
@@ -69,7 +69,7 @@ def read_only(a):
 
 
 def layouts(a):
-    """name, view: the same numbers each time (but for the repeated ones) laid out differently."""
+    """name, view: the same numbers (except in the repeated ones) in different layouts."""
     for order in permutations(range(a.ndim)):
         yield f"axes in memory {order}", in_order(a, order)
     axes = range(a.ndim)

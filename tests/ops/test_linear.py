@@ -17,7 +17,7 @@ def test_linear(engine, seed, N, inputs, outputs, bias):
 
 
 def test_a_long_batch(engine):
-    """db is a sum of sums, each of so many rows; 131 = 2 * 64 + 3."""
+    """db is a sum of sums over chunks of rows; 131 = 2 * 64 + 3."""
     rng = np.random.default_rng(0)
     shapes = (131, 2), (3, 2), (3,)
     check_op("linear", [rng.standard_normal(shape) for shape in shapes], gradient=False)

@@ -21,7 +21,7 @@ def test_reparameterize(engine, seed, shape):
 
 
 def test_z_has_the_variance_that_the_kl_means(engine):
-    """The trap std = exp(logvar): no gradient check sees it, this does."""
+    """The mistake std = exp(logvar): a gradient check cannot find it, this test does."""
     eps = np.random.default_rng(0).standard_normal((200_000, 1))
     mu, logvar = np.full_like(eps, 3.0), np.full_like(eps, -1.5)
     z, _ = ops.reparameterize_forward(*map(on_device, (mu, logvar, eps)))
@@ -34,13 +34,13 @@ def test_z_has_the_variance_that_the_kl_means(engine):
 def test_bce(engine, seed, shape):
     rng = np.random.default_rng(seed)
     logits, target = rng.standard_normal(shape), rng.random(shape)
-    assume(np.abs(1 / (1 + np.exp(-logits)) - target).max() > 0.01)  # or dlogits is rounding alone
+    assume(np.abs(1 / (1 + np.exp(-logits)) - target).max() > 0.01)  # else dlogits is only rounding
     check_op("bce", (logits, target), differentiable=(0,))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bce_of_extreme_logits(engine, dtype):
-    """Where clipped probabilities would give 4e15 or a gradient of zero."""
+    """Here clipped probabilities would give 4e15 or a gradient of zero."""
     logits, target = np.array([[1e4], [-1e4], [1e4]], dtype), np.array([[0], [1], [1]], dtype)
     y, cache = ops.bce_forward(on_device(logits), on_device(target))
     dlogits = ops.bce_backward(on_device(np.ones(3, dtype)), cache)
@@ -49,13 +49,13 @@ def test_bce_of_extreme_logits(engine, dtype):
 
 
 def test_bce_is_smooth_at_zero():
-    """logit 0 is no kink: the complex step must see the slope s(0) - t = 0.2 there."""
+    """logit 0 is not a kink: the complex step must give the slope s(0) - t = 0.2 there."""
     y, _ = ops.bce_forward(np.array([[1e-100j]]), np.array([[0.3]]))
     assert_allclose(y.imag / 1e-100, 0.2)
 
 
 def test_bce_of_a_coin(engine):
-    """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784."""
+    """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784 pixels."""
     logits, target = np.zeros((2, 784)), np.random.default_rng(0).random((2, 784))
     y, _ = ops.bce_forward(on_device(logits), on_device(target))
     assert_allclose(sv.asnumpy(y), 784 * np.log(2))
@@ -63,7 +63,7 @@ def test_bce_of_a_coin(engine):
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01, np.nan])
 def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
-    """On the GPU, where to look at the targets is to wait, that image's loss is NaN."""
+    """On the GPU, where checking the targets would mean waiting, that image's loss is NaN."""
     logits, target = np.zeros((2, 3)), np.full((2, 3), 0.5)
     target[1, 2] = bad
     if engine.startswith("cuda"):
@@ -97,7 +97,7 @@ def test_kl(engine, seed, shape):
 
 
 def test_kl_is_the_divergence(engine):
-    """Against its definition, E over q of log q(z) - log p(z), by numerical integration."""
+    """Compared with its definition, E over q of log q(z) - log p(z), integrated numerically."""
     mu, logvar = 0.7, -0.9
     z = np.linspace(-12, 12, 200_001)
     log_q = -0.5 * ((z - mu) ** 2 / np.exp(logvar) + logvar + np.log(2 * np.pi))
@@ -108,8 +108,8 @@ def test_kl_is_the_divergence(engine):
 
 
 def test_kl_near_zero_keeps_its_digits(engine):
-    """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would be rounding. And of
-    exp(v) - 1, the gradient, six digits would be lost."""
+    """exp(v) - 1 - v is v^2 / 2 for small v; computed as written it would only be rounding. And
+    exp(v) - 1, the gradient, would lose six digits."""
     y, cache = ops.kl_forward(on_device(np.zeros((1, 1))), on_device(np.full((1, 1), 1e-6)))
     assert_allclose(sv.asnumpy(y), 0.25e-12, rtol=1e-6)
     _, dlogvar = ops.kl_backward(on_device(np.ones(1)), cache)
@@ -123,7 +123,7 @@ def test_elbo(engine, seed, N, beta):
 
 
 def test_elbo_is_a_mean_over_the_batch(engine):
-    """The trap of dividing a term twice: twice the batch, the same losses, halved gradients."""
+    """A term must not be divided by N twice: twice the batch, the same losses, halved gradients."""
     reconstruction, kl = np.array([10.0, 20.0]), np.array([1.0, 3.0])
 
     def losses_and_gradients(*arrays):

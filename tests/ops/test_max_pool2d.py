@@ -28,7 +28,7 @@ def test_max_pool2d(engine, seed, N, C, size, kernel, stride, padding):
 
 
 def pool(x, *sizes):
-    """y, and dx for a dy of ones; both on the host."""
+    """y, and dx for dy = 1; both as NumPy arrays."""
     y, cache = max_pool2d_forward(on_device(x), *sizes)
     dx = max_pool2d_backward(on_device(np.ones(y.shape)), cache)
     return sv.asnumpy(y), sv.asnumpy(dx)
@@ -39,11 +39,11 @@ def test_padding_never_wins(engine):
     x = -1 - np.random.default_rng(0).random((2, 3, 4, 4))
     y, dx = pool(x, 3, 2, 1)
     assert y.max() <= -1
-    assert dx.sum() == y.size  # no gradient lost in it
+    assert dx.sum() == y.size  # no gradient is lost in the padding
 
 
 def test_a_window_of_nothing_but_minus_infinity(engine):
-    """The padding ties with the image there, and must not win either."""
+    """The padding ties with the image there, and must not win."""
     _, dx = pool(np.full((1, 1, 2, 3), -np.inf), 2, 2, 1)
     assert_array_equal(dx, [[[[1, 1, 0], [1, 1, 0]]]])
 

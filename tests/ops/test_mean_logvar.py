@@ -18,7 +18,7 @@ def test_mean_logvar(engine, seed, shape, eps):
 
 
 def test_it_is_the_log_of_the_variance(engine):
-    """Not of the deviation, and not log(var^2), the slip in the document of `skip`."""
+    """Not the log of the deviation, and not log(var^2), a mistake in the tutorial of `skip`."""
     x = 3 + np.exp(-1.5 / 2) * np.random.default_rng(0).standard_normal((2, 8, 100, 100))
     y, _ = mean_logvar_forward(on_device(x))
     assert_allclose(sv.asnumpy(y), [[3, 3], [-1.5, -1.5]], atol=0.02)
@@ -30,7 +30,7 @@ def test_a_constant_image_has_a_finite_logvar(engine):
 
 
 def test_a_small_variance_beside_a_large_mean_keeps_its_digits(engine):
-    """The average of x^2 less the square of the mean would have four digits here."""
+    """mean(x^2) - mean(x)^2 would have four correct digits here."""
     x = 1000 + 1e-3 * np.random.default_rng(0).standard_normal((3, 700))
     y, _ = mean_logvar_forward(on_device(x), 1e-12)
     deviation = (x - 1000) - (x - 1000).mean(axis=1, keepdims=True)

@@ -1,6 +1,6 @@
-"""Where one NaN or infinity goes: to the same elements on every engine, in forward and backward.
+"""One NaN or infinity reaches the same elements on every engine, in forward and backward.
 
-tests/test_parity.py compares with PyTorch; the docstrings of the ops say where that differs.
+tests/test_parity.py compares with PyTorch; the docstrings of the ops list the differences.
 """
 
 from unittest.mock import patch
@@ -30,8 +30,8 @@ def results(forward, backward, arrays, options, dy):
 
 
 def with_one(op, case, name, value, seed):
-    """What the engine in use makes of arrays of which one holds one such value, and what the
-    reference does."""
+    """The results of the current engine and of the reference, for arrays with one such value in one
+    of them."""
     rng = np.random.default_rng(seed)
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
     arrays = {n: a.astype("float32") for n, a in case.arrays(seed).items()}
@@ -47,7 +47,7 @@ def places(op, value):
     for case in CASES[op]:
         for name in (*case.shapes, "dy"):
             if name == "target" or (name == "running_var" and value < 0):
-                continue  # refused; and no variance
+                continue  # rejected targets; variances must be positive
             for seed in range(4):
                 yield case, name, seed
 
@@ -55,9 +55,9 @@ def places(op, value):
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("op", OPS)
 def test_it_goes_where_the_reference_takes_it(engine, op, value):
-    """Winograd's algorithm spreads it over a tile: the convolutions take the direct one here."""
+    """Winograd's algorithm spreads it over a tile, so the convolutions use the direct one here."""
     if engine == "cuda_on_host" and op.startswith("conv"):
-        pytest.skip("its kernels multiply zeros beside an image: see test_conv_not_finite.py")
+        pytest.skip("its kernels multiply zeros outside the image: see test_conv_not_finite.py")
     direct = patch(
         "scratchvae.kernels.cpu.convolution.correlate.fastest", lambda *_: ("direct", 1.0)
     )
@@ -82,7 +82,7 @@ def test_no_algorithm_of_a_convolution_swallows(op, algorithm, value):
 
 
 def test_finite_numbers_stay_finite(engine):
-    """The checks above would not see a reference that makes everything NaN."""
+    """The checks above would not notice a reference that makes everything NaN."""
     for op in OPS:
         for case in CASES[op]:
             arrays = [a.astype("float32") for a in case.arrays(0).values()]
@@ -95,7 +95,7 @@ def test_finite_numbers_stay_finite(engine):
 
 @pytest.mark.parametrize("value", VALUES)
 def test_adaptive_pooling_keeps_it_in_its_windows(engine, value):
-    """Forward and backward: a window for every pixel, and every pixel for its windows."""
+    """In forward a NaN pixel reaches only its windows, in backward a NaN dy only its pixels."""
     x = np.zeros((2, 3, 6, 5), "float32")
     x[1, 2, 3, 1] = value
     y, cache = ops.adaptive_avg_pool2d_forward(on_device(x), (4, 3))
@@ -114,7 +114,7 @@ def test_adaptive_pooling_keeps_it_in_its_windows(engine, value):
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("op", ["batch_norm", "batch_norm_leaky_relu"])
 def test_batch_norm_in_evaluation_moves_no_gradient_by_it(engine, op, value):
-    """Mean and variance are constants there: dx does not depend on x but for the ReLU."""
+    """Mean and variance are constants there: dx depends on x only through the ReLU."""
     x = np.ones((2, 3, 2, 2), "float32")
     x[0, 1, 1, 0] = value
     vectors = [on_device(np.full(3, n, "float32")) for n in (0, 1, 2, 3)]
@@ -127,7 +127,7 @@ def test_batch_norm_in_evaluation_moves_no_gradient_by_it(engine, op, value):
 
 
 def test_relu_lets_no_gradient_through_a_nan(engine):
-    """PyTorch does; ops/relu.py says so."""
+    """PyTorch lets it through; see ops/relu.py."""
     y, cache = ops.relu_forward(on_device(np.array([np.nan, np.inf, -np.inf, 1, -1, 0])))
     assert_array_equal(sv.asnumpy(y), [np.nan, np.inf, 0, 1, 0, 0])
     dx = ops.relu_backward(on_device(np.full(6, 2.0)), cache)

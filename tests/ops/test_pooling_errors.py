@@ -1,4 +1,4 @@
-"""max_pool2d and avg_pool2d take the same arguments and refuse the same ones."""
+"""max_pool2d and avg_pool2d accept and reject the same arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The options of a run: what each may be, what goes with what, and hostile config.json files."""
+"""The options of a run: their limits, valid combinations, and malformed config.json files."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from scratchvae.evaluation.scales import loss_scales
 from scratchvae.runs.config import FORMAT, MOST_BYTES, RECIPES, Config, read_config
 
 SPECS = {spec.name: spec for spec in fields(Config)}
-# What an option needs beside it to be looked at alone.
+# Other options that an option needs to be valid.
 BESIDE = {
     "momentum": {"optimizer": "sgd"},
     "lr_decay": {"lr_schedule": "exponential"},
@@ -44,7 +44,7 @@ def with_option(name, value):
 
 @pytest.mark.parametrize(("name", "word", "limit"), LIMITED)
 def test_numbers_have_limits(name, word, limit):
-    """Just inside is taken, just outside refused, and the message says which limit."""
+    """Just inside is accepted, just outside rejected, and the message names the limit."""
     kind = SPECS[name].metadata["kind"]
     up = word in ("at_least", "above")
     if kind is float:
@@ -184,7 +184,7 @@ def test_beta_of_a_squared_error_needs_the_shape():
     ],
 )
 def test_what_does_not_go_together_is_refused(options, said):
-    """An option without effect is a mistake, better reported at once."""
+    """An option without effect is a mistake, which must be reported at once."""
     with pytest.raises(ValueError, match=said):
         Config(**options)
 
@@ -211,7 +211,7 @@ def test_free_bits_reach_the_model():
 
 
 def values(spec):
-    """What the field may be, as a strategy."""
+    """The valid values of a field, as a strategy."""
     limits, kind = spec.metadata["limits"], spec.metadata["kind"]
     low = limits.get("at_least", limits.get("above"))
     high = limits.get("at_most", limits.get("below"))
@@ -265,7 +265,7 @@ def test_an_unknown_option_is_told_of_its_neighbour():
 
 
 def read(content):
-    """`read_config` of a file with these bytes."""
+    """The result of `read_config` for a file with these bytes."""
     with TemporaryDirectory() as folder:
         (path := Path(folder) / "config.json").write_bytes(content)
         return read_config(path)
@@ -308,7 +308,7 @@ def test_hostile_files_are_refused_in_a_line(content, said):
 
 @pytest.mark.parametrize("depth", [10, 100, 500, 900, 980])
 def test_nested_values_are_refused(depth):
-    """As deep as JSON is read, and nearly too deep to be shown."""
+    """As deep as JSON can be read, and almost too deep to be printed."""
     nested = "[" * depth + "1" + "]" * depth
     for name in ("lr", "model", "pictures", "image_shape", "tf32"):
         text = f'{{"format": 1, "options": {{"{name}": {nested}}}}}'

@@ -1,4 +1,4 @@
-"""Going on with a run, and what is left at its end."""
+"""Resuming a run, and the files at its end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from scratchvae.runs.environment import same_data
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch):
-    """A folder of tiny digits, which is the current one's neighbour."""
+    """A folder of tiny digits, next to the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_digits(tmp_path / "digits")
@@ -29,7 +29,7 @@ def small(folder, digits, **options):
 
 
 def told(folder, **changes):
-    """What `resume` says."""
+    """The messages of `resume`."""
     lines = []
     resume(folder, lines.append, **changes)
     return lines
@@ -37,7 +37,7 @@ def told(folder, **changes):
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_another_folder(tmp_path, digits, monkeypatch):
-    """Its data were named from where it began."""
+    """The path of its data was relative to the folder where it began."""
     run = small(tmp_path / "run", digits)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -64,7 +64,7 @@ def test_data_may_have_moved_but_not_changed(tmp_path, digits):
     write_digits(tmp_path / "others", train_count=61)
     with pytest.raises(ValueError, match="the data set has changed: the run began with mnist"):
         resume(run, data_dir="others")
-    assert "training is done" in told(run)[-1]  # the folder that was refused is not written down
+    assert "training is done" in told(run)[-1]  # the rejected folder is not saved
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_run_that_is_done_keeps_its_results(tmp_path, digits):
 
 @pytest.mark.slow
 def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch):
-    """The held-out loss falls, and then rises: the weights are those between."""
+    """The held-out loss falls and then rises: the weights are those of the minimum."""
     scores = iter([5.0, 4.0, 6.0, 7.0])
     evaluate = session.Trainer.end_epoch.__globals__["evaluate_sampled"]
 
@@ -129,7 +129,7 @@ def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch
 
 @pytest.mark.slow
 def test_metrics_have_the_full_kl_weight_after_a_warm_up(tmp_path, digits):
-    """The deviation of a Gaussian decoder is read from it."""
+    """The deviation of a Gaussian decoder is computed from it."""
     data = f"images:{write_photographs(tmp_path / 'photographs')}"
     sigma = []
     for schedule in ("constant", "linear"):
@@ -169,7 +169,7 @@ def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, d
 
 @pytest.mark.slow
 def test_what_cannot_be_read_is_not_called_damaged(tmp_path, digits, monkeypatch):
-    """A disk that fails, or rights that are missing, say nothing about the checkpoint."""
+    """A failing disk or a missing permission does not mean that the checkpoint is damaged."""
     run = small(tmp_path / "run", digits)
 
     def fails(path):
@@ -202,7 +202,7 @@ def test_checkpoints_of_a_lost_run_are_not_mixed_with_others(tmp_path, digits):
 
 
 def test_files_of_others_are_left_alone(tmp_path, digits):
-    """What has no number of a dead process in its name, or that of a living one."""
+    """Files without a process number in their names, or with that of a running process."""
     (tmp_path / "run").mkdir()
     others = [".notes.tmp", ".a.b.tmp", f".sample.png.{os.getpid()}.tmp", ".x.0.tmp.txt"]
     for name in (*others, ".config.json.999999999.tmp"):
@@ -244,7 +244,7 @@ def test_a_divergence_in_the_last_step_of_an_epoch_names_the_tensor(tmp_path, di
 
 
 def test_a_folder_of_pictures_is_no_place_for_a_run(tmp_path, digits):
-    """Its own pictures would be trained on by the next. A log of the run may be there."""
+    """The next run would train on this run's pictures. A log of the run may be in the folder."""
     folder = write_photographs(tmp_path / "photographs", 3)
     with pytest.raises(
         FileExistsError, match=r"is a folder of pictures \(00\.png, \.\.\.\): choose"
@@ -257,7 +257,7 @@ def test_a_folder_of_pictures_is_no_place_for_a_run(tmp_path, digits):
 
 
 def test_a_data_set_is_known_by_its_content():
-    """A folder of images may have another name now."""
+    """A folder of images may have been renamed."""
     begun = {"name": "images:photos", "sha256": "a" * 64, "train_images": 9, "test_images": 1}
     assert same_data(begun, begun | {"name": "images:moved"})
     for name, value in {"sha256": "b" * 64, "train_images": 8, "test_images": 2}.items():

@@ -1,4 +1,4 @@
-"""Training that may stop between any two steps, and comes out the same to the last bit."""
+"""Training may stop between any two steps and still ends with bit-identical results."""
 
 import json
 from copy import deepcopy
@@ -30,7 +30,7 @@ from scratchvae.train import evaluate_sampled, streams, train_epoch
 
 @pytest.mark.parametrize("model", ["mlp", "ae"])
 def test_a_run_is_the_plain_loop(model):
-    """That of examples/common.py, bit for bit."""
+    """The same results as a plain training loop, bit for bit."""
     data = small_data()
     ours = finish(Trainer(small_config(model, seed=7), data))
     theirs = sv.models.build(model, image_shape=(1, 4, 4), seed=7)
@@ -68,7 +68,7 @@ stops = st.lists(st.integers(1, 9) | st.sampled_from([3.5, 6.5]), min_size=1, ma
 @settings(max_examples=5)
 @given(stops=stops)
 def test_a_run_that_stops_comes_out_the_same(tmp_path, kind, stops):
-    """Weights, averages, statistics, random states, history: to the bit, wherever it stops."""
+    """Weights, averages, statistics, random states, history: bit for bit, wherever it stops."""
     config, data = small_config(**KINDS[kind]), small_data()
     straight = finish(Trainer(config, data))
     stopped = train_with_stops(config, data, stops, tmp_path / "checkpoint")
@@ -98,7 +98,7 @@ def test_a_model_with_batch_norm_that_stops_comes_out_the_same(tmp_path, stops):
 @settings(max_examples=3)
 @given(stops=stops)
 def test_a_run_on_the_gpu_that_stops_comes_out_the_same(cupy_on_host, tmp_path, options, stops):
-    """The losses, too, which the GPU sums up: their sum goes on where it was. On a stand-in."""
+    """Also the losses, which are summed on the GPU: the sum continues. On the stand-in for CuPy."""
     with sv.using("cuda"):
         config, data = small_config(**options, engine="cuda"), small_data()
         straight = finish(Trainer(config, data))
@@ -119,7 +119,7 @@ def test_a_run_on_the_gpu_is_the_plain_loop(cupy_on_host):
 
 
 def test_steps_that_were_left_go_on_in_the_same_trainer():
-    """Without a checkpoint in between; nor does making one change anything."""
+    """Without loading a checkpoint in between; making one does not change anything."""
     data = small_data()
     ours = Trainer(small_config(binarize=True), data)
     while not ours.done:
@@ -164,7 +164,7 @@ def saved():
 
 
 def refused(state, said, config=None):
-    """The checkpoint is refused, and nothing in the trainer has changed."""
+    """Check that the checkpoint is rejected and that the trainer is unchanged."""
     ours = Trainer(config or small_config(), small_data(seed=1))
     next(ours.steps())
     before = everything(ours)
@@ -284,7 +284,7 @@ def test_a_restored_trainer_shares_nothing_with_the_checkpoint(saved):
 
 @pytest.mark.slow
 def test_restoring_forgets_what_came_before(cupy_on_host, tmp_path):
-    """Also losses that are still on the GPU."""
+    """Also the losses that are still on the GPU."""
     with sv.using("cuda"):
         config, data = small_config(engine="cuda"), small_data()
         straight = Trainer(config, data)
@@ -374,7 +374,7 @@ def test_black_and_white_is_drawn_anew_in_each_epoch_and_once_for_what_is_held_o
 
 
 def test_the_kl_weight_reaches_the_loss_and_the_score_has_it_in_full():
-    """Epochs of three steps, a warm-up of two: the last step of an epoch has 2/6, 5/6, 1."""
+    """Epochs of three steps, a warm-up of two epochs: the last steps have weights 2/6, 5/6, 1."""
     config = small_config(kl_schedule="linear", kl_warmup=2.0, beta=4.0, lr_schedule="cosine")
     ours, scores = Trainer(config, small_data()), []
     while not ours.done:
@@ -404,7 +404,7 @@ def test_the_kl_weight_reaches_the_loss_and_the_score_has_it_in_full():
 
 
 def test_a_weight_that_starts_over_is_not_the_one_an_epoch_is_judged_with():
-    """A cycle an epoch: the step after the last one would have a weight of 0."""
+    """One cycle per epoch: the step after the last one would have weight 0."""
     config = small_config(kl_schedule="cyclical", kl_cycles=3)
     assert [line["kl_weight"] for line in finish(Trainer(config, small_data())).history] == [
         1.0
@@ -415,7 +415,7 @@ def test_a_weight_that_starts_over_is_not_the_one_an_epoch_is_judged_with():
 
 
 def scored(monkeypatch, scores):
-    """Evaluations that give these reconstruction losses, one after the other."""
+    """Make evaluations return these reconstruction losses, one after the other."""
     left = iter(scores)
     monkeypatch.setattr(
         trainer, "evaluate_sampled", lambda *_: sv.ops.Losses(1.0, float(next(left)), 0.0)
@@ -449,7 +449,7 @@ def test_a_run_that_ran_out_of_patience_stays_done_and_one_of_few_epochs_goes_on
 
 
 def test_an_epoch_that_has_begun_is_finished_even_if_the_run_is_shortened(tmp_path):
-    """Otherwise its weights would pass for those of the epoch before."""
+    """Otherwise its weights would be taken for those of the epoch before."""
     config, data = small_config(), small_data()
     ours = Trainer(config, data)
     for _ in range(2):

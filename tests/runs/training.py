@@ -1,4 +1,4 @@
-"""What the tests of training runs share: small data, trainers, and how to stop and go on."""
+"""Shared by the tests of training runs: small data, trainers, stopping and resuming."""
 
 from hashlib import sha256
 
@@ -17,7 +17,7 @@ def small_data(shape=(4, 4), train=11, test=5, seed=0):
 
 
 def small_config(model="mlp", **options):
-    """Three steps an epoch, the last one on 3 of 11 images; 3 epochs."""
+    """Three steps per epoch, the last one on 3 of 11 images; 3 epochs."""
     shape = {"celeba": (3, 32, 32), "tiny": (1, 28, 28)}.get(model, (1, 4, 4))
     defaults = {"epochs": 3, "batch_size": 4, "image_shape": shape, "engine": "numpy"}
     return Config(model=model, **(defaults | options))
@@ -32,7 +32,7 @@ def finish(trainer):
 
 
 def train_with_stops(config, data, stops, path):
-    """A run that is saved after each of these steps; every time a new trainer continues it."""
+    """Save the run after each of these steps; each time a new trainer continues it."""
     trainer, stops = Trainer(config, data), sorted({*stops})
     while not trainer.done:
         for _ in trainer.steps():
@@ -55,7 +55,7 @@ def through_a_file(trainer, other, path):
 
 
 def everything(trainer):
-    """All that a checkpoint holds, to compare with ==: a short digest for each part."""
+    """The content of a checkpoint as short digests of its parts, to compare with ==."""
     arrays, progress = trainer.checkpoint()
     contents = {n: repr((a.dtype, a.shape)).encode() + a.tobytes() for n, a in arrays.items()}
     contents |= {name: repr(value).encode() for name, value in progress.items()}

@@ -1,1 +1,1 @@
-"""Convolutions and transposed convolutions; correlate.py is the door."""
+"""Convolutions and transposed convolutions; correlate.py is the entry point."""

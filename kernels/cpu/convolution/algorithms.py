@@ -1,4 +1,4 @@
-"""What the algorithms for a correlation and its gradients have in common: see correlate.py."""
+"""What the algorithms for a correlation and its gradients have in common; see correlate.py."""
 
 from typing import NamedTuple
 
@@ -18,19 +18,19 @@ class Geometry(NamedTuple):
 
 class Algorithm:
     """w (O, C, KH, KW); cost: nanoseconds for all images on one core. Each method runs on one core,
-    reads images with channels last, and writes into the arrays given:
+    reads images with channels last, and writes into the given arrays:
 
-        correlate(x, y, b)             y of x, plus b for every pixel
-        correlate_back(y, x, b)        x of y, likewise, after `prepare_back`
-        gradients(x, y, x_out, y_out)  dw for `finish`, of the layer's input and its output's
-                                       gradient; x_out or y_out gets that of the input, if not None
+        correlate(x, y, b)             computes y from x, and adds b to every pixel
+        correlate_back(y, x, b)        computes x from y, likewise; needs `prepare_back` before it
+        gradients(x, y, x_out, y_out)  returns dw for `finish`. One of x and y is the layer's input,
+                                       the other dy; dx goes to x_out or y_out, if not None
     """
 
     def __init__(self, N, w, geometry, cost):
         self.O, self.C = w.shape[:2]
         self.w, self.geometry, self.cost = w, geometry, cost
-        self.images = -(-N // cores())  # of one core
+        self.images = -(-N // cores())  # per core
 
     def finish(self, dw):
-        """dw like w, of a sum of what `gradients` has returned."""
+        """dw in the shape of w, from the sum of the results of `gradients`."""
         return turned(dw).reshape(self.w.shape)

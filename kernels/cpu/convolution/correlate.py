@@ -1,13 +1,13 @@
-"""The correlation that both convolution layers are made of, between a large and a small image.
+"""The correlation behind both convolution layers, between a large and a small image.
 
     x (N, C, H, W) large,  y (N, O, OH, OW) small,  w (O, C, KH, KW)
 
     correlate         x -> y          conv2d's forward,            conv_transpose2d's dx
     correlate_back    y -> x          conv_transpose2d's forward,  conv2d's dx
-    ..._gradients     x, y -> dw      of both, with the dx of one of them as well
+    ..._gradients     x, y -> dw      dw of both, and the dx of one of them
 
-`prepare` chooses direct convolution; Winograd's, which pays with many channels, where its rounding
-is small enough; or an algorithm for weights that are not finite. Images are (N, H, W, C) here.
+`prepare` chooses the algorithm: direct convolution; Winograd, which is faster for many channels, if
+its rounding error is small enough; or one for weights that are not finite. Images are NHWC here.
 """
 
 from functools import partial
@@ -20,8 +20,8 @@ from ..runtime.reductions import sum_of_rows
 from ..runtime.threads import cores, share
 from . import direct, winograd
 
-# What Winograd's algorithm may lose, see winograd.py: 5e-6 of the largest result in float32, 1e-14
-# in float64, where a gradient check with steps of 1e-6 has to see seven digits.
+# Bound for the error of Winograd's algorithm (winograd.py): 5e-6 of the largest result in float32,
+# 1e-14 in float64, where a gradient check with steps of 1e-6 needs seven correct digits.
 MOST_ROUNDINGS = 84
 
 ALGORITHMS = {
@@ -33,16 +33,16 @@ ALGORITHMS = {
 
 
 def prepare(N, w, geometry):
-    """The algorithm expected to be fastest for N images, its weights prepared."""
+    """The algorithm that is expected to be fastest for N images, with its weights prepared."""
     w = np.ascontiguousarray(w)
     name, cost = fastest(N, w.shape, geometry)
     return ALGORITHMS[name if np.isfinite(w).all() else "unpadded"](N, w, geometry, cost)
 
 
 def fastest(N, shape, geometry):
-    """Name and cost (nanoseconds on one core) of an algorithm, fitted to timings of single layers:
-    0.02 for a product, 0.024 in Winograd's small matrices; 0.3 for a number copied; 1 for one
-    transformed (16 channels or more); 0.75 for a weight, transformed or not: other cores wait."""
+    """Name and cost (nanoseconds on one core) of the cheapest algorithm, by a model fitted to layer
+    timings: 0.02 per product, 0.024 in Winograd's small matrices; 0.3 per number copied; 1 per
+    number transformed (16 channels or more); 0.75 per weight, while all other cores wait."""
     O, C, *kernel_size = shape
     weights = 0.75 * cores() * C * O
     images = 0.02 * direct.products(*geometry, C, O)
@@ -59,7 +59,7 @@ def fastest(N, shape, geometry):
 
 
 def correlate(algorithm, x, b):
-    """y of x, plus b for every pixel, unless it is None."""
+    """y from x; adds b to every pixel unless it is None."""
     y = empty((len(x), *algorithm.geometry.grid, algorithm.O), x.dtype)
     share(lambda part: algorithm.correlate(x[part], y[part], b), len(x), algorithm.cost)
     return y

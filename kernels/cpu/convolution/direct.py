@@ -1,7 +1,7 @@
 """Direct convolution: a correlation and its transpose without a matrix of patches.
 
 A few images at a time are copied into padded images, which stay in the L2 cache. indirection.py
-gives the offsets of all numbers there; microkernel.py sums their products in registers.
+computes the offsets of all terms there; microkernel.py sums the products in registers.
 """
 
 from itertools import product
@@ -24,13 +24,13 @@ from .microkernel import (
     sum_windows,
 )
 
-# A long sum in float32 loses digits, most where all terms are alike. So dw is summed
-CHUNK = 128  # windows, in registers;
-CHUNKS = 32  # in memory; and then in float64
+# A long sum in float32 loses digits, most of all if its terms are similar. So dw is summed over
+CHUNK = 128  # windows in registers, over
+CHUNKS = 32  # such sums in memory, and then in float64.
 
 
 def products(image, grid, kernel_size, stride, padding, C, O):
-    """About how many lanes are multiplied for an image, on average of y, dx and dw."""
+    """Roughly how many lanes are multiplied per image: the average for y, dx and dw."""
     taps = prod(kernel_size)
     forward = prod(grid) * _lanes(taps * C, O)
     back = prod(image) * _lanes(taps * O / prod(stride), C)
@@ -38,14 +38,14 @@ def products(image, grid, kernel_size, stride, padding, C, O):
 
 
 def _lanes(terms, channels):
-    """The lanes used for a sum: of channels, or of a few channels' terms."""
+    """The lanes used for a sum: vectors of channels or, for few channels, vectors of terms."""
     lanes = VECTOR_BYTES // 4  # of float32
     wide = lanes if channels <= lanes else 2 * lanes
     return min(terms * -(-channels // wide) * wide, channels * (terms + SUM_OF_LANES * lanes))
 
 
 class Direct(Algorithm):
-    """Every product of the definition."""
+    """All products of the definition."""
 
     def __init__(self, N, w, geometry, cost):
         super().__init__(N, w, geometry, cost)
@@ -58,8 +58,8 @@ class Direct(Algorithm):
         self.back_panels = self._panels(self.back_buffer, self.C, prod(self.geometry.kernel_size))
 
     def _panels(self, buffer, channels, count):
-        """The weights, packed: in a panel the channels, `count` numbers apart in w, are
-        neighbours. Of few channels (channels * runs, lanes)."""
+        """The weights in packed panels: channels, which are `count` numbers apart in w, become
+        neighbours. For few channels (channels * runs, lanes)."""
         width = panel_width(channels, self.w.itemsize)
         w = turned(self.w.reshape(-1, width, count)).reshape(-1, width)
         if not buffer.few_channels:
@@ -83,8 +83,8 @@ class Direct(Algorithm):
 
 
 class Unpadded(Direct):
-    """For weights that are not finite: in `correlate_back` each tap meets pixels of the image, not
-    a margin's zeros (0 x infinity is NaN), as in the reference. Both pad x in `correlate`."""
+    """For weights that are not finite: as in the reference, `correlate_back` multiplies no weight
+    by the zeros of a margin (0 x infinity is NaN). `correlate` pads x, as the reference does."""
 
     def prepare_back(self):
         pass
@@ -101,14 +101,14 @@ class Unpadded(Direct):
 
 
 def _met(tap, H, OH, S, P):
-    """Slices of x and y: the pixels that the tap meets in y's windows."""
+    """Slices of x and y: the pixels that the tap reads, and the windows in which it does."""
     first, last = max(0, -((tap - P) // S)), min(OH - 1, (H - 1 + P - tap) // S)
     start = first * S + tap - P
     return slice(start, start + max(0, last - first + 1) * S, S), slice(first, max(first, last + 1))
 
 
 def _sums(buffer, x, panels, b, y):
-    """For each pixel of y the sum of its terms, plus b."""
+    """Write the sum of its terms, plus b, to each pixel of y."""
     b = np.zeros(y.shape[-1], x.dtype) if b is None else np.ascontiguousarray(b)
     _write(buffer, *_rows_and_padded(buffer, x), panels, b, y.reshape(len(y), -1))
 
@@ -118,7 +118,7 @@ def _weight_gradient(buffer, x, y):
     O = y.shape[-1]
     x, padded = _rows_and_padded(buffer, x)
     y = y.reshape(-1, O)
-    runs = np.append(buffer.runs, np.zeros(-len(buffer.runs) % RUN_MR, np.int64))  # whole tiles
+    runs = np.append(buffer.runs, np.zeros(-len(buffer.runs) % RUN_MR, np.int64))  # fill the tiles
     width = panel_width(O, x.itemsize)
     shape = O // width, len(buffer.rows), width
     if buffer.few_channels:
@@ -135,18 +135,18 @@ def _weight_gradient(buffer, x, y):
 
 
 def _rows_and_padded(buffer, x):
-    """x, and memory for some padded images, all zero. Both are (images, rows, numbers)."""
+    """x, and zeroed memory for a few padded images. Both are (images, rows, numbers)."""
     N, H, W, C = x.shape
     height, width = buffer.padded_size
     shape = buffer.images, height, width * C
-    padded = scratch((prod(shape) + VECTOR_BYTES,), x.dtype)  # a run's end may stick out
+    padded = scratch((prod(shape) + VECTOR_BYTES,), x.dtype)  # the last vector may exceed the end
     padded.fill(0)
     return x.reshape(N, H, W * C), padded[: prod(shape)].reshape(shape)
 
 
 @jit
 def _fill(padded, x, margin):
-    """Copy images inside the margins. What does not fit in is reached by no tap."""
+    """Copy images inside the margins. No tap reaches the pixels that do not fit."""
     top, left = margin
     width = min(x.shape[2], padded.shape[2] - left)
     for n in range(x.shape[0]):
@@ -158,14 +158,14 @@ def _fill(padded, x, margin):
 
 @jit
 def _windows(buffer, phase, images):
-    """The windows of a phase in so many images: from, to."""
+    """The range of windows of a phase in that many images: start, end."""
     start, end = buffer.window_bounds[phase], buffer.window_bounds[phase + 1]
     return start, start + (end - start) // buffer.images * images
 
 
 @jit
 def _write(buffer, x, padded, w, b, y):
-    """w (rows of all panels, channels of a panel); of few channels (channels * runs, lanes)."""
+    """w (rows of all panels, channels of a panel); for few channels (channels * runs, lanes)."""
     for n in range(0, len(x), buffer.images):
         images, results = x[n : n + buffer.images], y[n:]
         _fill(padded, images, buffer.margin)
@@ -201,7 +201,7 @@ def _move(dw, total):
 
 @jit
 def _add_gradient(buffer, x, padded, runs, y, dw, total):
-    """y (windows, channels), dw (panels, rows, channels); few channels: (channels, runs, lanes)."""
+    """y (windows, channels), dw (panels, rows, channels), or (channels, runs, lanes) if few."""
     chunks = 0
     windows, panels, width = len(buffer.windows) // buffer.images, len(dw), dw.shape[2]
     for n in range(0, len(x), buffer.images):

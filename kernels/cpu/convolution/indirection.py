@@ -1,17 +1,17 @@
-"""The indirection buffers of a convolution: where its numbers lie in memory, for direct.py.
+"""The indirection buffers of a convolution: the memory offsets of its terms, for direct.py.
 
     y[n,i,j,:] = sum over u,v,c of  x[n, i*SH + u - PH, j*SW + v - PW, c]  w[u,v,c,:]
 
-In the flat padded images the x of a term lies at windows[n,i,j] + offsets[u,v,c], which depend on
+In the flat padded images the x of a term is at windows[n,i,j] + offsets[u,v,c], which depend on
 shapes alone. (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129, stores a pointer to a
 row of pixels for each tap of each output.)
 
-The transpose works phase by phase. A pixel h of x is in those y[i] that a tap u leads to:
+The transpose works phase by phase. A pixel h of x contributes to y[i] through tap u if
 
     h + PH = i*SH + u     so  u = (h + PH) % SH, or SH more, ...;  i = (h + PH - u) / SH
 
-All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v, and their y at
-the same offsets. So dx is SH*SW sums over windows and offsets, in a padded dy.
+All pixels of one phase, (h + PH) % SH and (w + PW) % SW, have the same taps u, v, and their y is at
+the same offsets. So dx is computed as SH*SW sums over windows and offsets, in a padded dy.
 """
 
 from functools import lru_cache
@@ -24,27 +24,27 @@ from .microkernel import VECTOR_BYTES
 
 PADDED_BYTES = 1 << 20  # of padded images
 WINDOWS = 1 << 17  # of several images
-SUM_OF_LANES = 10  # what the sum over a vector's lanes costs, in multiplications of vectors, about
+SUM_OF_LANES = 10  # rough cost of the sum over a vector's lanes, in multiplications of vectors
 
 
 class IndirectionBuffer(NamedTuple):
-    """Offsets of a sum's numbers. Phase k: windows from window_bounds[k] to [k + 1], and so on."""
+    """Offsets of the terms. Phase k has the windows from window_bounds[k] to [k + 1], and so on."""
 
     padded_size: tuple  # height, width of a padded image
-    margin: tuple  # above; at the left, in numbers
-    images: int  # that the buffer is for
+    margin: tuple  # above, in rows; on the left, in numbers
+    images: int  # how many images the buffer describes
     panel_rows: int  # from one panel of weights to the next
-    windows: np.ndarray  # where each pixel of the result has its window, in the padded images
-    targets: np.ndarray  # where it lies itself, in the result
+    windows: np.ndarray  # offset of each result pixel's window in the padded images
+    targets: np.ndarray  # offset of each pixel in the result
     window_bounds: np.ndarray
     offsets: np.ndarray  # of each term, from the start of a window
-    rows: np.ndarray  # of the term's weights, in their first panel
+    rows: np.ndarray  # row of each term's weights in the first panel
     term_bounds: np.ndarray
-    runs: np.ndarray  # the first offset of neighbours that fill a vector, or a part of it
-    run_lengths: np.ndarray  # how many neighbours
+    runs: np.ndarray  # first offset of each run of neighbours, which fill a vector or part of it
+    run_lengths: np.ndarray  # number of neighbours
     run_bounds: np.ndarray
-    lanes: np.ndarray  # (runs, lanes): the row of each; -1: none
-    few_channels: bool  # so that runs of terms are in the lanes, one channel at a time
+    lanes: np.ndarray  # (runs, lanes): the weight row of each lane, or -1
+    few_channels: bool  # whether the lanes hold runs of terms, one channel at a time
 
 
 @lru_cache(maxsize=32)
@@ -89,7 +89,7 @@ def back_buffer(geometry, C, O, N, itemsize):
             rows.append(o * panels * taps + tap[..., None])
             orders.append(_taps_backwards(*rows[-1].shape))
     beside = _beside(*sizes)
-    if len(beside):  # pixels that no window reads: a phase without terms
+    if len(beside):  # pixels that no window reads form a phase without terms
         targets.append((n.reshape(-1, 1) * H * W + beside) * C)
         windows.append(np.zeros_like(targets[-1]))
         for none in (offsets, rows, orders):
@@ -99,8 +99,8 @@ def back_buffer(geometry, C, O, N, itemsize):
 
 
 def panel_width(channels, itemsize):
-    """Channels in a packed panel: the widest tile's (NR), if that divides them, else all. Rows a
-    multiple of 4 kB apart would meet in a few cache lines."""
+    """Channels in a packed panel: NR of the widest tile if it divides the channels, else all. Rows
+    a multiple of 4 kB apart would compete for the same few cache sets."""
     wide = 2 * VECTOR_BYTES // itemsize
     return wide if channels % wide == 0 else channels
 
@@ -110,7 +110,7 @@ def _images(size, windows, N):
 
 
 def _phases(before, size):
-    """Per phase with pixels and taps: pixels, their first padded y, taps, y that each goes back."""
+    """Per phase with pixels and taps: pixels, their first padded y, taps, steps back of taps."""
     H, _, K, S, P = size
     found = []
     for phase in range(min(S, K)):
@@ -122,7 +122,7 @@ def _phases(before, size):
 
 @lru_cache(maxsize=8)
 def _taps_backwards(height, width, channels):
-    """The order of terms by their offsets: a tap further down is a pixel further up."""
+    """The order of terms by offset: reversed in u and v, as a lower tap reads a higher row of y."""
     order = np.arange(height * width * channels).reshape(height, width, channels)
     return order[::-1, ::-1].reshape(-1)
 
@@ -134,7 +134,7 @@ def _beside(rows, columns):
 
 
 def _buffer(shared, windows, targets, offsets, rows, orders, channels, itemsize):
-    """shared: what all phases share. Of each phase, arrays; orders: of its terms, by offset."""
+    """shared: the fields common to all phases; the lists have an array per phase."""
     width, phases = VECTOR_BYTES // itemsize, len(offsets)
     windows, window_bounds = _joined(windows)
     offsets, term_bounds = _joined(offsets)
@@ -158,7 +158,7 @@ def _buffer(shared, windows, targets, offsets, rows, orders, channels, itemsize)
 
 
 def _firsts(offsets, phase_bounds, width):
-    """Where runs begin: neighbours side by side, at most `width` each, all of one phase."""
+    """Where runs begin: a run has at most `width` neighbouring terms of one phase."""
     at = np.arange(len(offsets))
     begins = np.diff(offsets, prepend=offsets[:1] - 2) != 1
     begins[phase_bounds[phase_bounds < len(offsets)]] = True

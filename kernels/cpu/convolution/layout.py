@@ -1,5 +1,5 @@
-"""Memory order: channels last behind logically NCHW arrays. `turned` transposes block by block, so
-that the lines it reads and those it writes stay in the cache."""
+"""Memory order: arrays are indexed as NCHW, but channels are last in memory. `turned` transposes
+block by block, so that the cache lines it reads and writes stay in the cache."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ BLOCK = 32
 
 
 def to_nhwc(x):
-    """(N, C, H, W) -> (N, H, W, C), contiguous; a view, if x lies in memory so."""
+    """(N, C, H, W) -> (N, H, W, C), contiguous; a view, if x has this order in memory."""
     nhwc = x.transpose(0, 2, 3, 1)
     if nhwc.flags.c_contiguous:
         return nhwc

@@ -1,24 +1,24 @@
-"""The microkernels of direct.py, in LLVM's vectors: their sums stay in registers.
+"""The microkernels of direct.py, written with LLVM's vectors. Their sums stay in registers.
 
     sum_terms     y[p]   = sum over t of  x[windows[p] + offsets[t]] w[t]      for MR windows p
     sum_windows   dw[t] += sum over p of  x[windows[p] + offsets[t]] y[p]      for MR terms t
 
-x is a flat array; w[t], y[p] and dw[t] have a number for each channel; w and dw keep term t in row
-rows[t]. A tile of MR x NR sums, NR channels being one or two vectors, lies in registers. Each step
-loads the vectors of w[t] or y[p] and copies MR numbers of x into all lanes: MR * vectors
-multiplications for MR + vectors loads. Names and packed panels are those of BLAS, but x is read
-where it lies, without a matrix of patches: Goto & van de Geijn, "Anatomy of High-Performance Matrix
+x is a flat array; w[t], y[p] and dw[t] have a number for each channel; w and dw store term t in row
+rows[t]. A tile of MR x NR sums is kept in registers; NR channels are one or two vectors. Each step
+loads the vectors of w[t] or y[p] and broadcasts MR numbers of x to all lanes: MR * vectors
+multiplications for MR + vectors loads. Names and packed panels are those of BLAS, but x is read in
+place, without a matrix of patches: Goto & van de Geijn, "Anatomy of High-Performance Matrix
 Multiplication" (2008); Van Zee & van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
 Functionality" (2015).
 
-Fewer channels than lanes would leave lanes empty. Then the terms are in the lanes, as runs of
+With fewer channels than lanes, some lanes would be unused. Then the lanes hold terms, as runs of
 neighbours in x, one channel at a time.
 
     sum_term_runs     y[p]   = sum over k of the lanes of  x[windows[p] + runs[k] ...] * w[k]
     sum_window_runs   dw[k] += sum over p of  x[windows[p] + runs[k] ...] y[p]
 
-Numba cannot pin a number to a register, so Python loops write the tile out, number by number, when
-a kernel is compiled. A processor with shorter vectors takes several for one of these.
+Numba cannot assign a number to a register, so Python loops unroll the tile when a kernel is
+compiled.
 """
 
 import platform
@@ -42,11 +42,11 @@ VECTOR_BYTES = 64 if _features.get("avx512f") else 32 if _features.get("avx") el
 _many = VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64")  # 32 registers, not 16
 MR = 0, 8, 10 if _many else 5  # rows of a tile, by the number of vectors in a row
 RUN_MR = 8
-TERMS = 256  # summed in one go: a long sum in float32 loses digits
+TERMS = 256  # summed at a time, because a long sum in float32 loses digits
 
 
 def _microkernel(write):
-    """An intrinsic of Numba's: write(builder, *arguments) writes its code. Arrays are _Arrays."""
+    """A Numba intrinsic whose code write(builder, *arguments) emits, with arrays as _Arrays."""
 
     @intrinsic
     @wraps(write)
@@ -67,7 +67,7 @@ def _microkernel(write):
 
 
 class _Array(NamedTuple):
-    """An array whose rows have no gaps; distance: numbers from row to row."""
+    """An array with contiguous rows; distance: numbers from one row to the next."""
 
     data: ir.Value
     shape: tuple
@@ -85,8 +85,8 @@ def _unpacked(context, builder, kind, value):
 
 @_microkernel
 def sum_terms(builder, x, windows, offsets, w, rows, b, y, targets, start, end, channel, c):
-    """Write y[targets[p] + channel:] for windows p from start to end: as many channels as the panel
-    w (rows, columns) has from column c on and a tile holds. Last comes b."""
+    """Write y[targets[p] + channel:] for windows p from start to end: as many channels as a tile
+    has, or as the panel w (rows, columns) has from column c on. Then add b."""
     [terms], [_, columns] = offsets.shape, w.shape
 
     def write(tile, at, inside):
@@ -111,8 +111,8 @@ def sum_terms(builder, x, windows, offsets, w, rows, b, y, targets, start, end, 
 
 @_microkernel
 def sum_windows(builder, x, windows, offsets, y, dw, rows, first, last, channel, c):
-    """Add to the panel dw (rows, columns), for all terms, and for columns from c on that a tile
-    holds, the products of windows first..last with y (windows, channels) from that channel on."""
+    """Add to the panel dw (rows, columns), for all terms and for a tile's columns from c on, the
+    products of windows first..last with y (windows, channels), from `channel` on."""
     terms, columns = dw.shape
 
     def add(tile, at, inside):
@@ -123,9 +123,9 @@ def sum_windows(builder, x, windows, offsets, y, dw, rows, first, last, channel,
             tile.add(tile.load(y_row, inside), sources, tile.item(windows, p))
         starts = [builder.mul(tile.item(rows, t), dw.distance) for t in ts]
         targets = [builder.gep(dw.data, [builder.add(start, c)]) for start in starts]
-        before = [tile.load(target, inside) for target in targets]  # all, before any store:
+        before = [tile.load(target, inside) for target in targets]  # all loads before any store,
         for target, olds, sums in zip(targets, before, tile.sums, strict=True):
-            both = zip(olds, sums, strict=True)  # two targets may be one
+            both = zip(olds, sums, strict=True)  # because two targets may be equal
             new = [builder.fadd(old, builder.load(a)) for old, a in both]
             tile.store(new, target, inside)
 
@@ -133,8 +133,8 @@ def sum_windows(builder, x, windows, offsets, y, dw, rows, first, last, channel,
 
 
 def _in_tiles(builder, x, columns, start, end, kernel):
-    """Call kernel(tile, at, inside) for rows at = start, ... below end: tiles of two full vectors,
-    `inside` being None, or of one or two masked vectors, `inside` being the number of columns."""
+    """Call kernel(tile, at, inside) for rows at = start, ... below end: with inside=None for tiles
+    of two full vectors, else with inside=columns for tiles of one or two masked vectors."""
     lanes = VECTOR_BYTES // x.itemsize
 
     def loop(vectors, inside=columns):
@@ -155,8 +155,8 @@ def _in_tiles(builder, x, columns, start, end, kernel):
 
 @_microkernel
 def sum_term_runs(builder, x, windows, runs, run_lengths, w, b, y, targets, at, count, c):
-    """Write y[targets[p] + c] for windows p = at, at + 1, ... below count. w (runs, lanes) is
-    channel c's; b, a number, comes last. Of run k only `run_lengths[k]` numbers are read."""
+    """Write y[targets[p] + c] for windows p = at, at + 1, ... below count. w (runs, lanes) and the
+    number b belong to channel c. Only `run_lengths[k]` numbers of run k are read."""
     length, lanes = w.shape
     tile = _Tile(builder, x, 1, RUN_MR)
     ps = tile.below(at, count)
@@ -175,7 +175,7 @@ def sum_term_runs(builder, x, windows, runs, run_lengths, w, b, y, targets, at, 
 @_microkernel
 def sum_window_runs(builder, x, windows, runs, y, dw, first, end, k, c, channels):
     """Add to rows k... of dw (runs, lanes) the products of windows first..end with y's channel c.
-    dw and runs are filled up to whole tiles. Lanes beyond a run's end are sums of other numbers."""
+    dw and runs are padded to whole tiles. Lanes beyond the end of a run hold meaningless sums."""
     _, lanes = dw.shape
     tile = _Tile(builder, x, 1, RUN_MR)
     ks = [builder.add(k, INT(r)) for r in range(RUN_MR)]
@@ -189,7 +189,7 @@ def sum_window_runs(builder, x, windows, runs, y, dw, first, end, k, c, channels
 
 
 class _Tile:
-    """Rows of sums (one or two vectors, in registers), and totals for sums too long for float32."""
+    """Rows of sums (one or two vectors, in registers), and totals for sums of many terms."""
 
     def __init__(self, builder, x, vectors, rows):
         self.builder, self.rows, self.itemsize = builder, range(rows), x.itemsize
@@ -203,7 +203,7 @@ class _Tile:
         )
 
     def below(self, start, end):
-        """start, start + 1, ... for the rows; where that is beyond the end, the last one again."""
+        """start, start + 1, ... for the rows; beyond the end, the last one is repeated."""
         last = self.builder.sub(end, INT(1))
         return [self.smaller(self.builder.add(start, INT(r)), last) for r in self.rows]
 
@@ -219,14 +219,14 @@ class _Tile:
                 self.builder.store(self.zero, one)
 
     def add(self, row, sources, offset):
-        """To each line of sums: the row of vectors times its number, `offset` behind its source."""
+        """Add to each row of sums: the vectors in `row` times the number at its source + offset."""
         for sums, source in zip(self.sums, sources, strict=True):
             number = self.copies(self.builder.load(self.builder.gep(source, [offset])))
             for total, vector in zip(sums, row, strict=True):
                 self._multiply_add(total, number, vector)
 
     def add_runs(self, sources, offset, row, inside=None):
-        """To each line of sums: the one vector in row times its run, `offset` behind its source."""
+        """Add to each row of sums: the vector in `row` times the run at its source + offset."""
         for [total], source in zip(self.sums, sources, strict=True):
             [run] = self.load(self.builder.gep(source, [offset]), inside)
             self._multiply_add(total, run, row[0])
@@ -251,7 +251,7 @@ class _Tile:
         return self.builder.shuffle_vector(one, one, zeros)
 
     def load(self, pointer, inside=None):
-        """A row of vectors. Numbers from the `inside`-th on are zero, and memory is not touched."""
+        """A row of vectors. Numbers from the `inside`-th on are zero, and are not read."""
         if inside is None:
             return [self.builder.load(p, align=self.itemsize) for p in self._vectors(pointer)]
         return [

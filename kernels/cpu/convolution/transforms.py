@@ -5,7 +5,7 @@
 
 The matrices H (slots, height) and W (slots, width) act on each image and channel. `planes` is flat
 memory laid out by the caller: the C numbers of image n, slots i and j, start at offset[i, j] +
-n * step[i, j]. One row of W*C numbers, which fits into the L1 cache, is between the two axes.
+n * step[i, j]. Between the two axes there is one buffer of W*C numbers, which fits the L1 cache.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from numba import njit
 from .. import jit
 from ..runtime.memory import scratch
 
-FOUR = 4  # terms of a sum that are added at a time
+FOUR = 4  # how many terms of a sum are added at a time
 _u = np.uint64
 
 
@@ -42,14 +42,14 @@ class SparseAxes(NamedTuple):
         return cls(*there, *back, offset.view(_u), step.view(_u), layout, size, C, none)
 
     def stacks(self, planes):
-        """Views (planes, rows, columns) of the planes that are alike."""
+        """Views (planes, rows, columns) of planes of equal size."""
         for start, count, rows, columns, distance in self.layout:
             stack = planes[start : start + count * distance].reshape(count, distance)
             yield stack[:, : rows * columns].reshape(count, rows, columns)
 
 
 class Triplets(NamedTuple):
-    """A sparse matrix: value[k] stands at (row[k], column[k]), by rows and then columns."""
+    """A sparse matrix with value[k] at (row[k], column[k]), sorted by row, then column."""
 
     shape: tuple
     row: np.ndarray
@@ -62,7 +62,7 @@ class Triplets(NamedTuple):
 
 
 def triplets(shape, pieces):
-    """From pieces (rows, columns, values) that broadcast; 0 and columns outside are left out."""
+    """From pieces (rows, columns, values) that broadcast; zeros and columns outside are dropped."""
     pieces = [[a.ravel() for a in np.broadcast_arrays(*piece)] for piece in pieces]
     row, column, value = (np.concatenate(same) for same in zip(*pieces, strict=True))
     there = np.flatnonzero((column >= 0) & (column < shape[1]) & (value != 0))
@@ -73,10 +73,10 @@ def triplets(shape, pieces):
 def terms(matrix, dtype, by_row):
     """The matrix as groups of FOUR nonzeros: (rows, columns (groups, FOUR), factors likewise).
 
-    A short row is filled up with factors 0 for a column of its own, so that NaN goes no farther; an
-    empty one reads column 0, and `transform` and `transform_back` zero it. A long row has more
-    groups: `by_row` after its first, `rows` being each row's start; else after the first groups of
-    all rows, `rows` being each group's row.
+    A short row is padded with factors 0 for one of its own columns, so that a NaN does not reach
+    other rows; an empty row reads column 0, and `transform` and `transform_back` set it to zero. A
+    long row has several groups. With `by_row` they follow each other, and `rows` is the start of
+    each row; else they come after the first groups of all rows, and `rows` is each group's row.
     """
     height = matrix.shape[0]
     first = np.searchsorted(matrix.row, np.arange(height + 1))  # of each row
@@ -126,13 +126,13 @@ def transform_back(axes, planes, x):
         x[:, :, columns] = 0
 
 
-# The runs below are short, C numbers. Always four terms are three times as fast as a branch on the
-# count; inlining is twice as fast; unsigned indices save Numba's check for negative ones.
+# The loops below are short: C numbers. A fixed count of four terms is three times as fast as a
+# variable one; inlining is twice as fast; unsigned indices avoid Numba's check for negative ones.
 
 
 @njit(inline="always")
 def _sum(out, at, source, where, base, factors, size, add):
-    """out[at:] = or += sum of factors[k] * source[base + where[k] :], `size` numbers of each."""
+    """out[at:] = or += sum over k of factors[k] * source[base + where[k] :], `size` numbers."""
     f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
     s0, s1, s2, s3 = base + where[0], base + where[1], base + where[2], base + where[3]
     for c in range(size):
@@ -142,7 +142,7 @@ def _sum(out, at, source, where, base, factors, size, add):
         )
         if add:
             out[at + c] += first + last
-        else:  # not 0 times what was there: memory is used again, and 0 x NaN is NaN
+        else:  # not 0 times the old content, which may be NaN: memory is reused
             out[at + c] = first + last
 
 

@@ -1,13 +1,13 @@
 """Winograd's convolution, with fewer multiplications; Toom and Cook found it for polynomials.
 
-Two polynomials, of m and of r coefficients, have a product of P = m + r - 1 coefficients. Its
-values at P points fix it, and each value is one multiplication: P of them instead of m*r.
+The product of two polynomials, with m and r coefficients, has P = m + r - 1 coefficients. Its
+values at P points determine it, and each value costs one multiplication: P instead of m*r.
 
     evaluate, multiply, interpolate       s = E^-1 [(A y) * (G g)]
 
-A and G (P rows) evaluate, E evaluates polynomials of P coefficients; at the point infinity a
-polynomial's value is its leading coefficient. For a fixed g this is a linear map from y to s. Its
-transpose is the correlation every convolution layer is made of, m outputs from P inputs d:
+A, G and E have a row for each point and evaluate polynomials of m, r and P coefficients; the value
+at the point infinity is the leading coefficient. For a fixed g this is a linear map from y to s.
+Its transpose is the correlation in a convolution layer, with m outputs from P inputs d:
 
     y_i = sum over u of g_u d_(i+u)       y = A^T [(G g) * (B^T d)],  B = E^-1
 
@@ -16,13 +16,13 @@ With m = 2, r = 2 and the points 0, infinity, 1: A = G = (1 0, 0 1, 1 1), three 
     y_0 = g_0 d_0 + g_1 d_1 = g_0 (d_0 - d_1) + (g_0 + g_1) d_1
     y_1 = g_0 d_1 + g_1 d_2 = g_1 (d_2 - d_1) + (g_0 + g_1) d_1
 
-Stride S: the inputs S*i + a and the taps S*u + a are a stride-1 correlation for each phase
-a = 0..S-1, and the S results are summed. All of them use the same A, so they are summed before it.
+Stride S: for each phase a = 0..S-1, the inputs S*i + a and the taps S*u + a form a stride-1
+correlation, and the S results are summed. All phases use the same A, so they are summed before it.
 
-A whole axis of an image is cut into tiles of m outputs (some of m - 1 where m does not divide), and
-becomes one sparse matrix B^T: image positions -> (point, tile, phase). Padding is a position left
-out. In two dimensions each axis has its matrices (h and w below), and a product becomes a sum over
-channels, that is, for each pair of points (p, q), a matrix product over all tiles of all images:
+A whole axis of an image is cut into tiles of m outputs (some of m - 1 if m does not divide it), and
+becomes one sparse matrix B^T: image positions -> (point, tile, phase), without the padding. In two
+dimensions each axis has its own matrices (h and w below), and a product becomes a sum over
+channels: for each pair of points (p, q), a matrix product over all tiles of all images:
 
     V = Bh^T x Bw     M = Ah y Aw^T     U = Gh w Gw^T       planes: one matrix for each (p, q)
     correlate            M_pq  = V_pq U_pq       y  = Ah^T M Aw
@@ -31,21 +31,22 @@ channels, that is, for each pair of points (p, q), a matrix product over all til
 
 conv_transpose2d exchanges x and y: here x is the large and y the small image, in NHWC memory.
 
-The price is passes over V and M, and rounding: the more points, the larger the numbers in A, G and
-B; when these cancel their rounding remains. Barabasz, Anderson, Soodhalter and Gregg
-(arXiv:1803.10986) bound the worst case by the product of the matrices' norms. Here is an estimate:
-the rounding of each product of a tile is an independent random number, as large as the product. In
-y, relative to y, it is amplified (G_p: row p of G; B_p: column p of B; 1: a vector of ones) by
+The costs are passes over V and M, and rounding. With more points the numbers in A, G and B grow;
+when they cancel, their rounding errors remain. Barabasz, Anderson, Soodhalter and Gregg
+(arXiv:1803.10986) bound the worst case by the product of the matrices' norms. This file estimates
+it instead: the rounding error of each product of a tile is taken as an independent random number,
+proportional to the product. Relative to y, the error of y is amplified by the square root of
 
-    for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r     the root
-    for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2   of it
+    for independent y, g   max over i of  sum over p of A_pi^2 |G_p|^2  |B_p|^2  / r
+    for constant y, g      max over i of  sum over p of A_pi^2 (G_p 1)^2 (B_p 1)^2 / r^2
 
-`amplification` has both, for y, dx and dw; the factors of two axes multiply. `roundings` multiplies
-them by the rounding of the sums, which grows with the root of the channels and is fitted to
-measurements. A 4 x 4 tile for a 3 x 3 kernel passes in float32; larger ones get 2 x 2, or none.
+(G_p: row p of G; B_p: column p of B; 1: a vector of ones.) `amplification` computes both, for y, dx
+and dw; the factors of two axes multiply. `roundings` multiplies them by the rounding of the sums,
+which grows with the root of the channels and is fitted to measurements. In float32 a 4 x 4 tile
+passes for a 3 x 3 kernel; larger kernels get a 2 x 2 tile, or no Winograd.
 
-A pixel of x that is not finite spreads over the outputs of all tiles that read it and over dw, one
-of dy over the pixels its tile reads and dw; so does the rounding of a pixel larger than the others.
+A pixel of x that is not finite spreads to all outputs of the tiles that read it and to dw; a pixel
+of dy spreads to the pixels that its tile reads and to dw. So does the rounding of a large pixel.
 
 Sources: Lavin & Gray, "Fast algorithms for convolutional neural networks" (arXiv:1509.09308);
 Winograd, "Arithmetic complexity of computations" (1980); Knuth, TAOCP volume 2, 4.3.3, for Toom and
@@ -66,19 +67,19 @@ from .layout import turned
 from .transforms import SparseAxes, Triplets, transform, transform_back, triplets
 
 INFINITY = None
-PLANE_BYTES = 2 << 20  # V and M of the images taken at a time: 1 to 4 MB are equally fast;
+PLANE_BYTES = 2 << 20  # V and M of the images processed at a time; 1 to 4 MB are equally fast
 SLOTS = 1 << 12  # of V along an axis; more are not worth storing
-MANY = 128  # channels that are summed in one go: a long sum in float32 loses digits
+MANY = 128  # channels that are summed at a time, because a long sum in float32 loses digits
 FITTED = (1.2, 0.45), (2.2, 0.9)  # a, b of a + b sqrt(terms): see `roundings`
-ROWS = 64  # but a product of fewer rows runs at half the speed
+ROWS = 64  # of V at a time, at least: a product of fewer rows runs at half the speed
 
 
 # --- one axis -----------------------------------------------------------------------------------
 
 
 def points(count):
-    """0, infinity, and fractions near 1, as are their powers: of many sets tried, these have the
-    smallest `amplification`, also in shorter tiles and phases, which leave out the last points."""
+    """0, infinity, and fractions near 1, with powers near 1. Of many sets tried, these have the
+    smallest `amplification`, also without the last points (in shorter tiles and phases)."""
     if count <= 4:
         fractions = "1 -1"
     elif count == 5:
@@ -123,7 +124,7 @@ def matrices(m, r, count=None):
 
 @lru_cache
 def amplification(m, r, count):
-    """Of rounding in y, dx, dw, for independent and for constant numbers: see above."""
+    """Of rounding errors in y, dx, dw, for independent and for constant numbers: see above."""
     A, G, B = (matrix.astype(float) for matrix in matrices(m, r, count))
     of_points = A, G, B.T
     squares = [(matrix**2).sum(axis=1) for matrix in of_points]
@@ -146,7 +147,7 @@ class Cut(NamedTuple):
 
     @property
     def count(self):
-        """Of the points."""
+        """Number of points."""
         return int(self.tiles[0] + self.phases[0] - 1)
 
     def tiles_at(self):
@@ -154,18 +155,18 @@ class Cut(NamedTuple):
         return [int((self.tiles + self.phases[0] - 1 > p).sum()) for p in range(self.count)]
 
     def phases_at(self):
-        """Number of phases that use it."""
+        """Number of phases that use the point, for each point."""
         return [int((self.tiles[0] + self.phases - 1 > p).sum()) for p in range(self.count)]
 
 
 def cut(outputs, taps, stride, tile):
-    """tile: the largest number of outputs of a tile. Phases of one tap gain nothing from tiles."""
+    """tile: the largest number of outputs of a tile. Phases of one tap do not profit from tiles."""
     count = -(-outputs // tile) if taps > stride else outputs
     return Cut(_shares(outputs, count), _shares(taps, min(stride, taps)))
 
 
 def _shares(total, count):
-    """As equal as can be, larger ones first."""
+    """`count` ints with this total, as equal as possible, larger ones first."""
     return (total + np.arange(count)[::-1]) // count
 
 
@@ -232,7 +233,7 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=256)
 def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
-    """For N images at most: x (N, *image, C), y (N, *grid, O). Arguments in pairs but for tile."""
+    """For at most N images: x (N, *image, C), y (N, *grid, O). The geometry is given in pairs."""
     h, w = (axis(*how, tile) for how in zip(image, grid, kernel_size, stride, padding, strict=True))
     tiles, phases = (h.tiles_at, w.tiles_at), (h.phases_at, w.phases_at)
     ones = [np.ones_like(n) for n in tiles]
@@ -240,7 +241,7 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
     *_, V_size = _layout(tiles, phases, 1, C, dtype)
     *_, M_size = _layout(tiles, ones, 1, O, dtype)
     images = max(PLANE_BYTES // ((V_size + M_size) * dtype.itemsize), -(-ROWS // rows))
-    images = -(-N // -(-N // images))  # the same in each slice, nearly
+    images = -(-N // -(-N // images))  # nearly the same number in each slice
     V = _sparse_axes(h.Bt, w.Bt, tiles, phases, images, C, dtype)
     M = _sparse_axes(h.A, w.A, tiles, ones, images, O, dtype)
     U = _sparse_axes(h.G, w.G, phases, ones, C, O, dtype)  # w: C images, of taps with O channels
@@ -249,7 +250,7 @@ def plan(N, image, grid, kernel_size, stride, padding, C, O, dtype, tile=4):
 
 def _layout(rows_at, columns_at, N, C, dtype):
     """Planes (p, q): rows (row of p, row of q, image), columns (column of p, column of q, channel).
-    Each plane's start and step from row to row; the stacks (equal planes, one call); the size."""
+    Returns each plane's start and row step, the stacks of equal planes, and the total size."""
     line = 64 // dtype.itemsize
     P, Q = (len(r) for r in rows_at)
     start, step = np.zeros((P, Q), int), np.zeros((P, Q), int)
@@ -260,7 +261,7 @@ def _layout(rows_at, columns_at, N, C, dtype):
         p, q = ps[0], qs[0]
         rows = int(rows_at[0][p] * rows_at[1][q]) * N
         columns = int(columns_at[0][p] * columns_at[1][q]) * C
-        # An odd number of cache lines from plane to plane: powers of 2 compete for one cache set.
+        # An odd number of cache lines from plane to plane: powers of 2 would share one cache set.
         stride = (-(-rows * columns // line) | 1) * line
         stacks.append((size, len(ps) * len(qs), rows, columns, stride))
         for k, (p, q) in enumerate(product(ps, qs)):
@@ -281,7 +282,7 @@ def _sparse_axes(h, w, rows_at, columns_at, N, C, dtype):
 
 @lru_cache(maxsize=1024)
 def sizes(image, grid, kernel_size, stride, padding, tile=4):
-    """Numbers in V and M (per image and channel), U (per pair of channels); V * C * O products."""
+    """Sizes of V, M (per image and channel) and U (per pair of channels); V * C * O products."""
     both = [
         (np.dot(a.tiles_at(), a.phases_at()), sum(a.tiles_at()), sum(a.phases_at()))
         for a in _cuts(grid, kernel_size, stride, tile)
@@ -295,11 +296,11 @@ def _cuts(grid, kernel_size, stride, tile):
 
 @lru_cache(maxsize=1024)
 def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
-    """An estimate: the largest error of y, dx and dw, relative to their largest number, in units of
-    eps / 2 of the dtype. Infinite for what is not worth planning, before any matrix is made."""
+    """An estimate of the largest error of y, dx and dw, relative to their largest number, in units
+    of eps / 2 of the dtype. Infinite, before any matrix is made, if the plan would be too large."""
     axes = zip(image, grid, kernel_size, stride, padding, strict=True)
     if not all(_every_tap_is_met(*of_axis) for of_axis in axes):
-        return inf  # its weight, however large, is in no result, and its rounding would be
+        return inf  # a large weight that is in no result would still add its rounding error
     cuts = _cuts(grid, kernel_size, stride, tile)
     slots = [len(how.tiles) * len(how.phases) * how.count for how in cuts]
     if any(how.count > MOST for how in cuts) or max(slots) > SLOTS or prod(slots) > SLOTS**1.5:
@@ -310,13 +311,13 @@ def roundings(image, grid, kernel_size, stride, padding, C, O, tile=4):
 
 
 def _every_tap_is_met(size, outputs, taps, stride, padding):
-    """Whether each tap meets a pixel, not only padding."""
+    """Whether each tap reads a pixel at least once, not only padding."""
     at = np.arange(outputs)[:, None] * stride + np.arange(taps) - padding
     return ((at >= 0) & (at < size)).any(axis=0).all()
 
 
 def _largest(how, kind):
-    """`amplification` of an axis: the largest, of all its tiles and phases."""
+    """The largest `amplification` of an axis, over all of its tiles and phases."""
     shapes = product(np.unique(how.tiles).tolist(), np.unique(how.phases).tolist())
     return np.max([amplification(m, r, how.count)[kind] for m, r in shapes], axis=0)
 
@@ -374,11 +375,11 @@ class Winograd(Algorithm):
         return super().finish(dw.reshape(1, -1, self.O))
 
     def _tiles(self, x, y):
-        """Slices of the batch, with memory for V and M."""
+        """Slices of the batch, and memory for V and M."""
         plan = self.plan
         V, M = (scratch((planes.size,), x.dtype) for planes in (plan.V, plan.M))
         for start in range(0, len(x), plan.images):
-            if len(x) - start < plan.images:  # rows without an image: dw sums all rows
+            if len(x) - start < plan.images:  # dw sums all rows, also those without an image
                 V[...] = M[...] = 0
             yield slice(start, start + plan.images), V, M
 

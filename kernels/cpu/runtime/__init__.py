@@ -1,1 +1,1 @@
-"""What kernels share: threads, memory, sums over rows."""
+"""Shared by all kernels: threads, memory, sums over rows."""

@@ -1,19 +1,19 @@
-"""Machine code, called by ctypes: steps that no exception and no other thread can interrupt.
+"""Machine code, called with ctypes, that no exception and no other thread can interrupt.
 
-An exception of a signal handler, such as Ctrl-C, reaches the main thread between two bytecodes.
-CPython 3.11 to 3.13 looks for signals only at the start of a function, at a jump backwards and
-after a call (github.com/python/cpython: pull request 18334, issue 148874). So
+The exception of a signal handler, such as Ctrl-C, is raised in the main thread between two
+bytecodes. CPython 3.11 to 3.13 checks for signals only at the start of a function, at a backward
+jump and after a call (github.com/python/cpython: pull request 18334, issue 148874). Therefore
 
     try:
-        begin(x)     # one function of C, which notes in x that it has run
+        begin(x)     # a C function, which records in x that it has run
         ...
     finally:
-        end(x)       # one function of C, which undoes what is noted in x
+        end(x)       # a C function, which undoes what is recorded in x
 
-cannot lose its `end`: an interrupt after `begin` is raised inside the `try`, and Python does not
-look between the last call there and `end`. Even a len() before `end` would be a gap.
+always runs `end`: an interrupt after `begin` is raised inside the `try`, and Python does not check
+between the last call there and `end`. A len() before `end` would already be an opportunity.
 
-The functions below are parts of such functions: Numba compiles them, Python cannot call them.
+The functions below are parts of such C functions; Numba compiles them, Python cannot call them.
 """
 
 import sys
@@ -30,7 +30,7 @@ LINUX = sys.platform == "linux"
 
 
 def _code(signature):
-    """Make write(builder, *arguments), which writes machine code, a function of this signature."""
+    """Turn write(builder, *arguments), which emits machine code, into a Numba intrinsic."""
 
     def decorate(write):
         @intrinsic
@@ -48,13 +48,13 @@ def _code(signature):
 
 @_code(INT(POINTER, INT))
 def load(builder, pointer, index):
-    """pointer[index], read anew each time: another thread may have changed it."""
+    """pointer[index], read from memory each time, because another thread may have changed it."""
     return builder.load_atomic(builder.gep(pointer, [index]), "acquire", 8)
 
 
 @_code(INT(POINTER, INT, INT, INT))
 def exchange(builder, pointer, index, before, after):
-    """Write `after` to pointer[index] if `before` stands there; return what stood there."""
+    """If pointer[index] is `before`, replace it by `after`; return the old value."""
     pair = builder.cmpxchg(builder.gep(pointer, [index]), before, after, "seq_cst", "seq_cst")
     return builder.extract_value(pair, 0)
 
@@ -75,12 +75,12 @@ def set_at(builder, address, value):
 
 @_code(VOID())
 def yield_core(builder):
-    """Let another thread have this core, if one wants it. Windows has no such function."""
+    """Let another thread run on this core if one is ready. Does nothing on Windows."""
     if sys.platform != "win32":
         _call(builder, "sched_yield")
 
 
-# Linux alone has the following. A set of cores is an array of `words` integers, a bit for each.
+# Only Linux has the following functions. A set of cores is a bit mask in `words` integers.
 
 
 @_code(INT())
@@ -90,7 +90,7 @@ def this_core(builder):
 
 @_code(INT(POINTER, INT))
 def get_cores(builder, cores, words):
-    """Write those of this thread; 0, or -1 where that failed."""
+    """Write the allowed cores of this thread to `cores`; return 0, or -1 on failure."""
     size = builder.mul(words, words.type(8))
     return _call(builder, "sched_getaffinity", C_INT(0), size, cores)
 

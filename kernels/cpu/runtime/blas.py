@@ -1,14 +1,14 @@
-"""BLAS with a single thread, for a while.
+"""Limit BLAS to a single thread for a section of code.
 
     entry = Entry()
     try:
-        enter(entry)     # the first that enters sets the limit
+        enter(entry)     # the first entry sets the limit
         ...
     finally:
-        leave(entry)     # the last that leaves takes it back
+        leave(entry)     # the last exit restores the old number of threads
 
-Threads may be inside together; a signal handler may enter inside its own thread. atomic.py says why
-no interrupt leaves the limit behind. A BLAS other than OpenBLAS keeps the threads it has.
+Several threads may be inside at once, and a signal handler may enter again in its own thread. An
+interrupt still restores the old number (see atomic.py). OpenBLAS is the only BLAS that is limited.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from .. import INT, POINTER, VOID, c_function
 from .atomic import get_at, set_at
 
 INSIDE, BEFORE, GET, SET = range(4)
-_state = (ctypes.c_int64 * 4)()  # entries, threads outside, addresses of BLAS's functions or 0
+_state = (ctypes.c_int64 * 4)()  # entries, old thread count, addresses of BLAS's functions or 0
 
 Entry = ctypes.c_int64 * 1  # 1 from `enter` to `leave`, else 0
 
@@ -59,14 +59,14 @@ def _threads(state):
     return state[BEFORE] if state[INSIDE] != 0 else get_at(state[GET])
 
 
-# These are not functions of Python's, which may be interrupted before their first line.
+# These are not Python functions, which can be interrupted before their first line.
 enter, leave = partial(_enter, _state), partial(_leave, _state)
-threads = partial(_threads, _state)  # how many BLAS has outside; 0 if that cannot be known
+threads = partial(_threads, _state)  # how many BLAS uses without the limit; 0 if unknown
 
 
 def _find():
-    """Note the addresses of the functions that get and set BLAS's number of threads."""
-    library = ctypes.PyDLL(_multiarray_umath.__file__)  # and all that it is linked with
+    """Record the addresses of the functions that get and set BLAS's number of threads."""
+    library = ctypes.PyDLL(_multiarray_umath.__file__)  # with the libraries it is linked to
     for name in ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}"):
         if hasattr(library, name.format("set_num_threads")):
             for slot, verb in ((GET, "get"), (SET, "set")):
@@ -76,5 +76,5 @@ def _find():
 
 
 _find()
-if hasattr(os, "register_at_fork"):  # the other threads, and what they have entered, are gone
+if hasattr(os, "register_at_fork"):  # a child has none of the other threads, nor their entries
     os.register_at_fork(after_in_child=partial(_leave_all, _state))

@@ -1,10 +1,10 @@
-"""Memory for results, used again: a training step asks for the same sizes every time.
+"""Reused memory for results: every training step needs arrays of the same sizes.
 
-A large array fresh from the system costs a page fault for every 4 kB, often more than to compute
-its content. `empty` takes a block that an earlier array has left; the block comes back when the
-last view of the new array dies, so live arrays never share memory. Content is undefined. `scratch`
-is for a kernel's own use: a signal handler or a finalizer that computes gets other memory than what
-it interrupts. `release`, which every model's end calls, gives free blocks back to the system.
+A large new array costs a page fault for every 4 kB, which often takes longer than computing its
+content. `empty` reuses the block of an earlier array; the block becomes free again when the last
+view of the new array is deleted, so live arrays never share memory. The content is undefined.
+`scratch` is for a kernel's own use; a signal handler or finalizer that computes gets other memory
+than the kernel it interrupts. `release`, called when a model is deleted, frees the unused blocks.
 """
 
 import mmap
@@ -18,30 +18,30 @@ import numpy as np
 from .threads import SMALL as FEW
 from .threads import share_rows
 
-SMALL = 1 << 16  # bytes: below, the C library does it well
+SMALL = 1 << 16  # bytes: below this size the C library is fast enough
 HUGE_PAGE = 1 << 21
 KEPT = 1 << 22  # bytes: larger scratch memory is not kept for its thread
 
-# By default, mmap shares such memory with all forks, which would write into each other's arrays.
+# By default mmap shares memory with forked processes, which would overwrite each other's arrays.
 PRIVATE = {}
 if hasattr(mmap, "MAP_PRIVATE"):  # not on Windows, which has no fork
     PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 
 
 class _Free(list):
-    """Leases that have ended, with their blocks, most recently used last. A lease calls it at its
-    end, when no Python may run: a finalizer prints and drops exceptions, even a Ctrl-C."""
+    """Ended leases with their blocks, most recently used last. A weak reference calls it, and it
+    must not run Python code then: Python drops exceptions in such callbacks, even a Ctrl-C."""
 
     __call__ = list.append
 
 
 class _Closed(list):
-    """What `release` makes of a _Free: a lease that ends is not kept, and its block goes."""
+    """The class that `release` gives to a _Free: leases that end are not kept, nor their blocks."""
 
     __call__ = list.count
 
 
-_free = {}  # (bits of the size, thread that has it as scratch memory or None): a _Free
+_free = {}  # (bits of the size, thread whose scratch memory it is or None): a _Free
 
 
 def empty(shape, dtype, thread=None):
@@ -50,7 +50,7 @@ def empty(shape, dtype, thread=None):
     size = int(dtype.itemsize * prod(shape))
     if size < SMALL:
         return np.empty(shape, dtype)
-    bits = (size - 1).bit_length()  # a block has 2^bits bytes: arrays of like sizes take turns
+    bits = (size - 1).bit_length()  # 2^bits bytes, so that arrays of similar sizes share blocks
     key = bits, thread if size <= KEPT else None
     free = _free.get(key)
     if free is None:
@@ -63,7 +63,7 @@ def empty(shape, dtype, thread=None):
 
 
 def scratch(shape, dtype):
-    """`empty` for a kernel's own use: blocks of this thread, perhaps still in its core's cache."""
+    """`empty` for a kernel's own use: blocks of this thread, which may still be in its cache."""
     return empty(shape, dtype, get_ident())
 
 
@@ -74,7 +74,7 @@ def zeros(shape, dtype):
 
 
 def empty_like(a):
-    """An array of a's shape and dtype, its axes in a's `memory_order`, without gaps."""
+    """A contiguous array of a's shape and dtype, with its axes in a's `memory_order`."""
     if a.flags.c_contiguous:
         return empty(a.shape, a.dtype)
     order = memory_order(a)
@@ -82,8 +82,8 @@ def empty_like(a):
 
 
 def memory_order(a):
-    """The axis of the images, then the others by falling stride. So cores can share the images, and
-    each image is one row (`images_as_rows`), whatever the order in `a`."""
+    """The axis of the images first, then the others by decreasing stride, so that cores can divide
+    the images and each image is one row (`images_as_rows`), whatever the order in `a`."""
     if a.flags.c_contiguous:
         return range(a.ndim)
     return sorted(range(a.ndim), key=lambda axis: (axis > 0, -abs(a.strides[axis])))
@@ -91,8 +91,8 @@ def memory_order(a):
 
 def elements(function, *arrays, cost=0.2):
     """y of the first array's shape and memory order, and fill(), which calls function(*arrays, y).
-    Arrays of one shape become flat views (copies, if in another memory order than y); `cost`:
-    nanoseconds for an element. Many elements are shared between the cores."""
+    The arrays become flat views (copies, if their memory order differs from y's). `cost`:
+    nanoseconds per element; if there are many elements, the cores share them."""
     y = empty_like(arrays[0])
     order = memory_order(y)
     flat = [np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (*arrays, y)]
@@ -102,12 +102,12 @@ def elements(function, *arrays, cost=0.2):
 
 
 def images_as_rows(a):
-    """An array of `empty_like` as (N, P): a view, each image's numbers in their order in memory."""
+    """An array made by `empty_like` as (N, P): a view, each image in the order of its memory."""
     return a.transpose(memory_order(a)).reshape(len(a), -1)
 
 
 def release():
-    """Give free blocks back to the system; those in use now follow when their arrays die."""
+    """Return free blocks to the system now, and used blocks when their arrays are deleted."""
     global _free
     before, _free = _free, {}
     for free in [*before.values()]:  # another thread may be adding one
@@ -116,18 +116,18 @@ def release():
 
 
 class _Block:
-    """Pages from the system, that go back to it when the block dies."""
+    """Pages from the system, returned when the block is deleted."""
 
     def __init__(self, size):
         pages = mmap.mmap(-1, size, **PRIVATE)
         if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)  # one is found faster than 512 small ones
+            pages.madvise(mmap.MADV_HUGEPAGE)  # one page fault instead of 512
         self.bytes = np.frombuffer(pages, np.uint8)
         self.address = self.bytes.ctypes.data
 
 
 class _Lease:
-    """What an array from `empty` is a view of. It dies with the last such view."""
+    """The base of an array from `empty`. It is deleted with the last view of that array."""
 
     def __init__(self, block, free, shape, dtype):
         self.end = _End(self, free)
@@ -141,6 +141,6 @@ class _Lease:
 
 
 class _End(weakref.ref):
-    """A lease's end: its block outlives it here."""
+    """Keeps the block of a lease after the lease is deleted."""
 
     __slots__ = ("block",)

@@ -1,5 +1,5 @@
 """Sums over the rows of a matrix (M, C). CHUNK rows are added in the dtype of the data, with SIMD,
-and the sums of the chunks in float64: long sums in float32 lose digits."""
+and the sums of the chunks in float64, because long sums in float32 lose digits."""
 
 import numpy as np
 from numba.extending import register_jitable
@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 from .. import jit
 
 CHUNK = 64
-LANES = 64  # columns at least, to fill the SIMD registers: fewer are taken several rows at a time
+LANES = 64  # columns that fill the SIMD registers; with fewer, several rows are added at a time
 
 
 @register_jitable
@@ -35,7 +35,7 @@ def sum_of_rows(rows):
                 local[c] += row[c]
         for c in range(width):
             total[c] += local[c]
-    for k in range(C, width, C):  # rows that lay side by side
+    for k in range(C, width, C):  # rows that `wide` put side by side
         for c in range(C):
             total[c] += total[k + c]
     return total[:C].astype(rows.dtype)

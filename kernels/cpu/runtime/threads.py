@@ -1,26 +1,26 @@
-"""Share the images of a batch between the processor's cores.
+"""Divide the images of a batch among the processor's cores.
 
     def work(part):                 # part: a slice of range(count)
         np.matmul(x[part], w, out=y[part])
 
-    share(work, count, cost)        # cost: about how many nanoseconds it takes on one core
-    sum(share(work, count, cost))   # if work returns something: a list, in the order of the parts
+    share(work, count, cost)        # cost: roughly the nanoseconds it would take on one core
+    sum(share(work, count, cost))   # the results of work, a list in the order of the parts
 
-Two threading systems that take turns, BLAS's and one for the loops, wait for each other: a thread
-that has finished a product spins on the core that the other system wants. So every core takes its
-own images through loops and products alike, BLAS works with a single thread inside `share`, and
-kernels call BLAS nowhere else.
+Two thread pools in turn, that of BLAS and one for the loops, would slow each other down: a thread
+that has finished a product spins on a core that the other pool needs. Here each core takes its own
+images through loops and products alike, BLAS has a single thread inside `share`, and kernels do not
+call BLAS anywhere else.
 
-The threads are Python's; NumPy, BLAS and the compiled loops release the interpreter lock. There are
-as many as cores, or fewer by NUMBA_NUM_THREADS, BLAS's limit (OPENBLAS_NUM_THREADS,
-OMP_NUM_THREADS, threadpoolctl) or this thread's cores. A BLAS other than OpenBLAS keeps its own
-threads, and the loops run on one.
+The threads are Python threads; NumPy, BLAS and the compiled loops release the interpreter lock.
+There is one per core, or fewer after NUMBA_NUM_THREADS, BLAS's limit (OPENBLAS_NUM_THREADS,
+OMP_NUM_THREADS, threadpoolctl) or this thread's set of cores; one if BLAS is not OpenBLAS.
 
-A part belongs to the thread that claims it. This thread offers all but the first to workers, and
-takes what none has begun: it waits for no busy or sleeping worker. So `share` may be called inside
-work, by several threads or a signal handler. Parts and their sums do not depend on free threads.
+A part belongs to the thread that claims it. The calling thread offers all parts but the first to
+workers and does those that no worker has begun, so it never waits for a busy or sleeping worker.
+`share` may be called inside work, by several threads or by a signal handler. The parts, and the
+order of their sums, do not depend on which threads are free.
 
-When a Ctrl-C leaves `share`, no part is running and none will begin; atomic.py says how.
+When a Ctrl-C leaves `share`, no part is running and none will begin; see atomic.py.
 """
 
 import os
@@ -36,14 +36,14 @@ from .. import INT, POINTER, VOID, c_function
 from . import blas
 from .atomic import LINUX, exchange, get_cores, load, set_cores, this_core, yield_core
 
-SMALL = 80_000  # nanoseconds: below, a second core comes too late
-# Looks at a signal, about a microsecond each, before a thread falls asleep: for new work a whole
-# training step long, for the end of a part not so long, in case the other thread wants this core.
+SMALL = 80_000  # nanoseconds: below this cost, starting a second core takes too long
+# How often a thread polls, about a microsecond each time, before it goes to sleep: for new work as
+# long as a training step takes; for the end of a part less, as its worker may need this core.
 FOR_WORK, FOR_AN_END = 5000, 1000
 
 
 def share(work, count, cost):
-    """Call work(part) for slices of range(count), one a core or one if small; results in order."""
+    """The results of work(part) for slices of range(count), one per core (one if cost is small)."""
     entry = blas.Entry()
     try:
         blas.enter(entry)
@@ -68,7 +68,7 @@ def cores():
 
 
 def blas_threads():
-    """How many threads BLAS takes outside of `share`."""
+    """How many threads BLAS uses outside of `share`."""
     return blas.threads() or 1
 
 
@@ -80,17 +80,17 @@ def _share(work, parts):
         _end(run.states, count)
 
 
-# A part is open until a thread claims it: the one that shares (HERE), or a worker (THERE).
+# A part is open until a thread claims it: the calling thread (HERE) or a worker (THERE).
 OPEN, HERE, THERE, DONE = range(4)
-NOTHING = (c_int64 * 1)(OPEN), 0  # instead of (states, i), where no part has been done
+NOTHING = (c_int64 * 1)(OPEN), 0  # in place of (states, i), if no part has been done
 
 
 class _Run:
-    """One call of `share`: its parts, which thread has each, and what came of them."""
+    """One call of `share`: its parts, their states, results and errors."""
 
     def __init__(self, work, parts):
         self.work, self.parts = work, parts
-        self.states = (c_int64 * len(parts))(HERE)  # the first; the others are open
+        self.states = (c_int64 * len(parts))(HERE)  # the first is HERE, the others are OPEN
         self.ends = [allocate_lock() for _ in parts]  # held until a worker has done the part
         for end in self.ends:
             end.acquire()
@@ -107,16 +107,16 @@ class _Run:
             if _claim(self.states, i, HERE):
                 self.results[i] = self.work(self.parts[i])
         for i, end in enumerate(self.ends):
-            if self.states[i] == THERE:  # wait for it awake
+            if self.states[i] == THERE:  # first poll
                 _await_change(self.states, i, THERE, FOR_AN_END, *NOTHING)
-            if self.states[i] == THERE:  # and then asleep
+            if self.states[i] == THERE:  # then sleep
                 end.acquire()
         if self.errors:
             raise self.errors[0]
         return self.results
 
     def do_there(self, i):
-        """Do part i unless it is claimed. Returns what to note as done: (states, i), or NOTHING."""
+        """Do part i unless it is claimed. Return what to mark as done: (states, i), or NOTHING."""
         if not _claim(self.states, i, THERE):
             return NOTHING
         try:
@@ -134,38 +134,38 @@ def _workers_for(count):
 
 
 class _Worker:
-    """A thread that waits for work, awake for a while and then asleep.
+    """A thread that waits for work: it polls for a while, then sleeps.
 
-    Falling asleep and waking take 50 microseconds, so it stays awake for a step's many small parts,
-    without the interpreter lock, and yields its core at every look. The system likes to wake a
-    thread on its waker's core and to let both take turns: it then moves to another core.
+    Going to sleep and waking up take 50 microseconds, so it keeps polling during a step of many
+    small parts, without the interpreter lock, and yields its core each time. The system often wakes
+    a thread on the core of the thread that woke it; the worker then moves to another core.
     """
 
     def __init__(self):
-        # Released when there is work, and a count of how often, for a worker that watches.
+        # `go` is released when there is work; `count`, for a worker that polls, says how often.
         self.go, self.count = allocate_lock(), (c_int64 * 1)()
         self.go.acquire()
-        self.offers = deque(maxlen=1)  # the thread that offers a part does it if no worker does
+        self.offers = deque(maxlen=1)  # a lost offer is harmless: the calling thread does the part
         self.serving = allocate_lock()  # held by the thread of this worker
-        self.core, self.cores = -1, _Cores()  # where it was last, and where it may be
+        self.core, self.cores = -1, _Cores()  # its last core, and those it may run on
 
     def offer(self, run, i):
         if LINUX:
             _settle(run.cores, run.cores, self.core)
-        self.offers.append((run, i, _core()))  # where this thread is now: the worker keeps away
+        self.offers.append((run, i, _core()))  # this thread's core, which the worker avoids
         if not self.serving.locked():
             try:
                 start_new_thread(self._loop, ())
             except RuntimeError:  # no more threads, or at the end of the program
                 return
-        # The count comes first: the lock without it would cost the worker its patience every time.
+        # The count comes first: a worker that noted the old count would later sleep without polling
         self.count[0] += 1
-        with suppress(RuntimeError):  # released already: to wake it twice is to wake it once
+        with suppress(RuntimeError):  # already released: one release is enough
             self.go.release()
 
     def _loop(self):
         if not self.serving.acquire(blocking=False):
-            return  # started twice: an interrupt came before the first one could take the lock
+            return  # already started: an interrupt came before that thread could take the lock
         threading.current_thread().name = "scratchvae"
         done, seen = NOTHING, 0
         while True:
@@ -177,14 +177,14 @@ class _Worker:
                 if LINUX:
                     _settle(self.cores, run.cores, core)
                 done = run.do_there(i)
-                run = None  # or it would keep the arrays alive
+                run = None  # otherwise the variable would keep the arrays alive
                 self.core = _core()
 
 
 @c_function(VOID(POINTER, INT, INT, INT, POINTER, INT), lets_others_run=True)
 def _await_change(integers, i, value, looks, done, part):
-    """Note that a part is done, or NOTHING; then watch an integer until it changes, or for so many
-    looks. The interpreter lock is free: the thread that waits for the part needs it."""
+    """Mark a part (or NOTHING) as done; then poll an integer until it changes, at most `looks`
+    times. The interpreter lock is free: the thread that waits for the part needs it."""
     exchange(done, part, THERE, DONE)
     for _ in range(looks):
         for _ in range(1000):
@@ -195,13 +195,13 @@ def _await_change(integers, i, value, looks, done, part):
 
 @c_function(INT(POINTER, INT, INT))
 def _claim(states, i, thread):
-    """Whether the part was open; it is the thread's now."""
+    """Claim the part for the thread if it is open; return whether it was."""
     return exchange(states, i, OPEN, thread) == OPEN
 
 
 @c_function(VOID(POINTER, INT), lets_others_run=True)
 def _end(states, count):
-    """Claim what is open, to be left undone, and wait for what is not."""
+    """Claim the open parts, which are then never done, and wait for the parts of workers."""
     for i in range(count):
         exchange(states, i, OPEN, HERE)
     for i in range(count):
@@ -209,7 +209,7 @@ def _end(states, count):
             yield_core()
 
 
-# --- Cores: sets of them, a bit for each ----------------------------------------------------------
+# --- Sets of cores, as bit masks ------------------------------------------------------------------
 
 WORDS = 16  # as in the C library: 1024 cores
 _Cores = c_int64 * WORDS
@@ -223,7 +223,7 @@ if LINUX:
 
     @c_function(INT(POINTER))
     def _note_cores(cores):
-        """Write which cores this thread may run on; return how many, 0 where it cannot be known."""
+        """Write which cores this thread may run on; return how many, or 0 if that is unknown."""
         count = 0
         if get_cores(cores, WORDS) == 0:
             for k in range(WORDS):
@@ -235,7 +235,7 @@ if LINUX:
 
     @c_function(VOID(POINTER, POINTER, INT))
     def _settle(own, allowed, core):
-        """Let this thread run on `allowed` cores (`own`: now); move it off `core` for now."""
+        """Let this thread run on the `allowed` cores (`own`: so far), and move it off `core`."""
         changed = some = False
         for k in range(WORDS):
             some |= allowed[k] != 0
@@ -244,7 +244,7 @@ if LINUX:
         if some and 0 <= core < 64 * WORDS and this_core() == core:
             word = own[core // 64]
             own[core // 64] = word & ~(1 << core % 64)
-            set_cores(own, WORDS)  # fails if there is no other
+            set_cores(own, WORDS)  # fails if there is no other core
             own[core // 64] = word
             changed = True
         if some and changed:
@@ -260,6 +260,6 @@ else:
         return -1
 
 
-_workers = []  # those of another process have no threads here
+_workers = []  # a forked child clears the list, because the threads do not exist there
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.clear)

@@ -1,9 +1,9 @@
 """A stand-in for CuPy on machines without a GPU, for tests only: the names that scratchvae uses.
 
-Its arrays live in host memory, but behave like CuPy's where it matters: they never turn into NumPy
-arrays by themselves, take no NumPy array as an operand, and every copy between host and device is
-counted. Fresh memory holds NaN. While a stream captures, work is recorded, not done, and whoever
-waits for a result or copies to the host gets an error, as on a GPU.
+Its arrays are in host memory, but behave like CuPy's where it matters: they are never converted to
+NumPy arrays implicitly, they reject NumPy arrays as operands, and every copy between host and
+device is counted. New memory contains NaN. While a stream captures, work is recorded instead of
+done, and waiting for a result or copying to the host raises an error, as on a GPU.
 """
 
 import functools
@@ -21,7 +21,7 @@ copies = Counter()  # "to device", "to host": how often each happened
 
 
 def _host(a):
-    """The memory behind an argument; NumPy arrays are refused as CuPy refuses them."""
+    """The memory of an argument; NumPy arrays raise a TypeError, as in CuPy."""
     if isinstance(a, ndarray):
         return a._memory
     if isinstance(a, np.ndarray):
@@ -32,8 +32,8 @@ def _host(a):
 
 
 def _run(function, *args, keep_order=False, **kwargs):
-    """Compute with the memory of the arguments; views stay views. Results lie in row-major memory,
-    whatever the inputs' order, as CuPy's do; but a few functions keep it."""
+    """Compute with the memory of the arguments; views stay views. As in CuPy, results are row-major
+    for every order of the inputs, except for a few functions that keep the order."""
     args = [_host(a) for a in args]
     kwargs = {name: _host(a) for name, a in kwargs.items()}
     result = function(*args, **kwargs)
@@ -48,7 +48,7 @@ def _run(function, *args, keep_order=False, **kwargs):
 
 
 def _allocate_like(a, dtype=None):
-    """Fresh memory for this shape, its axes in the order of a's strides: order="K"."""
+    """New memory for this shape, with the axes in the order of a's strides: order="K"."""
     axes = sorted(range(a.ndim), key=lambda i: -abs(a.strides[i]))
     fresh = cuda.allocate([a.shape[i] for i in axes], dtype or a.dtype)
     return fresh.transpose([axes.index(i) for i in range(a.ndim)])
@@ -133,11 +133,11 @@ class ndarray:
 
     @property
     def __cuda_array_interface__(self):
-        raise NotImplementedError("no other library may look into the stand-in's memory")
+        raise NotImplementedError("the stand-in's memory cannot be shared with other libraries")
 
 
 def _item(a, index):
-    """a[index]; of one element, too, a view: it has no dimensions."""
+    """a[index]; a single element is a 0-d view."""
     result = a[index]
     if isinstance(result, np.generic):
         return a[(*index, ...) if isinstance(index, tuple) else (index, ...)]

@@ -1,4 +1,4 @@
-"""The stand-in's kernels: those of kernels/cuda, which run on the host."""
+"""The stand-in's kernels: those of kernels/cuda, run on the CPU."""
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class _Function:
 
 
 class RawKernel:
-    """Good for the one kernel of scratchvae/detect.py."""
+    """Supports only the kernel of scratchvae/detect.py."""
 
     def __init__(self, code, name, options=()):
         if name != "twice":

@@ -14,22 +14,22 @@ from on_host import build
 
 class memory:
     class OutOfMemoryError(MemoryError):
-        """As CuPy's, which has it in cupy.cuda.memory only."""
+        """CuPy's error, which exists in cupy.cuda.memory only."""
 
 
-TOTAL = 16 << 30  # bytes the device claims to have
+TOTAL = 16 << 30  # bytes of the simulated device
 _pools = weakref.WeakSet()
 
 
 class MemoryPool:
-    """Counts the bytes of what lives; beyond its limit it is out of memory."""
+    """Counts the bytes of live arrays, and raises OutOfMemoryError beyond its limit."""
 
     def __init__(self):
         self._limit, self._used, self._most = 0, 0, 0
         _pools.add(self)
 
     def malloc(self, size):
-        raise NotImplementedError("the stand-in hands out arrays, not bytes")
+        raise NotImplementedError("the stand-in allocates arrays, not bytes")
 
     def _take(self, n):
         if self._limit and self._used + n > self._limit:
@@ -62,13 +62,13 @@ class MemoryPool:
 
 
 def _free():
-    """Bytes of the device that no pool has taken."""
+    """Bytes of the device that no pool uses."""
     return TOTAL - sum(pool.total_bytes() for pool in _pools)
 
 
 _default_pool = MemoryPool()
 _pool = _default_pool
-_living = {}  # id -> weak reference: gives the bytes back when it dies
+_living = {}  # id -> weak reference that returns the bytes when the array is deleted
 
 
 @contextmanager
@@ -180,14 +180,14 @@ class Event:
         self._seconds = None
 
     def record(self, stream=None):
-        self._seconds = time.perf_counter()  # all work before it is done: it ran at once
+        self._seconds = time.perf_counter()  # all earlier work is done, because it runs at once
 
     def synchronize(self):
         wait_for_device("synchronize")
 
 
 def get_elapsed_time(start_event, end_event):
-    """Milliseconds; of the host's clock."""
+    """Milliseconds of the host's clock."""
     return 1e3 * (end_event._seconds - start_event._seconds)
 
 
@@ -204,7 +204,7 @@ class Graph:
 
 
 def perform(work, fresh=None, result=None, stream=None):
-    """Do this work on the device now, or when the graph that captures it runs."""
+    """Do this work now, or, during a capture, whenever the graph runs."""
     if _capture is not None and (stream or get_current_stream()) is _capturing:
         _capture.append(work)
     elif result is not None:
