@@ -26,17 +26,7 @@ from ..evaluation import latents
 from ..models import VAE
 from ..output import whole_file
 from ..runs import Run, RunFolder
-from .options import (
-    add_command,
-    at_least,
-    check_output,
-    numbers,
-    open_for,
-    positive,
-    run_options,
-    say,
-    show,
-)
+from .options import add_command, at_least, numbers, open_for, positive, run_options, say, show
 
 # Default counts: reconstructed images, pairs, traversed dimensions, images that select these.
 SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
@@ -110,11 +100,9 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make a picture; draw it, or write its arrays, and print the path."""
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
-        if path is not None:
-            if path.suffix.lower() != suffix:
-                raise ValueError(f"{path}: expected a file name that ends in {suffix}")
-            check_output(path, args.folder)
-    run = open_for(args)
+        if path is not None and path.suffix.lower() != suffix:
+            raise ValueError(f"{path}: expected a file name that ends in {suffix}")
+    run = open_for(args, args.out, args.npz)
     arrays, draw, skips_from = args.make(args, run)
     model, z = run.model, arrays["z"]
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
@@ -131,8 +119,7 @@ def run(args: argparse.Namespace) -> int:
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
-    others = {"also": also} if also else {}
-    result = {"file": path, "shape": shape} | others
+    result = {"file": path, "shape": shape} | ({"also": also} if also else {})
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 

@@ -44,7 +44,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
-        self.history = self.path / "history.csv"
+        self.history, self.lock = self.path / "history.csv", self.path / "lock"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
     def make(self) -> None:
@@ -59,8 +59,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process; RuntimeError if another process holds it."""
-        with open(self.path / "lock", "a+b") as file:
+        """Lock the folder for this process, and delete the temporary files of killed ones.
+        RuntimeError if another process holds the lock."""
+        with open(self.lock, "a+b") as file:
             if not lock(file, wait=False):
                 file.seek(0)
                 who = file.read(20).decode(errors="replace").strip() or "unknown"
@@ -71,6 +72,9 @@ class RunFolder:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
             file.flush()
+            for folder in (self.path, self.checkpoints, self.pictures):
+                for path in left_behind(folder):
+                    path.unlink(missing_ok=True)
             yield
 
     def begin(self, config: Config, about: dict[str, Any]) -> None:
@@ -117,12 +121,6 @@ class RunFolder:
     def all_checkpoints(self) -> list[Path]:
         """The checkpoints after a number of steps, the last one first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
-
-    def sweep(self) -> None:
-        """Delete the temporary files of processes that were killed."""
-        for folder in (self.path, self.checkpoints, self.pictures):
-            for path in left_behind(folder):
-                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

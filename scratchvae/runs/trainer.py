@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import optim
-from ..backend import asnumpy, is_gpu_array, to_device
+from ..backend import asnumpy, current_engine, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
 from ..models import build
 from ..models.weights import MAX_BYTES
@@ -34,6 +34,7 @@ from ..ops import Losses
 from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
 from .checkpoint import Arrays, below
 from .config import Config, fits
+from .environment import about_data, environment
 from .schedules import kl_factor, lr_factor
 
 IMAGES = "images:"  # before the folder of a data set that is one
@@ -75,13 +76,16 @@ def image_shape(data: Dataset) -> tuple[int, ...]:
     return (1, *data.train_images.shape[1:])[-3:]
 
 
-def filled_in(config: Config, data: Dataset) -> Config:
-    """The config with the image shape of the data, if it has none, and with absolute paths."""
+def filled_in(config: Config, data: Dataset) -> tuple[Config, dict[str, Any]]:
+    """What config.json records: the options, with the engine in use, absolute paths and the image
+    shape of the data, if they have none; and the environment and data."""
     name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
     if name.startswith(IMAGES):
         name = IMAGES + absolute(name.removeprefix(IMAGES))
     shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    return replace(config, image_shape=shape, data=name, data_dir=data_dir)
+    engine = current_engine()
+    config = replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir)
+    return config, {"environment": environment(engine), "data": about_data(data)}
 
 
 def absolute(path: str) -> str:
