@@ -53,7 +53,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the machine, then a row for each model and engine."""
     models = args.models or ["mlp"]
     if unknown := [name for name in models if name not in MODELS]:
         args.parser.error(f"unknown model {unknown[0]!r}; choose from {', '.join(MODELS)}")
@@ -66,9 +65,12 @@ def run(args: argparse.Namespace) -> int:
     for model in models:
         say(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
+    rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
+    for model, engine, _, milliseconds, images, speedup in map(dict.values, results):
+        ratio = "-" if speedup is None else f"{speedup:.2f}"
+        rows.append([model, engine, f"{milliseconds:.2f}", f"{images:,.0f}", ratio])
     asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
-    found = {"machine": facts, **asked, "results": results}
-    show(args, found, in_columns(results))
+    show(args, {"machine": facts, **asked, "results": results}, table(rows))
     return 0
 
 
@@ -124,18 +126,8 @@ def make_stepper(name: str, engine: str, batch_size: int, dtype: str) -> tuple[A
 
 
 def seconds(stepper: Any, x: Any, count: int) -> float:
-    """How long this many steps take."""
     start = time.perf_counter()
     for _ in range(count):
         stepper.step(x)
     _ = stepper.sums  # waits for the GPU
     return time.perf_counter() - start
-
-
-def in_columns(results: list[dict[str, Any]]) -> str:
-    rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
-    for result in results:
-        model, engine, _, milliseconds, images, speedup = result.values()
-        ratio = "-" if speedup is None else f"{speedup:.2f}"
-        rows.append([model, engine, f"{milliseconds:.2f}", f"{images:,.0f}", ratio])
-    return table(rows)

@@ -58,7 +58,6 @@ class Checked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print tables or JSON; then errors on standard error."""
     if args.all == (args.target is not None):
         args.parser.error("give either an op or a model, or --all")
     known = [*CASES, *MODELS]

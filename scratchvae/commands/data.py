@@ -69,7 +69,6 @@ class Location(NamedTuple):
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Print a row for each data set, and the size of the cache."""
     names = args.names or [name for name in DATASETS if not name.startswith("images:")]
     found = [locate(name) for name in names]
     cache = _cache()
@@ -130,7 +129,6 @@ def _bytes_in(folder: Path) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
-    """Download a data set and verify it."""
     say(f"fetching {args.name} into {cache_folder() / args.name}")
     return _judge(args, verify_files(args.name, download_files(args.name)))
 

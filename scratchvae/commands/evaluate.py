@@ -51,7 +51,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, or JSON."""
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
             args.parser.error(f"--{option.replace('_', '-')} needs --nll-samples")
@@ -121,7 +120,6 @@ def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def plus_minus(estimate: dict[str, Any]) -> str:
-    """A mean and its standard error."""
     return f"{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
 
 

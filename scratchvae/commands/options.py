@@ -51,12 +51,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: Any,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    what: str,
-    more: str,
-    *examples: str,
+    commands: Any, name: str, run: Callable[..., int], what: str, more: str, *examples: str
 ) -> Any:
     """Declare a command and return its parser; `run` runs it and returns the exit status.
 

@@ -30,7 +30,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, or JSON."""
     names = ("latent_dim", "image_shape", "skips", "latent")
     options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     model = build(args.model, **options)

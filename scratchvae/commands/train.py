@@ -64,7 +64,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; print progress and the folder."""
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
         only = ", only one of them" if ways else ""
@@ -74,12 +73,11 @@ def run(args: argparse.Namespace) -> int:
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
-            others = sorted(given.keys() - MAY_CHANGE)
-            if others or args.out is not None:
-                first = _flag(others[0]) if others else "--out"
+            others = sorted(given.keys() - MAY_CHANGE) + ["out"] * (args.out is not None)
+            if others:
                 args.parser.error(
-                    f"{first} cannot be used with --resume: a run keeps its options, except for "
-                    f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
+                    f"{_flag(others[0])} cannot be used with --resume: a run keeps its options, "
+                    f"except for {', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
             metrics = resume(folder, tell, talk, **given)

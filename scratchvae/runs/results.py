@@ -108,15 +108,14 @@ def leave_results(trainer: Trainer, files: RunFolder) -> dict[str, Any]:
     epoch = trainer.best_epoch if trainer.held_out == "validation" else trainer.epoch
     if epoch != trainer.epoch:
         _take_best(trainer, files)
-    if hasattr(trainer.model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
-        trainer.model.kl_weight = trainer.full_kl_weight
+    model: Any = trainer.model
+    if hasattr(model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
+        model.kl_weight = trainer.full_kl_weight
     metrics = save_results(
-        files, trainer.model, trainer.test_images, trainer.history,
+        files, model, trainer.test_images, trainer.history,
         epoch=epoch, step=epoch * trainer.steps_per_epoch, epochs_trained=trainer.epoch,
     )  # fmt: skip
-    plots.loss_curves(
-        trainer.history, files.path / "loss.png", trainer.model.loss_unit, trainer.held_out
-    )
+    plots.loss_curves(trainer.history, files.path / "loss.png", model.loss_unit, trainer.held_out)
     leave_pictures(trainer, files.path)
     return metrics
 

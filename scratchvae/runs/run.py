@@ -105,13 +105,10 @@ class RunFolder:
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
+        rows: list[list[Any]] = [["epoch", *line] for line in history[:1]]
+        rows += [[epoch, *map(repr, line.values())] for epoch, line in enumerate(history, 1)]
         text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        if history:
-            writer.writerow(["epoch", *history[0]])
-        writer.writerows(
-            [epoch, *map(repr, numbers.values())] for epoch, numbers in enumerate(history, 1)
-        )
+        csv.writer(text).writerows(rows)
         write_atomically(self.history, text.getvalue().encode())
 
     def checkpoint(self, step: int) -> Path:
@@ -169,18 +166,13 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     if (weights := files.weights).exists():
         load_weights(model, weights)
     else:
-        weights = _load_checkpoint(model, files)
+        paths = [path for path in (files.best, *files.all_checkpoints()) if path.exists()]
+        found, refused = take_first(
+            paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
+        )
+        if found is None:
+            why = f": {refused[paths[0]]}" if paths else ""
+            raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
+        weights = found
     model.eval()
     return Run(files.path, config, model, weights)
-
-
-def _load_checkpoint(model: Model, files: RunFolder) -> Path:
-    """Load the weights of the best checkpoint, or else of the latest sound one."""
-    paths = [p for p in (files.best, *files.all_checkpoints()) if p.exists()]
-    found, refused = take_first(
-        paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
-    )
-    if found is None:
-        why = f": {refused[paths[0]]}" if paths else ""
-        raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
-    return found

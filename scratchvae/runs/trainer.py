@@ -135,7 +135,7 @@ class Trainer:
         rngs = streams(config.seed)
         self.picture_rng, self._test_rng = rngs.pictures, rngs.test
         self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
-        self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
+        self._next_rngs: Any = None  # once an epoch has begun: a copy of _rngs
         self.steps_per_epoch = -(-len(self.train_images) // config.batch_size)
         self.epoch = self.batch = 0  # epochs done, and batches done in the next one
         self.history: list[dict[str, float]] = []
@@ -175,7 +175,6 @@ class Trainer:
             )
         if self._next_rngs is None:  # restored after the last step
             self._begin()
-        assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # of the last step: a restored model has others
         self._arrays()  # this error names a tensor, that of the losses does not
         *sums, images = self._stepper.sums
@@ -208,7 +207,6 @@ class Trainer:
         return batches(images, config.batch_size, rngs["shuffle"], model.data_range, model.dtype)
 
     def _set_rates(self, step: int) -> None:
-        """Set learning rate and KL weight to those of this step."""
         config, now = self.config, (step, self.steps_per_epoch, self.config.epochs)
         self.optimizer.lr = config.lr * lr_factor(
             config.lr_schedule, *now, config.lr_decay, config.lr_warmup
@@ -219,7 +217,6 @@ class Trainer:
             )
 
     def _columns(self) -> list[str]:
-        """The names in a line of the history."""
         losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
         return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
 
@@ -253,8 +250,10 @@ class Trainer:
         epoch = need("epoch", count(math.inf))
         batch = need("batch", count(self.steps_per_epoch))
         step = need("step", lambda n: n == epoch * self.steps_per_epoch + batch)
+        columns = self._columns()
         history = need("history", lambda h: isinstance(h, list) and len(h) == epoch)
-        need("history", lambda h: all(map(self._is_line, h)))
+        need("history", lambda h: all(isinstance(x, dict) and [*x] == columns for x in h))
+        need("history", lambda h: all(_are_numbers([*line.values()]) for line in h))
         seen = min(batch * self.config.batch_size, len(self.train_images))
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
@@ -290,14 +289,8 @@ class Trainer:
         settings = vars(self.optimizer).items()
         return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
 
-    def _is_line(self, found: Any) -> bool:
-        """Whether it is a line of the history: a number for each column."""
-        right = isinstance(found, dict) and [*found] == self._columns()
-        return right and _are_numbers([*found.values()])
-
 
 def _generator(state: Any) -> np.random.Generator:
-    """A random generator in the given `bit_generator.state`."""
     rng = np.random.default_rng(0)
     try:
         rng.bit_generator.state = state
