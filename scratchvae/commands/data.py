@@ -52,9 +52,8 @@ def add(commands: Any) -> None:
         "scratchvae data verify mnist --data-dir mnist",
         "scratchvae data verify images:photographs",
     )  # fmt: skip
-    inner.add_argument(
-        "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
-    )
+    files = ", ".join(name for name in DATASETS if name not in DRAWN)
+    inner.add_argument("name", metavar="NAME", help=files)
     inner.add_argument(
         "--data-dir", metavar="DIR", help="look only in this folder; not with images:FOLDER"
     )

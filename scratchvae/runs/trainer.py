@@ -110,13 +110,10 @@ class Trainer:
             )
         try:
             self.model = build(config.model, **config.model_options())
-        except ValueError as problem:
-            raise ValueError(
-                f"{problem} (the images of {data.name}; --data selects others)"
-            ) from None
-        self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
-            config, data
-        )
+        except ValueError as why:
+            raise ValueError(f"{why} (the images of {data.name}; --data selects others)") from None
+        images = images_of(config, data)
+        self.train_images, self.held_out_images, self.test_images, self.held_out = images
         most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
         if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(
