@@ -23,7 +23,7 @@ def run_json(capsys, *arguments):
 
 
 def test_a_row_for_each_model_and_engine(capsys, monkeypatch):
-    monkeypatch.setattr(bench, "gpu_problem", lambda: "no GPU here")
+    monkeypatch.setattr("scratchvae.commands.kernels.gpu_problem", lambda: "no GPU here")
     before = current_engine()
     assert main(["bench", "mlp", "tiny", *SMALL]) == 0
     out, err = capsys.readouterr()

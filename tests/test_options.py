@@ -16,9 +16,9 @@ from scratchvae.commands.options import (
     CommandParser,
     add_command,
     at_least,
-    engine_options,
     paint,
     positive,
+    run_options,
     say,
     show,
     warn,
@@ -64,10 +64,10 @@ def test_other_numbers_are_usage_errors(capsys, kind, text, said):
 
 def test_options_of_the_engine_and_json():
     parser = CommandParser(prog="p")
-    engine_options(parser)
-    args = parser.parse_args([])
+    run_options(parser)
+    args = parser.parse_args(["run"])
     assert (args.engine, args.tf32, "json" in args) == ("auto", False, False)
-    args = parser.parse_args(["--engine", "cuda", "--tf32", "--json"])
+    args = parser.parse_args(["run", "--engine", "cuda", "--tf32", "--json"])
     assert (args.engine, args.tf32, args.json) == ("cuda", True, True)
 
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..backend import ENGINES, gpu_problem, numba_problem, to_device, using
+from ..backend import ENGINES, to_device, using
 from ..models import MODELS, build
 from ..optim import Adam
 from ..output import table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
+from .kernels import problems
 from .options import TF32_HELP, add_command, positive, say, show
 
 ROUNDS = 7
@@ -52,7 +53,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the machine, then a row for each model and engine."""
     models = args.models or ["mlp"]
     if unknown := [name for name in models if name not in MODELS]:
         args.parser.error(f"unknown model {unknown[0]!r}; choose from {', '.join(MODELS)}")
@@ -65,34 +65,26 @@ def run(args: argparse.Namespace) -> int:
     for model in models:
         say(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
+    rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
+    for model, engine, _, milliseconds, images, speedup in map(dict.values, results):
+        ratio = "-" if speedup is None else f"{speedup:.2f}"
+        rows.append([model, engine, f"{milliseconds:.2f}", f"{images:,.0f}", ratio])
     asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
-    found = {"machine": facts, **asked, "results": [r._asdict() for r in results]}
-    show(args, found, in_columns(results))
+    show(args, {"machine": facts, **asked, "results": results}, table(rows))
     return 0
 
 
 def engines_here() -> list[str]:
     """The engines that are available here; prints why the others are not."""
-    problems = {"numba": numba_problem(), "cuda": gpu_problem()}
-    for engine, problem in problems.items():
+    found = problems()
+    for engine, problem in found.items():
         if problem:
             say(f"skipping {engine}: {problem}")
-    return [engine for engine in ENGINES if not problems.get(engine)]
+    return [engine for engine, problem in found.items() if not problem]
 
 
-class Result(NamedTuple):
-    """The median round of a model on an engine; `speedup` is relative to the engine numpy."""
-
-    model: str
-    engine: str
-    steps: int
-    ms_per_step: float
-    images_per_second: float
-    speedup: float | None
-
-
-def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Result]:
-    """Time a model's steps on each engine in turn."""
+def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The median round of a model on each engine; `speedup` is relative to the engine numpy."""
     steppers, counts = {}, {}
     rounds = min(ROUNDS, args.steps or ROUNDS)
     for engine in engines:
@@ -110,12 +102,16 @@ def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[Res
                 times[engine].append(seconds(*steppers[engine], counts[engine]) / counts[engine])
     medians = {engine: float(np.median(times[engine])) for engine in engines}
     return [
-        Result(
-            name, engine, rounds * counts[engine], 1e3 * median, args.batch_size / median,
-            medians["numpy"] / median if "numpy" in medians else None,
-        )
+        {
+            "model": name,
+            "engine": engine,
+            "steps": rounds * counts[engine],
+            "ms_per_step": 1e3 * median,
+            "images_per_second": args.batch_size / median,
+            "speedup": medians["numpy"] / median if "numpy" in medians else None,
+        }
         for engine, median in medians.items()
-    ]  # fmt: skip
+    ]
 
 
 def make_stepper(name: str, engine: str, batch_size: int, dtype: str) -> tuple[Any, Any]:
@@ -130,19 +126,8 @@ def make_stepper(name: str, engine: str, batch_size: int, dtype: str) -> tuple[A
 
 
 def seconds(stepper: Any, x: Any, count: int) -> float:
-    """How long this many steps take."""
     start = time.perf_counter()
     for _ in range(count):
         stepper.step(x)
     _ = stepper.sums  # waits for the GPU
     return time.perf_counter() - start
-
-
-def in_columns(results: list[Result]) -> str:
-    rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
-    for r in results:
-        speedup = "-" if r.speedup is None else f"{r.speedup:.2f}"
-        rows.append(
-            [r.model, r.engine, f"{r.ms_per_step:.2f}", f"{r.images_per_second:,.0f}", speedup]
-        )
-    return table(rows)

@@ -58,7 +58,6 @@ class Checked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print tables or JSON; then errors on standard error."""
     if args.all == (args.target is not None):
         args.parser.error("give either an op or a model, or --all")
     known = [*CASES, *MODELS]
@@ -165,11 +164,8 @@ def _check_all(args: argparse.Namespace) -> list[Checked]:
 
 def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]:
     """The first method must pass every gradient; the others, which miss some, must not FAIL."""
-    judge, *others = methods = sorted(methods, key=lambda method: method != "complex")
-    _show(
-        args,
-        f"\nworst error of each model over its parameters; verdict by {METHODS[judge]}\n",
-    )
+    judge, *_ = methods = sorted(methods, key=lambda method: method != "complex")
+    _show(args, f"\nworst error of each model over its parameters; verdict by {METHODS[judge]}\n")
     heads = {m: [m, "rounding"] if m in ("central", "direction") else [m] for m in methods}
     done, notes = [], []
     rows = [["model", "gradients", "zero", *(h for m in methods for h in heads[m]), "verdict"]]
@@ -177,23 +173,22 @@ def _check_models(args: argparse.Namespace, methods: list[str]) -> list[Checked]
         checked, cells = [], []
         for method in methods:
             (found,) = _check(args, name, method, samples=int(method == judge))
-            if method != judge:
-                failed = any(result.verdict == "FAIL" for result in found.report)
-                found = found._replace(wrong=failed)
-            checked.append(found)
-            worst = max(found.report, key=lambda result: result.error)
+            report = found.report
+            if method == judge:
+                cells = [str(len(report)), str(len(report.zeros))]
+                if zeros := ", ".join(report.zeros):
+                    notes.append(f"{name}: gradients that are identically zero: {zeros}")
+            else:
+                found = found._replace(wrong=any(r.verdict == "FAIL" for r in report))
+                if blind := _unseen(report):
+                    notes.append(
+                        f"{name}: {METHODS[method]} cannot judge {blind} of {len(report)} "
+                        "gradients, because of rounding or kinks"
+                    )
+            worst = max(report, key=lambda result: result.error)
             cells += [f"{worst.error:.1e}", f"{worst.rounding:.1e}"][: len(heads[method])]
-        judged = checked[0].report
-        zeros, count = judged.zeros, len(judged)
-        rows.append([name, str(count), str(len(zeros)), *cells, _verdict(checked)])
-        if zeros:
-            notes.append(f"{name}: gradients that are identically zero: {', '.join(zeros)}")
-        notes += [
-            f"{name}: {METHODS[method]} cannot judge {blind} of {count} gradients, because of "
-            "rounding or kinks"
-            for method, other in zip(others, checked[1:], strict=True)
-            if (blind := _unseen(other.report))
-        ]
+            checked.append(found)
+        rows.append([name, *cells, _verdict(checked)])
         done += checked
     _show(args, table(rows), *notes)
     return done

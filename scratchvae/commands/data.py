@@ -31,8 +31,7 @@ def add(commands: Any) -> None:
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     inner = add_command(
-        actions, "list", run_list,
-        "show which data sets are on this machine, and where",
+        actions, "list", run_list, "show which data sets are on this machine, and where",
         ". This downloads, draws and decodes nothing.",
         "scratchvae data list",
         "scratchvae data list mnist images:photographs",
@@ -47,16 +46,14 @@ def add(commands: Any) -> None:
     inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
 
     inner = add_command(
-        actions, "verify", run_verify,
-        "check every file of a data set",
+        actions, "verify", run_verify, "check every file of a data set",
         ": the files of MNIST and Fashion-MNIST by their hashes, other images by decoding them. "
         "The exit status is 0 only if all files are ok.",
         "scratchvae data verify mnist --data-dir mnist",
         "scratchvae data verify images:photographs",
     )  # fmt: skip
-    inner.add_argument(
-        "name", metavar="NAME", help=", ".join(d for d in DATASETS if d not in DRAWN)
-    )
+    files = ", ".join(name for name in DATASETS if name not in DRAWN)
+    inner.add_argument("name", metavar="NAME", help=files)
     inner.add_argument(
         "--data-dir", metavar="DIR", help="look only in this folder; not with images:FOLDER"
     )
@@ -71,21 +68,18 @@ class Location(NamedTuple):
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Print a row for each data set, and the size of the cache."""
     names = args.names or [name for name in DATASETS if not name.startswith("images:")]
     found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
     words = {True: "found", False: "missing", None: "drawn"}
     rows = [[name, words[there], where] for name, there, where in found]
-    lines = [table([["data set", "status", "location"], *rows]), ""]
+    text = table([["data set", "status", "location"], *rows]) + "\n\n"
     if not args.names:
-        about = "images:FOLDER: any folder of JPEG and PNG files; drawn: made here when needed"
-        lines += [about, ""]
-    lines += [f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB"]
+        text += "images:FOLDER: any folder of JPEG and PNG files; drawn: made here when needed\n\n"
+    text += f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB"
     datasets = [location._asdict() for location in found]
-    result = {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}
-    show(args, result, "\n".join(lines))
+    show(args, {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}, text)
     return 0
 
 
@@ -100,11 +94,11 @@ def locate(name: str) -> Location:
         cache = _cache()
         return Location(name, None, f"cached in {cache / name}" if cache else "not cached")
     root = _folder(name, None)
-    if name == "celeba":
-        there = (root / FACES).is_dir() and (root / PARTITION).is_file()
-        where = str(root) if there else f"{root}: expected {FACES}/ and {PARTITION}"
-        return Location(name, there, where)
-    return Location(name, root.is_dir(), str(root))
+    if name != "celeba":
+        return Location(name, root.is_dir(), str(root))
+    if (root / FACES).is_dir() and (root / PARTITION).is_file():
+        return Location(name, True, str(root))
+    return Location(name, False, f"{root}: expected {FACES}/ and {PARTITION}")
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
@@ -134,7 +128,6 @@ def _bytes_in(folder: Path) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
-    """Download a data set and verify it."""
     say(f"fetching {args.name} into {cache_folder() / args.name}")
     return _judge(args, verify_files(args.name, download_files(args.name)))
 

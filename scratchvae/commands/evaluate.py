@@ -13,16 +13,7 @@ from ..evaluation.metrics import FEW_IMAGES, report
 from ..output import table, to_json, write_atomically
 from ..runs import Run
 from ..train import streams
-from .options import (
-    add_command,
-    at_least,
-    check_output,
-    open_for,
-    positive,
-    run_options,
-    show,
-    warn,
-)
+from .options import add_command, at_least, open_for, positive, run_options, show, warn
 
 STRONGEST = 10  # dimensions
 
@@ -60,13 +51,10 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, or JSON."""
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
             args.parser.error(f"--{option.replace('_', '-')} needs --nll-samples")
-    if args.out is not None:
-        check_output(args.out, args.folder)
-    run = open_for(args)
+    run = open_for(args, args.out)
     seed = run.config.seed if args.seed is None else args.seed
     rng = streams(seed).test  # that of metrics.json, see runs/results.py
     nll = args.nll_samples or 0, args.nll_images, args.grey_levels
@@ -132,7 +120,6 @@ def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def plus_minus(estimate: dict[str, Any]) -> str:
-    """A mean and its standard error."""
     return f"{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
 
 

@@ -20,7 +20,6 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, or JSON."""
     show(args, {"functions": served(), "problems": problems()}, kernels())
     return 0
 

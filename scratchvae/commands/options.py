@@ -20,7 +20,6 @@ from ..backend import ENGINES
 from ..output import to_json
 from ..runs import Run, RunFolder, open_run
 
-OWN = ("config.json", "history.csv", "metrics.json", "weights.safetensors", "lock")  # of a run
 TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
 
@@ -38,12 +37,10 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
             **options,
         )
-        for option, help in (
-            ("--debug", "show the traceback of an error"),
-            ("--json", "print the result as JSON"),
-        ):
-            # No default: a command's default would overwrite `scratchvae --json COMMAND`.
-            self.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=help)
+        # No default: a command's default would overwrite `scratchvae --json COMMAND`.
+        switch: Any = {"action": "store_true", "default": argparse.SUPPRESS}
+        self.add_argument("--debug", help="show the traceback of an error", **switch)
+        self.add_argument("--json", help="print the result as JSON", **switch)
         self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
@@ -54,12 +51,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: Any,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    what: str,
-    more: str,
-    *examples: str,
+    commands: Any, name: str, run: Callable[..., int], what: str, more: str, *examples: str
 ) -> Any:
     """Declare a command and return its parser; `run` runs it and returns the exit status.
 
@@ -105,43 +97,36 @@ def _number(
     return parse
 
 
-def engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add --engine and --tf32, for `use` or `using`."""
-    add = parser.add_argument
-    add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
-    add("--tf32", action="store_true", help=TF32_HELP)
-
-
 def run_options(parser: argparse.ArgumentParser) -> None:
     """Add RUN, the location of its data, and the engine, for `open_for`."""
     add = parser.add_argument
     add("folder", type=Path, metavar="RUN", help="folder of the run")
     add("--data", metavar="NAME", help="data set (default: the run's)")
     add("--data-dir", metavar="DIR", help="look for its files in this folder (default: the run's)")
-    engine_options(parser)
+    add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
+    add("--tf32", action="store_true", help=TF32_HELP)
 
 
-def open_for(args: argparse.Namespace) -> Run:
-    """Open the run that the options of `run_options` name, with their data set and folder."""
+def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
+    """Open the run that the options of `run_options` name, with their data set and folder.
+
+    First check, before anything is computed, that the outputs may be written: FileNotFoundError if
+    a folder does not exist; ValueError if a file belongs to the run.
+    """
+    files = RunFolder(args.folder)
+    own = (files.config, files.history, files.metrics, files.weights, files.lock, files.checkpoints)
+    taken = {path.resolve() for path in own}
+    for path in filter(None, outputs):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
+        if not taken.isdisjoint([path.resolve(), *path.resolve().parents]):
+            raise ValueError(f"{path} is a file of the run itself: choose another name")
     run, moved = open_run(args.folder, args.engine, args.tf32), {}
     if args.data is not None:  # the run's data_dir belongs to the run's data set
         moved = {"data": args.data, "data_dir": None}
     if args.data_dir is not None:
         moved["data_dir"] = args.data_dir
     return replace(run, config=replace(run.config, **moved))
-
-
-def check_output(path: Path, run: Path) -> None:
-    """Check, before anything is computed, that a result may be written here.
-
-    FileNotFoundError if the folder does not exist; ValueError if the file belongs to the run.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
-    target, folder = path.resolve(), RunFolder(run.resolve())
-    checkpoints = folder.checkpoints.resolve()
-    if target in [(folder.path / name).resolve() for name in OWN] or checkpoints in target.parents:
-        raise ValueError(f"{path} is a file of the run itself: choose another name")
 
 
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:

@@ -6,14 +6,13 @@
     traverse       one latent dimension at a time
     manifold       the whole latent space, if it has two dimensions
 
-Each is a function that makes a Picture; `@command` declares its options.
+Each is a function that makes a Picture.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,17 +25,7 @@ from ..evaluation import latents
 from ..models import VAE
 from ..output import whole_file
 from ..runs import Run, RunFolder
-from .options import (
-    add_command,
-    at_least,
-    check_output,
-    numbers,
-    open_for,
-    positive,
-    run_options,
-    say,
-    show,
-)
+from .options import add_command, at_least, numbers, open_for, positive, run_options, say, show
 
 # Default counts: reconstructed images, pairs, traversed dimensions, images that select these.
 SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
@@ -52,69 +41,113 @@ class Picture(NamedTuple):
     skips_from: np.ndarray | None = None  # for the images of z
 
 
-Make = Callable[[argparse.Namespace, Run], Picture]
-Option = tuple[str, dict[str, Any]]  # name and settings, for `add_argument`
-COMMANDS: list[tuple[Make, tuple[str, ...], Sequence[Option], Sequence[Option]]] = []
-
-
-def command(
-    *words: str, options: Sequence[Option], one_of: Sequence[Option] = ()
-) -> Callable[[Make], Make]:
-    """Declare a command with the function's name; options in `one_of` exclude each other."""
-
-    def declare(make: Make) -> Make:
-        COMMANDS.append((make, words, options, one_of))
-        return make
-
-    return declare
-
-
-def option(name: str, metavar: str, kind: Any, default: Any, help: str, **more: Any) -> Option:
-    """An option for `command`; its default, if any, is appended to its help."""
-    if default is not None:
-        help += f" (default: {default:g})"
-    return name, {"metavar": metavar, "type": kind, "default": default, "help": help, **more}
-
-
-def switch(name: str, help: str) -> Option:
-    """An option without a value."""
-    return name, {"action": "store_true", "help": help}
-
-
-SEED = option("--seed", "N", at_least(0), 0, "random seed for z")
-STEPS = partial(option, "--steps", "N", at_least(2), help="images per row")
-SKIPS_FROM = option(
-    "--skips-from", "INDEX", int, None, "model skip: skips of this test image (default: no skips)"
-)
+SKIPS_FROM = (
+    "--skips-from", "INDEX", int, "model skip: skips of this test image (default: no skips)"
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
-    for make, (what, more, *examples), options, one_of in COMMANDS:
-        name = make.__name__
-        parser = add_command(commands, name, run, what, more, *examples)
-        parser.set_defaults(make=make)
-        run_options(parser)
-        picture = f"file for the picture (default: RUN/pictures/{name}.png)"
-        output = [
-            option("--out", "FILE.png", Path, None, picture),
-            option("--npz", "FILE.npz", Path, None, "write the arrays instead of a picture"),
-        ]
-        for declared in filter(None, (output, one_of)):
-            group = parser.add_mutually_exclusive_group()
-            for flag, settings in declared:
-                group.add_argument(flag, **settings)
-        for flag, settings in options:
-            parser.add_argument(flag, **settings)
+    parser = add_picture(
+        commands, reconstruct, "draw images above their reconstructions",
+        " by a trained model: test images, or your own files.",
+        "scratchvae reconstruct runs/digits",
+        "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
+        "scratchvae reconstruct runs/faces --files me.jpg you.png",
+    )  # fmt: skip
+    one_of = parser.add_mutually_exclusive_group()
+    option(one_of, "--count", "N", positive(int), f"first N test images (default: {SHOWN})")
+    option(one_of, "--images", "I,I,...", numbers, "indices of test images, counted from 0")
+    option(
+        one_of, "--files", "FILE", str, "JPEG or PNG files: the central square of each, in grey if "
+        "the model has one channel (models of digits expect white on black)", nargs="+",
+    )  # fmt: skip
+    parser.add_argument("--sampled", action="store_true", help="draw z ~ q(z|x) instead of z = mu")
+    option(parser, "--seed", "N", at_least(0), "random seed for z", 0)
+
+    parser = add_picture(
+        commands, sample, "draw images decoded from z ~ N(0, I)", ".",
+        "scratchvae sample runs/digits",
+        "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
+        "scratchvae sample runs/digits --count 10000 --npz samples.npz",
+    )  # fmt: skip
+    option(parser, "--count", "N", positive(int), "number of images", 64)
+    option(parser, "--columns", "N", positive(int), "images per row", 8)
+    option(parser, "--seed", "N", at_least(0), "random seed for z", 0)
+    option(
+        parser, "--temperature", "T", at_least(0, float),
+        "standard deviation of z; below 1, images are cleaner and more alike", 1.0,
+    )  # fmt: skip
+    option(parser, *SKIPS_FROM)
+
+    parser = add_picture(
+        commands, interpolate, "draw interpolations between pairs of test images",
+        ": each row decodes codes between the codes (mu) of two images.",
+        "scratchvae interpolate runs/digits",
+        "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
+        "scratchvae interpolate runs/faces --spherical",
+    )  # fmt: skip
+    option(parser, "--pairs", "A,B,...", numbers, "test images, two per row (default: 0 to 9)")
+    option(parser, "--steps", "N", at_least(2), "images per row", 10)
+    great_circle = "follow a great circle, not a line; it keeps the length of z"
+    parser.add_argument("--spherical", action="store_true", help=great_circle)
+    option(parser, *SKIPS_FROM)
+
+    parser = add_picture(
+        commands, traverse, "draw what each latent dimension does",
+        ": each row decodes codes in which one dimension goes from -3 to 3 and the others stay "
+        "fixed.",
+        "scratchvae traverse runs/digits",
+        "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
+        "scratchvae traverse runs/faces --range 4 --steps 15",
+    )  # fmt: skip
+    option(
+        parser, "--dimensions", "D,D,...", numbers, "indices of the dimensions, counted from 0 "
+        f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)",
+    )  # fmt: skip
+    option(
+        parser, "--image", "INDEX", int,
+        "start from the code of this test image (default: from z = 0, the mean of the prior)",
+    )  # fmt: skip
+    option(parser, "--range", "R", positive(float), "go from -R to R", 3.0)
+    option(parser, "--steps", "N", at_least(2), "images per row", 11)
+    option(parser, *SKIPS_FROM)
+
+    parser = add_picture(
+        commands, manifold, "draw the latent plane of a model with two latent dimensions",
+        ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data "
+        "set has classes, a second picture, NAME-codes.png, shows the codes of the test images.",
+        "scratchvae train conv --latent-dim 2 --out runs/plane",
+        "scratchvae manifold runs/plane",
+    )  # fmt: skip
+    option(parser, "--size", "N", positive(int), "draw N x N images", 20)
+
+
+def add_picture(commands: Any, make: Callable[..., Picture], *words: str) -> Any:
+    """Declare a command with the function's name and return its parser, as `add_command` does."""
+    parser = add_command(commands, make.__name__, run, *words)
+    parser.set_defaults(make=make)
+    run_options(parser)
+    output = parser.add_mutually_exclusive_group()
+    path = f"RUN/pictures/{make.__name__}.png"
+    option(output, "--out", "FILE.png", Path, f"file for the picture (default: {path})")
+    option(output, "--npz", "FILE.npz", Path, "write the arrays instead of a picture")
+    return parser
+
+
+def option(
+    group: Any, name: str, metavar: str, kind: Any, help: str, default: Any = None, **more: Any
+) -> None:
+    """Add an option; its default, if any, is appended to its help."""
+    if default is not None:
+        help += f" (default: {default:g})"
+    group.add_argument(name, metavar=metavar, type=kind, default=default, help=help, **more)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make a picture; draw it, or write its arrays, and print the path."""
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
-        if path is not None:
-            if path.suffix.lower() != suffix:
-                raise ValueError(f"{path}: expected a file name that ends in {suffix}")
-            check_output(path, args.folder)
-    run = open_for(args)
+        if path is not None and path.suffix.lower() != suffix:
+            raise ValueError(f"{path}: expected a file name that ends in {suffix}")
+    run = open_for(args, args.out, args.npz)
     arrays, draw, skips_from = args.make(args, run)
     model, z = run.model, arrays["z"]
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
@@ -131,8 +164,7 @@ def run(args: argparse.Namespace) -> int:
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
-    others = {"also": also} if also else {}
-    result = {"file": path, "shape": shape} | others
+    result = {"file": path, "shape": shape} | ({"also": also} if also else {})
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
@@ -169,22 +201,6 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
     return images_at(run, [index], "--skips-from")
 
 
-@command(
-    "draw images above their reconstructions",
-    " by a trained model: test images, or your own files.",
-    "scratchvae reconstruct runs/digits",
-    "scratchvae reconstruct runs/digits --images 3,14,15 --sampled",
-    "scratchvae reconstruct runs/faces --files me.jpg you.png",
-    one_of=(
-        option("--count", "N", positive(int), None, f"first N test images (default: {SHOWN})"),
-        option("--images", "I,I,...", numbers, None, "indices of test images, counted from 0"),
-        option(
-            "--files", "FILE", str, None, "JPEG or PNG files: the central square of each, in grey "
-            "if the model has one channel (models of digits expect white on black)", nargs="+",
-        ),
-    ),
-    options=(switch("--sampled", "draw z ~ q(z|x) instead of z = mu"), SEED),
-)  # fmt: skip
 def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     """Two rows: the images, and under each its reconstruction."""
     model, arrays = run.model, {}
@@ -225,23 +241,6 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
     return np.stack(found)
 
 
-@command(
-    "draw images decoded from z ~ N(0, I)",
-    ".",
-    "scratchvae sample runs/digits",
-    "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
-    "scratchvae sample runs/digits --count 10000 --npz samples.npz",
-    options=(
-        option("--count", "N", positive(int), 64, "number of images"),
-        option("--columns", "N", positive(int), 8, "images per row"),
-        SEED,
-        option(
-            "--temperature", "T", at_least(0, float), 1.0,
-            "standard deviation of z; below 1, images are cleaner and more alike",
-        ),
-        SKIPS_FROM,
-    ),
-)  # fmt: skip
 def sample(args: argparse.Namespace, run: Run) -> Picture:
     """A grid of images, row by row."""
     model = run.model
@@ -259,19 +258,6 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
     )
 
 
-@command(
-    "draw interpolations between pairs of test images",
-    ": each row decodes codes between the codes (mu) of two images.",
-    "scratchvae interpolate runs/digits",
-    "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
-    "scratchvae interpolate runs/faces --spherical",
-    options=(
-        option("--pairs", "A,B,...", numbers, None, "test images, two per row (default: 0 to 9)"),
-        STEPS(10),
-        switch("--spherical", "follow a great circle, not a line; it keeps the length of z"),
-        SKIPS_FROM,
-    ),
-)  # fmt: skip
 def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each pair; its ends are the reconstructions of the two."""
     pairs = args.pairs
@@ -290,26 +276,6 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     )
 
 
-@command(
-    "draw what each latent dimension does",
-    ": each row decodes codes in which one dimension goes from -3 to 3 and the others stay fixed.",
-    "scratchvae traverse runs/digits",
-    "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
-    "scratchvae traverse runs/faces --range 4 --steps 15",
-    options=(
-        option(
-            "--dimensions", "D,D,...", numbers, None, "indices of the dimensions, counted from 0 "
-            f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)",
-        ),
-        option(
-            "--image", "INDEX", int, None,
-            "start from the code of this test image (default: from z = 0, the mean of the prior)",
-        ),
-        option("--range", "R", positive(float), 3.0, "go from -R to R"),
-        STEPS(11),
-        SKIPS_FROM,
-    ),
-)  # fmt: skip
 def traverse(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each dimension, the most active one first if none are chosen."""
     model, dimensions = run.model, args.dimensions
@@ -335,14 +301,6 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     )
 
 
-@command(
-    "draw the latent plane of a model with two latent dimensions",
-    ", decoded at the quantiles of N(0, I): z[0] grows to the right, z[1] upwards. If the data set "
-    "has classes, a second picture, NAME-codes.png, shows the codes of the test images.",
-    "scratchvae train conv --latent-dim 2 --out runs/plane",
-    "scratchvae manifold runs/plane",
-    options=(option("--size", "N", positive(int), 20, "draw N x N images"),),
-)
 def manifold(args: argparse.Namespace, run: Run) -> Picture:
     """The plane, and the test images on it by their classes, if they have any."""
     model = run.model

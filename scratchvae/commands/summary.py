@@ -16,22 +16,20 @@ def add(commands: Any) -> None:
         ".",
         "scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
     )  # fmt: skip
-    parser.add_argument("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
-    parser.add_argument("--latent-dim", type=int, metavar="N", help="number of latent dimensions")
-    parser.add_argument(
+    option = parser.add_argument
+    option("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
+    option("--latent-dim", type=int, metavar="N", help="number of latent dimensions")
+    option(
         "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
     )
-    parser.add_argument(
-        "--skips", metavar="all|deep|none", help="model skip: which skips (default: all)"
-    )
-    parser.add_argument(
+    option("--skips", metavar="all|deep|none", help="model skip: which skips (default: all)")
+    option(
         "--latent", metavar="scalar|learned",
         help="model skip: mu and logvar per image, or per dimension (default: scalar)",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, or JSON."""
     names = ("latent_dim", "image_shape", "skips", "latent")
     options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     model = build(args.model, **options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ GROUPS = {
     "kl_weight": "objective",
     "validation": "validation and checkpoints",
 }
-METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,..."}
+ARGUMENTS: dict[Any, dict[str, Any]] = {  # for `add_argument`, by the kind of an option
+    int: {"type": int, "metavar": "N"},
+    float: {"type": float, "metavar": "X"},
+    str: {"type": str, "metavar": "TEXT"},
+    tuple: {"type": numbers, "metavar": "N,N,..."},
+    bool: {"action": argparse.BooleanOptionalAction},  # --no-... overrides the file of --config
+}
 NOT_ASKED = ("model", "image_shape")  # the first is positional, the second comes from the data set
 
 
@@ -39,10 +46,8 @@ def add(commands: Any) -> None:
         "scratchvae train --resume runs/digits",
         "scratchvae train --config runs/digits/config.json --out runs/again",
     )  # fmt: skip
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help=f"model to train: {', '.join(MODELS)}"
-    )
     option = parser.add_argument
+    option("model", nargs="?", metavar="MODEL", help=f"model to train: {', '.join(MODELS)}")
     option("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/MODEL)")
     option("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     option("--config", type=Path, metavar="FILE", help="take the options from this config.json")
@@ -52,39 +57,34 @@ def add(commands: Any) -> None:
         if spec.name in GROUPS:
             group = parser.add_argument_group(GROUPS[spec.name])
         if spec.name not in NOT_ASKED:
-            _add_option(group, spec)
+            settings = ARGUMENTS[spec.metadata["kind"]]
+            if choices := spec.metadata["limits"].get("choices"):
+                settings = {"choices": choices, "metavar": "|".join(choices)}
+            group.add_argument(_flag(spec.name), help=_help(spec), **settings)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; print progress and the folder."""
     ways = (args.model is not None) + (args.resume is not None) + (args.config is not None)
     if ways != 1:
         only = ", only one of them" if ways else ""
         args.parser.error(f"give a MODEL to train, --resume RUN or --config FILE{only}")
     talk = not (args.quiet or args.json)
-
-    def tell(text: str) -> None:
-        if talk:
-            print(text, flush=True)  # flush: a log file shows the progress
-
+    tell = partial(print, flush=True) if talk else lambda _: None  # a log file shows progress
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
-            others = sorted(given.keys() - MAY_CHANGE)
-            if others or args.out is not None:
-                first = _flag(others[0]) if others else "--out"
+            others = sorted(given.keys() - MAY_CHANGE) + ["out"] * (args.out is not None)
+            if others:
                 args.parser.error(
-                    f"{first} cannot be used with --resume: a run keeps its options, except for "
-                    f"{', '.join(map(_flag, sorted(MAY_CHANGE)))}"
+                    f"{_flag(others[0])} cannot be used with --resume: a run keeps its options, "
+                    f"except for {', '.join(map(_flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
             metrics = resume(folder, tell, talk, **given)
         else:
-            if args.config is None:
-                config = Config(**given)
-            else:  # the shape comes from the data set, which `given` may change
-                config, _ = read_config(args.config)
-                config = replace(config, **{"image_shape": None} | given)
+            options = read_config(args.config)[0].to_json() if args.config else {}
+            # The shape comes from the data set, which `given` may change.
+            config = Config(**options | {"image_shape": None} | given)
             folder = args.out or Path("runs") / config.model
             metrics = train(config, folder, tell, talk)
     except Stopped as stopped:
@@ -96,18 +96,6 @@ def run(args: argparse.Namespace) -> int:
         warn(warning)
     tell(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
-
-
-def _add_option(group: Any, spec: Any) -> None:
-    kind, choices = spec.metadata["kind"], spec.metadata["limits"].get("choices")
-    options: dict[str, Any] = {"type": kind, "metavar": METAVARS.get(kind)}
-    if kind is bool:  # --no-... overrides the file of --config
-        options = {"action": argparse.BooleanOptionalAction}
-    elif kind is tuple:
-        options["type"] = numbers
-    elif choices:
-        options = {"choices": choices, "metavar": "|".join(choices)}
-    group.add_argument(_flag(spec.name), help=_help(spec), default=None, **options)
 
 
 def _flag(name: str) -> str:

@@ -6,7 +6,6 @@ Arrays may be on any device. `skips_from`, an image (1, C, H, W), is for `skip`:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
@@ -16,9 +15,8 @@ import numpy as np
 from ..backend import asnumpy
 from ..evaluation.latents import decoded, plane, posterior_codes
 from ..models import VAE
-from .images import LINE_HEIGHT, SIDE, SPACE, image_table, sheet_of, to_uint8, write
+from .images import LINE_HEIGHT, SIDE, SPACE, Path, image_table, sheet_of, to_uint8, write
 
-Path = str | os.PathLike[str]
 TICKS = (-2, -1, -0.5, 0, 0.5, 1, 2)  # of the latent plane
 SMALLEST_PLANE = 400  # pixels, about
 
@@ -107,12 +105,10 @@ def manifold(model: Any, path: Path, size: int = 20) -> None:
     sheet = sheet_of("manifold", pixels, size, zoom, gap=0)
     (height, width), far = sheet.shape[:2], 2 * SPACE
     texts, lines = [(width / 2, -SPACE, "md", "decoded z at the quantiles of N(0, 1)")], []
+    texts.append((width / 2, height + far + LINE_HEIGHT, "ma", "z[0]"))
+    texts.append((-60, height / 2, "rm", "z[1]"))
     for value in TICKS:
         x, y = NormalDist().cdf(value) * width, NormalDist().cdf(-value) * height
         texts += [(x, height + far, "ma", f"{value:g}"), (-far, y, "rm", f"{value:g}")]
         lines += [(x, height, x, height + SPACE), (-SPACE, y, -1, y)]
-    texts += [
-        (width / 2, height + far + LINE_HEIGHT, "ma", "z[0]"),
-        (-60, height / 2, "rm", "z[1]"),
-    ]
     write(path, sheet, texts, lines)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .images import save
+from .images import Path, save
 
 
 def loss_curves(
     history: Sequence[dict[str, float]],
-    path: str | os.PathLike[str],
+    path: Path,
     unit: str = "nats per image",
     held_out: str = "test",
 ) -> None:
@@ -49,10 +48,10 @@ def loss_curves(
         axes.yaxis.get_major_formatter().set_useOffset(False)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
-    save(figure, path, dpi=120)
+    save(figure, path)
 
 
-def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[str]) -> None:
+def errors_by_step(title: str, curves: Sequence[Any], path: Path) -> None:
     """Errors of numeric derivatives against the step h, log-log; a panel for each `Curve`."""
     figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
@@ -73,14 +72,14 @@ def errors_by_step(title: str, curves: Sequence[Any], path: str | os.PathLike[st
     panels[0].set_ylabel("error along a direction, relative to |dx|")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    save(figure, path, dpi=120)
+    save(figure, path)
 
 
 def kernel_gradients(
     title: str,
     analytic: np.ndarray,
     numeric: np.ndarray,
-    path: str | os.PathLike[str],
+    path: Path,
     channels: tuple[str, str] = ("output channel", "input channel"),
 ) -> None:
     """Kernels (O, C, KH, KW): analytic, numeric, and the difference on its own colour scale.
@@ -89,11 +88,8 @@ def kernel_gradients(
     """
     wide = analytic.shape[1] == 1  # all kernels in one row
     if wide:
-        analytic, numeric, channels = (
-            analytic.swapaxes(0, 1),
-            numeric.swapaxes(0, 1),
-            channels[::-1],
-        )
+        analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
+        channels = channels[::-1]
     rows, columns, KH, KW = analytic.shape
     sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
     figure = Figure(figsize=(7, 4.5) if wide else (10, 6), layout="constrained")
@@ -117,12 +113,10 @@ def kernel_gradients(
         scale.tick_params(labelsize=7)
         scale.yaxis.get_offset_text().set_fontsize(7)
     figure.suptitle(title, fontsize=10)
-    save(figure, path, dpi=120)
+    save(figure, path)
 
 
-def code_scatter(
-    codes: np.ndarray, labels: np.ndarray, path: str | os.PathLike[str], title: str
-) -> None:
+def code_scatter(codes: np.ndarray, labels: np.ndarray, path: Path, title: str) -> None:
     """Codes (N, 2) as points in ten colours, by their labels (N,)."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
@@ -135,4 +129,4 @@ def code_scatter(
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", title="class", markerscale=3, fontsize=8)
-    save(figure, path, dpi=120)
+    save(figure, path)

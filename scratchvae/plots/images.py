@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -16,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ..backend import asnumpy
 from ..output import whole_file
 
-FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), 13)
+Path = str | os.PathLike[str]
+FONT = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
 SIDE, SPACE, MARGIN = 128, 6, 8  # pixels: the longest side of an image; to its label; to the edge
 LINE, LINE_HEIGHT = 24, 20  # letters in a line of a row's label; pixels
 GREY = 64  # between images
@@ -24,16 +24,16 @@ GREY = 64  # between images
 
 def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
     """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped."""
-    low, high = data_range
-    if asnumpy(images).dtype.kind not in "f":
+    images, (low, high) = asnumpy(images), data_range
+    if images.dtype.kind != "f":
         raise TypeError(f"to_uint8: images must be floats in data_range, got {images.dtype}")
-    scaled = (asnumpy(images).astype("float64") - low) / (high - low)
+    scaled = (images.astype("float64") - low) / (high - low)
     return np.rint(255 * np.clip(scaled, 0, 1)).astype("uint8")
 
 
 def image_table(
     images: Any,
-    path: str | os.PathLike[str],
+    path: Path,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
     data_range: tuple[float, float] = (0.0, 1.0),
@@ -85,7 +85,7 @@ def sheet_of(name: str, pixels: np.ndarray, columns: int, zoom: int, gap: int) -
 
 
 def write(
-    path: str | os.PathLike[str],
+    path: Path,
     sheet: np.ndarray,
     texts: Sequence[tuple[float, float, str, str]],
     lines: Sequence[tuple[float, float, float, float]] = (),
@@ -108,7 +108,7 @@ def write(
         picture.save(file, "PNG")
 
 
-def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write a figure to a PNG, whole or not at all."""
     with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=dpi)
+        figure.savefig(file, format="png", dpi=120)

@@ -189,8 +189,7 @@ class Config:
         known = [spec.name for spec in fields(cls)]
         for name in options:
             if name not in known:
-                meant = did_you_mean(name, known)
-                raise ValueError(f"unknown option {name[:80]!r}{meant}")
+                raise ValueError(f"unknown option {name[:80]!r}{did_you_mean(name, known)}")
         return cls(**options)
 
 

@@ -27,21 +27,22 @@ def environment(engine: str) -> dict[str, Any]:
         runtime = importlib.import_module("cupy").cuda.runtime
         found["gpu"] = str(runtime.getDeviceProperties(0)["name"].decode())
     versions = {"scratchvae": __version__, "python": platform.python_version()}
-    versions |= _versions("numpy", "numba", *(CUPY if engine == "cuda" else ()))
+    for package in ("numpy", "numba", *(CUPY if engine == "cuda" else ())):
+        if installed := _version(package):
+            versions[package] = installed
     return found | {"versions": versions}
 
 
 def machine_facts() -> dict[str, str | int | None]:
     """What a measured time depends on; None if unknown."""
-    versions = _versions("numpy", "numba", *CUPY)
     return {
         "cpu": cpu_name(),
         "cores": cores(),
         "blas": blas(),
         "python": platform.python_version(),
-        "numpy": versions.get("numpy"),
-        "numba": versions.get("numba"),
-        "cupy": next((versions[name] for name in CUPY if name in versions), None),
+        "numpy": _version("numpy"),
+        "numba": _version("numba"),
+        "cupy": next(filter(None, map(_version, CUPY)), None),
     }
 
 
@@ -97,9 +98,9 @@ def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def data_in_words(about: dict[str, Any]) -> str:
     """The result of `about_data` as text."""
-    names = ("name", "train_images", "test_images", "sha256")
-    name, train, test, digest = (about.get(name) for name in names)
-    return f"{name}, {train} training and {test} test images (SHA-256 {str(digest)[:12]}...)"
+    name, train, test = (about.get(key) for key in ("name", "train_images", "test_images"))
+    digest = str(about.get("sha256"))[:12]
+    return f"{name}, {train} training and {test} test images (SHA-256 {digest}...)"
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
@@ -108,9 +109,7 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
     return others | (versions if isinstance(versions, dict) else {})
 
 
-def _versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+def _version(package: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import current_engine, to_device
 from ..data import Dataset, batches
 from ..evaluation.metrics import report
 from ..models import Model
@@ -19,11 +18,8 @@ from ..output import to_json, write_atomically
 from ..train import streams
 from .checkpoint import Arrays, below, take_first
 from .config import Config
-from .environment import about_data, environment
 from .run import RunFolder
 from .trainer import Trainer, filled_in
-
-SHOWN = 12  # test images in the pictures
 
 
 def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:
@@ -56,9 +52,7 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
     name = "glyphs" if data.name == "glyphs" else config.data
-    config = filled_in(replace(config, engine=current_engine(), data=name), data)
-    about = {"environment": environment(config.engine), "data": about_data(data)}
-    files.write_config(config, about)
+    files.write_config(*filled_in(replace(config, data=name), data))
     return files
 
 
@@ -111,18 +105,17 @@ def leave_results(trainer: Trainer, files: RunFolder) -> dict[str, Any]:
     """
     from .. import plots  # here: matplotlib takes a second to import
 
-    epoch, step = trainer.epoch, trainer.step
-    if trainer.held_out == "validation" and trainer.best_epoch != epoch:
+    epoch = trainer.best_epoch if trainer.held_out == "validation" else trainer.epoch
+    if epoch != trainer.epoch:
         _take_best(trainer, files)
-        epoch, step = trainer.best_epoch, trainer.best_epoch * trainer.steps_per_epoch
-    if hasattr(trainer.model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
-        trainer.model.kl_weight = trainer.full_kl_weight
+    model: Any = trainer.model
+    if hasattr(model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
+        model.kl_weight = trainer.full_kl_weight
     metrics = save_results(
-        files, trainer.model, trainer.test_images, trainer.history,
-        epoch=epoch, step=step, epochs_trained=trainer.epoch,
+        files, model, trainer.test_images, trainer.history,
+        epoch=epoch, step=epoch * trainer.steps_per_epoch, epochs_trained=trainer.epoch,
     )  # fmt: skip
-    curves = files.path / "loss.png"
-    plots.loss_curves(trainer.history, curves, trainer.model.loss_unit, trainer.held_out)
+    plots.loss_curves(trainer.history, files.path / "loss.png", model.loss_unit, trainer.held_out)
     leave_pictures(trainer, files.path)
     return metrics
 
@@ -132,9 +125,8 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     from .. import plots
 
     model = trainer.model
-    x = next(batches(trainer.test_images[:SHOWN], SHOWN, None, model.data_range, model.dtype))
-    x = to_device(x, model.device)
-    plots.reconstructions(model, x[:8], folder / f"{prefix}reconstructions.png")
+    x = next(batches(trainer.test_images[:8], 8, None, model.data_range, model.dtype))
+    plots.reconstructions(model, x, folder / f"{prefix}reconstructions.png")
     z = model.noise(64, deepcopy(trainer.picture_rng))
     plots.samples(model, z, folder / f"{prefix}samples.png")
 

@@ -44,7 +44,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
-        self.history = self.path / "history.csv"
+        self.history, self.lock = self.path / "history.csv", self.path / "lock"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
 
     def make(self) -> None:
@@ -59,8 +59,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process; RuntimeError if another process holds it."""
-        with open(self.path / "lock", "a+b") as file:
+        """Lock the folder for this process, and delete the temporary files of killed ones.
+        RuntimeError if another process holds the lock."""
+        with open(self.lock, "a+b") as file:
             if not lock(file, wait=False):
                 file.seek(0)
                 who = file.read(20).decode(errors="replace").strip() or "unknown"
@@ -71,6 +72,9 @@ class RunFolder:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
             file.flush()
+            for folder in (self.path, self.checkpoints, self.pictures):
+                for path in left_behind(folder):
+                    path.unlink(missing_ok=True)
             yield
 
     def begin(self, config: Config, about: dict[str, Any]) -> None:
@@ -101,13 +105,10 @@ class RunFolder:
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
+        rows: list[list[Any]] = [["epoch", *line] for line in history[:1]]
+        rows += [[epoch, *map(repr, line.values())] for epoch, line in enumerate(history, 1)]
         text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        if history:
-            writer.writerow(["epoch", *history[0]])
-        writer.writerows(
-            [epoch, *map(repr, numbers.values())] for epoch, numbers in enumerate(history, 1)
-        )
+        csv.writer(text).writerows(rows)
         write_atomically(self.history, text.getvalue().encode())
 
     def checkpoint(self, step: int) -> Path:
@@ -117,12 +118,6 @@ class RunFolder:
     def all_checkpoints(self) -> list[Path]:
         """The checkpoints after a number of steps, the last one first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
-
-    def sweep(self) -> None:
-        """Delete the temporary files of processes that were killed."""
-        for folder in (self.path, self.checkpoints, self.pictures):
-            for path in left_behind(folder):
-                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -171,18 +166,13 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     if (weights := files.weights).exists():
         load_weights(model, weights)
     else:
-        weights = _load_checkpoint(model, files)
+        paths = [path for path in (files.best, *files.all_checkpoints()) if path.exists()]
+        found, refused = take_first(
+            paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
+        )
+        if found is None:
+            why = f": {refused[paths[0]]}" if paths else ""
+            raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
+        weights = found
     model.eval()
     return Run(files.path, config, model, weights)
-
-
-def _load_checkpoint(model: Model, files: RunFolder) -> Path:
-    """Load the weights of the best checkpoint, or else of the latest sound one."""
-    paths = [p for p in (files.best, *files.all_checkpoints()) if p.exists()]
-    found, refused = take_first(
-        paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
-    )
-    if found is None:
-        why = f": {refused[paths[0]]}" if paths else ""
-        raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
-    return found

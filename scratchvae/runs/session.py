@@ -20,7 +20,7 @@ from ..output import write_atomically
 from ..train import in_words
 from .checkpoint import take_first, to_bytes
 from .config import Config
-from .environment import about_data, data_in_words, differences, environment, same_data
+from .environment import data_in_words, differences, same_data
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
@@ -64,12 +64,10 @@ def train(
         If the data, the config and the folder do not match.
     """
     files = RunFolder(folder)
-    config, data = _prepare(config)
+    config, data, about = _prepare(config)
     trainer = Trainer(config, data)  # first: if it raises an error, no folder is made
-    about = {"environment": environment(config.engine), "data": about_data(data)}
     files.make()
     with files.locked():
-        files.sweep()  # a process may have been killed before there was a run to resume
         files.begin(config, about)
         say(_introduction(trainer, data))
         return _run(trainer, files, say, bar)
@@ -103,16 +101,15 @@ def resume(
     files = RunFolder(folder)
     before, about = files.read_config()
     with files.locked():
-        files.sweep()
         files.make()  # if the checkpoints were deleted, the run begins again
-        config, data = _prepare(replace(before, **changes))
-        if not same_data(about["data"], now := about_data(data)):
+        config, data, now = _prepare(replace(before, **changes))
+        if not same_data(about["data"], now["data"]):
             raise ValueError(
                 f"{files.path}: the data set has changed: the run began with "
-                f"{data_in_words(about['data'])}, now it is {data_in_words(now)}; restore the "
-                "data, or start a new run"
+                f"{data_in_words(about['data'])}, now it is {data_in_words(now['data'])}; restore "
+                "the data, or start a new run"
             )
-        if elsewhere := differences(about["environment"], environment(config.engine)):
+        if elsewhere := differences(about["environment"], now["environment"]):
             say(f"the environment has changed ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(config, data)
         say(_introduction(trainer, data))
@@ -121,11 +118,12 @@ def resume(
         return _run(trainer, files, say, bar)
 
 
-def _prepare(config: Config) -> tuple[Config, Dataset]:
-    """The config with engine, image shape and absolute paths filled in; and the data."""
-    engine = use(config.engine, tf32=config.tf32)
+def _prepare(config: Config) -> tuple[Config, Dataset, dict[str, Any]]:
+    """Choose the engine and load the data: the filled-in config, the data, and about both."""
+    use(config.engine, tf32=config.tf32)
     data = load(config.data, config.data_dir)
-    return filled_in(replace(config, engine=engine), data), data
+    config, about = filled_in(config, data)
+    return config, data, about
 
 
 def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:

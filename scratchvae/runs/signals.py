@@ -37,7 +37,6 @@ class Asked:
             raise StopNow
 
     def note(self, number: int, frame: Any) -> None:
-        """The signal handler."""
         again = bool(self)
         self.signal = self.signal or number
         if self._at_once:

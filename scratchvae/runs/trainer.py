@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import optim
-from ..backend import asnumpy, is_gpu_array, to_device
+from ..backend import asnumpy, current_engine, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
 from ..models import build
 from ..models.weights import MAX_BYTES
@@ -34,6 +34,7 @@ from ..ops import Losses
 from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
 from .checkpoint import Arrays, below
 from .config import Config, fits
+from .environment import about_data, environment
 from .schedules import kl_factor, lr_factor
 
 IMAGES = "images:"  # before the folder of a data set that is one
@@ -75,13 +76,16 @@ def image_shape(data: Dataset) -> tuple[int, ...]:
     return (1, *data.train_images.shape[1:])[-3:]
 
 
-def filled_in(config: Config, data: Dataset) -> Config:
-    """The config with the image shape of the data, if it has none, and with absolute paths."""
+def filled_in(config: Config, data: Dataset) -> tuple[Config, dict[str, Any]]:
+    """What config.json records: the options, with the engine in use, absolute paths and the image
+    shape of the data, if they have none; and the environment and data."""
     name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
     if name.startswith(IMAGES):
         name = IMAGES + absolute(name.removeprefix(IMAGES))
     shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    return replace(config, image_shape=shape, data=name, data_dir=data_dir)
+    engine = current_engine()
+    config = replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir)
+    return config, {"environment": environment(engine), "data": about_data(data)}
 
 
 def absolute(path: str) -> str:
@@ -106,13 +110,10 @@ class Trainer:
             )
         try:
             self.model = build(config.model, **config.model_options())
-        except ValueError as problem:
-            raise ValueError(
-                f"{problem} (the images of {data.name}; --data selects others)"
-            ) from None
-        self.train_images, self.held_out_images, self.test_images, self.held_out = images_of(
-            config, data
-        )
+        except ValueError as why:
+            raise ValueError(f"{why} (the images of {data.name}; --data selects others)") from None
+        images = images_of(config, data)
+        self.train_images, self.held_out_images, self.test_images, self.held_out = images
         most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
         if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(
@@ -131,7 +132,7 @@ class Trainer:
         rngs = streams(config.seed)
         self.picture_rng, self._test_rng = rngs.pictures, rngs.test
         self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
-        self._next_rngs: dict[str, np.random.Generator] | None = None  # once an epoch has begun
+        self._next_rngs: Any = None  # once an epoch has begun: a copy of _rngs
         self.steps_per_epoch = -(-len(self.train_images) // config.batch_size)
         self.epoch = self.batch = 0  # epochs done, and batches done in the next one
         self.history: list[dict[str, float]] = []
@@ -171,7 +172,6 @@ class Trainer:
             )
         if self._next_rngs is None:  # restored after the last step
             self._begin()
-        assert self._next_rngs is not None
         self._set_rates(self.step - 1)  # of the last step: a restored model has others
         self._arrays()  # this error names a tensor, that of the losses does not
         *sums, images = self._stepper.sums
@@ -204,7 +204,6 @@ class Trainer:
         return batches(images, config.batch_size, rngs["shuffle"], model.data_range, model.dtype)
 
     def _set_rates(self, step: int) -> None:
-        """Set learning rate and KL weight to those of this step."""
         config, now = self.config, (step, self.steps_per_epoch, self.config.epochs)
         self.optimizer.lr = config.lr * lr_factor(
             config.lr_schedule, *now, config.lr_decay, config.lr_warmup
@@ -215,7 +214,6 @@ class Trainer:
             )
 
     def _columns(self) -> list[str]:
-        """The names in a line of the history."""
         losses = [f"{part}_{name}" for part in ("train", self.held_out) for name in Losses._fields]
         return [*losses, "lr"] + (["kl_weight"] if hasattr(self.model, "kl_weight") else [])
 
@@ -249,8 +247,10 @@ class Trainer:
         epoch = need("epoch", count(math.inf))
         batch = need("batch", count(self.steps_per_epoch))
         step = need("step", lambda n: n == epoch * self.steps_per_epoch + batch)
+        columns = self._columns()
         history = need("history", lambda h: isinstance(h, list) and len(h) == epoch)
-        need("history", lambda h: all(map(self._is_line, h)))
+        need("history", lambda h: all(isinstance(x, dict) and [*x] == columns for x in h))
+        need("history", lambda h: all(_are_numbers([*line.values()]) for line in h))
         seen = min(batch * self.config.batch_size, len(self.train_images))
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
@@ -286,14 +286,8 @@ class Trainer:
         settings = vars(self.optimizer).items()
         return {n: a for n, a in settings if isinstance(a, np.ndarray) or is_gpu_array(a)}
 
-    def _is_line(self, found: Any) -> bool:
-        """Whether it is a line of the history: a number for each column."""
-        right = isinstance(found, dict) and [*found] == self._columns()
-        return right and _are_numbers([*found.values()])
-
 
 def _generator(state: Any) -> np.random.Generator:
-    """A random generator in the given `bit_generator.state`."""
     rng = np.random.default_rng(0)
     try:
         rng.bit_generator.state = state
