@@ -59,24 +59,26 @@ for name, config in configs.items():
     models[name] = model
 ae, vae = models["ae"], models["mlp"]
 
-x = sv.asarray(next(sv.data.batches(data.test_images, len(data.test_images))))
-codes = {"autoencoder": ae.embed(x), "VAE": vae.embed(x)}
+latents = sv.evaluation.latents  # codes of images, and images of codes
+x = next(sv.data.batches(data.test_images, len(data.test_images)))
+codes = {"autoencoder": latents.posterior_codes(ae, x), "VAE": latents.posterior_codes(vae, x)}
 for name, code in codes.items():
     mean, deviation = code.mean(axis=0), code.std(axis=0)  # (latent_dim,)
     print(
-        f"codes of the test images, {name}: the dimensions have means from {float(mean.min()):.2f} "
-        f"to {float(mean.max()):.2f}, standard deviations from {float(deviation.min()):.2f} to "
-        f"{float(deviation.max()):.2f}"
+        f"codes of the test images, {name}: the dimensions have means from {mean.min():.2f} to "
+        f"{mean.max():.2f}, standard deviations from {deviation.min():.2f} to {deviation.max():.2f}"
     )
-z = vae.noise(SHOWN, rngs.pictures)
+z = latents.prior_codes(vae, SHOWN, rngs.pictures)
 mean, deviation = codes["autoencoder"].mean(axis=0), codes["autoencoder"].std(axis=0)
 rows = {
     "test images": x[:SHOWN],
-    "autoencoder: reconstructions": ae.reconstruct(x[:SHOWN]),
-    "VAE: reconstructions, z = mu": vae.reconstruct(x[:SHOWN]),
-    "VAE: z ~ N(0, I)": vae.generate(z),
-    "autoencoder: the same z ~ N(0, I)": ae.generate(z),
-    "autoencoder: z with mean and deviation of its codes": ae.generate(mean + deviation * z),
+    "autoencoder: reconstructions": latents.decoded(ae, codes["autoencoder"][:SHOWN]),
+    "VAE: reconstructions, z = mu": latents.decoded(vae, codes["VAE"][:SHOWN]),
+    "VAE: z ~ N(0, I)": latents.decoded(vae, z),
+    "autoencoder: the same z ~ N(0, I)": latents.decoded(ae, z),
+    "autoencoder: z with mean and deviation of its codes": latents.decoded(
+        ae, mean + deviation * z
+    ),
 }
 sv.plots.image_table([*rows.values()], out / "samples.png", [*rows])
 print(f"the answer (samples.png), weights and metrics are in {out}")

@@ -119,6 +119,17 @@ def test_the_commands_look_at_what_an_example_leaves(tmp_path, data_dir):
     assert set(os.listdir(tmp_path / "out/pictures")) >= pictures | {"manifold.png"}
 
 
+@pytest.mark.parametrize("example", ["mnist_vae", "tiny_vae", "autoencoder_vs_vae"])
+def test_on_the_gpu(tmp_path, monkeypatch, cupy_on_host, example):
+    write_digits(tmp_path / "data", 40, 20)
+    arguments = ["--engine", "cuda", "--epochs", "1", "--batch-size", "16", "--data-dir", "data"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{example}.py", *arguments, "--out", "out"])
+    runpy.run_path(str(ROOT / f"examples/{example}.py"), run_name="__main__")
+    (config,) = {*(tmp_path / "out").rglob("config.json")} - {tmp_path / "out/ae/config.json"}
+    assert json.loads(config.read_text())["options"]["engine"] == "cuda"
+
+
 def test_an_example_replaces_its_own_results_but_no_run_with_checkpoints(tmp_path, data_dir):
     """An interrupted second run leaves no weights of the first beside its own options."""
     config, data = sv.runs.Config(model="ae", engine="numpy"), sv.data.load("mnist", data_dir)
