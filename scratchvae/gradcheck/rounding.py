@@ -17,6 +17,7 @@ import numpy as np
 
 from .differences import EPS, Line, NotAnalytic, norm, rounding_of_y, size
 from .subject import Subject
+from .trials import largest
 
 LONG = 1e-2  # a step that must agree with a short one
 PLATEAU = 0.1  # an output that is constant up to here, on one side, is constant
@@ -38,7 +39,7 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
         if np.isfinite(slopes).all() or far <= 40 * h:
             break
     apart = abs(_slope(line, h) - _extrapolated(far, slopes, h))
-    unit = max(scale, max(map(abs, slopes)) / line.norm)
+    unit = max(scale, largest(slopes) / line.norm)
     if not apart > max(tolerance * unit, 10 * rounding_of_y(line.subject, h)):
         return 0.0
     alone = _still(line, h) and _still(line, -h)
@@ -49,11 +50,11 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
 def require_precise(line: Line) -> None:
     """Compare the complex step with long steps: complex64 would lose the imaginary part."""
     limit = line.subject.analytic_to
-    scale = float(np.max(np.abs(line.subject.gradients[line.name])))
+    scale = largest(line.subject.gradients[line.name])
     if limit is None or not (coarse := own_rounding(line, 1e-6, scale, limit)):
         return
     slope = _extrapolated(REACH, _slopes(line, REACH), 0.0)
-    imaginary = line.complex_step(1e-100).value
+    imaginary = line.complex_step()
     if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / REACH:
         raise NotAnalytic(
             f"check: {line.subject.name} is too coarse in {line.name} for the complex step: along "
@@ -66,7 +67,7 @@ def require_precise(line: Line) -> None:
 def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> float:
     """The rounding of elements with a zero gradient: move them together, then one by one."""
     x, gradient = subject.tensors[name], subject.gradients[name]
-    zero = np.abs(gradient) <= 1e-13 * np.max(np.abs(gradient))
+    zero = np.abs(gradient) <= 1e-13 * largest(gradient)
     together = np.where(zero, size(x) * rng.choice([-1.0, 1.0], x.shape), 0.0)
     if not zero.any() or not (jumps := rounding_of_still(Line(subject, name, together))):
         return 0.0
