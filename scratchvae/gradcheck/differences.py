@@ -31,16 +31,16 @@ class Line:
         # the derivative along the line, from backward's gradient
         self.analytic = float(np.sum(subject.gradients[name][self.at] * (self.v / self.length)))
 
-    def moved(self, t: Any) -> np.ndarray:
-        """x, t further along the line; complex if t is."""
+    def output(self, t: Any) -> np.ndarray:
+        """The output t further along the line; complex if t is."""
         x = np.array(self.x + 0 * t)  # also where x has no axes
         x[self.at] += t * self.v
-        return x
+        return self.subject.output(self.name, x)
 
     def y(self, t: float) -> np.ndarray:
-        """The output at t; NaN where the function has no value, or raises an error."""
+        """The same; NaN where the function has no value, or raises an error."""
         try:
-            return self.subject.output(self.name, self.moved(t))
+            return self.output(t)
         except Exception:
             return np.full(np.shape(self.subject.y), np.nan)
 
@@ -50,15 +50,14 @@ class Line:
 
     def central(self, h: float) -> tuple[float, float]:
         """Central differences, and an estimate of their error by rounding of the outputs."""
-        up, down = self.moved(h), self.moved(-h)
+        up, down = (self.x[self.at] + t * self.v for t in (h, -h))
         # x + h is rounded: the element moved by this much
-        step = 2 * h if self.element is None else float(up[self.element] - down[self.element])
-        if step == 0 or h < EPS / 10 or np.array_equal(up, down):
+        step = 2 * h if self.element is None else float(up - down)
+        if h < EPS / 10 or np.array_equal(up, down):
             raise ValueError(
                 f"check: h = {h:g} is too small for the values of {self.name}: choose a larger h"
             )
-        difference = self.subject.output(self.name, up) - self.subject.output(self.name, down)
-        slope = float(np.sum(difference * self.subject.dy)) / step
+        slope = float(np.sum((self.output(h) - self.output(-h)) * self.subject.dy)) / step
         return slope, rounding_of_y(self.subject, step / 2)
 
     def complex_step(self, h: float = 1e-100) -> float:
@@ -66,7 +65,7 @@ class Line:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ComplexWarning)
-                y = self.subject.output(self.name, self.moved(1j * h))
+                y = self.output(1j * h)
         except (TypeError, ComplexWarning) as problem:
             raise NotAnalytic(
                 f"check: {self.subject.name} does not accept complex numbers for {self.name} "

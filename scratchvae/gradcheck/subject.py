@@ -95,8 +95,7 @@ def of_pair(
     tensors = {n: x.astype("float64") for n, x in given.items()}
     arrays = {n: asarray(x.copy()) for n, x in given.items()}
     result = forward(*arrays.values())
-    for n, before in given.items():
-        _check_unchanged(f"{name} changes its input {n}", before, arrays[n])
+    _check_unchanged(f"{name} changes its input", given, arrays)
     if not isinstance(result, tuple) or len(result) < 2:
         raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
     outputs = Outputs(name, result[0], without_dy)
@@ -114,19 +113,14 @@ def of_pair(
         dy: np.ndarray, cache: Any, lay_out: Callable[..., np.ndarray] = np.copy
     ) -> dict[str, np.ndarray]:
         """Copies of the gradients; an error if backward changes dy."""
-        parts = outputs.parts(dy)
-        given_parts = [p if p is None else asarray(lay_out(p)) for p in parts]
-        came = backward(tuple(given_parts) if outputs.several else given_parts[0], cache)
-        for before, after in zip(parts, given_parts, strict=True):
-            if before is not None:
-                _check_unchanged("backward changes dy", before, after)
+        parts = outputs.parts(dy, lay_out)
+        came = backward(parts, cache)
+        _check_unchanged("backward changes", {"dy": dy}, {"dy": outputs.joined(parts)})
         gradients = _counted(came, names, without_gradient)
         return {n: _checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
 
     gradients = run_backward(dy, cache)
-    for n, before in given.items():
-        _check_unchanged(f"backward changes the input {n}", before, arrays[n])
-
+    _check_unchanged("backward changes the input", given, arrays)
     pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, batch)
     return Subject(
         name, tensors, gradients, lambda moved: run_forward(tensors | moved)[0], dy, dtype,
@@ -268,29 +262,29 @@ class Outputs:
             raise TypeError(f"check: the outputs must have one dtype, got {', '.join(dtypes)}")
         return np.concatenate(parts)
 
-    def parts(self, dy: np.ndarray) -> list[Any]:
-        """A dy for each output."""
+    def parts(self, dy: np.ndarray, lay_out: Callable[..., np.ndarray]) -> Any:
+        """The dy of one output, or a tuple with one for each output."""
         sizes = [0 if shape is None else math.prod(shape) for shape in self.shapes]
         pairs = zip(np.split(dy, np.cumsum(sizes)[:-1]), self.shapes, strict=True)
-        return [None if shape is None else part.reshape(shape) for part, shape in pairs]
+        parts = [None if s is None else asarray(lay_out(part.reshape(s))) for part, s in pairs]
+        return tuple(parts) if self.several else parts[0]
 
 
 def _distinct(layer: Module) -> dict[str, Param]:
     """The parameters; tied weights under their first name."""
     named = layer.parameters()
-    first = {id(p): n for n, p in reversed([*named.items()])}
-    return {n: named[n] for n in named if first[id(named[n])] == n}
+    first = {p: n for n, p in reversed(named.items())}
+    return {first[p]: p for p in named.values()}
 
 
 def _names_of(forward: Callable[..., Any], count: int) -> list[str]:
     """The names of forward's parameters, where it has one for each input."""
     try:
-        parameters = [*inspect.signature(forward).parameters.values()][:count]
+        parameters = [*inspect.signature(forward).parameters.values()]
     except (TypeError, ValueError):  # some built-in functions have no signature
         parameters = []
-    if len(parameters) < count or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return [f"input {k}" for k in range(count)]
-    return [p.name for p in parameters]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names[:count] if len(names) >= count else [f"input {k}" for k in range(count)]
 
 
 # Checks of the functions under test and their arguments
@@ -332,10 +326,11 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
     return g
 
 
-def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
-    """ValueError if a function changed its argument."""
-    if asnumpy(after).tobytes() != before.tobytes():
-        raise ValueError(f"check: {what} in place, so it cannot be checked: work on a copy")
+def _check_unchanged(what: str, before: dict[str, np.ndarray], after: dict[str, Any]) -> None:
+    """ValueError if a function changed one of its arguments."""
+    for n, a in before.items():
+        if asnumpy(after[n]).tobytes() != a.tobytes():
+            raise ValueError(f"check: {what} {n} in place, so it cannot be checked: work on a copy")
 
 
 def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> dict[str, Any]:
