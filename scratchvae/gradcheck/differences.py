@@ -18,16 +18,20 @@ STEPS = np.logspace(0, -16, 33)  # of the error curves
 
 
 class Line:
-    """A line through a tensor: an index moves one element, an array v moves all of them. A step of
+    """A line through a tensor: a number k moves element k, an array v moves all of them. A step of
     1 moves an element by max(1, |x|), since a step of 1e-6 would vanish in 1e11."""
+
+    at: Any = ...
+    element: tuple[int, ...] | None = None  # None: a direction
 
     def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
-        self.element = path if isinstance(path, tuple) else None
-        self.at = ... if self.element is None else path
-        self.v = path if self.element is None else size(self.x[path])
-        self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
-        self.norm = norm(self.v) if self.element is None else 1.0
+        if isinstance(path, np.ndarray):
+            self.v, self.length, self.norm = path, 1.0, norm(path)
+        else:
+            self.at = self.element = tuple(map(int, np.unravel_index(path, self.x.shape)))
+            self.v = size(self.x[self.at])
+            self.length, self.norm = float(self.v), 1.0  # of a step of 1
         # the derivative along the line, from backward's gradient
         self.analytic = float(np.sum(subject.gradients[name][self.at] * (self.v / self.length)))
 
@@ -82,7 +86,7 @@ class Line:
         error = EPS * float(np.sum((np.abs(at_v) + np.abs(at_zero)) * np.abs(dy)))
         return float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length
 
-    def bend(self, h: float, rounding: float) -> float:
+    def bend(self, h: float, rounding: float = 0.0) -> float:
         """The difference of the slopes on both sides of kinks; 0 for a smooth function, where the
         difference halves with the step."""
 
@@ -92,6 +96,7 @@ class Line:
 
         at_h = at(h)
         smooth = all(abs(at(h / by) - at_h / by) <= 0.1 * at_h / by for by in (2, 4))
+        rounding = max(rounding, rounding_of_y(self.subject, h * self.length))
         return 0.0 if smooth or not at_h > 20 * rounding else at_h
 
     def noise(self, h: float) -> float:
@@ -218,5 +223,5 @@ def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
 def elementwise(subject: Subject, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Analytic and complex-step gradient of a convolution's first `count` kernels (C, KH, KW)."""
     analytic = subject.gradients[name][:count]
-    lines = (Line(subject, name, at) for at in np.ndindex(analytic.shape))
-    return analytic, np.reshape([line.complex_step() for line in lines], analytic.shape)
+    numeric = [Line(subject, name, k).complex_step() for k in range(analytic.size)]
+    return analytic, np.reshape(numeric, analytic.shape)

@@ -11,7 +11,7 @@ is relative to the norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,16 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import rounding
-from .differences import (
-    NUMERIC,
-    Line,
-    norm,
-    require_analytic,
-    require_linear,
-    rounding_of_y,
-    size,
-    tensor_error,
-)
+from .differences import NUMERIC, Line, norm, require_analytic, require_linear, size, tensor_error
 from .report import METHODS, GradientError, Report, Result
 from .subject import Subject
 from .trials import largest
@@ -122,12 +113,11 @@ def _elements(
 ) -> list[Line]:
     """Every element, or the one with the largest gradient and some at random."""
     gradient = subject.gradients[name]
-    numbers: Any = range(gradient.size)
+    numbers: Iterable[Any] = range(gradient.size)
     if samples not in (None, "all"):
         drawn = rng.integers(gradient.size, size=int(samples or 0))
-        numbers = dict.fromkeys([int(np.argmax(np.abs(gradient))), *map(int, drawn)])
-    where = (np.unravel_index(k, gradient.shape) for k in numbers)
-    return [Line(subject, name, tuple(map(int, at))) for at in where]
+        numbers = dict.fromkeys([np.argmax(np.abs(gradient)), *drawn])
+    return [Line(subject, name, k) for k in numbers]
 
 
 def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
@@ -139,9 +129,7 @@ def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
 
 def _advice(judge: Judge, hint: str) -> str:
     """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
-    for longer in ("1e-3", "1e-2", "1e-1"):
-        if float(longer) <= judge.h:
-            continue
+    for longer in (text for text in ("1e-3", "1e-2", "1e-1") if float(text) > judge.h):
         try:
             other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
             verdict = other.result()[0].verdict
@@ -160,8 +148,6 @@ class Measured(NamedTuple):
     numeric: float
     rounding: float
     step: float
-    kinked: bool = False
-    uncertain: float = 0.0  # estimated bound of the numeric error
 
     @property
     def off(self) -> float:
@@ -190,20 +176,17 @@ class Judge:
         self.by_differences = self.method in ("central", "direction")
         self.may_be_coarse = self.by_differences and not self.subject.known
         if self.may_be_coarse and self.coarse is None:
-            self.coarse = self._own_rounding()
+            another = _direction(self.subject, self.name, self.rng)
+            line = next((line for line in self.lines if line.element is None), another)
+            scale = largest(self.gradient * size(line.x))
+            coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
+            self.coarse = coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
         bar = tqdm(self.lines, self.name, leave=False, disable=None, delay=2)
         self.measured = [self.measure(line, self.h) for line in bar]
         # what the error of an element is relative to, and that of a direction
         self.scales = self.largest, norm(self.gradient * size(self.subject.tensors[self.name]))
         if self.largest == 0:  # zeros have an error of 1
             self.scales = (largest([m.numeric for m in self.measured]),) * 2
-
-    def _own_rounding(self) -> float:
-        another = _direction(self.subject, self.name, self.rng)
-        line = next((line for line in self.lines if line.element is None), another)
-        scale = largest(self.gradient * size(line.x))
-        coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
-        return coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
 
     def measure(self, line: Line, step: float) -> Measured:
         """Both sides along a line."""
@@ -237,8 +220,8 @@ class Judge:
         if self.is_zero():
             found["seen"], verdict = self.measured, "zero"
         else:
-            for m in map(self.doubted, self.measured):
-                found[self.kind(m)].append(m)
+            for kind, m in map(self.doubted, self.measured):
+                found[kind].append(m)
             verdict = _verdict(found, whole)
         worst = self.worst(next(of for of in found.values() if of))
         if verdict == "FAIL":
@@ -291,15 +274,14 @@ class Judge:
         shown = hidden <= BESIDE * self.subject.largest or hidden == 0
         return shown and largest([m.numeric for m in far]) <= hidden
 
-    def kind(self, m: Measured) -> str:
-        """wrong, unsure: beyond the limit. seen, blind: within it, with small or large rounding."""
-        if m.kinked:
-            return "kink"
+    def kind(self, m: Measured, uncertain: float = 0.0) -> tuple[str, Measured]:
+        """wrong, unsure: beyond the limit, and more or less than the numeric side may be wrong by.
+        seen, blind: within the limit, with small or large rounding."""
         if not m.off <= self.allowed(m):
-            return "wrong" if m.off > m.uncertain else "unsure"
-        return "seen" if m.rounding <= self.allowed(m) else "blind"
+            return "wrong" if m.off > uncertain else "unsure", m
+        return "seen" if m.rounding <= self.allowed(m) else "blind", m
 
-    def doubted(self, first: Measured) -> Measured:
+    def doubted(self, first: Measured) -> tuple[str, Measured]:
         """Look again where the two sides disagree: the numeric one may be wrong.
 
         Of differences, shorter steps contain fewer kinks, so try them, as long as rounding does not
@@ -309,12 +291,11 @@ class Judge:
         """
         line, far = first.line, first.step * first.line.length
         if first.off <= self.allowed(first):
-            return first
+            return self.kind(first)
         if self.method == "complex":  # at a kink itself it takes the slope of one side
-            slopes = line.bend(1e-6, rounding_of_y(self.subject, 1e-6))
-            return first._replace(kinked=first.off <= 1.01 * slopes)
+            return "kink" if first.off <= 1.01 * line.bend(1e-6) else "wrong", first
         if self.method == "adjoint":  # a large constant part costs digits
-            return first._replace(uncertain=10 * first.rounding)
+            return self.kind(first, 10 * first.rounding)
         tried = [first]
         for by in (10, 100):
             if 10 * first.rounding * by > first.off:
@@ -322,12 +303,12 @@ class Judge:
             tried.append(m := self.measure(line, first.step / by))
             if m.off <= self.allowed(m):
                 if self.subject.known:
-                    return m
+                    return self.kind(m)
                 # if the output of a coarse function does not change, that is not agreement
                 coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
-                return first._replace(uncertain=10 * coarse / far) if coarse else m
+                return self.kind(first, 10 * coarse / far) if coarse else self.kind(m)
         if first.off <= 10 * first.rounding:
-            return first._replace(uncertain=10 * first.rounding)
+            return "unsure", first
         shortest = tried[-1]
         kink, nearby = (line.bend(m.step, m.rounding) for m in (shortest, first))
         rough = line.noise(first.step) / far
@@ -336,14 +317,14 @@ class Judge:
         at_this_point = 0 < shortest.off <= 0.51 * kink
         if at_this_point or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
             coarse = 0.0 if self.subject.known else rounding.rounding_of_still(line)
-            return first._replace(kinked=not coarse, uncertain=10 * coarse / far)
+            return self.kind(first, 10 * coarse / far) if coarse else ("kink", first)
         # Factor 10: in a single number, such as a loss, kinks of both signs may cancel.
         by_kinks = kink * (10 if self.subject.y.size == 1 else 1)
         other = tried[-2] if len(tried) > 1 else self.measure(line, 2 * first.step)
         by_step = abs(shortest.numeric - other.numeric)
         by_noise = 0.0 if kink else rough * first.step / shortest.step
         parts = (by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
-        return shortest._replace(uncertain=max(parts) if np.isfinite(parts).all() else math.inf)
+        return self.kind(shortest, max(parts) if np.isfinite(parts).all() else math.inf)
 
 
 def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
@@ -358,7 +339,7 @@ def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
 def _located(result: Result, judge: Judge, line: Line) -> Result:
     """Bisect a wrong direction to an element: keep the half with the larger error."""
 
-    def measure(path: tuple[int, ...] | np.ndarray) -> Measured:
+    def measure(path: int | np.ndarray) -> Measured:
         return judge.measure(Line(line.subject, line.name, path), result.step)
 
     def off(elements: np.ndarray) -> float:
@@ -369,9 +350,9 @@ def _located(result: Result, judge: Judge, line: Line) -> Result:
     candidates = np.arange(line.v.size)
     while len(candidates) > 1:
         candidates = max(np.array_split(candidates, 2), key=off)
-    where = tuple(map(int, np.unravel_index(candidates[0], line.v.shape)))
-    worst = measure(where)
-    return result._replace(where=where, analytic=worst.line.analytic, numeric=worst.numeric)
+    worst = measure(candidates[0])
+    at = worst.line
+    return result._replace(where=at.element, analytic=at.analytic, numeric=worst.numeric)
 
 
 def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:

@@ -40,18 +40,16 @@ class Subject:
     known: bool = False  # one of our models: computed in float64 throughout
 
     def __post_init__(self) -> None:
-        y = self.y = np.array(self.output_at({}))
+        name, y = self.name, np.array(self.output_at({}))
         if y.dtype != np.float64:
-            raise TypeError(
-                f"check: {self.name} must return float64 for float64, got y of {y.dtype}"
-            )
+            raise TypeError(f"check: {name} must return float64 for float64, got y of {y.dtype}")
         if not np.isfinite(y).all():
-            raise ValueError(f"check: {self.name} returns NaN or infinity: choose other inputs")
+            raise ValueError(f"check: {name} returns NaN or infinity: choose other inputs")
         if not np.array_equal(y, self.output_at({})):
             raise ValueError(
-                f"check: {self.name} returns another y each time: draw its noise first, and pass "
-                "it in"
+                f"check: {name} returns another y each time: draw its noise first, and pass it in"
             )
+        self.y = y
         self.gradients = {n: g.astype("float64") for n, g in self.gradients.items()}
         self.dy = self.dy.astype("float64")
         # the largest element of all finite gradients
