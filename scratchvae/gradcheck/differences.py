@@ -1,7 +1,5 @@
 """The numeric side: a Line through a tensor, and the change of <y, dy> by a small step along it."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable

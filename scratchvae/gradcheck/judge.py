@@ -8,8 +8,6 @@ rounding. Along a random direction v, <g, v> is about as large as the norm of g,
 is relative to the norm.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -92,7 +90,8 @@ def compare(
         count = DIRECTIONS if too_many or not by_element else int(samples not in (None, "all"))
         lines = [_direction(subject, name, rng) for _ in range(count)]
         if by_element:
-            lines += _elements(subject, name, SAMPLES if too_many else samples, rng)
+            found = _elements(subject.gradients[name], SAMPLES if too_many else samples, rng)
+            lines += [Line(subject, name, k) for k in found]
         judge = Judge(subject, name, method, lines, h, tolerance, atol, rng)
         result, line = judge.result()
         worst[name] = judge, line
@@ -108,16 +107,11 @@ def compare(
     return report
 
 
-def _elements(
-    subject: Subject, name: str, samples: int | str | None, rng: np.random.Generator
-) -> list[Line]:
+def _elements(gradient: np.ndarray, samples: Any, rng: np.random.Generator) -> Iterable[Any]:
     """Every element, or the one with the largest gradient and some at random."""
-    gradient = subject.gradients[name]
-    numbers: Iterable[Any] = range(gradient.size)
-    if samples not in (None, "all"):
-        drawn = rng.integers(gradient.size, size=int(samples or 0))
-        numbers = dict.fromkeys([np.argmax(np.abs(gradient)), *drawn])
-    return [Line(subject, name, k) for k in numbers]
+    if samples in (None, "all"):
+        return range(gradient.size)
+    return dict.fromkeys([np.argmax(np.abs(gradient)), *rng.integers(gradient.size, size=samples)])
 
 
 def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
@@ -127,20 +121,6 @@ def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
     return Line(subject, name, np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x)))
 
 
-def _advice(judge: Judge, hint: str) -> str:
-    """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
-    for longer in (text for text in ("1e-3", "1e-2", "1e-1") if float(text) > judge.h):
-        try:
-            other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
-            verdict = other.result()[0].verdict
-        except Exception:  # the function may be undefined there
-            break
-        if verdict in ("ok", "zero", "FAIL"):
-            found = "wrong" if verdict == "FAIL" else "right"
-            return f"{hint} (with h={longer}, tolerance={longer} it is {found})"
-    return hint
-
-
 class Measured(NamedTuple):
     """Both sides along one line."""
 
@@ -148,12 +128,7 @@ class Measured(NamedTuple):
     numeric: float
     rounding: float
     step: float
-
-    @property
-    def off(self) -> float:
-        """The difference of the two sides: infinite if either is not finite."""
-        off = abs(self.line.analytic - self.numeric)
-        return off if math.isfinite(off) else math.inf
+    off: float  # the difference of the two sides; infinite if either is not finite
 
 
 @dataclass
@@ -192,7 +167,9 @@ class Judge:
         """Both sides along a line."""
         numeric, of_y = NUMERIC[self.method](line, step)
         own = (self.coarse or 0.0) / (step * line.length)
-        return Measured(line, numeric, max(of_y, own), step)
+        off = abs(line.analytic - numeric)
+        off = off if math.isfinite(off) else math.inf
+        return Measured(line, numeric, max(of_y, own), step, off)
 
     def scale(self, m: Measured) -> float:
         """The number that the error is relative to."""
@@ -325,6 +302,20 @@ class Judge:
         by_noise = 0.0 if kink else rough * first.step / shortest.step
         parts = (by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
         return self.kind(shortest, max(parts) if np.isfinite(parts).all() else math.inf)
+
+
+def _advice(judge: Judge, hint: str) -> str:
+    """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
+    for longer in (text for text in ("1e-3", "1e-2", "1e-1") if float(text) > judge.h):
+        try:
+            other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
+            verdict = other.result()[0].verdict
+        except Exception:  # the function may be undefined there
+            break
+        if verdict in ("ok", "zero", "FAIL"):
+            found = "wrong" if verdict == "FAIL" else "right"
+            return f"{hint} (with h={longer}, tolerance={longer} it is {found})"
+    return hint
 
 
 def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:

@@ -11,8 +11,6 @@ More & Wild, "Estimating computational noise" (2011), do the same with differenc
 report "h too small" where many values are equal.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .differences import EPS, Line, NotAnalytic, norm, rounding_of_y, size

@@ -5,8 +5,6 @@ Functions under test receive copies, and their results are copied. A forward tha
 or draws noise is an error.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -231,13 +229,13 @@ class Outputs:
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
         self.several = isinstance(y, tuple) and not isinstance(y, Losses)
-        count = len(y) if self.several else 0
-        if unknown := [k for k in without_dy if k not in range(count)]:
+        parts = self._listed(y)
+        if unknown := [k for k in without_dy if not self.several or k not in range(len(parts))]:
             raise ValueError(
-                f"check: without_dy has output {unknown[0]}, but {name} has {count or 1}"
+                f"check: without_dy has output {unknown[0]}, but {name} has {len(parts)}"
             )
         self.shapes: list[tuple[int, ...] | None] = []
-        for k, part in enumerate(self._listed(y)):
+        for k, part in enumerate(parts):
             which = f"output {k}" if self.several else "y"
             a = _plain(f"{which} of {name}", part)
             without = self.several and (k in without_dy or part is None or a.dtype.kind in "iub")

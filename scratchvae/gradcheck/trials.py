@@ -1,8 +1,6 @@
 """Every backward must be linear in dy, return the same result when called again, accept any memory
 layout, and keep its dtype. Differences for one dy and one call show none of these faults."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
