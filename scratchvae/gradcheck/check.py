@@ -1,7 +1,5 @@
 """The functions to call: check a pair of functions, an op, a layer, a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,8 +163,7 @@ def check_layer(
     batch, seed, **options
         See `check`, also for the report and the errors.
     """
-    subject = of_layer(layer, inputs, seed, without_gradient, batch)
-    return compare(subject, seed=seed, **options)
+    return compare(of_layer(layer, inputs, seed, without_gradient, batch), seed=seed, **options)
 
 
 def check_model(
@@ -206,5 +203,4 @@ def check_model(
         raise ValueError("check_model: a loss is not linear; use 'complex', 'central', 'direction'")
     if tolerance is None:
         tolerance = {"complex": 1e-10}.get(method, 1e-5) if model.dtype == np.float64 else 1e-2
-    subject = of_model(model, x, eps)
-    return compare(subject, method, tolerance=tolerance, samples=samples, **options)
+    return compare(of_model(model, x, eps), method, tolerance=tolerance, samples=samples, **options)

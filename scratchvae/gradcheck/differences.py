@@ -1,117 +1,100 @@
 """The numeric side: a Line through a tensor, and the change of <y, dy> by a small step along it."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
 from .subject import Subject
+from .trials import largest
 
 EPS = float(np.finfo("float64").eps)
 STEPS = np.logspace(0, -16, 33)  # of the error curves
 
 
-class Numeric(NamedTuple):
-    """A numeric derivative, and an estimate of its error by rounding of the outputs."""
-
-    value: float
-    rounding: float = 0.0
-
-
 class Line:
-    """A line through a tensor: an index moves one element, an array v moves all of them. A step of
+    """A line through a tensor: a number k moves element k, an array v moves all of them. A step of
     1 moves an element by max(1, |x|), since a step of 1e-6 would vanish in 1e11."""
+
+    at: Any = ...
+    element: tuple[int, ...] | None = None  # None: a direction
 
     def __init__(self, subject: Subject, name: str, path: Any) -> None:
         self.subject, self.name, self.x = subject, name, subject.tensors[name]
-        self.element = path if isinstance(path, tuple) else None
-        self.at = ... if self.element is None else path
-        self.v = path if self.element is None else size(self.x[path])
-        self.length = 1.0 if self.element is None else float(self.v)  # of a step of 1
-        self.norm = norm(self.v) if self.element is None else 1.0
+        if isinstance(path, np.ndarray):
+            self.v, self.length, self.norm = path, 1.0, norm(path)
+        else:
+            self.at = self.element = tuple(map(int, np.unravel_index(path, self.x.shape)))
+            self.v = size(self.x[self.at])
+            self.length, self.norm = float(self.v), 1.0  # of a step of 1
+        # the derivative along the line, from backward's gradient
+        self.analytic = float(np.sum(subject.gradients[name][self.at] * (self.v / self.length)))
 
-    @cached_property
-    def analytic(self) -> float:
-        """The derivative along the line, from backward's gradient."""
-        with np.errstate(all="ignore"):  # a gradient may hold infinities
-            return float(
-                np.sum(self.subject.gradients[self.name][self.at] * (self.v / self.length))
-            )
-
-    def moved(self, t: Any, start: np.ndarray | None = None) -> np.ndarray:
-        """x, t further along the line; complex if t is."""
-        x = np.array((self.x if start is None else start) + 0 * t)  # also where x has no axes
+    def output(self, t: Any) -> np.ndarray:
+        """The output t further along the line; complex if t is."""
+        x = np.array(self.x + 0 * t)  # also where x has no axes
         x[self.at] += t * self.v
-        return x
+        return self.subject.output(self.name, x)
 
     def y(self, t: float) -> np.ndarray:
-        """The output at t; NaN where the function has no value, or raises an error."""
+        """The same; NaN where the function has no value, or raises an error."""
         try:
-            with np.errstate(all="ignore"):
-                return self.subject.output(self.name, self.moved(t))
+            return self.output(t)
         except Exception:
             return np.full(np.shape(self.subject.y), np.nan)
 
     def change(self, t: float) -> float:
         """<y(t) - y(0), dy>, subtracted output by output: unchanged outputs add no rounding."""
-        with np.errstate(all="ignore"):
-            return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
+        return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
 
-    def central(self, h: float) -> Numeric:
-        """Central differences."""
-        up, down = self.moved(h), self.moved(-h)
+    def central(self, h: float) -> tuple[float, float]:
+        """Central differences, and an estimate of their error by rounding of the outputs."""
+        up, down = (self.x[self.at] + t * self.v for t in (h, -h))
         # x + h is rounded: the element moved by this much
-        step = 2 * h if self.element is None else float(up[self.element] - down[self.element])
-        if step == 0 or h < EPS / 10 or np.array_equal(up, down):
+        step = 2 * h if self.element is None else float(up - down)
+        if h < EPS / 10 or np.array_equal(up, down):
             raise ValueError(
                 f"check: h = {h:g} is too small for the values of {self.name}: choose a larger h"
             )
-        output, dy = self.subject.output, self.subject.dy
-        with np.errstate(all="ignore"):  # overflow gives infinity or NaN, and fails
-            difference = output(self.name, up) - output(self.name, down)
-            return Numeric(
-                float(np.sum(difference * dy)) / step, rounding_of_y(self.subject, step / 2)
-            )
+        slope = float(np.sum((self.output(h) - self.output(-h)) * self.subject.dy)) / step
+        return slope, rounding_of_y(self.subject, step / 2)
 
-    def complex_step(self, h: float) -> Numeric:
+    def complex_step(self, h: float = 1e-100) -> float:
         """Nothing is subtracted, so nothing is lost, however small h is."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ComplexWarning)
-                y = self.subject.output(self.name, self.moved(1j * h))
+                y = self.output(1j * h)
         except (TypeError, ComplexWarning) as problem:
             raise NotAnalytic(
                 f"check: {self.subject.name} does not accept complex numbers for {self.name} "
                 f"({problem}), so the complex step does not apply: use method='central'"
             ) from None
-        with np.errstate(all="ignore"):
-            return Numeric(float(np.sum(np.imag(y) * self.subject.dy)) / (h * self.length))
+        return float(np.sum(np.imag(y) * self.subject.dy)) / (h * self.length)
 
-    def adjoint(self, h: float = 1.0) -> Numeric:
+    def adjoint(self, h: float) -> tuple[float, float]:
         """<f(v) - f(0), dy>, which is <v, J^T dy> for a linear f: no step, no truncation."""
-        zero, dy = np.zeros_like(self.x), self.subject.dy
-        at_v = self.subject.output(self.name, self.moved(1.0, zero))
-        at_zero = self.subject.output(self.name, zero)
+        v, dy = np.zeros_like(self.x), self.subject.dy
+        at_zero = self.subject.output(self.name, v)
+        v[self.at] = self.v
+        at_v = self.subject.output(self.name, v)
         error = EPS * float(np.sum((np.abs(at_v) + np.abs(at_zero)) * np.abs(dy)))
-        return Numeric(float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length)
+        return float(np.sum((at_v - at_zero) * dy)) / self.length, error / self.length
 
-    def bend(self, h: float, rounding: float) -> float:
+    def bend(self, h: float, rounding: float = 0.0) -> float:
         """The difference of the slopes on both sides of kinks; 0 for a smooth function, where the
         difference halves with the step."""
 
         def at(h: float) -> float:
-            with np.errstate(all="ignore"):
-                second = (self.y(h) - 2 * self.subject.y + self.y(-h)) * self.subject.dy
-                return float(np.sum(np.abs(second))) / (h * self.length)
+            second = (self.y(h) - 2 * self.subject.y + self.y(-h)) * self.subject.dy
+            return float(np.sum(np.abs(second))) / (h * self.length)
 
         at_h = at(h)
         smooth = all(abs(at(h / by) - at_h / by) <= 0.1 * at_h / by for by in (2, 4))
+        rounding = max(rounding, rounding_of_y(self.subject, h * self.length))
         return 0.0 if smooth or not at_h > 20 * rounding else at_h
 
     def noise(self, h: float) -> float:
@@ -120,14 +103,14 @@ class Line:
         sqrt(924) s. Source: Hamming's difference tables, as in More & Wild, "Estimating
         computational noise" (2011)."""
         values = [self.change(h * k / 6) for k in range(-6, 7)]
-        with np.errstate(all="ignore"):
-            return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
+        return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
 
 
-NUMERIC: dict[str, Callable[[Line, float], Numeric]] = {
+# method -> the derivative along a line by a step of h, and its error by rounding of the outputs
+NUMERIC: dict[str, Callable[[Line, float], tuple[float, float]]] = {
     "central": Line.central,
     "direction": Line.central,
-    "complex": Line.complex_step,
+    "complex": lambda line, h: (line.complex_step(h), 0.0),
     "adjoint": Line.adjoint,
 }
 
@@ -139,10 +122,10 @@ def size(x: Any) -> Any:
 
 def norm(a: np.ndarray) -> float:
     """The root of the sum of squares, scaled by the largest so that 1e200 does not overflow."""
-    largest = float(np.max(np.abs(a)))
-    if not 0 < largest < math.inf:
-        return largest
-    return largest * float(np.sqrt(np.sum((a / largest) ** 2)))
+    most = largest(a)
+    if not 0 < most < math.inf:
+        return most
+    return most * float(np.sqrt(np.sum((a / most) ** 2)))
 
 
 def rounding_of_y(subject: Subject, h: float) -> float:
@@ -154,10 +137,10 @@ def rounding_of_y(subject: Subject, h: float) -> float:
 def tensor_error(analytic: Any, numeric: Any) -> float:
     """max|analytic - numeric| / max|analytic|. If the analytic side is all zero, it is relative to
     the numeric side, so the error is 1. Infinite if either side is not finite."""
-    worst = float(np.max(np.abs(analytic - numeric)))
+    worst = largest(analytic - numeric)
     if not math.isfinite(worst):
         return math.inf
-    scale = float(np.max(np.abs(analytic))) or float(np.max(np.abs(numeric)))
+    scale = largest(analytic) or largest(numeric)
     return worst / scale if scale > 0 else worst
 
 
@@ -176,7 +159,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
         return
     x = subject.tensors[name]
     line = Line(subject, name, np.asarray(rng.standard_normal(x.shape) * size(x)))
-    imaginary = line.complex_step(1e-100).value
+    imaginary = line.complex_step()
     real = [line.central(h) for h in (1e-6, 1e-7, 1e-8)]  # shorter: fewer kinks
     for k, (by_differences, error) in enumerate(real):
         limit = subject.analytic_to * max(abs(imaginary), abs(by_differences))
@@ -186,7 +169,7 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
             return
     raise NotAnalytic(
         f"check: {subject.name} is not analytic in {name}: along a random direction the complex "
-        f"step gives {imaginary:.6g}, differences give {real[0].value:.6g}. abs, var, conj, norm "
+        f"step gives {imaginary:.6g}, differences give {real[0][0]:.6g}. abs, var, conj, norm "
         "and .real are not analytic (kinks and rounding look the same here); use 'central'"
     )
 
@@ -198,8 +181,8 @@ def require_linear(subject: Subject, name: str, rng: np.random.Generator) -> Non
     u = u + x
     at_zero = subject.output(name, 0 * u)
     left, fu, fv = (subject.output(name, w) - at_zero for w in (u + 2 * v, u, v))
-    most = float(np.max(np.abs(fu) + 2 * np.abs(fv) + np.abs(at_zero)))
-    off = float(np.max(np.abs(left - fu - 2 * fv)))
+    most = largest(np.abs(fu) + 2 * np.abs(fv) + np.abs(at_zero))
+    off = largest(left - fu - 2 * fv)
     if not off <= 1e-12 * most:
         raise NotLinear(
             f"check: {subject.name} is not linear in {name}: f(u + 2v) and f(u) + 2 f(v) differ by "
@@ -219,6 +202,7 @@ class Curve(NamedTuple):
     rounding: np.ndarray  # estimated error of the differences by rounding
 
 
+@np.errstate(all="ignore")  # with h = 1 an exp may overflow: a gap in the picture
 def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
     """Numeric derivatives against backward, relative to the gradient's norm, for h from 1 down.
     Smaller errors are raised to 2.2e-16: a logarithmic axis has no zero."""
@@ -226,17 +210,16 @@ def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
     line = Line(subject, name, np.asarray(rng.standard_normal(subject.tensors[name].shape)))
     scale = norm(subject.gradients[name]) or 1.0
     rows = []
-    with np.errstate(all="ignore"):  # with h = 1 an exp may overflow: a gap in the picture
-        for h in map(float, STEPS):
-            central, rounding = line.central(h)
-            numeric = (line.change(h) / h, central, line.complex_step(h).value)
-            errors = (max(abs(n - line.analytic) / scale, EPS) for n in numeric)
-            rows.append([*errors, rounding / scale])
+    for h in map(float, STEPS):
+        central, rounding = line.central(h)
+        numeric = (line.change(h) / h, central, line.complex_step(h))
+        errors = (max(abs(n - line.analytic) / scale, EPS) for n in numeric)
+        rows.append([*errors, rounding / scale])
     return Curve(name, STEPS, *np.array(rows).T)
 
 
 def elementwise(subject: Subject, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Analytic and complex-step gradient of a convolution's first `count` kernels (C, KH, KW)."""
     analytic = subject.gradients[name][:count]
-    lines = (Line(subject, name, at) for at in np.ndindex(analytic.shape))
-    return analytic, np.reshape([line.complex_step(1e-100).value for line in lines], analytic.shape)
+    numeric = [Line(subject, name, k).complex_step() for k in range(analytic.size)]
+    return analytic, np.reshape(numeric, analytic.shape)

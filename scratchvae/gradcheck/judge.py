@@ -8,10 +8,8 @@ rounding. Along a random direction v, <g, v> is about as large as the norm of g,
 is relative to the norm.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,24 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from . import rounding
-from .differences import (
-    NUMERIC,
-    Line,
-    norm,
-    require_analytic,
-    require_linear,
-    rounding_of_y,
-    size,
-    tensor_error,
-)
+from .differences import NUMERIC, Line, norm, require_analytic, require_linear, size, tensor_error
 from .report import METHODS, GradientError, Report, Result
 from .subject import Subject
+from .trials import largest
 
 STEP = {"central": 1e-6, "direction": 1e-6, "complex": 1e-100, "adjoint": 1.0}
 LIMIT = {"central": 1e-7, "direction": 1e-7, "complex": 1e-12, "adjoint": 1e-12}
 FLOAT32_LIMIT = 2e-5
 FLOAT32_NEGLIGIBLE = 1e-4  # of a backward in float32; the numeric side is always float64
-FLOAT_MAX = float(np.finfo("float64").max)
 BESIDE = 1e-10  # differences can confirm a zero only up to this fraction of the largest
 DIRECTIONS = 3
 ELEMENTS = 10_000  # of one tensor; of a larger one samples are taken
@@ -45,6 +34,7 @@ BISECTED = 3  # directions at most: one mistake may affect fifty tensors
 KINDS = ("wrong", "unsure", "seen", "blind", "kink")
 
 
+@np.errstate(all="ignore")  # overflow gives infinity or NaN, and fails
 def compare(
     subject: Subject,
     method: str = "central",
@@ -79,7 +69,7 @@ def compare(
         )
 
     rng = np.random.default_rng([seed, 3])
-    results, directions, notes = [], {}, []
+    results, worst, notes = [], {}, []
     for name in names:
         x = subject.tensors[name]
         if name in subject.missing:
@@ -90,43 +80,38 @@ def compare(
             rounding.require_precise(_direction(subject, name, rng))
         if method == "adjoint":
             require_linear(subject, name, rng)
-        too_many = samples is None and method in ("central", "complex") and x.size > ELEMENTS
+        by_element = method in ("central", "complex")
+        too_many = samples is None and by_element and x.size > ELEMENTS
         if too_many:
             notes.append(
                 f"{name}: checked {SAMPLES + 1} of its {x.size:,} elements, and {DIRECTIONS} "
                 "random directions (samples='all' checks every element)"
             )
-        if method in ("direction", "adjoint") or too_many:
-            lines = [_direction(subject, name, rng) for _ in range(DIRECTIONS)]
-        else:
-            lines = [] if samples in (None, "all") else [_direction(subject, name, rng)]
-        if method in ("central", "complex"):
-            lines += _elements(subject, name, SAMPLES if too_many else samples, rng)
+        count = DIRECTIONS if too_many or not by_element else int(samples not in (None, "all"))
+        lines = [_direction(subject, name, rng) for _ in range(count)]
+        if by_element:
+            found = _elements(subject.gradients[name], SAMPLES if too_many else samples, rng)
+            lines += [Line(subject, name, k) for k in found]
         judge = Judge(subject, name, method, lines, h, tolerance, atol, rng)
-        result, directions[name] = judge.result()
+        result, line = judge.result()
+        worst[name] = judge, line
         if result.verdict == "unseen" and judge.may_be_coarse:
             result = result._replace(hint=_advice(judge, result.hint))
         results.append(result)
     blurred = [r for r in results if r.verdict == "FAIL" and r.where is None]
     for result in sorted(blurred, key=lambda r: -r.error)[:BISECTED]:
-        results[results.index(result)] = _located(result, method, directions[result.tensor])
+        results[results.index(result)] = _located(result, *worst[result.tensor])
     report = Report(subject.name, method, results, subject.trials(tolerance, atol), notes)
     if raises and not report.passed:
         raise GradientError(report)
     return report
 
 
-def _elements(
-    subject: Subject, name: str, samples: int | str | None, rng: np.random.Generator
-) -> list[Line]:
+def _elements(gradient: np.ndarray, samples: Any, rng: np.random.Generator) -> Iterable[Any]:
     """Every element, or the one with the largest gradient and some at random."""
-    gradient = subject.gradients[name]
-    numbers: Any = range(gradient.size)
-    if samples not in (None, "all"):
-        drawn = rng.integers(gradient.size, size=int(samples or 0))
-        numbers = dict.fromkeys([int(np.argmax(np.abs(gradient))), *map(int, drawn)])
-    where = (np.unravel_index(k, gradient.shape) for k in numbers)
-    return [Line(subject, name, tuple(map(int, at))) for at in where]
+    if samples in (None, "all"):
+        return range(gradient.size)
+    return dict.fromkeys([np.argmax(np.abs(gradient)), *rng.integers(gradient.size, size=samples)])
 
 
 def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
@@ -136,23 +121,6 @@ def _direction(subject: Subject, name: str, rng: np.random.Generator) -> Line:
     return Line(subject, name, np.asarray(signs * rng.uniform(0.5, 1.5, x.shape) * size(x)))
 
 
-def _advice(judge: Judge, hint: str) -> str:
-    """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
-    for longer in ("1e-3", "1e-2", "1e-1"):
-        if float(longer) <= judge.h:
-            continue
-        try:
-            with np.errstate(all="ignore"):
-                other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
-                verdict = other.result()[0].verdict
-        except Exception:  # the function may be undefined there
-            break
-        if verdict in ("ok", "zero", "FAIL"):
-            found = "wrong" if verdict == "FAIL" else "right"
-            return f"{hint} (with h={longer}, tolerance={longer} it is {found})"
-    return hint
-
-
 class Measured(NamedTuple):
     """Both sides along one line."""
 
@@ -160,14 +128,7 @@ class Measured(NamedTuple):
     numeric: float
     rounding: float
     step: float
-    kinked: bool = False
-    uncertain: float = 0.0  # estimated bound of the numeric error
-
-    @property
-    def off(self) -> float:
-        """The difference of the two sides: infinite if either is not finite."""
-        off = abs(self.line.analytic - self.numeric)
-        return off if math.isfinite(off) else math.inf
+    off: float  # the difference of the two sides; infinite if either is not finite
 
 
 @dataclass
@@ -186,30 +147,29 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.gradient = self.subject.gradients[self.name]
-        self.largest = float(np.max(np.abs(self.gradient)))
+        self.largest = largest(self.gradient)
         self.by_differences = self.method in ("central", "direction")
         self.may_be_coarse = self.by_differences and not self.subject.known
         if self.may_be_coarse and self.coarse is None:
-            self.coarse = self._own_rounding()
+            another = _direction(self.subject, self.name, self.rng)
+            line = next((line for line in self.lines if line.element is None), another)
+            scale = largest(self.gradient * size(line.x))
+            coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
+            self.coarse = coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
         bar = tqdm(self.lines, self.name, leave=False, disable=None, delay=2)
         self.measured = [self.measure(line, self.h) for line in bar]
         # what the error of an element is relative to, and that of a direction
         self.scales = self.largest, norm(self.gradient * size(self.subject.tensors[self.name]))
         if self.largest == 0:  # zeros have an error of 1
-            self.scales = (_largest_numeric(self.measured),) * 2
-
-    def _own_rounding(self) -> float:
-        another = _direction(self.subject, self.name, self.rng)
-        line = next((line for line in self.lines if line.element is None), another)
-        scale = float(np.max(np.abs(self.gradient * size(line.x))))
-        coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
-        return coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
+            self.scales = (largest([m.numeric for m in self.measured]),) * 2
 
     def measure(self, line: Line, step: float) -> Measured:
         """Both sides along a line."""
         numeric, of_y = NUMERIC[self.method](line, step)
         own = (self.coarse or 0.0) / (step * line.length)
-        return Measured(line, numeric, max(of_y, own), step)
+        off = abs(line.analytic - numeric)
+        off = off if math.isfinite(off) else math.inf
+        return Measured(line, numeric, max(of_y, own), step, off)
 
     def scale(self, m: Measured) -> float:
         """The number that the error is relative to."""
@@ -218,7 +178,7 @@ class Judge:
     def allowed(self, m: Measured) -> float:
         """The largest allowed difference of the two sides."""
         limit = max(self.tolerance * self.scale(m), self.atol * m.line.norm)
-        return min(limit, FLOAT_MAX)  # less than infinity
+        return min(limit, float(np.finfo("float64").max))  # less than infinity
 
     def error(self, m: Measured) -> float:
         """The difference of the two sides, relative to the scale."""
@@ -237,8 +197,8 @@ class Judge:
         if self.is_zero():
             found["seen"], verdict = self.measured, "zero"
         else:
-            for m in map(self.doubted, self.measured):
-                found[self.kind(m)].append(m)
+            for kind, m in map(self.doubted, self.measured):
+                found[kind].append(m)
             verdict = _verdict(found, whole)
         worst = self.worst(next(of for of in found.values() if of))
         if verdict == "FAIL":
@@ -282,57 +242,50 @@ class Judge:
             return False  # both sides are small, and agree
         if not self.by_differences:
             most = self.subject.negligible * self.subject.largest
-            return _largest_numeric(self.measured) <= most
+            return largest([m.numeric for m in self.measured]) <= most
         far = [self.measure(line, rounding.LONG) for line in self.lines]
         if not self.gradient.any() and not any(m.numeric for m in self.measured):
             return all(m.numeric == 0 or rounding.is_constant(m.line) for m in far)
         # because of rounding, differences are seldom zero; a long step reduces it
         hidden = 10 * max(m.rounding for m in far)
         shown = hidden <= BESIDE * self.subject.largest or hidden == 0
-        return shown and _largest_numeric(far) <= hidden
+        return shown and largest([m.numeric for m in far]) <= hidden
 
-    def kind(self, m: Measured) -> str:
-        """wrong, unsure: beyond the limit. seen, blind: within it, with small or large rounding."""
-        if m.kinked:
-            return "kink"
+    def kind(self, m: Measured, uncertain: float = 0.0) -> tuple[str, Measured]:
+        """wrong, unsure: beyond the limit, and more or less than the numeric side may be wrong by.
+        seen, blind: within the limit, with small or large rounding."""
         if not m.off <= self.allowed(m):
-            return "wrong" if m.off > m.uncertain else "unsure"
-        return "seen" if m.rounding <= self.allowed(m) else "blind"
+            return "wrong" if m.off > uncertain else "unsure", m
+        return "seen" if m.rounding <= self.allowed(m) else "blind", m
 
-    def doubted(self, m: Measured) -> Measured:
-        """The comparison again, if the numeric side may be wrong."""
-        if m.off <= self.allowed(m):
-            return m
-        if self.method == "complex":  # at a kink itself it takes the slope of one side
-            slopes = m.line.bend(1e-6, rounding_of_y(self.subject, 1e-6))
-            return m._replace(kinked=m.off <= 1.01 * slopes)
-        if self.method == "adjoint":  # a large constant part costs digits
-            return m._replace(uncertain=10 * m.rounding)
-        return self.reconsidered(m)
+    def doubted(self, first: Measured) -> tuple[str, Measured]:
+        """Look again where the two sides disagree: the numeric one may be wrong.
 
-    def reconsidered(self, first: Measured) -> Measured:
-        """Look again where differences disagree with backward.
-
-        Shorter steps contain fewer kinks, so try them, as long as rounding does not hide the change
-        of the output. If none agrees, there may be a kink at this point: with slopes s and t on
-        its sides, central differences are off by |s - t| / 2. If that explains the disagreement,
-        leave the line out. Otherwise the step, kinks and noise bound the error of the numeric side.
+        Of differences, shorter steps contain fewer kinks, so try them, as long as rounding does not
+        hide the change of the output. If none agrees, there may be a kink at this point: with
+        slopes s and t on its sides, central differences are off by |s - t| / 2. If that explains
+        the disagreement, leave the line out. Otherwise the step, kinks and noise bound the error.
         """
         line, far = first.line, first.step * first.line.length
+        if first.off <= self.allowed(first):
+            return self.kind(first)
+        if self.method == "complex":  # at a kink itself it takes the slope of one side
+            return "kink" if first.off <= 1.01 * line.bend(1e-6) else "wrong", first
+        if self.method == "adjoint":  # a large constant part costs digits
+            return self.kind(first, 10 * first.rounding)
         tried = [first]
         for by in (10, 100):
-            if 10 * first.rounding * by <= first.off:
-                tried.append(self.measure(line, first.step / by))
-        for m in tried:
-            if not m.off <= self.allowed(m):
-                continue
-            # if the output of a coarse function does not change, that is not agreement
-            if m is first or self.subject.known:
-                return m
-            coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
-            return first._replace(uncertain=10 * coarse / far) if coarse else m
+            if 10 * first.rounding * by > first.off:
+                break
+            tried.append(m := self.measure(line, first.step / by))
+            if m.off <= self.allowed(m):
+                if self.subject.known:
+                    return self.kind(m)
+                # if the output of a coarse function does not change, that is not agreement
+                coarse = rounding.own_rounding(line, m.step, self.scale(m), self.tolerance)
+                return self.kind(first, 10 * coarse / far) if coarse else self.kind(m)
         if first.off <= 10 * first.rounding:
-            return first._replace(uncertain=10 * first.rounding)
+            return "unsure", first
         shortest = tried[-1]
         kink, nearby = (line.bend(m.step, m.rounding) for m in (shortest, first))
         rough = line.noise(first.step) / far
@@ -341,18 +294,28 @@ class Judge:
         at_this_point = 0 < shortest.off <= 0.51 * kink
         if at_this_point or (first.off <= 0.51 * nearby and shortest.off <= 10 * shortest.rounding):
             coarse = 0.0 if self.subject.known else rounding.rounding_of_still(line)
-            return first._replace(kinked=not coarse, uncertain=10 * coarse / far)
+            return self.kind(first, 10 * coarse / far) if coarse else ("kink", first)
         # Factor 10: in a single number, such as a loss, kinks of both signs may cancel.
         by_kinks = kink * (10 if self.subject.y.size == 1 else 1)
         other = tried[-2] if len(tried) > 1 else self.measure(line, 2 * first.step)
         by_step = abs(shortest.numeric - other.numeric)
         by_noise = 0.0 if kink else rough * first.step / shortest.step
         parts = (by_kinks, 10 * by_step, 10 * by_noise, 10 * shortest.rounding)
-        return shortest._replace(uncertain=max(parts) if np.isfinite(parts).all() else math.inf)
+        return self.kind(shortest, max(parts) if np.isfinite(parts).all() else math.inf)
 
 
-def _largest_numeric(measured: Sequence[Measured]) -> float:
-    return float(np.max(np.abs([m.numeric for m in measured])))
+def _advice(judge: Judge, hint: str) -> str:
+    """A longer step and a larger tolerance, so that rounding does not hide the gradient."""
+    for longer in (text for text in ("1e-3", "1e-2", "1e-1") if float(text) > judge.h):
+        try:
+            other = replace(judge, h=float(longer), tolerance=float(longer), coarse=None)
+            verdict = other.result()[0].verdict
+        except Exception:  # the function may be undefined there
+            break
+        if verdict in ("ok", "zero", "FAIL"):
+            found = "wrong" if verdict == "FAIL" else "right"
+            return f"{hint} (with h={longer}, tolerance={longer} it is {found})"
+    return hint
 
 
 def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
@@ -364,25 +327,23 @@ def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
     return "kinks" if found["kink"] and not found["unsure"] else "unseen"
 
 
-def _located(result: Result, method: str, line: Line) -> Result:
+def _located(result: Result, judge: Judge, line: Line) -> Result:
     """Bisect a wrong direction to an element: keep the half with the larger error."""
 
-    def sides(path: tuple[int, ...] | np.ndarray) -> tuple[float, float]:
-        part = Line(line.subject, line.name, path)
-        return part.analytic, NUMERIC[method](part, result.step).value
+    def measure(path: int | np.ndarray) -> Measured:
+        return judge.measure(Line(line.subject, line.name, path), result.step)
 
     def off(elements: np.ndarray) -> float:
         part = np.zeros_like(line.v)
         part.flat[elements] = line.v.flat[elements]
-        analytic, numeric = sides(part)
-        return apart if math.isfinite(apart := abs(analytic - numeric)) else math.inf
+        return measure(part).off
 
     candidates = np.arange(line.v.size)
     while len(candidates) > 1:
         candidates = max(np.array_split(candidates, 2), key=off)
-    where = tuple(map(int, np.unravel_index(candidates[0], line.v.shape)))
-    analytic, numeric = sides(where)
-    return result._replace(where=where, analytic=analytic, numeric=numeric)
+    worst = measure(candidates[0])
+    at = worst.line
+    return result._replace(where=at.element, analytic=at.analytic, numeric=worst.numeric)
 
 
 def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:

@@ -11,12 +11,11 @@ More & Wild, "Estimating computational noise" (2011), do the same with differenc
 report "h too small" where many values are equal.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .differences import EPS, Line, NotAnalytic, norm, rounding_of_y, size
 from .subject import Subject
+from .trials import largest
 
 LONG = 1e-2  # a step that must agree with a short one
 PLATEAU = 0.1  # an output that is constant up to here, on one side, is constant
@@ -34,11 +33,11 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
     with an allowed error of tolerance * scale."""
     longest = max(LONG, 4 * h)
     for far in (longest, longest / 10, longest / 100):  # the domain may end nearby, as of a log
-        slopes = _slopes(line, far)
+        slopes = [_slope(line, far * step) for step in THREE_STEPS]
         if np.isfinite(slopes).all() or far <= 40 * h:
             break
     apart = abs(_slope(line, h) - _extrapolated(far, slopes, h))
-    unit = max(scale, max(map(abs, slopes)) / line.norm)
+    unit = max(scale, largest(slopes) / line.norm)
     if not apart > max(tolerance * unit, 10 * rounding_of_y(line.subject, h)):
         return 0.0
     alone = _still(line, h) and _still(line, -h)
@@ -49,11 +48,12 @@ def own_rounding(line: Line, h: float, scale: float, tolerance: float) -> float:
 def require_precise(line: Line) -> None:
     """Compare the complex step with long steps: complex64 would lose the imaginary part."""
     limit = line.subject.analytic_to
-    scale = float(np.max(np.abs(line.subject.gradients[line.name])))
+    scale = largest(line.subject.gradients[line.name])
     if limit is None or not (coarse := own_rounding(line, 1e-6, scale, limit)):
         return
-    slope = _extrapolated(REACH, _slopes(line, REACH), 0.0)
-    imaginary = line.complex_step(1e-100).value
+    slopes = [_slope(line, REACH * step) for step in THREE_STEPS]
+    slope = _extrapolated(REACH, slopes, 0.0)
+    imaginary = line.complex_step()
     if not abs(imaginary - slope) <= 1e-5 * abs(slope) + 10 * coarse / REACH:
         raise NotAnalytic(
             f"check: {line.subject.name} is too coarse in {line.name} for the complex step: along "
@@ -66,14 +66,12 @@ def require_precise(line: Line) -> None:
 def rounding_of_zeros(subject: Subject, name: str, rng: np.random.Generator) -> float:
     """The rounding of elements with a zero gradient: move them together, then one by one."""
     x, gradient = subject.tensors[name], subject.gradients[name]
-    zero = np.abs(gradient) <= 1e-13 * np.max(np.abs(gradient))
+    zero = np.abs(gradient) <= 1e-13 * largest(gradient)
     together = np.where(zero, size(x) * rng.choice([-1.0, 1.0], x.shape), 0.0)
-    if not zero.any() or not (jumps := rounding_of_still(Line(subject, name, together))):
+    if not zero.any() or not rounding_of_still(Line(subject, name, together)):
         return 0.0
-    one_by_one = [tuple(map(int, at)) for at in rng.permutation(np.argwhere(zero))[:ONE_BY_ONE]]
-    if len(one_by_one) == 1:
-        return jumps
-    each = (rounding_of_still(Line(subject, name, at)) for at in one_by_one)
+    one_by_one = rng.permutation(np.flatnonzero(zero))[:ONE_BY_ONE]
+    each = (rounding_of_still(Line(subject, name, k)) for k in one_by_one)
     return next((jump for jump in each if jump), 0.0)
 
 
@@ -84,9 +82,7 @@ def rounding_of_still(line: Line) -> float:
 
 def is_constant(line: Line) -> bool:
     """Whether all outputs stay equal over a long step, on one side at least."""
-    return any(
-        _still(line, side * PLATEAU) and _still(line, side * PLATEAU / 3) for side in (1, -1)
-    )
+    return any(_still(line, far) and _still(line, far / 3) for far in (PLATEAU, -PLATEAU))
 
 
 def _still(line: Line, t: float) -> bool:
@@ -96,10 +92,6 @@ def _still(line: Line, t: float) -> bool:
 
 def _slope(line: Line, t: float) -> float:
     return (line.change(t) - line.change(-t)) / (2 * t)
-
-
-def _slopes(line: Line, far: float) -> list[float]:
-    return [_slope(line, far * step) for step in THREE_STEPS]
 
 
 def _extrapolated(far: float, slopes: list[float], to: float) -> float:

@@ -5,71 +5,60 @@ Functions under test receive copies, and their results are copied. A forward tha
 or draws noise is an error.
 """
 
-from __future__ import annotations
-
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, asarray, asnumpy, is_array
+from ..backend import asarray, asnumpy, is_array
 from ..models import MODELS, Model
 from ..module import Module, Param
 from ..ops import Losses
-from .trials import FLOOR, Pair, faults_of
+from .trials import FLOOR, Pair, differing, faults_of, largest
 
 
-class Subject(NamedTuple):
+@dataclass
+class Subject:
     """Everything as NumPy arrays of float64; the output is one array, without axes or in a row."""
 
     name: str
     tensors: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # from backward, for dy
-    output: Callable[[str, np.ndarray], np.ndarray]  # with this value of this tensor, maybe complex
-    y: np.ndarray  # the output at the tensors themselves
+    output_at: Callable[[dict[str, np.ndarray]], np.ndarray]  # with these tensors moved
     dy: np.ndarray
     dtype: str  # that of backward
     analytic_to: float | None  # tolerance of the test of the complex step; None: not needed
-    largest: float  # element of all finite gradients
+    trials: Callable[[float, float], list[str]]  # see trials.py
+    missing: tuple[str, ...] = ()  # the tensors for which backward returned None
     negligible: float = 1e-13  # what counts as zero, relative to the largest
     known: bool = False  # one of our models: computed in float64 throughout
-    missing: tuple[str, ...] = ()  # the tensors for which backward returned None
-    trials: Callable[[float, float], list[str]] = lambda tolerance, atol: []  # see trials.py
 
+    def __post_init__(self) -> None:
+        name, y = self.name, np.array(self.output_at({}))
+        if y.dtype != np.float64:
+            raise TypeError(f"check: {name} must return float64 for float64, got y of {y.dtype}")
+        if not np.isfinite(y).all():
+            raise ValueError(f"check: {name} returns NaN or infinity: choose other inputs")
+        if not np.array_equal(y, self.output_at({})):
+            raise ValueError(
+                f"check: {name} returns another y each time: draw its noise first, and pass it in"
+            )
+        self.y = y
+        self.gradients = {n: g.astype("float64") for n, g in self.gradients.items()}
+        self.dy = self.dy.astype("float64")
+        # the largest element of all finite gradients
+        self.largest = max(filter(np.isfinite, map(largest, self.gradients.values())), default=0.0)
 
-def _subject(
-    name: str,
-    tensors: dict[str, np.ndarray],
-    gradients: dict[str, np.ndarray],
-    raw_output: Callable[[str | None, Any], np.ndarray],
-    dy: np.ndarray,
-    dtype: str,
-    analytic_to: float | None,
-) -> Subject:
-    """The subject, after checks of its output."""
-    y = np.array(raw_output(None, None))
-    if y.dtype != np.float64:
-        raise TypeError(f"check: {name} must return float64 for float64, got y of {y.dtype}")
-    if not np.isfinite(y).all():
-        raise ValueError(f"check: {name} returns NaN or infinity: choose other inputs")
-    if not np.array_equal(y, raw_output(None, None)):
-        raise ValueError(
-            f"check: {name} returns another y each time: draw its noise first, and pass it in"
-        )
-
-    def output(moving: str, value: np.ndarray) -> np.ndarray:
-        moved_y = np.array(raw_output(moving, value))
-        if moved_y.shape != y.shape:
-            raise ValueError(f"check: the shape of y changes with {moving}: {moved_y.shape}")
-        return moved_y
-
-    gradients = {n: g.astype("float64") for n, g in gradients.items()}
-    most = (float(np.max(np.abs(g))) for g in gradients.values())
-    largest = max(filter(np.isfinite, most), default=0.0)
-    dy = dy.astype("float64")
-    return Subject(name, tensors, gradients, output, y, dy, dtype, analytic_to, largest)
+    def output(self, moving: str, value: np.ndarray) -> np.ndarray:
+        """y with this value of this tensor, maybe complex."""
+        y = np.array(self.output_at({moving: value}))
+        if y.shape != self.y.shape:
+            raise ValueError(f"check: the shape of y changes with {moving}: {y.shape}")
+        return y
 
 
 def of_pair(
@@ -84,7 +73,6 @@ def of_pair(
     without_gradient: Sequence[str] = (),
     without_dy: Sequence[int] = (),
     batch: Sequence[str] = (),
-    spread: Sequence[str] | None = None,
 ) -> Subject:
     """`forward(*inputs)` returns y, cache; `backward(dy, cache)` a gradient for each input."""
     inputs = _checked_inputs(inputs, dtype)
@@ -96,14 +84,14 @@ def of_pair(
             raise ValueError(
                 f"check: no input is called {', '.join(unknown)}; choose from {[*names]} ({option})"
             )
-    name = name or _title_of(forward)
+    title = getattr(forward, "__name__", "").removesuffix("_forward")
+    name = name or (title if title.isidentifier() else "forward")  # conv2d for conv2d_forward
     # rounded to backward's dtype
     given = {n: np.array(x, dtype, order="C") for n, x in zip(names, inputs, strict=True)}
     tensors = {n: x.astype("float64") for n, x in given.items()}
     arrays = {n: asarray(x.copy()) for n, x in given.items()}
     result = forward(*arrays.values())
-    for n, before in given.items():
-        _check_unchanged(f"{name} changes its input {n}", before, arrays[n])
+    _check_unchanged(f"{name} changes its input", given, arrays)
     if not isinstance(result, tuple) or len(result) < 2:
         raise TypeError(f"check: forward must return (y, cache), got {_kind_of(result)}")
     outputs = Outputs(name, result[0], without_dy)
@@ -118,31 +106,23 @@ def of_pair(
         return outputs.joined(y), cache
 
     def run_backward(
-        dy: np.ndarray, cache: Any, lay_out: Callable[[np.ndarray], np.ndarray] = np.copy
+        dy: np.ndarray, cache: Any, lay_out: Callable[..., np.ndarray] = np.copy
     ) -> dict[str, np.ndarray]:
         """Copies of the gradients; an error if backward changes dy."""
-        parts = outputs.parts(dy)
-        given_parts = [p if p is None else asarray(lay_out(p)) for p in parts]
-        came = backward(tuple(given_parts) if outputs.several else given_parts[0], cache)
-        for before, after in zip(parts, given_parts, strict=True):
-            if before is not None:
-                _check_unchanged("backward changes dy", before, after)
+        parts = outputs.parts(dy, lay_out)
+        came = backward(parts, cache)
+        _check_unchanged("backward changes", {"dy": dy}, {"dy": outputs.joined(parts)})
         gradients = _counted(came, names, without_gradient)
         return {n: _checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
 
     gradients = run_backward(dy, cache)
-    for n, before in given.items():
-        _check_unchanged(f"backward changes the input {n}", before, arrays[n])
-
-    def raw_output(moving: str | None, value: Any) -> np.ndarray:
-        return run_forward({n: value if n == moving else x for n, x in tensors.items()})[0]
-
-    spread = tuple(names if spread is None else spread)
-    pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, spread, tuple(batch))
-    return _subject(name, tensors, gradients, raw_output, dy, dtype, analytic_to)._replace(
+    _check_unchanged("backward changes the input", given, arrays)
+    pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, batch)
+    return Subject(
+        name, tensors, gradients, lambda moved: run_forward(tensors | moved)[0], dy, dtype,
+        analytic_to, lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
         missing=tuple(n for n in names if n not in {*gradients, *without_gradient}),
-        trials=lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
-    )
+    )  # fmt: skip
 
 
 def of_layer(
@@ -173,23 +153,18 @@ def of_layer(
         given, weights = values[: len(names)], values[len(names) :]
         run: Any = deepcopy(layer)
         for p, value in zip(_distinct(run).values(), weights, strict=True):
-            xp = array_module(value)
-            p.move_into(xp.empty_like(value), xp.zeros_like(value))
-            p.value = value
+            vars(p).update(vars(Param(value.copy())))  # contiguous, and of any dtype
         common = np.result_type(*(value.dtype for value in values))  # complex if one of them is
         for module in run.modules():
             for n in module.buffers:
                 if (buffer := getattr(module, n)).dtype.kind == "f":
                     setattr(module, n, buffer.astype(common))
-        run.zero_grad()
-        return run.forward(*given), (run, given, [])
+        return run.forward(*given), (run, given)
 
     def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
-        """The gradients of inputs and parameters; before a second call, a new forward."""
-        run, given, calls = cache
-        if calls:
-            run.forward(*given)
-        calls.append(dy)
+        """The gradients of inputs and parameters, after a new forward: a cache works only once."""
+        run, given = cache
+        run.forward(*given)
         before = [p.grad.copy() for p in _distinct(run).values()]
         dx = _counted(run.backward(dy), names, without_gradient)
         added = (p.grad - b for p, b in zip(_distinct(run).values(), before, strict=True))
@@ -198,7 +173,7 @@ def of_layer(
     values = [*inputs, *(asnumpy(p.value).astype("float64") for p in parameters.values())]
     return of_pair(
         forward, backward, values, dtype, seed, name, [*names, *parameters],
-        without_gradient=without_gradient, batch=batch, spread=names,
+        without_gradient=without_gradient, batch=batch,
     )  # fmt: skip
 
 
@@ -216,37 +191,36 @@ def of_model(model: Model, x: Any, eps: Any) -> Subject:
 
     def trials(tolerance: float, atol: float) -> list[str]:
         """Backward adds: a second loss doubles the gradients."""
-        limit, twice = max(tolerance, FLOOR[str(real.dtype)]), step()
+        added = {n: g - gradients[n] for n, g in step().items()}
+        limit = max(tolerance, FLOOR[str(real.dtype)])
         return [
             f"after a second loss and backward, the gradient of {n} is not twice the first one: "
             "backward must add to it"
-            for n, g in gradients.items()
-            if not np.max(np.abs(twice[n] - 2 * g)) <= limit * np.max(np.abs(g)) + atol
+            for n in differing(gradients, added, limit, atol)
         ][:1]
 
     images, noise = (asnumpy(a).astype("float64") for a in (x, eps))
     copies = {kind: deepcopy(model).to(kind) for kind in ("float64", "complex128")}
     tensors = {n: asnumpy(p.value).copy() for n, p in copies["float64"].parameters().items()}
 
-    def raw_output(moving: str | None, value: Any) -> np.ndarray:
-        copy = copies["float64" if moving is None else str(value.dtype)]
+    def output_at(moved: dict[str, np.ndarray]) -> np.ndarray:
+        copy = copies[str(np.result_type("float64", *moved.values()))]
         parameters = copy.parameters()
-        if moving is not None:
-            parameters[moving].value = asarray(value)
         try:
+            for n, value in moved.items():
+                parameters[n].value = asarray(value)
             losses = copy.loss(asarray(images.copy()), asarray(noise.copy()), keep=False)
             return asnumpy(losses.total)
         finally:
-            if moving is not None:
-                parameters[moving].value = asarray(tensors[moving])
+            for n in moved:
+                parameters[n].value = asarray(tensors[n])
 
     ours = type(model) in MODELS.values()  # their bodies are analytic, tests/ops/test_dtypes.py
-    subject = _subject(
-        type(model).__name__, tensors, gradients, raw_output, np.ones(()), str(model.dtype),
-        analytic_to=None if ours else 0.01,
+    return Subject(
+        type(model).__name__, tensors, gradients, output_at, np.ones(()), str(model.dtype),
+        None if ours else 0.01, trials, known=ours,
+        negligible=1e-12,  # sums over many pixels leave more rounding
     )  # fmt: skip
-    # sums over many pixels leave more rounding
-    return subject._replace(negligible=1e-12, known=ours, trials=trials)
 
 
 class Outputs:
@@ -255,23 +229,21 @@ class Outputs:
 
     def __init__(self, name: str, y: Any, without_dy: Sequence[int]) -> None:
         self.several = isinstance(y, tuple) and not isinstance(y, Losses)
-        count = len(y) if self.several else 0
-        if unknown := [k for k in without_dy if k not in range(count)]:
+        parts = self._listed(y)
+        if unknown := [k for k in without_dy if not self.several or k not in range(len(parts))]:
             raise ValueError(
-                f"check: without_dy has output {unknown[0]}, but {name} has {count or 1}"
+                f"check: without_dy has output {unknown[0]}, but {name} has {len(parts)}"
             )
         self.shapes: list[tuple[int, ...] | None] = []
-        for k, part in enumerate(self._listed(y)):
+        for k, part in enumerate(parts):
             which = f"output {k}" if self.several else "y"
             a = _plain(f"{which} of {name}", part)
-            if self.several and (k in without_dy or part is None or a.dtype.kind in "iub"):
-                self.shapes.append(None)
-            elif a.dtype.kind != "f" or a.size == 0:
+            without = self.several and (k in without_dy or part is None or a.dtype.kind in "iub")
+            if not without and (a.dtype.kind != "f" or a.size == 0):
                 got = f"{a.dtype} of shape {a.shape}"
                 raise TypeError(f"check: {name} must return {which} of floats, got {got}")
-            else:
-                self.shapes.append(a.shape)
-        if not any(shape is not None for shape in self.shapes):
+            self.shapes.append(None if without else a.shape)
+        if all(shape is None for shape in self.shapes):
             raise ValueError(f"check: no output of {name} has a dy, so there is nothing to check")
 
     def _listed(self, y: Any) -> Sequence[Any]:
@@ -286,38 +258,29 @@ class Outputs:
             raise TypeError(f"check: the outputs must have one dtype, got {', '.join(dtypes)}")
         return np.concatenate(parts)
 
-    def parts(self, dy: np.ndarray) -> list[Any]:
-        """A dy for each output."""
-        parts: list[Any] = []
-        for shape in self.shapes:
-            count = 0 if shape is None else int(np.prod(shape))
-            parts.append(None if shape is None else dy[:count].reshape(shape))
-            dy = dy[count:]
-        return parts
+    def parts(self, dy: np.ndarray, lay_out: Callable[..., np.ndarray]) -> Any:
+        """The dy of one output, or a tuple with one for each output."""
+        sizes = [0 if shape is None else math.prod(shape) for shape in self.shapes]
+        pairs = zip(np.split(dy, np.cumsum(sizes)[:-1]), self.shapes, strict=True)
+        parts = [None if s is None else asarray(lay_out(part.reshape(s))) for part, s in pairs]
+        return tuple(parts) if self.several else parts[0]
 
 
 def _distinct(layer: Module) -> dict[str, Param]:
     """The parameters; tied weights under their first name."""
     named = layer.parameters()
-    first = {id(p): n for n, p in reversed([*named.items()])}
-    return {n: named[n] for n in named if first[id(named[n])] == n}
+    first = {p: n for n, p in reversed(named.items())}
+    return {first[p]: p for p in named.values()}
 
 
 def _names_of(forward: Callable[..., Any], count: int) -> list[str]:
     """The names of forward's parameters, where it has one for each input."""
     try:
-        parameters = [*inspect.signature(forward).parameters.values()][:count]
+        parameters = [*inspect.signature(forward).parameters.values()]
     except (TypeError, ValueError):  # some built-in functions have no signature
         parameters = []
-    if len(parameters) < count or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return [f"input {k}" for k in range(count)]
-    return [p.name for p in parameters]
-
-
-def _title_of(forward: Callable[..., Any]) -> str:
-    """The function's name in reports: `conv2d` for conv2d_forward, `forward` for a lambda."""
-    name = getattr(forward, "__name__", "")
-    return name.removesuffix("_forward") if name.isidentifier() else "forward"
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names[:count] if len(names) >= count else [f"input {k}" for k in range(count)]
 
 
 # Checks of the functions under test and their arguments
@@ -359,10 +322,11 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
     return g
 
 
-def _check_unchanged(what: str, before: np.ndarray, after: Any) -> None:
-    """ValueError if a function changed its argument."""
-    if asnumpy(after).tobytes() != before.tobytes():
-        raise ValueError(f"check: {what} in place, so it cannot be checked: work on a copy")
+def _check_unchanged(what: str, before: dict[str, np.ndarray], after: dict[str, Any]) -> None:
+    """ValueError if a function changed one of its arguments."""
+    for n, a in before.items():
+        if asnumpy(after[n]).tobytes() != a.tobytes():
+            raise ValueError(f"check: {what} {n} in place, so it cannot be checked: work on a copy")
 
 
 def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> dict[str, Any]:

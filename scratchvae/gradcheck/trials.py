@@ -1,9 +1,7 @@
 """Every backward must be linear in dy, return the same result when called again, accept any memory
 layout, and keep its dtype. Differences for one dy and one call show none of these faults."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +21,8 @@ class Pair(NamedTuple):
     cache: Any  # used once
     gradients: Gradients  # for dy
     forward: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, Any]]
-    backward: Callable[[np.ndarray, Any, Callable[[np.ndarray], np.ndarray]], Gradients]
-    spread: tuple[str, ...]  # the inputs that may have any memory layout
-    batch: tuple[str, ...]  # the inputs with a row for each image, if images must be independent
+    backward: Callable[..., Gradients]  # of dy, a cache, and maybe a function that lays out dy
+    batch: Sequence[str]  # the inputs with a row for each image, if images must be independent
 
 
 def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]:
@@ -35,38 +32,44 @@ def faults_of(pair: Pair, tolerance: float, atol: float, seed: int) -> list[str]
         for n, g in pair.gradients.items()
         if g.dtype != pair.inputs[n].dtype
     ]
-    limit = max(tolerance, FLOOR[str(next(iter(pair.inputs.values())).dtype)])
-    with np.errstate(all="ignore"):
-        for trial in (_again, _linear, _not_contiguous, _apart):
-            if fault := next(trial(pair, limit, atol, seed), None):
-                return [*faults, fault]  # other trials would repeat it
+    limit = max(tolerance, FLOOR[str(pair.dy.dtype)])
+    for trial in (_again, _linear, _not_contiguous, _apart):
+        if fault := next(trial(pair, limit, atol, seed), None):
+            return [*faults, fault]  # other trials would repeat it
     return faults
+
+
+def largest(a: Any) -> float:
+    """max|a|."""
+    return float(np.max(np.abs(a)))
+
+
+def differing(expected: Gradients, got: Gradients, limit: float, atol: float) -> Iterator[str]:
+    """The names of the gradients that differ from the expected ones."""
+    for n, g in expected.items():
+        if n not in got or _off(g, got[n], limit * largest(g) + atol):
+            yield n
+
+
+def _off(expected: Any, got: Any, allowed: float) -> bool:
+    return not largest(got - expected) <= allowed
 
 
 def _run(pair: Pair, dy: np.ndarray) -> Gradients:
     """The gradients for another dy, after a new forward."""
-    return pair.backward(dy, pair.forward(pair.inputs)[1], np.copy)
-
-
-def _off(expected: Any, got: Any, allowed: float) -> bool:
-    return not np.max(np.abs(got - expected)) <= allowed
-
-
-def _largest(a: np.ndarray) -> float:
-    return float(np.max(np.abs(a)))
+    return pair.backward(dy, pair.forward(pair.inputs)[1])
 
 
 def _again(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
     try:
-        again = pair.backward(pair.dy, pair.cache, np.copy)
+        again = pair.backward(pair.dy, pair.cache)
     except Exception:  # a cache may work only once
         again = _run(pair, pair.dy)
-    for n, g in pair.gradients.items():
-        if n not in again or _off(g, again[n], limit * _largest(g) + atol):
-            yield (
-                f"a second backward with the same dy and cache returns another gradient of {n}: "
-                "does it keep or accumulate something between calls?"
-            )
+    for n in differing(pair.gradients, again, limit, atol):
+        yield (
+            f"a second backward with the same dy and cache returns another gradient of {n}: "
+            "does it keep or accumulate something between calls?"
+        )
 
 
 def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
@@ -83,7 +86,7 @@ def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
         got = _run(pair, (a * pair.dy + b * large).astype(pair.dy.dtype))
         for n, g in pair.gradients.items():
             of_b = b * of_large[n] if b else np.zeros_like(g)
-            scale = abs(a) * _largest(g) + _largest(of_b)
+            scale = abs(a) * largest(g) + largest(of_b)
             if not np.isfinite(4 * scale):
                 continue  # a large gradient of a large dy overflows
             if _off(a * g + of_b, got[n], limit * scale + 4 * atol):
@@ -94,18 +97,16 @@ def _linear(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
 
 
 def _not_contiguous(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
-    given = {n: _spread_out(x) if n in pair.spread else x for n, x in pair.inputs.items()}
     try:
-        y, cache = pair.forward(given)
+        y, cache = pair.forward({n: _spread_out(x) for n, x in pair.inputs.items()})
         gradients = pair.backward(pair.dy, cache, _spread_out)
     except Exception as problem:
         yield f"non-contiguous inputs or dy raise {type(problem).__name__}: {problem}"
         return
-    if y.shape != pair.y.shape or _off(pair.y, y, limit * _largest(pair.y)):
+    if y.shape != pair.y.shape or _off(pair.y, y, limit * largest(pair.y)):
         yield "for non-contiguous inputs forward returns another y"
-    for n, g in pair.gradients.items():
-        if _off(g, gradients[n], limit * _largest(g) + atol):
-            yield f"for non-contiguous inputs and dy backward returns another gradient of {n}"
+    for n in differing(pair.gradients, gradients, limit, atol):
+        yield f"for non-contiguous inputs and dy backward returns another gradient of {n}"
 
 
 def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
@@ -121,11 +122,11 @@ def _apart(pair: Pair, limit: float, atol: float, seed: int) -> Iterator[str]:
         yield f"images are not independent: {pair.y.size} outputs for {rows} images"
         return
     others, before = (a.reshape(rows, -1)[1:] for a in (y, pair.y))
-    if _off(before, others, limit * _largest(pair.y)):
+    if _off(before, others, limit * largest(pair.y)):
         yield "images are not independent: y of one image changes with another image"
-    gradients = pair.backward(pair.dy, cache, np.copy)
+    gradients = pair.backward(pair.dy, cache)
     for n, g in pair.gradients.items():
-        if n in pair.batch and _off(g[1:], gradients[n][1:], limit * _largest(g) + atol):
+        if n in pair.batch and _off(g[1:], gradients[n][1:], limit * largest(g) + atol):
             yield f"images are not independent: the gradient of {n} at one changes with another"
 
 

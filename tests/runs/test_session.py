@@ -162,7 +162,7 @@ def test_a_stopped_run_opens_with_a_checkpoint_that_is_sound(tmp_path, digits, d
         assert opened.weights == others[0] and np.isfinite(opened.model.flat_value).all()
     else:
         with pytest.raises(
-            FileNotFoundError, match=r"no sound checkpoint: .* its digest does not match"
+            FileNotFoundError, match=r"no sound checkpoint yet: .* its digest does not match"
         ):
             open_run(run, "numpy")
 
