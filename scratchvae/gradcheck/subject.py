@@ -1,6 +1,5 @@
 """A Subject of a check: a pair of functions, a layer or a model.
 
-A Subject has tensors, their gradients for some dy, and the output as a function of each tensor.
 Functions under test receive copies, and their results are copied. A forward that changes its input
 or draws noise is an error.
 """
@@ -105,9 +104,7 @@ def of_pair(
         y, cache, *_ = forward(*map(asarray, copies))
         return outputs.joined(y), cache
 
-    def run_backward(
-        dy: np.ndarray, cache: Any, lay_out: Callable[..., np.ndarray] = np.copy
-    ) -> dict[str, np.ndarray]:
+    def run_backward(dy: np.ndarray, cache: Any, lay_out: Any = np.copy) -> dict[str, np.ndarray]:
         """Copies of the gradients; an error if backward changes dy."""
         parts = outputs.parts(dy, lay_out)
         came = backward(parts, cache)
@@ -115,9 +112,13 @@ def of_pair(
         gradients = _counted(came, names, without_gradient)
         return {n: _checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
 
+    def run(values: Any, dy: np.ndarray, lay_out: Any = np.copy) -> tuple[np.ndarray, Any]:
+        y, cache = run_forward(values)
+        return y, run_backward(dy, cache, lay_out)
+
     gradients = run_backward(dy, cache)
     _check_unchanged("backward changes the input", given, arrays)
-    pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, batch)
+    pair = Pair(given, y, dy, gradients, lambda: run_backward(dy, cache), run, batch)
     return Subject(
         name, tensors, gradients, lambda moved: run_forward(tensors | moved)[0], dy, dtype,
         analytic_to, lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
