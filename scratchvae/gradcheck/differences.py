@@ -115,7 +115,6 @@ NUMERIC: dict[str, Callable[[Line, float], tuple[float, float]]] = {
 
 
 def size(x: Any) -> Any:
-    """max(1, |x|)."""
     return np.maximum(1.0, np.abs(x))
 
 

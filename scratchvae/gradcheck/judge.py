@@ -172,7 +172,6 @@ class Judge:
         return self.scales[m.line.element is None]
 
     def allowed(self, m: Measured) -> float:
-        """The largest allowed difference of the two sides."""
         limit = max(self.tolerance * self.scale(m), self.atol * m.line.norm)
         return min(limit, float(np.finfo("float64").max))  # less than infinity
 

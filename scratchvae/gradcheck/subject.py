@@ -254,7 +254,7 @@ class Outputs:
         """The outputs that have a dy, joined into a row."""
         pairs = zip(self._listed(y), self.shapes, strict=True)
         parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
-        dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
+        dtypes = sorted({str(p.dtype) for p in parts if p.dtype.kind == "f"})  # or complex
         if len(dtypes) > 1:
             raise TypeError(f"check: the outputs must have one dtype, got {', '.join(dtypes)}")
         return np.concatenate(parts)
@@ -324,7 +324,6 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
 
 
 def _check_unchanged(what: str, before: dict[str, np.ndarray], after: dict[str, Any]) -> None:
-    """ValueError if a function changed one of its arguments."""
     for n, a in before.items():
         if asnumpy(after[n]).tobytes() != a.tobytes():
             raise ValueError(f"check: {what} {n} in place, so it cannot be checked: work on a copy")
@@ -348,7 +347,6 @@ def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> di
 
 
 def _kind_of(a: Any) -> str:
-    """A description of `a` for a message."""
     if type(a) is not np.ndarray:
         return type(a).__name__
     return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"
