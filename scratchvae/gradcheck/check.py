@@ -8,7 +8,6 @@ import numpy as np
 from .. import ops
 from ..models import Model
 from ..module import Module
-from ..ops import CASES
 from ..ops.cases import Case
 from .judge import compare
 from .report import Report
@@ -105,10 +104,10 @@ def check_op(
 ) -> list[Report]:
     """Check one of our ops on the engine in use: a report for each of its CASES. "adjoint" checks
     only the inputs in which the op is linear. Other options and errors: see `check`."""
-    if name not in CASES:
-        raise ValueError(f"check_op: unknown op {name!r}; choose from {', '.join(CASES)}")
+    if name not in ops.CASES:
+        raise ValueError(f"check_op: unknown op {name!r}; choose from {', '.join(ops.CASES)}")
     reports = []
-    for case in CASES[name]:
+    for case in ops.CASES[name]:
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)

@@ -266,7 +266,7 @@ class Judge:
         if first.off <= self.allowed(first):
             return self.kind(first)
         if self.method == "complex":  # at a kink itself it takes the slope of one side
-            return "kink" if first.off <= 1.01 * line.bend(1e-6) else "wrong", first
+            return ("kink", first) if first.off <= 1.01 * line.bend(1e-6) else self.kind(first)
         if self.method == "adjoint":  # a large constant part costs digits
             return self.kind(first, 10 * first.rounding)
         tried = [first]

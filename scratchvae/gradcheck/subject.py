@@ -1,8 +1,5 @@
-"""A Subject of a check: a pair of functions, a layer or a model.
-
-Functions under test receive copies, and their results are copied. A forward that changes its input
-or draws noise is an error.
-"""
+"""A Subject of a check: a pair of functions, a layer or a model. They receive copies, and their
+results are copied. A forward that changes its input or draws noise is an error."""
 
 import inspect
 import math
@@ -293,8 +290,7 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
         raise ValueError(f"check: dtype must be 'float64' or 'float32', got {dtype!r}")
     inputs = [np.asarray(x) if isinstance(x, np.float64) else x for x in inputs]
     for k, x in enumerate(inputs):
-        plain = isinstance(x, np.ndarray) and is_array(x)
-        if not plain or x.dtype != np.float64 or x.size == 0:
+        if not (isinstance(x, np.ndarray) and is_array(x) and x.dtype == np.float64 and x.size):
             raise TypeError(
                 f"check: input {k} must be a float64 array, and not empty, got {_kind_of(x)}; "
                 "use np.asarray(x, 'float64'); dtype='float32' runs backward in float32"
