@@ -56,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
     models = args.models or ["mlp"]
     if unknown := [name for name in models if name not in MODELS]:
         args.parser.error(f"unknown model {unknown[0]!r}; choose from {', '.join(MODELS)}")
-    engines = [args.engine] if args.engine else engines_here()
+    found = {args.engine: None} if args.engine else problems()
+    for engine, problem in found.items():
+        if problem:
+            say(f"skipping {engine}: {problem}")
+    engines = [engine for engine, problem in found.items() if not problem]
     facts = machine_facts()
     if not args.json:
         print(", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None))
@@ -72,15 +76,6 @@ def run(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in ("batch_size", "dtype", "tf32")}
     show(args, {"machine": facts, **asked, "results": results}, table(rows))
     return 0
-
-
-def engines_here() -> list[str]:
-    """The engines that are available here; prints why the others are not."""
-    found = problems()
-    for engine, problem in found.items():
-        if problem:
-            say(f"skipping {engine}: {problem}")
-    return [engine for engine, problem in found.items() if not problem]
 
 
 def measure(name: str, engines: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:

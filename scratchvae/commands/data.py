@@ -137,7 +137,15 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.name in DRAWN:
         raise ValueError(f"{args.name} are drawn here, so there are no files to verify")
     if args.name in SOURCES:
-        return _judge(args, verify_files(args.name, _files(args.name, args.data_dir)))
+        if args.data_dir is not None:
+            return _judge(args, verify_files(args.name, find_files(args.name, args.data_dir)))
+        files, tried = find_on_disk(args.name)
+        if files is None:
+            raise FileNotFoundError(
+                f"{args.name} is not on this machine ({'; '.join(tried)}): download it with "
+                f"`scratchvae data fetch {args.name}`"
+            )
+        return _judge(args, verify_files(args.name, files))
     root = _folder(args.name, args.data_dir)
     if args.name == "celeba":
         root /= FACES
@@ -152,18 +160,6 @@ def run_verify(args: argparse.Namespace) -> int:
 
     bar = tqdm(verify_images(root, names), root.name, len(names), leave=False, disable=None)
     return _judge(args, bar, every=False)
-
-
-def _files(name: str, data_dir: str | None) -> dict[str, Path]:
-    if data_dir is not None:
-        return find_files(name, data_dir)
-    files, tried = find_on_disk(name)
-    if files is None:
-        raise FileNotFoundError(
-            f"{name} is not on this machine ({'; '.join(tried)}): download it with "
-            f"`scratchvae data fetch {name}`"
-        )
-    return files
 
 
 def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:

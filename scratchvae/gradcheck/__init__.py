@@ -14,9 +14,6 @@ One check, in reading order:
     judge.py         compare: for each tensor, backward against differences, and a verdict
     differences.py   a Line through a tensor, and the four formulas above along it
     report.py        the table, and the error with tensor and element
-
-Two files find faults that one dy and one short step cannot show:
-
     trials.py        other dy, a second call, non-contiguous arrays, dependence between images
     rounding.py      functions that are less precise than float64
 

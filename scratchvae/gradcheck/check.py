@@ -8,7 +8,6 @@ import numpy as np
 from .. import ops
 from ..models import Model
 from ..module import Module
-from ..ops import CASES
 from ..ops.cases import Case
 from .judge import compare
 from .report import Report
@@ -40,9 +39,8 @@ def check(
         `forward(*inputs)` returns `y, cache` (and maybe more); y may be a tuple of outputs. Its
         parameter names are the names of the inputs in the report.
     backward : callable
-        `backward(dy, cache)` returns one gradient per input: an array or a tuple of arrays. None
-        means "not checked", which is a failure. dy is random, of the shape of y; a tuple for a
-        tuple of outputs.
+        `backward(dy, cache)` returns a gradient for each input. None means "not checked", which is
+        a failure. dy is random, of the shape of y; a tuple for a tuple of outputs.
     *inputs : float64 arrays
         Away from kinks.
     method : {"central", "direction", "complex", "adjoint"}
@@ -65,8 +63,7 @@ def check(
     without_gradient : list of str
         The inputs without a gradient: backward returns None for them, or omits them.
     without_dy : list of int
-        The positions in a tuple of outputs whose dy is None. Outputs that are None, integers or
-        booleans always have None.
+        The positions in a tuple of outputs whose dy is None, as that of integers always is.
     batch : list of str
         The inputs whose first axis counts images, if images must be independent.
     dtype : {"float64", "float32"}
@@ -84,8 +81,7 @@ def check(
     Raises
     ------
     GradientError
-        (an AssertionError) if a gradient is wrong or could not be confirmed, or if backward fails a
-        trial of trials.py.
+        (an AssertionError) if a gradient is not confirmed, or backward fails a trial of trials.py.
     NotAnalytic, NotLinear
         (ValueErrors) if the method does not apply to this forward.
     TypeError, ValueError
@@ -108,10 +104,10 @@ def check_op(
 ) -> list[Report]:
     """Check one of our ops on the engine in use: a report for each of its CASES. "adjoint" checks
     only the inputs in which the op is linear. Other options and errors: see `check`."""
-    if name not in CASES:
-        raise ValueError(f"check_op: unknown op {name!r}; choose from {', '.join(CASES)}")
+    if name not in ops.CASES:
+        raise ValueError(f"check_op: unknown op {name!r}; choose from {', '.join(ops.CASES)}")
     reports = []
-    for case in CASES[name]:
+    for case in ops.CASES[name]:
         only = [*case.linear] if method == "adjoint" else None
         if only != []:
             subject = op_subject(name, case, dtype, seed)

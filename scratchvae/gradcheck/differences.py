@@ -100,8 +100,7 @@ class Line:
     def noise(self, h: float) -> float:
         """How rough <y, dy> is at distances of h, by float32 inside or cancellation: its sixth
         differences, near zero for a smooth function; independent errors of size s make them
-        sqrt(924) s. Source: Hamming's difference tables, as in More & Wild, "Estimating
-        computational noise" (2011)."""
+        sqrt(924) s. Source: Hamming's difference tables, as in More & Wild, see rounding.py."""
         values = [self.change(h * k / 6) for k in range(-6, 7)]
         return norm(np.diff(values, 6)) / math.sqrt(7 * 924)
 
@@ -116,7 +115,6 @@ NUMERIC: dict[str, Callable[[Line, float], tuple[float, float]]] = {
 
 
 def size(x: Any) -> Any:
-    """max(1, |x|)."""
     return np.maximum(1.0, np.abs(x))
 
 
@@ -152,13 +150,12 @@ class NotLinear(ValueError):
     """Adjointness does not apply: the function is not linear."""
 
 
-def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> None:
+def require_analytic(line: Line) -> None:
     """The complex step must agree with real differences: abs, var, conj, linalg.norm and others
     drop an imaginary part and give wrong numbers without an error."""
+    subject = line.subject
     if subject.analytic_to is None:
         return
-    x = subject.tensors[name]
-    line = Line(subject, name, np.asarray(rng.standard_normal(x.shape) * size(x)))
     imaginary = line.complex_step()
     real = [line.central(h) for h in (1e-6, 1e-7, 1e-8)]  # shorter: fewer kinks
     for k, (by_differences, error) in enumerate(real):
@@ -168,9 +165,9 @@ def require_analytic(subject: Subject, name: str, rng: np.random.Generator) -> N
         if abs(imaginary - by_differences) <= limit + 10 * error:
             return
     raise NotAnalytic(
-        f"check: {subject.name} is not analytic in {name}: along a random direction the complex "
-        f"step gives {imaginary:.6g}, differences give {real[0][0]:.6g}. abs, var, conj, norm "
-        "and .real are not analytic (kinks and rounding look the same here); use 'central'"
+        f"check: {subject.name} is not analytic in {line.name}: along a random direction the "
+        f"complex step gives {imaginary:.6g}, differences give {real[0][0]:.6g}. abs, var, conj, "
+        "norm and .real are not analytic (kinks and rounding look the same here); use 'central'"
     )
 
 

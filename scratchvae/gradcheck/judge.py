@@ -1,8 +1,5 @@
 """Compare each gradient with its numeric counterpart, line by line, and give a verdict.
 
-`compare` chooses the lines of each tensor, and a `Judge` compares both sides along them. Where they
-disagree, it looks for a kink, a long step or rounding before the verdict is "wrong".
-
 Errors are max|analytic - numeric| / max|analytic| per tensor: the smallest elements are mostly
 rounding. Along a random direction v, <g, v> is about as large as the norm of g, so there the error
 is relative to the norm.
@@ -31,7 +28,6 @@ DIRECTIONS = 3
 ELEMENTS = 10_000  # of one tensor; of a larger one samples are taken
 SAMPLES = 4
 BISECTED = 3  # directions at most: one mistake may affect fifty tensors
-KINDS = ("wrong", "unsure", "seen", "blind", "kink")
 
 
 @np.errstate(all="ignore")  # overflow gives infinity or NaN, and fails
@@ -76,8 +72,9 @@ def compare(
             results.append(Result(name, x.shape, tolerance, "not checked"))
             continue
         if method == "complex":
-            require_analytic(subject, name, rng)
-            rounding.require_precise(_direction(subject, name, rng))
+            line = _direction(subject, name, rng)
+            require_analytic(line)
+            rounding.require_precise(line)
         if method == "adjoint":
             require_linear(subject, name, rng)
         by_element = method in ("central", "complex")
@@ -164,7 +161,6 @@ class Judge:
             self.scales = (largest([m.numeric for m in self.measured]),) * 2
 
     def measure(self, line: Line, step: float) -> Measured:
-        """Both sides along a line."""
         numeric, of_y = NUMERIC[self.method](line, step)
         own = (self.coarse or 0.0) / (step * line.length)
         off = abs(line.analytic - numeric)
@@ -176,7 +172,6 @@ class Judge:
         return self.scales[m.line.element is None]
 
     def allowed(self, m: Measured) -> float:
-        """The largest allowed difference of the two sides."""
         limit = max(self.tolerance * self.scale(m), self.atol * m.line.norm)
         return min(limit, float(np.finfo("float64").max))  # less than infinity
 
@@ -193,7 +188,8 @@ class Judge:
     def result(self) -> tuple[Result, Line]:
         """The verdict with its numbers, and the line with the largest error."""
         hint, whole = "", all(line.element is not None for line in self.lines)
-        found: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
+        found: dict[str, list[Measured]]
+        found = {kind: [] for kind in ("wrong", "unsure", "seen", "blind", "kink")}
         if self.is_zero():
             found["seen"], verdict = self.measured, "zero"
         else:
@@ -270,7 +266,7 @@ class Judge:
         if first.off <= self.allowed(first):
             return self.kind(first)
         if self.method == "complex":  # at a kink itself it takes the slope of one side
-            return "kink" if first.off <= 1.01 * line.bend(1e-6) else "wrong", first
+            return ("kink", first) if first.off <= 1.01 * line.bend(1e-6) else self.kind(first)
         if self.method == "adjoint":  # a large constant part costs digits
             return self.kind(first, 10 * first.rounding)
         tried = [first]
@@ -330,18 +326,15 @@ def _verdict(found: dict[str, list[Measured]], whole: bool) -> str:
 def _located(result: Result, judge: Judge, line: Line) -> Result:
     """Bisect a wrong direction to an element: keep the half with the larger error."""
 
-    def measure(path: int | np.ndarray) -> Measured:
-        return judge.measure(Line(line.subject, line.name, path), result.step)
-
     def off(elements: np.ndarray) -> float:
         part = np.zeros_like(line.v)
         part.flat[elements] = line.v.flat[elements]
-        return measure(part).off
+        return judge.measure(Line(line.subject, line.name, part), result.step).off
 
     candidates = np.arange(line.v.size)
     while len(candidates) > 1:
         candidates = max(np.array_split(candidates, 2), key=off)
-    worst = measure(candidates[0])
+    worst = judge.measure(Line(line.subject, line.name, candidates[0]), result.step)
     at = worst.line
     return result._replace(where=at.element, analytic=at.analytic, numeric=worst.numeric)
 

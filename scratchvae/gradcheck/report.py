@@ -1,7 +1,5 @@
 """The result of a check: a row for each tensor, the table, and the error with the worst one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,18 +49,6 @@ class Result(NamedTuple):
     def passed(self) -> bool:
         """Whether the gradient was confirmed."""
         return self.verdict in ("ok", "zero")
-
-
-class GradientError(AssertionError):
-    """A gradient is wrong, or could not be confirmed. `report` has the numbers."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(report.failure())
-        self.report = report
-
-    def __reduce__(self) -> Any:
-        """Copy and pickle from the report, not from the message."""
-        return GradientError, (self.report,)
 
 
 @dataclass(eq=False, repr=False)
@@ -149,6 +135,18 @@ class Report(Sequence[Result]):
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             lines.append(f"not confirmed either: {', '.join(others[:8])}{more}")
         return "\n    ".join([*lines, *self.faults])
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong, or could not be confirmed. `report` has the numbers."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.failure())
+        self.report = report
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle from the report, not from the message."""
+        return GradientError, (self.report,)
 
 
 def _both_sides(r: Result) -> tuple[str, str]:

@@ -86,7 +86,6 @@ def is_constant(line: Line) -> bool:
 
 
 def _still(line: Line, t: float) -> bool:
-    """Whether all outputs at t equal those at 0."""
     return np.array_equal(line.y(t), line.subject.y)
 
 

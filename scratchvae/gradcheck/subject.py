@@ -1,9 +1,5 @@
-"""A Subject of a check: a pair of functions, a layer or a model.
-
-A Subject has tensors, their gradients for some dy, and the output as a function of each tensor.
-Functions under test receive copies, and their results are copied. A forward that changes its input
-or draws noise is an error.
-"""
+"""A Subject of a check: a pair of functions, a layer or a model. They receive copies, and their
+results are copied. A forward that changes its input or draws noise is an error."""
 
 import inspect
 import math
@@ -105,9 +101,7 @@ def of_pair(
         y, cache, *_ = forward(*map(asarray, copies))
         return outputs.joined(y), cache
 
-    def run_backward(
-        dy: np.ndarray, cache: Any, lay_out: Callable[..., np.ndarray] = np.copy
-    ) -> dict[str, np.ndarray]:
+    def run_backward(dy: np.ndarray, cache: Any, lay_out: Any = np.copy) -> dict[str, np.ndarray]:
         """Copies of the gradients; an error if backward changes dy."""
         parts = outputs.parts(dy, lay_out)
         came = backward(parts, cache)
@@ -115,9 +109,13 @@ def of_pair(
         gradients = _counted(came, names, without_gradient)
         return {n: _checked_gradient(n, g, given[n].shape) for n, g in gradients.items()}
 
+    def run(values: Any, dy: np.ndarray, lay_out: Any = np.copy) -> tuple[np.ndarray, Any]:
+        y, cache = run_forward(values)
+        return y, run_backward(dy, cache, lay_out)
+
     gradients = run_backward(dy, cache)
     _check_unchanged("backward changes the input", given, arrays)
-    pair = Pair(given, y, dy, cache, gradients, run_forward, run_backward, batch)
+    pair = Pair(given, y, dy, gradients, lambda: run_backward(dy, cache), run, batch)
     return Subject(
         name, tensors, gradients, lambda moved: run_forward(tensors | moved)[0], dy, dtype,
         analytic_to, lambda tolerance, atol: faults_of(pair, tolerance, atol, seed),
@@ -253,7 +251,7 @@ class Outputs:
         """The outputs that have a dy, joined into a row."""
         pairs = zip(self._listed(y), self.shapes, strict=True)
         parts = [np.ravel(asnumpy(part)) for part, shape in pairs if shape is not None]
-        dtypes = {str(p.dtype) for p in parts if p.dtype.kind == "f"}  # the complex step mixes
+        dtypes = sorted({str(p.dtype) for p in parts if p.dtype.kind == "f"})  # or complex
         if len(dtypes) > 1:
             raise TypeError(f"check: the outputs must have one dtype, got {', '.join(dtypes)}")
         return np.concatenate(parts)
@@ -292,8 +290,7 @@ def _checked_inputs(inputs: Sequence[Any], dtype: str) -> list[np.ndarray]:
         raise ValueError(f"check: dtype must be 'float64' or 'float32', got {dtype!r}")
     inputs = [np.asarray(x) if isinstance(x, np.float64) else x for x in inputs]
     for k, x in enumerate(inputs):
-        plain = isinstance(x, np.ndarray) and is_array(x)
-        if not plain or x.dtype != np.float64 or x.size == 0:
+        if not (isinstance(x, np.ndarray) and is_array(x) and x.dtype == np.float64 and x.size):
             raise TypeError(
                 f"check: input {k} must be a float64 array, and not empty, got {_kind_of(x)}; "
                 "use np.asarray(x, 'float64'); dtype='float32' runs backward in float32"
@@ -323,7 +320,6 @@ def _checked_gradient(tensor: str, gradient: Any, expected: tuple[int, ...]) -> 
 
 
 def _check_unchanged(what: str, before: dict[str, np.ndarray], after: dict[str, Any]) -> None:
-    """ValueError if a function changed one of its arguments."""
     for n, a in before.items():
         if asnumpy(after[n]).tobytes() != a.tobytes():
             raise ValueError(f"check: {what} {n} in place, so it cannot be checked: work on a copy")
@@ -347,7 +343,6 @@ def _counted(gradients: Any, names: Sequence[str], without: Sequence[str]) -> di
 
 
 def _kind_of(a: Any) -> str:
-    """A description of `a` for a message."""
     if type(a) is not np.ndarray:
         return type(a).__name__
     return f"an array of {a.dtype}" if a.size else f"an empty array of {a.dtype}"

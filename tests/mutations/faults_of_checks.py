@@ -18,14 +18,19 @@ FAULTS = [
     Fault(
         "check-passes-over-nan",
         "scratchvae.gradcheck.judge",
-        [("return off if math.isfinite(off) else math.inf", "return off")],
+        [("off = off if math.isfinite(off) else math.inf", "pass")],
         "`error > limit` is false for a NaN: a gradient of NaN passes",
         "tests/gradcheck/test_check.py::test_lies_are_told[0-nan-complex]",
     ),
     Fault(
         "check-trusts-the-dy-it-gave-away",
         "scratchvae.gradcheck.subject",
-        [('_check_unchanged("backward changes dy", before, after)', "pass")],
+        [
+            (
+                '_check_unchanged("backward changes", {"dy": dy}, {"dy": outputs.joined(parts)})',
+                "pass",
+            )
+        ],
         "backward changes dy in place, as in a residual block, and the check does not say so",
         f"{DISTRUST}::test_a_backward_that_changes_dy_is_refused",
     ),
@@ -90,8 +95,8 @@ FAULTS = [
         "scratchvae.gradcheck.trials",
         [
             (
-                "return not np.max(np.abs(got - expected)) <= allowed",
-                "return np.max(np.abs(got - expected)) > allowed",
+                "return not largest(got - expected) <= allowed",
+                "return largest(got - expected) > allowed",
             )
         ],
         "a NaN is not larger than zero: dy * (dy / dy) passes for a dy of zeros",
