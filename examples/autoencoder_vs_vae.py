@@ -33,30 +33,34 @@ option("--out", default="runs/autoencoder_vs_vae", help="folder for the results"
 options = vars(parser.parse_args())
 out = Path(options.pop("out"))
 
-try:  # what can fail should fail before the training
+# What can fail should fail before the training.
+with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     configs = {name: sv.runs.Config(model=name, **options) for name in ("ae", "mlp")}
     sv.use(options["engine"], tf32=options["tf32"])
     data = sv.data.load_or_glyphs("mnist", options["data_dir"])
+    for name in configs:
+        sv.runs.RunFolder(out / name).check_no_training()
     runs = {name: sv.runs.begin(out / name, config, data) for name, config in configs.items()}
-except (OSError, ValueError, RuntimeError) as problem:
-    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
 models = {}
-for name, config in configs.items():
-    model = sv.models.build(name, **config.model_options())
-    optimizer = sv.optim.Adam(model, lr=config.lr)
-    print(f"{name}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
-    rngs, history = sv.train.streams(config.seed), []
-    for epoch in range(1, config.epochs + 1):
-        train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
-            model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
-            f"epoch {epoch:2}",
-        )  # fmt: skip
-        test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
-        history.append(sv.train.history_line(train, test))
-    sv.runs.save_results(runs[name], model, data.test_images, history)
-    models[name] = model
+with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
+    for name, config in configs.items():
+        model = sv.models.build(name, **config.model_options())
+        optimizer = sv.optim.Adam(model, lr=config.lr)
+        print(f"{name}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
+        rngs, history = sv.train.streams(config.seed), []
+        for epoch in range(1, config.epochs + 1):
+            train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+                model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
+                f"epoch {epoch:2}",
+            )  # fmt: skip
+            test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+            print(
+                f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}"
+            )
+            history.append(sv.train.history_line(train, test))
+        sv.runs.save_results(runs[name], model, data.test_images, history)
+        models[name] = model
 ae, vae = models["ae"], models["mlp"]
 
 latents = sv.evaluation.latents  # codes of images, and images of codes

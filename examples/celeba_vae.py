@@ -35,14 +35,13 @@ option("--out", default="runs/celeba", help="folder for the results")
 options = vars(parser.parse_args())
 out, folder = options.pop("out"), options.pop("data_dir")
 
-try:  # what can fail should fail before the training
+# What can fail should fail before the training.
+with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     images = "faces" if folder is None else f"images:{folder}"
     config = sv.runs.Config(model="celeba", data=images, **options)
     sv.use(config.engine, tf32=config.tf32)
     data = sv.data.load(images)
     run = sv.runs.begin(out, config, data)
-except (OSError, ValueError, RuntimeError) as problem:
-    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
 model = sv.models.build("celeba", **config.model_options())
 optimizer = sv.optim.Adam(model, lr=config.lr)
@@ -52,14 +51,15 @@ print(
 )
 
 rngs, history = sv.train.streams(config.seed), []
-for epoch in range(1, config.epochs + 1):
-    train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
-        model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
-        f"epoch {epoch:2}",
-    )  # fmt: skip
-    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-    print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
-    history.append(sv.train.history_line(train, test))
+with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
+    for epoch in range(1, config.epochs + 1):
+        train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+            model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
+            f"epoch {epoch:2}",
+        )  # fmt: skip
+        test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        history.append(sv.train.history_line(train, test))
 
 sv.runs.save_results(run, model, data.test_images, history)
 

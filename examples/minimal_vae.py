@@ -105,12 +105,13 @@ def read_images(folder, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", default=CACHE, help="folder with the IDX files of MNIST")
+    folder = os.environ.get("SCRATCHVAE_DATA") or CACHE
+    parser.add_argument("--data-dir", default=folder, help="folder with the IDX files of MNIST")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images")
     args = parser.parse_args()
     try:
         train, test = (read_images(args.data_dir, name) for name in ("train", "t10k"))
-    except OSError as problem:
+    except (OSError, EOFError, ValueError) as problem:
         parser.exit(
             2, f"{parser.prog}: error: {problem}: name a folder with MNIST's IDX files (packed or "
             "not) with --data-dir, or run mnist_vae.py first, which downloads them\n"

@@ -29,7 +29,8 @@ option(
     default=argparse.SUPPRESS,
     help="weight of the KL term (default: 1, the ELBO)",
 )
-option("--dataset", dest="data", default="mnist", help="mnist, fashion-mnist or glyphs")
+datasets = ["mnist", "fashion-mnist", "glyphs"]
+option("--dataset", dest="data", choices=datasets, default="mnist", help="images to train on")
 option("--data-dir", help="look for the four IDX files in this folder and nowhere else")
 option("--epochs", type=int, default=10, help="passes over the training images")
 option("--batch-size", type=int, default=128, help="images in a training step")
@@ -41,13 +42,12 @@ option("--out", default="runs/mnist", help="folder for the results")
 options = vars(parser.parse_args())
 out = options.pop("out")
 
-try:  # what can fail should fail before the training
+# What can fail should fail before the training.
+with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     config = sv.runs.Config(**options)
     engine = sv.use(config.engine, tf32=config.tf32)
     data = sv.data.load_or_glyphs(config.data, config.data_dir)
     run = sv.runs.begin(out, config, data)
-except (OSError, ValueError, RuntimeError) as problem:
-    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
 model = sv.models.build(config.model, **config.model_options())
 optimizer = sv.optim.Adam(model, lr=config.lr)
@@ -60,31 +60,32 @@ print(
 )
 
 history = []
-for epoch in range(1, config.epochs + 1):
-    sums, seen = np.zeros(3), 0
-    batches = sv.data.batches(images, batch_size, rngs.shuffle, model.data_range)
-    steps = math.ceil(len(images) / batch_size)
-    progress = tqdm(batches, f"epoch {epoch:2}", total=steps, leave=False, disable=None)
-    for x in progress:
-        x = sv.asarray(x)  # (N, 1, 28, 28); on the GPU if the engine is cuda
-        eps = model.noise(len(x), rngs.noise)  # (N, latent_dim), standard normal
+with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
+    for epoch in range(1, config.epochs + 1):
+        sums, seen = np.zeros(3), 0
+        batches = sv.data.batches(images, batch_size, rngs.shuffle, model.data_range)
+        steps = math.ceil(len(images) / batch_size)
+        progress = tqdm(batches, f"epoch {epoch:2}", total=steps, leave=False, disable=None)
+        for x in progress:
+            x = sv.asarray(x)  # (N, 1, 28, 28); on the GPU if the engine is cuda
+            eps = model.noise(len(x), rngs.noise)  # (N, latent_dim), standard normal
 
-        optimizer.zero_grad()
-        losses = model.loss(x, eps)  # forward: total, reconstruction, kl
-        model.backward()  # adds d(total) to the gradient of every parameter
-        optimizer.step()  # Adam: see adam_step in scratchvae/optim.py
+            optimizer.zero_grad()
+            losses = model.loss(x, eps)  # forward: total, reconstruction, kl
+            model.backward()  # adds d(total) to the gradient of every parameter
+            optimizer.step()  # Adam: see adam_step in scratchvae/optim.py
 
-        sums += len(x) * np.array([float(loss) for loss in losses])
-        seen += len(x)
-        progress.set_postfix(loss=f"{sums[0] / seen:.2f}")
+            sums += len(x) * np.array([float(loss) for loss in losses])
+            seen += len(x)
+            progress.set_postfix(loss=f"{sums[0] / seen:.2f}")
 
-    train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
-    # The same noise in every epoch, so that the epochs compare.
-    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-    print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
-    if not math.isfinite(train.total):
-        parser.exit(2, f"{parser.prog}: error: the loss is {train.total}: try a smaller --lr\n")
-    history.append(sv.train.history_line(train, test))
+        train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
+        # The same noise in every epoch, so that the epochs compare.
+        test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        if not math.isfinite(train.total + test.total):
+            raise FloatingPointError(f"the loss is {train.total}: try a smaller --lr")
+        history.append(sv.train.history_line(train, test))
 
 neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
@@ -94,8 +95,9 @@ mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # pairs 0-1, 2-3, ...
-sv.plots.interpolation(model, z, run.path / "interpolation.png")
+if end := len(x) // 2 * 2:  # pairs 0-1, 2-3, ...
+    z = sv.evaluation.latents.line(mu[:end:2], mu[1:end:2], np.linspace(0, 1, 10))
+    sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")
 

@@ -7,12 +7,14 @@
 It trains three models that differ only in their skips: all of them, all but the image itself, none.
 Each reconstructs test images twice, from their own codes and from noise in place of the codes.
 Where the reconstruction is good and the noise changes nothing, the image has reached the decoder
-through the skips and not through z: the skips leak. docs/leak.md shows a converged run.
+through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The config
+of each model names the whole data set, also where it was trained on fewer images.
 """
 
 import argparse
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import scratchvae as sv
@@ -37,7 +39,8 @@ options = vars(parser.parse_args())
 out, folder, count = (options.pop(name) for name in ("out", "data_dir", "images"))
 out = Path(out)
 
-try:  # what can fail should fail before the training
+# What can fail should fail before the training.
+with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     if count < 1:
         raise ValueError(f"--images: expected at least 1, got {count}")
     images = "faces" if folder is None else f"images:{folder}"
@@ -47,38 +50,46 @@ try:  # what can fail should fail before the training
     }
     sv.use(options["engine"], tf32=options["tf32"])
     data = sv.data.load(images)
+    # Evenly spread over the list: the first images of a folder may be alike.
+    training = data.train_images[:: max(1, len(data.train_images) // count)][:count]
+    tested = data.test_images[:: max(1, len(data.test_images) // TESTED)][:TESTED]
+    data = replace(data, train_images=training, test_images=tested)
+    for skips in configs:
+        sv.runs.RunFolder(out / skips).check_no_training()
     runs = {skips: sv.runs.begin(out / skips, config, data) for skips, config in configs.items()}
-except (OSError, ValueError, RuntimeError) as problem:
-    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
-# Evenly spread over the list: the first images of a folder may be alike.
-training = data.train_images[:: max(1, len(data.train_images) // count)][:count]
-tested = data.test_images[:: max(1, len(data.test_images) // TESTED)][:TESTED]
 x = next(sv.data.batches(tested, TESTED))
 
 rows, effects = {"test images": x[:SHOWN]}, {}
-for skips, config in configs.items():
-    model = sv.models.build("skip", **config.model_options())
-    optimizer = sv.optim.AdamW(model, lr=config.lr, weight_decay=config.weight_decay)
-    print(f"\nskips = {skips}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
-    rngs, history = sv.train.streams(config.seed), []
-    for epoch in range(1, config.epochs + 1):
-        train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
-            model, optimizer, training, config.batch_size, rngs.shuffle, rngs.noise,
-            f"epoch {epoch:2}",
-        )  # fmt: skip
-        test = sv.train.evaluate_sampled(model, tested, deepcopy(rngs.test))
-        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
-        history.append(sv.train.history_line(train, test))
-    sv.runs.save_results(runs[skips], model, tested, history)
+with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
+    for skips, config in configs.items():
+        model = sv.models.build("skip", **config.model_options())
+        optimizer = sv.optim.AdamW(model, lr=config.lr, weight_decay=config.weight_decay)
+        print(
+            f"\nskips = {skips}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}"
+        )
+        rngs, history = sv.train.streams(config.seed), []
+        for epoch in range(1, config.epochs + 1):
+            train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+                model, optimizer, training, config.batch_size, rngs.shuffle, rngs.noise,
+                f"epoch {epoch:2}",
+            )  # fmt: skip
+            test = sv.train.evaluate_sampled(model, tested, deepcopy(rngs.test))
+            print(
+                f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}"
+            )
+            history.append(sv.train.history_line(train, test))
+        sv.runs.save_results(runs[skips], model, tested, history)
 
-    effects[skips] = sv.evaluation.metrics.effect_of_z(model, tested, deepcopy(rngs.pictures))
-    z = sv.asnumpy(model.noise(len(x), rngs.pictures))[:SHOWN]  # the noise of effect_of_z
-    rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(sv.asarray(x[:SHOWN]))
-    if skips != "none":
-        label = f"skips = {skips}: z is noise, skips of the images above"
-        rows[label] = sv.evaluation.latents.decoded(model, z, skips_from=x[:SHOWN])
-    rows[f"skips = {skips}: z is noise, without skips"] = sv.evaluation.latents.decoded(model, z)
+        effects[skips] = sv.evaluation.metrics.effect_of_z(model, tested, deepcopy(rngs.pictures))
+        z = sv.asnumpy(model.noise(len(x), rngs.pictures))[:SHOWN]  # the noise of effect_of_z
+        rows[f"skips = {skips}: reconstructions, z = mu"] = model.reconstruct(sv.asarray(x[:SHOWN]))
+        if skips != "none":
+            label = f"skips = {skips}: z is noise, skips of the images above"
+            rows[label] = sv.evaluation.latents.decoded(model, z, skips_from=x[:SHOWN])
+        rows[f"skips = {skips}: z is noise, without skips"] = sv.evaluation.latents.decoded(
+            model, z
+        )
 
 sv.plots.image_table([*rows.values()], out / "leak.png", [*rows])
 metrics = {skips: effect._asdict() for skips, effect in effects.items()}
@@ -92,8 +103,6 @@ for skips, effect in effects.items():
         f"{skips:6}  {effect.reconstruction:.5f}   {effect.with_noise_for_z:.5f}       "
         f"{effect.change:.1e}"
     )
-print(
-    "A small error and a small change: the skips carry the image, not z. An error as large as the"
-)
-print("variance: the model draws nearly the same picture for every image.")
+print("A small error and a small change: the skips carry the image, not z. An error as large as")
+print("the variance: the model draws nearly the same picture for every image.")
 print(f"pictures (leak.png), weights and metrics are in {out}")

@@ -29,27 +29,27 @@ option("--out", default="runs/tiny", help="folder for the results")
 options = vars(parser.parse_args())
 out = options.pop("out")
 
-try:  # what can fail should fail before the training
+# What can fail should fail before the training.
+with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     config = sv.runs.Config(model="tiny", **options)
     sv.use(config.engine, tf32=config.tf32)
     data = sv.data.load_or_glyphs("mnist", config.data_dir)
     run = sv.runs.begin(out, config, data)
-except (OSError, ValueError, RuntimeError) as problem:
-    parser.exit(2, f"{parser.prog}: error: {problem}\n")
 
 model = sv.models.build("tiny", latent_dim=config.latent_dim, seed=config.seed)
 optimizer = sv.optim.Adam(model, lr=config.lr)
 print(sv.models.inspect.summary(model))
 
 rngs, history = sv.train.streams(config.seed), []
-for epoch in range(1, config.epochs + 1):
-    train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
-        model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
-        f"epoch {epoch:2}",
-    )  # fmt: skip
-    test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-    print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
-    history.append(sv.train.history_line(train, test))
+with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
+    for epoch in range(1, config.epochs + 1):
+        train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
+            model, optimizer, data.train_images, config.batch_size, rngs.shuffle, rngs.noise,
+            f"epoch {epoch:2}",
+        )  # fmt: skip
+        test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
+        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        history.append(sv.train.history_line(train, test))
 
 neg_elbo = test.reconstruction + test.kl
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
@@ -59,8 +59,9 @@ mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")
 sv.plots.samples(model, model.noise(64, rngs.pictures), run.path / "samples.png")
-z = sv.evaluation.latents.line(mu[::2], mu[1::2], np.linspace(0, 1, 10))  # pairs 0-1, 2-3, ...
-sv.plots.interpolation(model, z, run.path / "interpolation.png")
+if end := len(x) // 2 * 2:  # pairs 0-1, 2-3, ...
+    z = sv.evaluation.latents.line(mu[:end:2], mu[1:end:2], np.linspace(0, 1, 10))
+    sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")
 print(f"test -ELBO {neg_elbo:.2f} nats per image, one sampled z each ({data.name}); ", end="")

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import stat
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -52,6 +53,18 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file as in `whole_file`: completely or not at all."""
     with whole_file(path) as file:
         file.write(content)
+
+
+@contextmanager
+def errors_in_one_line(parser: ArgumentParser, *kinds: type[Exception]) -> Iterator[None]:
+    """In a `with` block, an error of these kinds or Ctrl-C ends the program with one line on stderr
+    and exit status 2. For scripts; other errors keep their traceback."""
+    try:
+        yield
+    except kinds as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(2, f"{parser.prog}: interrupted: no results are saved\n")
 
 
 def left_behind(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_on_the_gpu(tmp_path, monkeypatch, cupy_on_host, example):
     assert json.loads(config.read_text())["options"]["engine"] == "cuda"
 
 
-def test_an_example_replaces_its_own_results_but_no_run_with_checkpoints(tmp_path, data_dir):
+def test_an_example_replaces_its_own_results_but_no_run_of_train(tmp_path, data_dir):
     """An interrupted second run leaves no weights of the first beside its own options."""
     config, data = sv.runs.Config(model="ae", engine="numpy"), sv.data.load("mnist", data_dir)
     with sv.using("numpy"):
@@ -142,10 +143,11 @@ def test_an_example_replaces_its_own_results_but_no_run_with_checkpoints(tmp_pat
         assert files.weights.exists() and files.metrics.exists()
         sv.runs.begin(tmp_path / "out", sv.runs.Config(), data)
     assert os.listdir(tmp_path / "out") == ["config.json"]
-    files.checkpoints.mkdir()
-    files.checkpoint(1).touch()
-    with pytest.raises(FileExistsError, match="contains checkpoints of"):
+    before = files.config.read_bytes()
+    files.lock.touch()  # `scratchvae train` makes it before it writes anything else
+    with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
         sv.runs.begin(tmp_path / "out", config, data)
+    assert files.config.read_bytes() == before
 
 
 def test_the_digits_that_stand_in_for_mnist_are_named_in_the_config(tmp_path):
@@ -177,13 +179,50 @@ def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir):
+@pytest.mark.parametrize("example", ["mnist_vae", "tiny_vae", "autoencoder_vs_vae"])
+def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir, example):
     arguments = ["--lr", "1e6", "--data-dir", str(data_dir), "--engine", "numpy"]
-    done = run(tmp_path, *arguments, warnings="ignore")
+    done = run(tmp_path, *arguments, example=example, warnings="ignore")
     assert done.returncode == 2
-    message = done.stderr.splitlines()[-1]
-    assert message.startswith("mnist_vae.py: error: the loss is ")
-    assert message.endswith(": try a smaller --lr")
+    *_, message = done.stderr.splitlines()
+    assert message.startswith(f"{example}.py: error: the loss ") and "smaller" in message
+    assert not [*tmp_path.rglob("mlp/weights.safetensors"), *tmp_path.glob("runs/*/weights*")]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_infinite_only_on_the_test_images(tmp_path, data_dir):
+    """The one step of the epoch is the first to spoil the weights."""
+    arguments = ["--model", "ae", "--lr", "1e38", "--batch-size", "300", "--epochs", "1"]
+    arguments += ["--data-dir", str(data_dir), "--engine", "numpy"]
+    done = run(tmp_path, *arguments, warnings="ignore")
+    assert done.returncode == 2 and "mnist_vae.py: error: the loss is" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_with_one_line(tmp_path, data_dir):
+    arguments = ["--epochs", "100000", "--data-dir", str(data_dir), "--engine", "numpy"]
+    command = [sys.executable, str(ROOT / "examples/mnist_vae.py"), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout.readline().startswith("mlp: ")
+        assert process.stdout.readline().startswith("epoch  1")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.splitlines()[-1] == "mnist_vae.py: interrupted: no results are saved"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_test_images(tmp_path, count):
+    folder = write_digits(tmp_path / "few", 30, count)
+    arguments = ["--epochs", "1", "--data-dir", str(folder), "--engine", "numpy", "--out", "out"]
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/interpolation.png").exists() == (count > 1)
 
 
 @SLOW
@@ -306,6 +345,7 @@ def test_without_data_faces_are_drawn(tmp_path):
         (["--beta", "-1"], "beta must be at least 0, got -1"),
         (["--seed", "-1"], "seed must be at least 0, got -1"),
         (["--model", "ae", "--beta", "2"], "beta: the model ae has no kl_weight"),
+        (["--dataset", "faces"], "argument --dataset: invalid choice: 'faces'"),
         (["--data-dir", "nowhere"], "mnist is not in nowhere: there is no such folder"),
         (["--engine", "cuda"], "CuPy"),
         (["--data-dir", "data", "--out", "/dev/null/x"], "/dev/null/x"),

@@ -148,6 +148,13 @@ def test_a_great_circle_needs_directions_that_are_not_opposite():
         latents.great_circle(a, 0 * a, t)
 
 
+def test_a_line_needs_as_many_codes_at_both_ends():
+    with pytest.raises(
+        ValueError, match=r"line: a and b must have one shape, got \(2, 3\) and \(1"
+    ):
+        latents.line(np.zeros((2, 3)), np.zeros((1, 3)), np.linspace(0, 1, 4))
+
+
 def test_a_line_is_exact_at_its_ends_in_float32():
     a, b = pairs(0, (5,)).astype("float32") * [[[1e-3]], [[1e3]]]
     a, b = a.astype("float32"), b.astype("float32")

@@ -24,7 +24,8 @@ ALLOWED = {
 def files():
     """The files under version control; all files with these suffixes in an unpacked archive."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    names = done.stdout.splitlines() or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.*")]
+    below = [str(path.relative_to(ROOT)) for path in ROOT.rglob("[!.]*.*")]
+    names = done.stdout.splitlines() or [name for name in below if not name.startswith(".")]
     return [name for name in names if Path(name).suffix in SUFFIXES and (ROOT / name).is_file()]
 
 

@@ -106,6 +106,8 @@ def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     -------
     array (N, T, *latent_shape)
     """
+    if a.shape != b.shape:
+        raise ValueError(f"line: a and b must have one shape, got {a.shape} and {b.shape}")
     t = t.astype(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
     return (1 - t) * a[:, None] + t * b[:, None]
 

@@ -1,9 +1,11 @@
 """Training runs as folders: options, checkpoints, and how to continue.
 
 Reading order: config, schedules, trainer, checkpoint, run, environment, session, signals, results.
-`train` and `resume` do everything; `begin` and `save_results` are for scripts with their own loop.
+`train` and `resume` do everything; `begin`, `save_results` and `errors_in_one_line` are for scripts
+with their own loop.
 """
 
+from ..output import errors_in_one_line
 from .config import Config
 from .results import begin, save_results
 from .run import Run, RunFolder, open_run
@@ -16,6 +18,7 @@ __all__ = [
     "RunFolder",
     "Stopped",
     "begin",
+    "errors_in_one_line",
     "open_run",
     "resume",
     "save_results",

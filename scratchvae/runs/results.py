@@ -39,15 +39,12 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     Raises
     ------
     FileExistsError
-        If the folder contains checkpoints: they belong to a run of `train`.
+        If the folder contains a run of `train`; nothing is changed then.
     OSError
         If config.json cannot be written.
     """
     files = RunFolder(folder)
-    if files.all_checkpoints() or files.best.exists():
-        raise FileExistsError(
-            f"{files.path} contains checkpoints of `scratchvae train`: choose another folder"
-        )
+    files.check_no_training()
     files.path.mkdir(parents=True, exist_ok=True)
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
@@ -83,9 +80,6 @@ def save_results(
         The content of metrics.json.
     """
     config, about = files.read_config()
-    options = {n: v for n, v in config.to_json().items() if v is not None}
-    save_weights(model, files.weights, **options | {"epoch": facts.get("epoch", len(history))})
-    files.write_history(history)
     enough = len(test_images) > 1  # for a variance over images
     metrics = {
         "model": config.model,
@@ -94,6 +88,9 @@ def save_results(
         "test": report(model, test_images, streams(config.seed).test) if enough else None,
         "history": history,
     }
+    options = {n: v for n, v in config.to_json().items() if v is not None}
+    save_weights(model, files.weights, **options | {"epoch": facts.get("epoch", len(history))})
+    files.write_history(history)
     write_atomically(files.metrics, (to_json(metrics) + "\n").encode())
     return metrics
 

@@ -57,6 +57,13 @@ class RunFolder:
                 )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
+    def check_no_training(self) -> None:
+        """FileExistsError if `train` has used this folder: its run may not be finished."""
+        if self.lock.exists() or self.checkpoints.exists():
+            raise FileExistsError(
+                f"{self.path} contains a run of `scratchvae train`: choose another folder"
+            )
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder for this process, and delete the temporary files of killed ones.
