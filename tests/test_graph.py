@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
     bad[1, 0, 2, 2] = 1.5  # not a probability
     for k in range(5):
         stepper.step(bad if k == 3 else x)
-    with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: a smaller lr"):
+    with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: try a smaller lr"):
         losses(stepper)
     model.load_state_dict(build(seed=1).state_dict())
     optimizer.m[...], optimizer.v[...] = 0, 0
@@ -373,9 +373,9 @@ def test_errors(cupy):
             stepper.step(x.get())
         with pytest.raises(ValueError, match=r"MLP.loss: x must have shape .* got \(2, 1, 1, 1\)"):
             stepper.step(x[:, :, :1, :1])
-        with pytest.raises(TypeError, match="MLP.loss: x must be float32 as the model"):
+        with pytest.raises(TypeError, match="MLP.loss: x must be float32 like the model"):
             stepper.step(x.astype("float64"))
-        with pytest.raises(TypeError, match="MLP.loss: x must be float32 .*, got uint8: data"):
+        with pytest.raises(TypeError, match="MLP.loss: x must be float32 .*, got uint8; data"):
             stepper.step(x.astype("uint8"))
         with pytest.raises(ValueError, match=r"N > 0, got \(0, 1, 4, 4\)"):
             stepper.step(x[:0])

@@ -86,5 +86,5 @@ def test_the_second_waits_and_says_so(photographs):
         process = start(photographs)
         line = process.stderr.readline()
         assert process.poll() is None
-    assert line == f"Waiting for another process that decodes into {path.parent}\n"
+    assert line == f"Waiting while another process decodes into {path.parent}\n"
     assert finish(process) == ("", 0, expected_digest(photographs))
