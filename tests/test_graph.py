@@ -190,7 +190,9 @@ def test_a_loss_that_is_not_finite_names_its_step(cupy):
     bad[1, 0, 2, 2] = 1.5  # not a probability
     for k in range(5):
         stepper.step(bad if k == 3 else x)
-    with pytest.raises(FloatingPointError, match="the loss of step 4 was not finite: try a smaller lr"):
+    with pytest.raises(
+        FloatingPointError, match="the loss of step 4 was not finite: try a smaller lr"
+    ):
         losses(stepper)
     model.load_state_dict(build(seed=1).state_dict())
     optimizer.m[...], optimizer.v[...] = 0, 0

@@ -6,11 +6,14 @@ see judges.py), and the test that kills it. Exit status 1 if a fault survives it
 
 import argparse
 import json
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# One core: what the judges see of a fault must not depend on how many cores share the work.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from examining import examine, markdown, table, without_faults  # noqa: E402
