@@ -23,12 +23,7 @@ parser = argparse.ArgumentParser(
 option = parser.add_argument
 option("--model", choices=["mlp", "conv", "ae"], default="mlp", help="model to train")
 option("--latent-dim", type=int, default=20, help="length of a code z")
-option(
-    "--beta",
-    type=float,
-    default=argparse.SUPPRESS,
-    help="weight of the KL term (default: 1, the ELBO)",
-)
+option("--beta", type=float, default=argparse.SUPPRESS, help="KL weight (default: 1, the ELBO)")
 datasets = ["mnist", "fashion-mnist", "glyphs"]
 option("--dataset", dest="data", choices=datasets, default="mnist", help="images to train on")
 option("--data-dir", help="look for the four IDX files in this folder and nowhere else")

@@ -143,11 +143,26 @@ def test_an_example_replaces_its_own_results_but_no_run_of_train(tmp_path, data_
         assert files.weights.exists() and files.metrics.exists()
         sv.runs.begin(tmp_path / "out", sv.runs.Config(), data)
     assert os.listdir(tmp_path / "out") == ["config.json"]
+    files.checkpoints.mkdir()
+    with files.locked():  # as a refused `train --resume` leaves it
+        pass
+    sv.runs.begin(tmp_path / "out", config, data)
+    files.checkpoint(1).touch()  # of a run that `train --resume` has begun again
     before = files.config.read_bytes()
-    files.lock.touch()  # `scratchvae train` makes it before it writes anything else
     with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
         sv.runs.begin(tmp_path / "out", config, data)
     assert files.config.read_bytes() == before
+
+
+def test_a_run_of_train_is_not_replaced(tmp_path, data_dir):
+    """Not even before its first checkpoint, or after they were deleted."""
+    config, data = sv.runs.Config(engine="numpy"), sv.data.load("mnist", data_dir)
+    files = sv.runs.RunFolder(tmp_path / "out")
+    files.make()
+    files.begin(config, {})
+    with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
+        sv.runs.begin(tmp_path / "out", config, data)
+    assert files.config.exists()
 
 
 def test_the_digits_that_stand_in_for_mnist_are_named_in_the_config(tmp_path):

@@ -1,4 +1,4 @@
-"""The text uses plain English: no sentence about persons who do not exist, no old names."""
+"""README, docs, docstrings and comments avoid words that plain English rarely needs."""
 
 import re
 import subprocess

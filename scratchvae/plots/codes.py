@@ -1,4 +1,4 @@
-"""What a model makes of images and codes: a function for each kind of picture.
+"""Pictures of a model's images and codes: a function for each kind.
 
 Arrays may be on any device. `skips_from`, an image (1, C, H, W), is for `skip`: see
 `latents.decoded`.
@@ -55,7 +55,7 @@ def samples(
 def interpolation(
     model: Any, z: Any, path: Path, pairs: Sequence[int] = (), skips_from: Any = None
 ) -> None:
-    """The way from one code to another in each row.
+    """Decoded codes, from one code to another in each row.
 
     Parameters
     ----------

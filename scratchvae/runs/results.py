@@ -42,6 +42,8 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
         If the folder contains a run of `train`; nothing is changed then.
     OSError
         If config.json cannot be written.
+    ValueError
+        If the folder contains a damaged config.json.
     """
     files = RunFolder(folder)
     files.check_no_training()
@@ -49,7 +51,8 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
     name = "glyphs" if data.name == "glyphs" else config.data
-    files.write_config(*filled_in(replace(config, data=name), data))
+    config, about = filled_in(replace(config, data=name), data)
+    files.write_config(config, about | {"by_script": True})
     return files
 
 

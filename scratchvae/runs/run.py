@@ -58,8 +58,9 @@ class RunFolder:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def check_no_training(self) -> None:
-        """FileExistsError if `train` has used this folder: its run may not be finished."""
-        if self.lock.exists() or self.checkpoints.exists():
+        """FileExistsError if the folder contains a run of `train`; a run of `begin` is no reason."""
+        by_script = not self.config.exists() or self.read_config()[1].get("by_script")
+        if not by_script or self.all_checkpoints():
             raise FileExistsError(
                 f"{self.path} contains a run of `scratchvae train`: choose another folder"
             )

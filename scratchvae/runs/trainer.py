@@ -77,8 +77,8 @@ def image_shape(data: Dataset) -> tuple[int, ...]:
 
 
 def filled_in(config: Config, data: Dataset) -> tuple[Config, dict[str, Any]]:
-    """What config.json records: the options, with the engine in use, absolute paths and the image
-    shape of the data, if they have none; and the environment and data."""
+    """The content of config.json: the options with the engine in use, absolute paths and the image
+    shape (by default that of the data); then the environment and the data."""
     name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
     if name.startswith(IMAGES):
         name = IMAGES + absolute(name.removeprefix(IMAGES))
