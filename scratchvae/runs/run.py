@@ -58,7 +58,7 @@ class RunFolder:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def check_no_training(self) -> None:
-        """FileExistsError if the folder contains a run of `train`. It may contain one of `begin`."""
+        """FileExistsError if the folder contains a run of `train`, not one that `begin` made."""
         by_script = not self.config.exists() or self.read_config()[1].get("by_script")
         if not by_script or self.all_checkpoints():
             raise FileExistsError(
