@@ -7,6 +7,7 @@ import math
 import os
 import re
 import stat
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -65,6 +66,11 @@ def errors_in_one_line(parser: ArgumentParser, *kinds: type[Exception]) -> Itera
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(2, f"{parser.prog}: interrupted: no results are saved\n")
+
+
+def note(text: str) -> None:
+    """Print a line on standard error; what its encoding lacks, with escapes."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def left_behind(folder: Path) -> Iterator[Path]:

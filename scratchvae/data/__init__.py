@@ -5,9 +5,12 @@ Reading order: dataset; mnist, idx; glyphs; images, decode, pixel_cache; faces, 
 
 import os
 import sys
+from collections.abc import Callable
 
+from ..output import note
 from .batches import batches, binarize, is_binary
-from .dataset import Dataset
+from .dataset import Dataset, spread
+from .decode import image_options
 from .faces import load_faces
 from .glyphs import load_glyphs
 from .idx import read_idx
@@ -30,12 +33,24 @@ __all__ = [
     "load_mnist",
     "load_or_glyphs",
     "read_idx",
+    "spread",
 ]
 
 DATASETS = ("mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER")
 
 
-def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load(
+    dataset: str = "mnist",
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int | str | tuple[int, int] | None = None,
+    grey: bool = False,
+    crop: str | int | None = None,
+    background: str | tuple[int, int, int] | None = None,
+    value_range: str | tuple[float, float] | None = None,
+    split: str = "spread",
+    say: Callable[[str], None] = note,
+) -> Dataset:
     """Load a data set by name.
 
     Parameters
@@ -60,6 +75,7 @@ def load(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None)
     DataNotFound
         If the files are not on this machine and cannot be downloaded.
     """
+    options = image_options(image_size, grey, crop, background, value_range)
     if dataset.startswith("images:"):
         folder = dataset.removeprefix("images:")
         return load_celeba(folder) if folder and find_celeba(folder) else load_folder(folder)

@@ -6,7 +6,7 @@ A damaged file is drawn again. Without a writable cache, the images are drawn ev
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +24,33 @@ Arrays = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, in memory or mapped from disk, and labels, which only plots use.
+    """Images, in memory or mapped from disk; training needs neither labels nor names.
 
     Attributes
     ----------
     name : str
-        As for `load`, but with only the last part of FOLDER.
+        As for `load`, but with only the last part of FOLDER or FILE.
     train_images, test_images : ndarray of uint8, shape (N, H, W) or (N, C, H, W)
         Grey or in colour; black is 0 and white is 255.
-    train_labels, test_labels : ndarray of uint8, shape (N,), or None
-        Classes 0 to 9, or None for a data set without classes.
+    train_labels, test_labels : ndarray of integers, shape (N,), or None
+        A class for each image, or None for a data set without classes.
+    validation_images : ndarray of uint8 or None
+        The user's own validation images, as from a folder ``val/`` beside ``train/`` and ``test/``.
+    train_names, test_names : sequence of str or None
+        The files of the images, relative to the folder.
+    classes : sequence of str or None
+        The name of each label, if it is not the number itself.
     """
 
     name: str
     train_images: NDArray[np.uint8]
     test_images: NDArray[np.uint8]
-    train_labels: NDArray[np.uint8] | None = None
-    test_labels: NDArray[np.uint8] | None = None
+    train_labels: NDArray[np.integer] | None = None
+    test_labels: NDArray[np.integer] | None = None
+    validation_images: NDArray[np.uint8] | None = None
+    train_names: Sequence[str] | None = None
+    test_names: Sequence[str] | None = None
+    classes: Sequence[str] | None = None
 
     def digest(self) -> str:
         """SHA-256 of dtype, shape and bytes of all images, without labels and name."""
@@ -50,6 +60,18 @@ class Dataset:
             for start in range(0, len(images), ROWS):  # a memmap may be larger than the memory
                 digest.update(np.ascontiguousarray(images[start : start + ROWS]).data)
         return digest.hexdigest()
+
+
+def spread(count: int, total: int) -> NDArray[np.int64]:
+    """`count` of the indices below `total`, ascending: one from each of `count` equal stretches.
+
+    A selection across a list that may be sorted by class. The place in each stretch is drawn from a
+    fixed seed, since equal distances could meet the same frame of every film. All, if `count` is
+    larger.
+    """
+    count = min(count, total)
+    edges = np.arange(count + 1) * total // max(count, 1)
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
 class Verdict(NamedTuple):
