@@ -6,16 +6,17 @@ Reading order: dataset; mnist, idx; glyphs; images, decode, pixel_cache; faces, 
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from ..output import note
 from .batches import batches, binarize, is_binary
-from .dataset import Dataset, spread
-from .decode import image_options
+from .dataset import Dataset, fit, spread
 from .faces import load_faces
 from .glyphs import load_glyphs
 from .idx import read_idx
 from .images import find_celeba, load_celeba, load_folder
 from .mnist import DataNotFound, find_files, load_mnist
+from .options import image_options
 
 __all__ = [
     "DATASETS",
@@ -75,19 +76,26 @@ def load(
     DataNotFound
         If the files are not on this machine and cannot be downloaded.
     """
-    options = image_options(image_size, grey, crop, background, value_range)
+    images: Any = {"image_size": image_size, "grey": grey, "crop": crop}
+    images |= {"background": background, "value_range": value_range}
     if dataset.startswith("images:"):
         folder = dataset.removeprefix("images:")
-        return load_celeba(folder) if folder and find_celeba(folder) else load_folder(folder)
+        if folder and find_celeba(folder):
+            return load_celeba(folder, say=say, **images)
+        return load_folder(folder, split=split, say=say, **images)
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
-    if dataset == "glyphs":
-        return load_glyphs()
-    if dataset == "faces":
-        return load_faces()
     if dataset == "celeba":
-        return load_celeba(data_dir or os.environ.get("SCRATCHVAE_DATA", "."))
-    return load_mnist(dataset, data_dir)
+        folder = data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
+        return load_celeba(folder, say=say, **images)
+    options = image_options(**images)
+    if options.background or options.value_range:
+        raise ValueError(f"background and value_range do not apply to {dataset}")
+    if dataset == "glyphs":
+        return fit(load_glyphs(), options)
+    if dataset == "faces":
+        return fit(load_faces(), options)
+    return fit(load_mnist(dataset, data_dir), options)
 
 
 def load_or_glyphs(

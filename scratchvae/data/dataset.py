@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..output import cache_folder, whole_file
+from .decode import render
+from .options import ImageOptions
 
-ROWS = 1024  # images hashed at a time
+ROWS = 1024  # images in work at a time
+DARK = 16  # of 255: the brightest pixel of images that look black
 MAX_HEADER = 1 << 14  # bytes in front of an array, NumPy's limit
 Arrays = dict[str, NDArray[np.uint8]]
 
@@ -72,6 +75,57 @@ def spread(count: int, total: int) -> NDArray[np.int64]:
     count = min(count, total)
     edges = np.arange(count + 1) * total // max(count, 1)
     return np.random.default_rng(0).integers(edges[:-1], edges[1:])
+
+
+def brightest_and_flat(images: NDArray[np.uint8]) -> tuple[int, int]:
+    """The brightest byte, and the number of images that have one single colour."""
+    brightest = flat = 0
+    for start in range(0, len(images), ROWS):  # a memmap may be larger than the memory
+        rows = images[start : start + ROWS].reshape(len(images[start : start + ROWS]), -1)
+        high, low = rows.max(axis=1), rows.min(axis=1)
+        brightest, flat = max(brightest, int(high.max())), flat + int((high == low).sum())
+    return brightest, flat
+
+
+def doubts(brightest: int, flat: int, count: int) -> list[str]:
+    """Sentences about training images that look wrong, with the remedy; usually none."""
+    if count and brightest <= DARK:
+        return [
+            f"the brightest pixel of all training images is {brightest} of 255: they look black. "
+            "Say which values are black and white: --value-range 0,1 for masks of 0 and 1, "
+            "--value-range 0,4095 for 12 bits in 16-bit files (value_range in Python)"
+        ]
+    if 2 * flat > count:
+        return [
+            f"{flat:,} of {count:,} training images have one single colour. Shapes on a "
+            "transparent ground need another --background, such as black (background in Python)"
+        ]
+    return []
+
+
+def fit(dataset: Dataset, options: ImageOptions) -> Dataset:
+    """The data set with its images in the size and colours that `options` ask for."""
+    if options == ImageOptions() or (options.size == "native" and not options.grey):
+        return dataset
+    images = (dataset.train_images, dataset.test_images, dataset.validation_images)
+    train, test, validation = (None if a is None else _fit(a, options) for a in images)
+    return replace(dataset, train_images=train, test_images=test, validation_images=validation)
+
+
+def _fit(images: NDArray[np.uint8], options: ImageOptions) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    pixels = images[:, None] if images.ndim == 3 else images  # (N, C, H, W)
+    N, C, H, W = pixels.shape
+    if options.size in (None, "native", (H, W)) and (C == 1 or not options.grey):
+        return images
+    H, W = options.size if isinstance(options.size, tuple) else (H, W)
+    result = np.empty((N, 1 if options.grey else C, H, W), np.uint8)
+    options = options._replace(size=(H, W), grey=options.grey or C == 1)
+    for i in range(N):
+        image = Image.fromarray(pixels[i, 0] if C == 1 else pixels[i].transpose(1, 2, 0))
+        result[i] = render(image, options)
+    return result
 
 
 class Verdict(NamedTuple):

@@ -1,85 +1,137 @@
-"""Colour images, CelebA or any folder of photographs: which files train and which test."""
+"""Pictures in folders: which files train, validate and test. Any folder, and CelebA.
 
+Folders named ``train`` beside ``test`` (or ``val``) are the user's own split, at any depth.
+Otherwise every stretch of ten files, in the order of their names, gives one test image. Of a folder
+with a subfolder for each class, the classes become labels; so do the rows of a ``labels.csv``.
+"""
+
+import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, takewhile
 from pathlib import Path
+from typing import Any
 
-from .dataset import Dataset, Verdict
+import numpy as np
+from numpy.typing import NDArray
+
+from ..output import note
+from .cache import Part, decode_once
+from .dataset import Dataset, Verdict, spread
 from .decode import decode_all
-from .pixel_cache import decode_once
+from .options import ImageOptions, image_options
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-PARTITION = "list_eval_partition.txt"
-FACES = "img_align_celeba"
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+HELD_OUT = {"validation", "test"}
+PURPOSE = {"train": "training", "validation": "validation", "test": "testing"}
+# Made by Jupyter, macOS, Synology, QNAP, Windows and Linux.
+HIDDEN = re.compile(
+    r"\..*|__MACOSX|@eaDir|@tmp|@Recycle|@__thumb|#recycle|#snapshot|\$RECYCLE\.BIN|lost\+found|"
+    "System Volume Information",
+    re.IGNORECASE,
+)
+PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")  # the authors', Kaggle's
+FACES, LABELS = "img_align_celeba", "labels.csv"
+SIZE, FACE = (64, 64), 148  # pixels: of an image by default; of the square cut out of CelebA's
 MAX_LINE = 1000  # characters in the list: four times the longest name of a file
 
 
 def load_folder(
     folder: str | os.PathLike[str],
-    size: int = 64,
-    crop: int | None = None,
+    *,
     test_share: float = 0.1,
     cache_dir: str | os.PathLike[str] | None = None,
+    split: str = "spread",
+    say: Callable[[str], None] = note,
+    **images: Any,
 ) -> Dataset:
-    """Load all JPEG and PNG files in a folder and its subfolders.
+    """Load all JPEG, PNG, WebP, BMP, TIFF, GIF and PPM files in a folder and its subfolders.
 
-    They are decoded once and cached until a file is added, deleted or changed. Files that cannot
-    be decoded are skipped, with a message on stderr.
+    They are decoded once and cached until a file is added, deleted or changed. A line tells how
+    many files were read and why others were not: damaged, of another format, in a hidden folder,
+    behind a link to a folder.
 
     Parameters
     ----------
     folder : str or path-like
-        Links to files in it are followed, links to folders are not.
-    size : int
-        Height and width of the resized images.
-    crop : int, optional
-        Side of the centred square cut out before resizing; by default the largest that fits.
     test_share : float
-        Between 0 and 1. With 0.1 every tenth file, in the order of names, is a test image.
+        Between 0 and 1: of the images, if the folder has no split of its own.
     cache_dir : str or path-like, optional
         The folder for decoded images; by default ``images`` in the user's cache folder.
+    split : {"spread", "tail"}
+        "tail" selects as version 0.1 did, for its runs: JPEG and PNG files only, hidden folders
+        included, all in one list, every tenth for testing.
+    say : callable
+        Receives each line. Default: print it on stderr.
+    **images
+        image_size (default: 64), grey, crop, background and value_range, see `image_options`.
 
     Returns
     -------
     Dataset
-        Named ``"images:FOLDER"``; images (N, 3, size, size), read-only memmaps, and no labels.
+        Named ``"images:FOLDER"``; images (N, C, H, W), read-only memmaps.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or fewer than two images can be decoded.
+        If an argument is out of range, or there are no images for training or for testing.
     OSError
-        If the folder is missing or cannot be searched, or the cache cannot be written.
+        If the folder is missing or cannot be searched, a file cannot be read because of the
+        machine, or the cache cannot be written.
     """
-    _check_sizes(size, crop)
+    options = image_options(**images)
     if not 0 < test_share < 1:
         raise ValueError(f"expected a test_share between 0 and 1, found {test_share}")
-    root = Path(folder).expanduser().resolve()
-    if folder == "":  # an unset variable in a shell; the current folder is named "."
-        raise FileNotFoundError("expected the name of a folder of images, found an empty name")
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}")
-    names = sorted(find_images(root))
-    if len(names) < 2:
+    root = _existing(folder)
+    found = find_images(root, old=split == "tail")
+    names = found.names
+    if not found.split and len(names["train"]) > 1:
+        names = _split(names["train"], test_share, split)
+    if not (names["train"] and names["test"]):
         raise ValueError(
-            f"{root}: expected at least 2 images ({', '.join(SUFFIXES)}), one for training and "
-            f"one for testing, found {len(names)}"
+            f"{root}: expected at least 2 images, one for training and one for testing; "
+            f"{found.in_words()}"
         )
-    count = min(max(1, round(test_share * len(names))), len(names) - 1)
-    # The middle file of each of `count` equal stretches of the list.
-    chosen = {(2 * k + 1) * len(names) // (2 * count) for k in range(count)}
-    train = [name for i, name in enumerate(names) if i not in chosen]
-    test = [name for i, name in enumerate(names) if i in chosen]
-    return Dataset(f"images:{root.name}", *decode_once(root, train, test, size, crop, cache_dir))
+    parts, damaged, lines = decode_once(
+        root, [*names.values()], _filled(options, None), cache_dir, say
+    )
+    train, validation, test = parts
+    say(f"{root.name}: {found.in_words(damaged)}")
+    _check_read(root, train, test, damaged)
+    for line in (_repeated(train, test), *lines):
+        if line:
+            say(f"warning: {root.name}: {line}")
+    labels, classes = _labels(root, (train.names, test.names), found.split)
+    return Dataset(
+        f"images:{root.name}",
+        train.images,
+        test.images,
+        *labels,
+        validation_images=validation.images if validation.names else None,
+        train_names=train.names,
+        test_names=test.names,
+        classes=classes,
+    )
 
 
 def load_celeba(
     folder: str | os.PathLike[str],
-    size: int = 64,
-    crop: int | None = 148,
+    *,
     cache_dir: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = note,
+    **images: Any,
 ) -> Dataset:
     """Load CelebA, the aligned and cropped faces, with the split of its authors.
 
@@ -88,67 +140,273 @@ def load_celeba(
     Parameters
     ----------
     folder : str or path-like
-        Holds ``img_align_celeba/`` (unpacked) and ``list_eval_partition.txt``, or a folder
-        ``celeba/`` with both.
-    size, crop, cache_dir
-        As for `load_folder`. A crop of 148 leaves little more than the face.
+        Holds ``img_align_celeba/`` (unpacked; also one inside the other, as Kaggle has it) and
+        ``list_eval_partition.txt`` or ``.csv``; or a folder ``celeba/`` with both.
+    cache_dir, say, **images
+        As for `load_folder`. By default a centred square of 148 is cut out, little more than the
+        face.
 
     Returns
     -------
     Dataset
-        As from `load_folder`, named ``"celeba"``.
+        As from `load_folder`, named ``"celeba"``, without labels.
 
     Raises
     ------
     ValueError, OSError
-        As for `load_folder`; also if the list is missing or damaged.
+        As for `load_folder`; also if the list is missing or damaged, or its files are absent.
     """
-    _check_sizes(size, crop)
-    root = find_celeba(folder)
-    if root is None or not (root / PARTITION).is_file():
+    options = image_options(**images)
+    faces = find_celeba(folder)
+    if faces is None:
         outer = Path(folder).expanduser().resolve()
         raise FileNotFoundError(
             f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
-            f"and the file {PARTITION}, both there or both in {outer / 'celeba'}"
+            f"and the file {' or '.join(PARTITIONS)}, both there or both in {outer / 'celeba'}"
         )
-    train, _, test = _read_partition(root / PARTITION)
-    return Dataset("celeba", *decode_once(root / FACES, train, test, size, crop, cache_dir))
+    root, partition = faces
+    train, _, test = _read_partition(partition)
+    listed, there = [*train, *test], set(os.listdir(root))
+    absent = [name for name in listed if name not in there]
+    if len(absent) == len(listed):
+        raise FileNotFoundError(
+            f"none of the {len(listed):,} files that {partition} names is in {root}"
+        )
+    if absent:
+        say(
+            f"celeba: {len(absent):,} of {len(listed):,} listed files are not in {root} "
+            f"({_some(absent)})"
+        )
+    present = [[name for name in part if name in there] for part in (train, test)]
+    parts, damaged, lines = decode_once(root, present, _filled(options, FACE), cache_dir, say)
+    if damaged:
+        say(f"celeba: {_in_words(damaged)}")
+    _check_read(root, *parts, damaged)
+    for line in lines:
+        say(f"warning: celeba: {line}")
+    names = {"train_names": parts[0].names, "test_names": parts[1].names}
+    return Dataset("celeba", parts[0].images, parts[1].images, **names)
 
 
-def find_celeba(folder: str | os.PathLike[str]) -> Path | None:
-    """The folder that holds CelebA: `folder`, or ``celeba/`` in it, or None."""
+def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path, Path] | None:
+    """The folder of CelebA's images and the list of its split, or None if either is missing."""
     outer = Path(folder).expanduser().resolve()
-    return next((inner for inner in (outer, outer / "celeba") if (inner / FACES).is_dir()), None)
+    for inner in (outer, outer / "celeba"):
+        faces = next((p for p in (inner / FACES / FACES, inner / FACES) if p.is_dir()), None)
+        lists = (place / name for place in (inner, inner / FACES) for name in PARTITIONS)
+        partition = next((path for path in lists if path.is_file()), None)
+        if faces and partition:
+            return faces, partition
+    return None
 
 
-def _check_sizes(size: int, crop: int | None) -> None:
-    for name, value in (("size", size), ("crop", 1 if crop is None else crop)):
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name}: expected an int of at least 1, found {value!r}")
+def _existing(folder: str | os.PathLike[str]) -> Path:
+    if folder == "":  # an unset variable in a shell; the current folder is named "."
+        raise FileNotFoundError("expected the name of a folder of images, found an empty name")
+    root = Path(folder).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}")
+    return root
 
 
-def find_images(root: Path, inside: str = "") -> Iterator[str]:
-    """The JPEG and PNG files in a folder and its subfolders, by their names relative to it."""
-    with os.scandir(os.path.join(root, inside)) as entries:
-        for entry in entries:
+def _filled(options: ImageOptions, crop: int | None) -> ImageOptions:
+    """The options with a size, and with the data set's own crop if none is asked for."""
+    return options._replace(size=options.size or SIZE, crop=options.crop or crop)
+
+
+@dataclass
+class Found:
+    """The image files in a folder, by part and in order, and what was left out."""
+
+    names: dict[str, list[str]]  # train, validation, test; all in train if there is no split
+    split: bool = False
+    other_formats: Counter[str] = field(default_factory=Counter)  # by extension
+    links: int = 0  # to folders
+    hidden: list[str] = field(default_factory=list)  # folders
+    outside: int = 0  # images outside of the folders of the split
+
+    def in_words(self, damaged: dict[str, str] | None = None) -> str:
+        """How many files there are, how many are read, and why others are not, in one line."""
+        images, others = sum(map(len, self.names.values())), self.other_formats.total()
+        words = [f"{images + others + self.outside:,} files: {images - len(damaged or {}):,} read"]
+        if damaged:
+            words.append(_in_words(damaged))
+        if others:
+            kinds = [f"{kind} {count:,}" for kind, count in self.other_formats.most_common()]
+            words.append(f"{others:,} of other formats left out ({_some(kinds)})")
+        if self.outside:
+            words.append(f"{self.outside:,} beside the folders train and test left out")
+        if self.links:
+            words.append(f"{_count(self.links, 'link')} to folders not followed")
+        if self.hidden:
+            folders = _count(len(self.hidden), "hidden folder")
+            words.append(f"{folders} left out ({_some(self.hidden)})")
+        if self.split:
+            counts = [
+                f"{len(names):,} for {PURPOSE[part]}" for part, names in self.names.items() if names
+            ]
+            words.append(f"split by folders: {', '.join(counts)}")
+        return ", ".join(words)
+
+
+def find_images(root: Path, old: bool = False) -> Found:
+    """The image files in a folder and its subfolders, by their names relative to it.
+
+    `old`: as version 0.1 selected them. Links to files are followed, links to folders are not.
+    """
+    names: dict[str, list[str]] = {"train": [], "validation": [], "test": [], "": []}
+    found = Found(names)
+    suffixes = (".jpg", ".jpeg", ".png") if old else SUFFIXES
+    folders = [("", "")]  # name, part; "" stands for no part
+    while folders:
+        inside, part = folders.pop()
+        with os.scandir(os.path.join(root, inside)) as entries:
+            listed = [*entries]
+        inner = {
+            e.name: PARTS.get(e.name.lower()) for e in listed if e.is_dir(follow_symlinks=False)
+        }
+        kinds = {*inner.values()}
+        splits = not (old or part) and "train" in kinds and not kinds.isdisjoint(HELD_OUT)
+        found.split |= splits
+        for entry in listed:
             name = os.path.join(inside, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                yield from find_images(root, name)
-            elif entry.name.startswith(".") or not name.lower().endswith(SUFFIXES):
-                continue  # macOS writes ._a.jpg next to a.jpg
-            elif entry.is_file() or entry.is_symlink():  # not pipes; decoding reports broken links
-                yield name
+            if entry.name in inner:
+                if not old and HIDDEN.fullmatch(entry.name):
+                    found.hidden.append(name)
+                else:
+                    folders.append((name, inner[entry.name] or "" if splits else part))
+            elif os.path.isdir(entry.path):  # a link
+                found.links += 1
+            elif entry.name.startswith("."):  # macOS writes ._a.jpg next to a.jpg
+                continue
+            elif entry.name.lower().endswith(suffixes) and (
+                entry.is_symlink() or entry.is_file()  # not pipes; decoding reports broken links
+            ):
+                names[part].append(name)
+            else:
+                suffix = os.path.splitext(entry.name)[1][1:].lower()
+                found.other_formats[suffix or "no extension"] += 1
+    beside = names.pop("")
+    if found.split:
+        found.outside = len(beside)
+    else:
+        names["train"] = beside
+    if not names["test"]:  # train/ and val/ alone
+        names["test"], names["validation"] = names["validation"], []
+    for part in names.values():
+        part.sort()
+    found.hidden.sort()
+    return found
+
+
+def _split(names: list[str], share: float, rule: str) -> dict[str, list[str]]:
+    """Take a share of the list for testing, from all of its stretches."""
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    if rule == "tail":  # the middle file of each stretch, as version 0.1 did
+        chosen = {(2 * k + 1) * len(names) // (2 * count) for k in range(count)}
+    else:
+        chosen = {*spread(count, len(names)).tolist()}
+    train = [name for i, name in enumerate(names) if i not in chosen]
+    return {"train": train, "validation": [], "test": [names[i] for i in sorted(chosen)]}
+
+
+def _labels(
+    root: Path, parts: Sequence[Sequence[str]], split: bool
+) -> tuple[list[NDArray[np.integer]], list[str]] | tuple[list[None], None]:
+    """Labels of each part and the names of the classes: from labels.csv (file, class), or the
+    subfolders. None without any."""
+    if (root / LABELS).is_file():
+        known = _read_labels(root / LABELS)
+        classes = [
+            [known.get(n, known.get(os.path.basename(n), "")) for n in part] for part in parts
+        ]
+    else:
+        folders = [[_folders(name, split) for name in part] for part in parts]
+        every = [*chain.from_iterable(folders)]
+        ends = zip(min(every), max(every), strict=False)
+        same = len([*takewhile(lambda pair: pair[0] == pair[1], ends)])
+        if any(len(path) == same for path in every):
+            return [None] * len(parts), None
+        classes = [[path[same] for path in part] for part in folders]
+    names = sorted({*chain.from_iterable(classes)})
+    if len(names) < 2:
+        return [None] * len(parts), None
+    number = {name: i for i, name in enumerate(names)}
+    return [np.array([number[c] for c in part]) for part in classes], [n or "none" for n in names]
+
+
+def _folders(name: str, split: bool) -> tuple[str, ...]:
+    """The folders of a file, without the one that names its part."""
+    *folders, _ = name.split(os.sep)
+    part = next((i for i, folder in enumerate(folders) if folder.lower() in PARTS), None)
+    if split and part is not None:
+        del folders[part]
+    return (*folders,)
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    """Rows of a file name and a class. A heading does no harm: it names no file."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        try:
+            rows = [*csv.reader(lines)]
+        except csv.Error as error:
+            raise ValueError(f"{path}: {error}") from None
+    for number, row in enumerate(rows, 1):
+        if row and len(row) < 2:
+            raise ValueError(f"{path}, row {number}: expected a file name and a class, found {row}")
+    return {os.path.normpath(row[0]): row[1].strip() for row in rows if row}
+
+
+def _repeated(train: Part, test: Part) -> str | None:
+    """A sentence about test images whose pixels are also those of a training image."""
+    known = dict(zip(train.digests, train.names, strict=True))
+    pairs = [
+        f"{name} = {known[digest]}"
+        for name, digest in zip(test.names, test.digests, strict=True)
+        if digest in known
+    ]
+    if not pairs:
+        return None
+    return (
+        f"{len(pairs):,} of {len(test.names):,} test images are training images, too "
+        f"({_some(pairs)}): the model has seen them"
+    )
+
+
+def _check_read(root: Path, train: Part, test: Part, damaged: dict[str, str]) -> None:
+    if not (train.names and test.names):
+        raise ValueError(
+            f"{root}: expected readable images for training and for testing, found "
+            f"{len(train.names)} and {len(test.names)}{', ' * bool(damaged)}{_in_words(damaged)}"
+        )
+
+
+def _in_words(damaged: dict[str, str]) -> str:
+    named = [f"{name}: {why}" for name, why in damaged.items()]
+    return f"{len(named):,} cannot be read ({_some(named)})" if named else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, for a message."""
+    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number > 1)}"
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """Read lines such as "000001.jpg 0" into the names for training, validation and testing."""
+    """Read lines such as "000001.jpg 0" (or "000001.jpg,0" under a heading) into the names for
+    training, validation and testing."""
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     seen = set()
     # Bytes that are not UTF-8 become backslashes, which a plain file name does not contain.
     with open(path, encoding="utf-8-sig", errors="backslashreplace") as lines:
         # Not `in lines`: a line could be as long as the file and exceed the memory.
         for number, line in enumerate(iter(partial(lines.readline, MAX_LINE), ""), 1):
-            words = line.split()
+            words = line.replace(",", " ").split()
+            if number == 1 and words == ["image_id", "partition"]:
+                continue
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
                 fault = "expected a file name and 0, 1 or 2"
             elif not re.fullmatch(r"\w[\w.-]*", words[0]):  # it must stay in the folder
@@ -165,7 +423,7 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
 
 def verify_images(root: Path, names: Sequence[str]) -> Iterator[Verdict]:
     """Decode every image of a folder; `names` are relative to it."""
-    paths = [os.path.join(root, name) for name in names]
-    for path, result in zip(paths, decode_all(paths, 64, None, ahead=512), strict=True):
+    paths, options = [os.path.join(root, name) for name in names], ImageOptions(SIZE)
+    for path, result in zip(paths, decode_all(paths, options, ahead=512), strict=True):
         damage = result if isinstance(result, str) else ""
         yield Verdict(Path(path), "damaged" if damage else "ok", damage)
