@@ -21,7 +21,7 @@ def write_photographs(folder, count):
 
 def load(folder, cache="cache", size=8, **options):
     """`load_folder` with a cache beside the folder."""
-    return load_folder(folder, size, cache_dir=folder.parent / cache, **options)
+    return load_folder(folder, image_size=size, cache_dir=folder.parent / cache, **options)
 
 
 def cache_file(folder, name):

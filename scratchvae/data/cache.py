@@ -84,7 +84,8 @@ def decode_once(
     digest = hashlib.sha256(os.fsencode(root) + repr(options).encode()).hexdigest()[:12]
     folder = parent / f"{root.name[:40]}-{size}-{digest}"
     shape = _shape(root, names, options)
-    fingerprint = _fingerprint(root, names, (VERSION, shape, [len(part) for part in parts]))
+    recipe = VERSION, CHUNK, CHUNK_BYTES, shape, [len(part) for part in parts]
+    fingerprint = _fingerprint(root, names, recipe)
     try:
         _make_own(folder)
         with _locked(folder, say):

@@ -184,7 +184,7 @@ def decode_or_reason(path: str, options: ImageOptions) -> Decoded:
         raise
     except Exception as error:
         if type(error).__name__ == "UnidentifiedImageError":
-            return f"none of {', '.join(FORMATS)}"
+            return "not an image"
         return str(error) or type(error).__name__
 
 

@@ -232,7 +232,8 @@ class Found:
         if damaged:
             words.append(_in_words(damaged))
         if others:
-            kinds = [f"{kind} {count:,}" for kind, count in self.other_formats.most_common()]
+            by_count = sorted(self.other_formats.items(), key=lambda item: (-item[1], item[0]))
+            kinds = [f"{kind} {count:,}" for kind, count in by_count]
             words.append(f"{others:,} of other formats left out ({_some(kinds)})")
         if self.outside:
             words.append(f"{self.outside:,} beside the folders train and test left out")
@@ -284,8 +285,8 @@ def find_images(root: Path, old: bool = False) -> Found:
             ):
                 names[part].append(name)
             else:
-                suffix = os.path.splitext(entry.name)[1][1:].lower()
-                found.other_formats[suffix or "no extension"] += 1
+                suffix = os.path.splitext(entry.name)[1][1:].lower() or "no extension"
+                found.other_formats[suffix if os.path.isfile(entry.path) else "no file"] += 1
     beside = names.pop("")
     if found.split:
         found.outside = len(beside)

@@ -1,19 +1,27 @@
 """decode: Pillow's pixels for every way of storing them; decode_all: in order, on threads."""
 
+import errno
+import os
 import struct
 import threading
 import time
 import zlib
 
 import numpy as np
-import PIL.Image
 import pytest
 from hostile import bounded, pipe, sparse
 from photographs import values, write_grey, write_photograph
 from PIL import Image
 
 from scratchvae.data import decode as module
-from scratchvae.data.decode import MAX_PIXELS, decode, decode_all, decode_or_reason
+from scratchvae.data.decode import (
+    MAX_PIXELS,
+    MachineFault,
+    decode,
+    decode_all,
+    decode_or_reason,
+)
+from scratchvae.data.options import image_options
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -33,7 +41,7 @@ def test_crops_and_resizes_as_pillow_does(tmp_path, suffix, width, height, crop,
     write_photograph(path, 0, width, height)
     with Image.open(path) as image:
         expected = image.crop(box).resize((16, 16), Image.Resampling.BILINEAR)
-    result = decode(str(path), 16, crop)
+    result = decode(str(path), image_options(16, crop=crop))
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     np.testing.assert_array_equal(result, np.moveaxis(np.asarray(expected), 2, 0))
 
@@ -63,7 +71,7 @@ STORED = {
 def test_every_way_to_store_a_colour(tmp_path, name):
     (image, options), colour = STORED[name]
     image.save(tmp_path / "x.png", **options)
-    result = decode(str(tmp_path / "x.png"), 2, None)
+    result = decode(str(tmp_path / "x.png"), image_options(2))
     assert result.reshape(3, 4).T.tolist() == [list(colour)] * 4
 
 
@@ -71,7 +79,7 @@ def test_every_way_to_store_a_colour(tmp_path, name):
 def test_every_kind_of_jpeg(tmp_path, mode):
     image = Image.new("RGB", (5, 5), (80, 80, 80))
     image.convert(mode).save(tmp_path / "x.jpg")
-    result = decode(str(tmp_path / "x.jpg"), 2, None)
+    result = decode(str(tmp_path / "x.jpg"), image_options(2))
     assert np.abs(result.astype(int) - 80).max() <= 2
 
 
@@ -97,8 +105,8 @@ def test_turned_upright_before_it_is_cropped(tmp_path, orientation):
     stored = Image.fromarray(np.ascontiguousarray(HELD[orientation](upright)))
     stored.save(tmp_path / "stored.png", exif=exif)
     np.testing.assert_array_equal(
-        decode(str(tmp_path / "stored.png"), 6, None),
-        decode(str(tmp_path / "upright.png"), 6, None),
+        decode(str(tmp_path / "stored.png"), image_options(6)),
+        decode(str(tmp_path / "upright.png"), image_options(6)),
     )
 
 
@@ -111,8 +119,8 @@ def test_a_garbled_exif_block_costs_nothing(tmp_path):
     stored.save(tmp_path / "garbled.png", exif=b"Exif\0\0MM\0*\0\0\0\x08" + entries)
     stored.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
     np.testing.assert_array_equal(
-        decode(str(tmp_path / "garbled.png"), 6, None),
-        decode(str(tmp_path / "upright.png"), 6, None),
+        decode(str(tmp_path / "garbled.png"), image_options(6)),
+        decode(str(tmp_path / "upright.png"), image_options(6)),
     )
 
 
@@ -132,9 +140,9 @@ def photograph(tmp_path, suffix):
 
 
 BROKEN = {
-    "empty": (lambda _: b"", "neither JPEG nor PNG"),
-    "text": (lambda _: b"<html>Not found</html>", "neither JPEG nor PNG"),
-    "another format": (lambda folder: photograph(folder, ".gif"), "neither JPEG nor PNG"),
+    "empty": (lambda _: b"", "not an image"),
+    "text": (lambda _: b"<html>Not found</html>", "not an image"),
+    "another format": (lambda folder: photograph(folder, ".ico"), "not an image"),
     "half a JPEG": (lambda folder: photograph(folder, ".jpg")[:1500], "truncated"),
     "half a PNG": (lambda folder: photograph(folder, ".png")[:1500], "truncated"),
     "at the limit": (lambda _: png(8192, MAX_PIXELS // 8192), "truncated"),
@@ -148,7 +156,7 @@ BROKEN = {
 def test_says_why_a_file_is_broken(tmp_path, name):
     make, reason = BROKEN[name]
     (tmp_path / "x.jpg").write_bytes(make(tmp_path))
-    (result,) = decode_all([str(tmp_path / "x.jpg")], 2, None, ahead=1)
+    (result,) = decode_all([str(tmp_path / "x.jpg")], image_options(2), ahead=1)
     assert isinstance(result, str) and reason in result
 
 
@@ -156,19 +164,31 @@ def test_says_why_there_is_nothing_to_read(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    assert decode_or_reason(str(tmp_path / "x.jpg"), 2, None) == "No such file or directory"
+    assert (
+        decode_or_reason(str(tmp_path / "x.jpg"), image_options(2)) == "No such file or directory"
+    )
     write_grey(tmp_path / "x.jpg", 0)
-    monkeypatch.setattr(PIL.Image, "open", refuse)
-    assert decode_or_reason(str(tmp_path / "x.jpg"), 2, None) == "Permission denied"
+    monkeypatch.setattr(module, "open_file", refuse)
+    assert decode_or_reason(str(tmp_path / "x.jpg"), image_options(2)) == "Permission denied"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ETIMEDOUT])
+def test_a_fault_of_the_machine_is_none_of_the_file(tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(module, "open_file", fail)
+    with pytest.raises(MachineFault, match="try again"):
+        decode_or_reason(str(tmp_path / "x.jpg"), image_options(2))
 
 
 def test_want_of_memory_is_not_the_files_fault(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(module, "decode", exhausted)
+    monkeypatch.setattr(module, "_decode", exhausted)
     with pytest.raises(MemoryError):
-        decode_or_reason("x.jpg", 2, None)
+        decode_or_reason(__file__, image_options(2))
 
 
 def test_all_in_order_and_not_too_far_ahead(tmp_path, monkeypatch):
@@ -180,7 +200,7 @@ def test_all_in_order_and_not_too_far_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "decode_or_reason", lambda path, *rest: started.append(path) or real(path, *rest)
     )
-    results = decode_all([str(tmp_path / f"{i}.png") for i in range(40)], 2, None, ahead=5)
+    results = decode_all([str(tmp_path / f"{i}.png") for i in range(40)], image_options(2), ahead=5)
     first = next(results)
     time.sleep(0.1)  # enough time for threads that do not wait
     assert len(started) <= 6
@@ -190,7 +210,7 @@ def test_all_in_order_and_not_too_far_ahead(tmp_path, monkeypatch):
 def test_closing_stops_the_threads(tmp_path):
     write_grey(tmp_path / "x.png", 0)
     before = threading.active_count()
-    results = decode_all([str(tmp_path / "x.png")] * 100, 2, None, ahead=50)
+    results = decode_all([str(tmp_path / "x.png")] * 100, image_options(2), ahead=50)
     next(results)
     assert threading.active_count() > before
     results.close()
@@ -203,13 +223,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     with bounded():
         for name in ("pipe", "link", "folder"):
-            assert decode_or_reason(str(tmp_path / f"{name}.jpg"), 2, None) == "not a file"
+            assert decode_or_reason(str(tmp_path / f"{name}.jpg"), image_options(2)) == "not a file"
 
 
 def test_a_huge_file_is_not_read(tmp_path):
     path = sparse(tmp_path / "x.png", module.MAX_BYTES + 1, png(5, 5))
     with bounded():
-        reason = decode_or_reason(str(path), 2, None)
+        reason = decode_or_reason(str(path), image_options(2))
     assert reason == f"expected at most {module.MAX_BYTES} bytes, found {module.MAX_BYTES + 1}"
 
 
@@ -219,7 +239,7 @@ def test_a_promise_of_4_gigabytes_reserves_none(tmp_path):
     at = content.index(b"IDAT")
     (tmp_path / "x.png").write_bytes(content[: at - 4] + b"\xff\xff\xff\xff" + content[at:])
     with bounded():
-        assert (decode(str(tmp_path / "x.png"), 2, None) == 7).all()
+        assert (decode(str(tmp_path / "x.png"), image_options(2)) == 7).all()
 
 
 def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
@@ -228,14 +248,14 @@ def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
     at, scans = content.rindex(module.START_OF_SCAN), content.count(module.START_OF_SCAN)
     for more, expected in ((0, "ndarray"), (module.MAX_SCANS, "str")):
         (tmp_path / "x.jpg").write_bytes(content[:at] + content[at:-2] * (1 + more) + content[-2:])
-        result = decode_or_reason(str(tmp_path / "x.jpg"), 2, None)
+        result = decode_or_reason(str(tmp_path / "x.jpg"), image_options(2))
         assert type(result).__name__ == expected
     assert result == f"expected at most 1000 scans, found {1000 + scans}"
 
 
 def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
     """64 megapixels with transparency take 1.3 GB: with a thread for each of 64 cores, 80 GB."""
-    at_work, most, real = [], [], module._square
+    at_work, most, real = [], [], module._upright
 
     def watched(*arguments):
         at_work.append(1)
@@ -244,12 +264,14 @@ def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
         at_work.pop()
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_square", watched)
+    monkeypatch.setattr(module, "_upright", watched)
     monkeypatch.setattr(module, "GROUP", 1)
     monkeypatch.setattr(module, "cores", lambda: 4)
     write_grey(tmp_path / "x.png", 0)  # 9 pixels
     for large, expected in ((9, {1, 2, 3, 4}), (8, {1})):
         most.clear()
         monkeypatch.setattr(module, "LARGE", large)
-        assert len(list(decode_all([str(tmp_path / "x.png")] * 12, 2, None, ahead=12))) == 12
+        assert (
+            len(list(decode_all([str(tmp_path / "x.png")] * 12, image_options(2), ahead=12))) == 12
+        )
         assert set(most) == expected

@@ -10,6 +10,8 @@ import time
 import pytest
 from photographs import cache_file, load, write_photographs
 
+from scratchvae.data import cache
+
 pytestmark = pytest.mark.slow
 
 COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
@@ -18,19 +20,23 @@ COUNT, CHUNK = 22, 4  # files in the folder, pictures between two notes
 PROCESS = f"""
 import hashlib, sys, time
 from pathlib import Path
-from scratchvae.data import decode, images, pixel_cache
+from scratchvae.data import cache, decode, images
 
-pixel_cache.CHUNK, decode.GROUP = {CHUNK}, 1
+cache.CHUNK, decode.GROUP = {CHUNK}, 1
 folder, patience = Path(sys.argv[1]), int(sys.argv[2])
-real, calls = decode.decode, []
+
+def say(line):
+    if "waiting" in line:
+        print(line, file=sys.stderr, flush=True)
+real, calls = decode.decode_or_reason, []
 
 def slow(*arguments):
     calls.append(arguments)
     time.sleep(0.01 if len(calls) <= patience else 3600)
     return real(*arguments)
 
-decode.decode = slow
-data = images.load_folder(folder, 8, cache_dir=folder.parent / "cache")
+decode.decode_or_reason = slow
+data = images.load_folder(folder, image_size=8, cache_dir=folder.parent / "cache", say=say)
 print(len(calls), hashlib.sha256(data.train_images).hexdigest())
 """
 
@@ -60,12 +66,13 @@ def expected_digest(photographs):
 def test_killed_midway(photographs):
     process = start(photographs, patience=14)
     until = time.monotonic() + 60
-    while not list((photographs.parent / "cache").glob("*/progress.json")):
+    while not list((photographs.parent / "cache").glob("*/note.json")):
         assert time.monotonic() < until
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    kept = json.loads(cache_file(photographs, "progress.json").read_text())["done"]
+    kept = json.loads(cache_file(photographs, "note.json").read_text())["digests"]
+    kept = CHUNK * len(kept)
     assert kept in (CHUNK, 2 * CHUNK, 3 * CHUNK)
     assert finish(start(photographs)) == ("", COUNT - kept, expected_digest(photographs))
 
@@ -78,7 +85,8 @@ def test_two_at_once_decode_once(photographs):
     assert first_digest == second_digest == expected_digest(photographs)
 
 
-def test_the_second_waits_and_says_so(photographs):
+def test_the_second_waits_and_says_so(photographs, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", CHUNK)
     load(photographs)
     path = cache_file(photographs, "lock")
     with open(path, "ab") as lock:
@@ -86,5 +94,5 @@ def test_the_second_waits_and_says_so(photographs):
         process = start(photographs)
         line = process.stderr.readline()
         assert process.poll() is None
-    assert line == f"Waiting while another process decodes into {path.parent}\n"
+    assert line == f"waiting while another process decodes into {path.parent}\n"
     assert finish(process) == ("", 0, expected_digest(photographs))
