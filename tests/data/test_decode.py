@@ -75,6 +75,118 @@ def test_every_way_to_store_a_colour(tmp_path, name):
     assert result.reshape(3, 4).T.tolist() == [list(colour)] * 4
 
 
+def sixteen(value, mode="uint16"):
+    return Image.fromarray(np.full((5, 5), value, mode))
+
+
+RED, SECOND = Image.new("RGB", (5, 5), (200, 0, 0)), Image.new("RGB", (5, 5), (0, 0, 200))
+CLEAR = Image.new("RGBA", (5, 5), (200, 0, 0, 0))
+# Other formats: a file name, the image, what `save` needs, and the colour.
+KINDS = {
+    "APNG": ("x.png", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "MPO": ("x.mpo", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "progressive JPEG": ("x.jpg", RED, {"progressive": True, "quality": 95}, (200, 0, 0)),
+    "animated GIF": ("x.gif", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "transparent GIF": ("x.gif", palette(None)[0], {"transparency": 1}, (255, 255, 255)),
+    "WebP": ("x.webp", RED, {"lossless": True}, (200, 0, 0)),
+    "transparent WebP": ("x.webp", CLEAR, {"lossless": True}, (255, 255, 255)),
+    "animated WebP": (
+        *("x.webp", RED, {"save_all": True, "append_images": [SECOND], "lossless": True}),
+        (200, 0, 0),
+    ),
+    "BMP": ("x.bmp", RED, {}, (200, 0, 0)),
+    "BMP, 1 bit": ("x.bmp", Image.new("1", (5, 5), 1), {}, (255, 255, 255)),
+    "BMP, palette": ("x.bmp", palette(None)[0], {}, (10, 20, 30)),
+    "TIFF": ("x.tif", RED, {}, (200, 0, 0)),
+    "TIFF, LZW": ("x.tif", RED, {"compression": "tiff_lzw"}, (200, 0, 0)),
+    "TIFF, pages": ("x.tif", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "TIFF, 16 bits": ("x.tif", sixteen(77 * 256 + 3), {}, (77, 77, 77)),
+    "TIFF, 32 bits": ("x.tif", sixteen(77 * 256 + 3, "int32"), {}, (77, 77, 77)),
+    "TIFF, CMYK": ("x.tif", Image.new("CMYK", (5, 5), (0, 255, 255, 0)), {}, (255, 0, 0)),
+    "TIFF, transparent": ("x.tif", CLEAR, {}, (255, 255, 255)),
+    "TIFF, 1 bit": ("x.tif", Image.new("1", (5, 5), 1), {"compression": "group4"}, (255,) * 3),
+    "PPM": ("x.ppm", RED, {}, (200, 0, 0)),
+    "PGM": ("x.pgm", Image.new("L", (5, 5), 77), {}, (77, 77, 77)),
+    "PGM, 16 bits": ("x.pgm", sixteen(77 * 256 + 3), {}, (77, 77, 77)),
+    "PBM": ("x.pbm", Image.new("1", (5, 5), 1), {}, (255, 255, 255)),
+    "a wrong extension": ("x.jpg", RED, {"format": "PNG"}, (200, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_file(tmp_path, name):
+    file, image, options, colour = KINDS[name]
+    image.copy().save(tmp_path / file, **options)  # saving leaves settings in the image
+    result = decode(str(tmp_path / file), image_options(2)).reshape(3, 4).T.astype(int)
+    assert np.abs(result - colour).max() <= (3 if file in ("x.jpg", "x.mpo") else 0)
+
+
+def test_floating_point_pixels_need_their_range(tmp_path):
+    sixteen(0.5, "float32").save(tmp_path / "x.tif")
+    path = str(tmp_path / "x.tif")
+    assert "give a value_range" in decode_or_reason(path, image_options(2))
+    assert (decode(path, image_options(2, value_range=(0, 1))) == 128).all()
+    assert "expected values from 0 to 0.25, found 0.5" in decode_or_reason(
+        path, image_options(2, value_range=(0, 0.25))
+    )
+
+
+CHECKED = np.array([[0, 100, 4095]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("values", "value_range", "expected"),
+    [
+        (CHECKED, None, [0, 0, 15]),
+        (CHECKED, (0, 4095), [0, 6, 255]),
+        (np.array([[0, 1, 1]], np.uint8), (0, 1), [0, 255, 255]),
+        (np.array([[10, 15, 20]], np.uint8), "10,20", [0, 128, 255]),
+        (np.array([[False, True, True]]), (0, 1), [0, 255, 255]),
+    ],
+)
+def test_black_and_white_are_what_the_user_says(tmp_path, values, value_range, expected):
+    Image.fromarray(values).save(tmp_path / "x.png")
+    options = image_options("native", grey=True, value_range=value_range)
+    assert decode(str(tmp_path / "x.png"), options).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("background", "colour"),
+    [(None, 255), ("white", 255), ("black", 0), ("7,8,9", [7, 8, 9]), ((7, 8, 9), [7, 8, 9])],
+)
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "16 bits"])
+def test_transparency_shows_the_background(tmp_path, kind, background, colour):
+    """A white digit on a transparent ground, stored in four ways."""
+    path, alpha = str(tmp_path / "x.png"), np.array([[0, 255]], np.uint8)
+    white = np.full_like(alpha, 255)
+    if kind == "RGBA":
+        Image.fromarray(np.dstack([white] * 3 + [alpha])).save(path)
+    elif kind == "LA":
+        Image.merge("LA", [Image.fromarray(white), Image.fromarray(alpha)]).save(path)
+    elif kind == "palette":
+        image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+        image.putpalette([0, 0, 0, 255, 255, 255])
+        image.save(path, transparency=0)
+    else:
+        Image.fromarray(np.array([[300, 65535]], np.uint16)).save(path, transparency=300)
+    clear, opaque = decode(path, image_options("native", background=background))[:, 0].T
+    assert (clear == colour).all() and (opaque == 255).all()
+
+
+@pytest.mark.parametrize("crop", [None, "center", "none"])
+@pytest.mark.parametrize("size", [(8, 8), (8, 4), (3, 9)])
+def test_the_largest_part_of_the_right_proportions(tmp_path, size, crop):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    H, W = size
+    box = {8: (5, 0, 25, 20), 4: (10, 0, 20, 20), 9: (0, 5, 30, 15)}[W]
+    if crop == "none":
+        box = (0, 0, 30, 20)
+    expected = Image.fromarray(pixels).crop(box).resize((W, H), Image.Resampling.BILINEAR)
+    result = decode(str(tmp_path / "x.png"), image_options(size, crop=crop))
+    np.testing.assert_array_equal(result, np.asarray(expected).transpose(2, 0, 1))
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
 def test_every_kind_of_jpeg(tmp_path, mode):
     image = Image.new("RGB", (5, 5), (80, 80, 80))

@@ -44,8 +44,8 @@ def test_finds_every_spelling_in_every_subfolder_in_order(tmp_path, load, capsys
     assert values(data.test_images) == [10 * k] and list(data.test_names) == [names[k]]
     assert values(data.train_images) == [10 * i for i in range(6) if i != k]
     assert capsys.readouterr().err.startswith(
-        "photographs: 10 files: 6 read, 4 of other formats left out (heic 1, no extension 1, no file "
-        "1, ...), 1 link to folders not followed\n"
+        "photographs: 10 files: 6 read, 4 of other formats left out (heic 1, no extension 1, no "
+        "file 1, ...), 1 link to folders not followed\n"
     )
 
 
