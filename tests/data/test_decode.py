@@ -79,19 +79,26 @@ def sixteen(value, mode="uint16"):
     return Image.fromarray(np.full((5, 5), value, mode))
 
 
-RED, SECOND = Image.new("RGB", (5, 5), (200, 0, 0)), Image.new("RGB", (5, 5), (0, 0, 200))
-CLEAR = Image.new("RGBA", (5, 5), (200, 0, 0, 0))
+RED, CLEAR = Image.new("RGB", (5, 5), (200, 0, 0)), Image.new("RGBA", (5, 5), (200, 0, 0, 0))
+
+
+def pages(**options):
+    """Save a second image behind the first."""
+    second = Image.new("RGB", (5, 5), (0, 0, 200))
+    return {"save_all": True, "append_images": [second]} | options
+
+
 # Other formats: a file name, the image, what `save` needs, and the colour.
 KINDS = {
-    "APNG": ("x.png", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
-    "MPO": ("x.mpo", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "APNG": ("x.png", RED, pages(), (200, 0, 0)),
+    "MPO": ("x.mpo", RED, pages(), (200, 0, 0)),
     "progressive JPEG": ("x.jpg", RED, {"progressive": True, "quality": 95}, (200, 0, 0)),
-    "animated GIF": ("x.gif", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "animated GIF": ("x.gif", RED, pages(), (200, 0, 0)),
     "transparent GIF": ("x.gif", palette(None)[0], {"transparency": 1}, (255, 255, 255)),
     "WebP": ("x.webp", RED, {"lossless": True}, (200, 0, 0)),
     "transparent WebP": ("x.webp", CLEAR, {"lossless": True}, (255, 255, 255)),
     "animated WebP": (
-        *("x.webp", RED, {"save_all": True, "append_images": [SECOND], "lossless": True}),
+        *("x.webp", RED, pages(lossless=True)),
         (200, 0, 0),
     ),
     "BMP": ("x.bmp", RED, {}, (200, 0, 0)),
@@ -99,7 +106,7 @@ KINDS = {
     "BMP, palette": ("x.bmp", palette(None)[0], {}, (10, 20, 30)),
     "TIFF": ("x.tif", RED, {}, (200, 0, 0)),
     "TIFF, LZW": ("x.tif", RED, {"compression": "tiff_lzw"}, (200, 0, 0)),
-    "TIFF, pages": ("x.tif", RED, {"save_all": True, "append_images": [SECOND]}, (200, 0, 0)),
+    "TIFF, pages": ("x.tif", RED, pages(), (200, 0, 0)),
     "TIFF, 16 bits": ("x.tif", sixteen(77 * 256 + 3), {}, (77, 77, 77)),
     "TIFF, 32 bits": ("x.tif", sixteen(77 * 256 + 3, "int32"), {}, (77, 77, 77)),
     "TIFF, CMYK": ("x.tif", Image.new("CMYK", (5, 5), (0, 255, 255, 0)), {}, (255, 0, 0)),
