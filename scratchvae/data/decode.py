@@ -131,7 +131,7 @@ def _eight_bits(image: "Picture", value_range: tuple[float, float] | None) -> "P
     if image.mode.startswith(("I", "F")):  # more than 8 bits of grey; convert() would clip them
         values = np.asarray(image)
         if value_range is None and image.mode == "F":
-            raise ValueError("floating-point pixels: give a value_range (--value-range LOW,HIGH)")
+            raise ValueError("floating-point pixels: give a value_range (--value-range BLACK,WHITE)")
         low, high = value_range or (0, 65535)
         _check_range(values, low, high)
         if value_range is None:
@@ -157,6 +157,7 @@ def _eight_bits(image: "Picture", value_range: tuple[float, float] | None) -> "P
 
 
 def _check_range(values: NDArray[Any], low: float, high: float) -> None:
+    low, high = sorted((low, high))
     if not (low <= values.min() and values.max() <= high):
         raise ValueError(
             f"expected values from {low:g} to {high:g}, found {values.min():g} to {values.max():g}"

@@ -42,8 +42,9 @@ def image_options(
         image, stretched if need be. int: the side of a centred square.
     background : {"white", "black"}, "R,G,B" or (r, g, b), optional
         The colour behind transparent pixels.
-    value_range : "LOW,HIGH" or (low, high), optional
-        The values of black and white in the files or arrays, such as (0, 1) for masks.
+    value_range : "BLACK,WHITE" or (black, white), optional
+        The values of black and white in the files or arrays, such as (0, 1) for masks; (255, 0)
+        makes ink on paper white on black.
 
     Raises
     ------
@@ -101,6 +102,8 @@ def _range(values: Any) -> tuple[float, float] | None:
         return None
     with suppress(ValueError, TypeError):
         low, high = map(float, values.split(",") if isinstance(values, str) else values)
-        if -math.inf < low < high < math.inf:
+        if low != high and math.isfinite(low) and math.isfinite(high):
             return low, high
-    raise ValueError(f"value_range: expected LOW,HIGH such as 0,1, got {values!r}")
+    raise ValueError(
+        f"value_range: expected BLACK,WHITE, two different numbers such as 0,1, got {values!r}"
+    )
