@@ -58,7 +58,9 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of dtype, shape and bytes of all images, without labels and name."""
         digest = hashlib.sha256()
-        for images in (self.train_images, self.test_images):
+        for images in (self.train_images, self.test_images, self.validation_images):
+            if images is None:  # as in every run before there were any
+                continue
             digest.update(repr((str(images.dtype), images.shape)).encode())
             for start in range(0, len(images), ROWS):  # a memmap may be larger than the memory
                 digest.update(np.ascontiguousarray(images[start : start + ROWS]).data)

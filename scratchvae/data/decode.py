@@ -131,7 +131,9 @@ def _eight_bits(image: "Picture", value_range: tuple[float, float] | None) -> "P
     if image.mode.startswith(("I", "F")):  # more than 8 bits of grey; convert() would clip them
         values = np.asarray(image)
         if value_range is None and image.mode == "F":
-            raise ValueError("floating-point pixels: give a value_range (--value-range BLACK,WHITE)")
+            raise ValueError(
+                "floating-point pixels: give a value_range (--value-range BLACK,WHITE)"
+            )
         low, high = value_range or (0, 65535)
         _check_range(values, low, high)
         if value_range is None:
