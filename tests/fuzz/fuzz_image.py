@@ -6,6 +6,7 @@ import fuzz_jpeg
 import fuzz_png
 
 from scratchvae.data.decode import decode_or_reason
+from scratchvae.data.options import image_options
 
 MEGABYTES = 2000  # of address space: 64 megapixels with transparency take 1.3 GB
 
@@ -23,7 +24,7 @@ def parser(folder):
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as decode_all does
 
     def read(path):
-        result = decode_or_reason(str(path), 4, 3)
+        result = decode_or_reason(str(path), image_options(4, crop=3))
         if isinstance(result, str):
             assert result and len(result) < 1000, result
             return False

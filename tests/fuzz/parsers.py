@@ -10,6 +10,7 @@
 import fuzz_arguments
 import fuzz_checkpoint
 import fuzz_config
+import fuzz_formats
 import fuzz_idx
 import fuzz_image
 import fuzz_partition
@@ -19,6 +20,7 @@ PARSERS = {
     "arguments": fuzz_arguments,
     "checkpoint": fuzz_checkpoint,
     "config": fuzz_config,
+    "formats": fuzz_formats,
     "idx": fuzz_idx,
     "image": fuzz_image,
     "partition": fuzz_partition,
