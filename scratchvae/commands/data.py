@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..data import DATASETS, find_celeba
 from ..data.dataset import Verdict
 from ..data.images import FACES, PARTITION, find_images, verify_images
-from ..data.mnist import SOURCES, download_files, find_files, find_on_disk, verify_files
+from ..data.sources import SOURCES, download_files, find_files, find_on_disk, verify_files
 from ..output import cache_folder, table
 from .options import add_command, say, show
 

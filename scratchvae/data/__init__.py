@@ -15,8 +15,9 @@ from .faces import load_faces
 from .glyphs import load_glyphs
 from .idx import read_idx
 from .images import find_celeba, load_celeba, load_folder
-from .mnist import DataNotFound, find_files, load_mnist
+from .mnist import load_mnist
 from .options import image_options
+from .sources import DataNotFound, find_files
 
 __all__ = [
     "DATASETS",

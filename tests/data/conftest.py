@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes
 
-from scratchvae.data.mnist import FILES
+from scratchvae.data.sources import FILES
 
 WriteMnist = Callable[..., dict[str, np.ndarray]]
 

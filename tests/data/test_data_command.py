@@ -10,7 +10,7 @@ from PIL import Image
 from test_download import serve
 
 from scratchvae.__main__ import main
-from scratchvae.data.mnist import FILES, SOURCES, Source
+from scratchvae.data.sources import FILES, SOURCES, Source
 
 
 def run_json(capsys, *arguments):

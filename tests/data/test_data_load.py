@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import scratchvae.data as data
-from scratchvae.data import DataNotFound, load_glyphs, mnist
-from scratchvae.data.mnist import SOURCES, Source
+from scratchvae.data import DataNotFound, load_glyphs, sources
+from scratchvae.data.sources import SOURCES
 
 
 @pytest.fixture
@@ -157,12 +157,12 @@ def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, t
         raise trouble
 
     monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
-    monkeypatch.setattr(mnist, "_spelled", spelled)
-    monkeypatch.setattr(mnist, "fetch", lambda source, folder: ["the mirror: asleep"])
+    monkeypatch.setattr(sources, "_spelled", spelled)
+    monkeypatch.setattr(sources, "fetch", lambda source, folder: ["the mirror: asleep"])
     with pytest.raises(
         DataNotFound, match="SCRATCHVAE_DATA = .*: (the folder cannot be read|no home)"
     ) as error:
-        mnist.find_files("mnist")
+        sources.find_files("mnist")
     assert "the mirror: asleep" in str(error.value)
 
 
@@ -175,6 +175,6 @@ def test_without_a_home_there_are_still_glyphs(monkeypatch):
     monkeypatch.delenv("SCRATCHVAE_DATA", raising=False)
     monkeypatch.setattr(pooch, "os_cache", os_cache)
     with pytest.raises(DataNotFound, match="the cache: could not determine the home") as error:
-        mnist.find_files("mnist")
+        sources.find_files("mnist")
     assert "Put these four files into a folder that you name" in str(error.value)
     assert len(load_glyphs(train_count=10, test_count=10).train_images) == 10

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from scratchvae.data import DataNotFound, find_files, load_mnist, mnist
-from scratchvae.data.mnist import FILES, SOURCES, Source
+from scratchvae.data import DataNotFound, find_files, load_mnist, sources
+from scratchvae.data.sources import FILES, SOURCES
 
 
 def same(dataset, arrays):
@@ -153,7 +153,7 @@ def test_the_second_mirror_steps_in(cache, shelf, use_mirrors, fault):
     ],
 )
 def test_a_failed_download_leaves_nothing(cache, shelf, use_mirrors, monkeypatch, fault, reason):
-    monkeypatch.setattr(mnist, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(sources, "READ_SECONDS", 0.3)
     with serve(shelf[0], fault) as (address, _):
         use_mirrors(address)
         with pytest.raises(DataNotFound) as caught:
@@ -238,7 +238,7 @@ def network_errors():
 
 def test_of_nested_network_errors_the_innermost_is_quoted():
     for error, words in network_errors():
-        assert mnist.explain(error) == words, repr(error)
+        assert sources.explain(error) == words, repr(error)
 
 
 def test_the_sources_are_complete():

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae.data import DataNotFound, find_files, load_mnist, mnist, read_idx
-from scratchvae.data.mnist import FILES
+from scratchvae.data import DataNotFound, find_files, load_mnist, read_idx, sources
+from scratchvae.data.sources import FILES
 
 REAL_MNIST = Path(__file__).resolve().parents[3] / "shared/data/mnist"
 FIELDS = list(FILES)
@@ -86,7 +86,7 @@ def test_home_is_understood(tmp_path, write_mnist, monkeypatch):
 def test_environment_before_cache_and_cache_before_internet(
     tmp_path, cache, write_mnist, monkeypatch
 ):
-    monkeypatch.setattr(mnist, "fetch", lambda *_: pytest.fail("tried to download"))
+    monkeypatch.setattr(sources, "fetch", lambda *_: pytest.fail("tried to download"))
     cached = write_mnist(cache / "mnist", seed=1)
     assert same(load_mnist("mnist"), cached)
     monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path / "nothing here"))

@@ -1,0 +1,296 @@
+"""Images in NumPy's files: one array in a .npy, several in a .npz. Pickled objects are never read.
+
+Arrays are read in blocks of rows, so memory holds the result and one block. The header of an array
+in a .npz is checked before anything is unpacked: a small file may unpack to any size.
+"""
+
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from ..output import note, open_file
+from .dataset import Dataset, spread
+
+TEST_SHARE = 0.1
+BLOCK = 1 << 20  # values converted at a time
+MAX_VALUES = 1 << 32  # of an array in a .npz; dSprites has 3.0e9
+LAYOUTS = (  # the key of each field, in small letters: Keras, MedMNIST
+    {
+        "train_images": "x_train", "train_labels": "y_train", "validation_images": "x_val",
+        "test_images": "x_test", "test_labels": "y_test",
+    },
+    {
+        "train_images": "train_images", "train_labels": "train_labels",
+        "validation_images": "val_images",
+        "test_images": "test_images", "test_labels": "test_labels",
+    },
+)  # fmt: skip
+LABELS = ("y", "label", "labels", "target", "targets")
+
+
+class Stored(NamedTuple):
+    """An array in a file: what its header says, and its rows in blocks."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    blocks: Callable[[int], Iterator[NDArray[Any]]]  # of so many rows
+
+    def __str__(self) -> str:
+        return f"{self.key or 'an array'} {self.shape} {self.dtype}"
+
+
+def load_arrays(
+    file: str | os.PathLike[str],
+    value_range: tuple[float, float] | None = None,
+    say: Callable[[str], None] = note,
+) -> Dataset:
+    """Load images from a .npy or .npz file.
+
+    Parameters
+    ----------
+    file : str or path-like
+        "FILE.npy", "FILE.npz", or "FILE.npz:KEY" for the array KEY. Without KEY, a .npz has either
+        x_train and x_test (Keras) or train_images and test_images (MedMNIST), or one array of
+        images, as in dSprites. Images: (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3.
+    value_range : (low, high), optional
+        The values of black and white. Required unless the images are uint8 or bool.
+    say : function of str
+        Gets a line if test images are also training images, or labels are left out.
+
+    Returns
+    -------
+    Dataset
+        Images (N, H, W) or (N, 3, H, W). Without test images in the file, a tenth of the images,
+        spread across the array. Labels, if the file has one integer for each image.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or its arrays are not as above; in one line.
+    OSError
+        If the file cannot be opened or read.
+    """
+    found = re.fullmatch(r"(.*\.npz):(.+)", str(file), re.IGNORECASE | re.DOTALL)
+    path = Path(found[1] if found else file).expanduser()
+    name = f"arrays:{path.name}" + (f":{found[2]}" if found else "")
+    try:
+        with ExitStack() as stack:
+            stored = _open(path, stack)
+            images = stored.get("imgs")
+            if "latents_classes" in stored and images and images.dtype == np.uint8:
+                value_range = value_range or (0, 1)  # dSprites
+            parts = _choose(stored, found[2] if found else None)
+            return _load(name, parts, value_range, say)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{path}: {lines[0]}") from None
+
+
+def _load(
+    name: str,
+    parts: Mapping[str, Stored],
+    value_range: tuple[float, float] | None,
+    say: Callable[[str], None],
+) -> Dataset:
+    arrays: dict[str, Any] = {}
+    for field, stored in parts.items():
+        total = stored.shape[0] if stored.shape else 0
+        masks = [np.ones(total, bool)]  # which rows go into which array
+        if "test_images" not in parts:
+            masks = [np.isin(np.arange(total), spread(round(TEST_SHARE * total) or 1, total))]
+            masks.insert(0, ~masks[0])
+        fields = (field, field.replace("train", "test"))
+        if field.endswith("images"):
+            arrays |= zip(fields, _images(stored, value_range, masks), strict=False)
+        elif stored.dtype.kind not in "iu" or math.prod(stored.shape) != total:
+            say(f"{name}: labels left out: expected an integer for each image, found {stored}")
+        else:
+            labels = np.concatenate([*stored.blocks(BLOCK)]).reshape(-1)
+            arrays |= zip(fields, [labels[mask] for mask in masks], strict=False)
+    shapes = {array.shape[1:] for field, array in arrays.items() if field.endswith("images")}
+    if len(shapes) > 1:
+        raise ValueError(f"expected images of one shape, found {' and '.join(map(str, shapes))}")
+    for part in ("train", "test"):
+        count = len(arrays[f"{part}_images"])
+        found = len(arrays.get(f"{part}_labels", range(count)))
+        if found != count:
+            raise ValueError(f"expected {count} labels in {parts[f'{part}_labels']}")
+    if "test_images" in parts:
+        train = {hash(image.tobytes()) for image in arrays["train_images"]}
+        twice = sum(hash(image.tobytes()) in train for image in arrays["test_images"])
+        if twice:
+            count = len(arrays["test_images"])
+            say(f"{name}: {twice} of {count} test images are also training images")
+    return Dataset(name, **arrays)
+
+
+def _choose(stored: Mapping[str, Stored], key: str | None) -> dict[str, Stored]:
+    """The arrays that become the fields of the Dataset."""
+    names = {name.lower(): name for name in stored}
+    for layout in LAYOUTS:
+        if key is None and {layout["train_images"], layout["test_images"]} <= names.keys():
+            return {f: stored[names[key]] for f, key in layout.items() if key in names}
+    images = [array for array in stored.values() if len(array.shape) in (3, 4)]
+    if key is not None or len(stored) == 1:
+        images = [array for name, array in stored.items() if key in (None, name)]
+    if len(images) != 1:
+        wanted = f"the key {key}" if key else "one array of images"
+        listed = "; ".join(str(array) for array in stored.values()) or "nothing"
+        raise ValueError(
+            f"expected {wanted}, found {listed[:1000]}: name the array as arrays:FILE.npz:KEY"
+        )
+    N = images[0].shape[:1]
+    fit = [s for s in stored.values() if s.dtype.kind in "iu" and s.shape in (N, (*N, 1))]
+    labels = [array for array in fit if array.key.lower() in LABELS] or fit
+    if len(labels) == 1 and labels != images:
+        return {"train_images": images[0], "train_labels": labels[0]}
+    return {"train_images": images[0]}
+
+
+def _images(
+    stored: Stored, value_range: tuple[float, float] | None, masks: list[NDArray[np.bool_]]
+) -> list[NDArray[np.uint8]]:
+    """The images as bytes, (N, H, W) or (N, 3, H, W): those of each mask."""
+    axis = _channel_axis(stored)
+    if stored.dtype.kind not in "buif":
+        raise ValueError(f"expected images of numbers, found {stored}")
+    if stored.dtype == bool:
+        value_range = (0, 1)
+    if stored.dtype != np.uint8 and value_range is None:
+        low, high, nan = _extremes(stored)
+        raise ValueError(
+            f"{stored} has values from {low:.9g} to {high:.9g}{f' and {nan} NaN' if nan else ''}: "
+            "give the values of black and white with --value-range LOW,HIGH (value_range=(low, "
+            "high))"
+        )
+    row = [size for number, size in enumerate(stored.shape[1:], 1) if number != axis]
+    if axis is not None and stored.shape[axis] == 3:
+        row.insert(0, 3)
+    outputs = [np.empty((mask.sum(), *row), np.uint8) for mask in masks]
+    if not all(map(len, outputs)) or 0 in row:
+        raise ValueError(f"expected at least 2 images with pixels, found {stored}")
+    outside = start = 0
+    filled = [0] * len(outputs)
+    for block in stored.blocks(max(1, BLOCK // math.prod(row))):
+        if value_range is not None:
+            block, wrong = _scale(block, *value_range)
+            outside += wrong
+        block = (block if axis is None else np.moveaxis(block, axis, 1)).reshape(-1, *row)
+        for number, (output, mask) in enumerate(zip(outputs, masks, strict=True)):
+            chosen = block[mask[start : start + len(block)]]
+            output[filled[number] : filled[number] + len(chosen)] = chosen
+            filled[number] += len(chosen)
+        start += len(block)
+    if outside:
+        low, high, nan = _extremes(stored)
+        raise ValueError(
+            f"expected values within the value_range {value_range}, found {outside} others in "
+            f"{stored}, which has values from {low:.9g} to {high:.9g} and {nan} NaN"
+        )
+    return outputs
+
+
+def _channel_axis(stored: Stored) -> int | None:
+    """The axis of the channels, or None for (N, H, W); ValueError for other or doubtful shapes."""
+    shape, why = stored.shape, ""
+    if len(shape) == 3 and shape[2] > 4:
+        return None
+    if len(shape) == 4:
+        axes = [axis for axis in (1, 3) if shape[axis] in (1, 3)]
+        if len(axes) == 1:
+            return axes[0]
+        why = ": C may be the second or the last axis" if axes else ""
+        if 4 in (shape[1], shape[3]):
+            why = ": blend the fourth channel, alpha, with a background first"
+    elif len(shape) == 3:
+        why = ": for one image, or images with C = 1, add an axis"
+    elif len(shape) == 2:
+        why = ": reshape each row to height and width"
+    raise ValueError(
+        f"expected images (N, H, W), (N, H, W, C) or (N, C, H, W), C = 1 or 3, found {stored}{why}"
+    )
+
+
+def _scale(block: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.uint8], int]:
+    """The values low to high as 0 to 255, and how many are outside, NaN among them."""
+    values = block.astype(np.float64)
+    inside = (values >= low) & (values <= high)
+    levels = np.where(inside, (values.clip(low, high) - low) * (255 / (high - low)), 0)
+    return np.rint(levels).astype(np.uint8), int(inside.size - np.count_nonzero(inside))
+
+
+def _extremes(stored: Stored) -> tuple[float, float, int]:
+    """The smallest and the largest value of an array, and how many are NaN."""
+    low, high, nan = math.inf, -math.inf, 0
+    for block in stored.blocks(max(1, BLOCK // max(1, math.prod(stored.shape[1:])))):
+        values = block.astype(np.float64)
+        missing = np.isnan(values)
+        nan += int(np.count_nonzero(missing))
+        low = min(low, float(np.min(values, where=~missing, initial=math.inf)))
+        high = max(high, float(np.max(values, where=~missing, initial=-math.inf)))
+    return low, high, nan
+
+
+def _open(path: Path, stack: ExitStack) -> dict[str, Stored]:
+    """The arrays in a file, by their keys; the file of a .npz stays open until `stack` closes."""
+    raw = stack.enter_context(open_file(path, math.inf))
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic == npy.MAGIC_PREFIX:
+        if _header(raw, os.fstat(raw.fileno()).st_size)[2].hasobject:
+            raise ValueError("expected numbers, found pickled Python objects, which are never read")
+        array = npy.open_memmap(path, mode="r")
+        return {"": Stored("", array.shape, array.dtype, partial(_slices, array))}
+    if not magic.startswith(b"PK"):
+        raise ValueError(f"expected a .npy or .npz file of NumPy, found the bytes {magic!r}")
+    archive = stack.enter_context(zipfile.ZipFile(raw))
+    members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    return {info.filename[:-4]: _member(archive, info) for info in members}
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stored:
+    with archive.open(info) as stream:
+        shape, fortran_order, dtype = _header(stream, info.file_size)
+    if math.prod(shape) > MAX_VALUES:
+        raise ValueError(f"{info.filename}: expected at most {MAX_VALUES} values, found {shape}")
+
+    def blocks(rows: int) -> Iterator[NDArray[Any]]:
+        with archive.open(info) as stream:
+            _header(stream, info.file_size)
+            if fortran_order:  # the first image ends with the last byte
+                whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
+                yield from _slices(whole, rows)
+            else:
+                row = math.prod(shape[1:]) * dtype.itemsize
+                while content := stream.read(rows * row):
+                    yield np.frombuffer(content, dtype).reshape(-1, *shape[1:])
+
+    return Stored(info.filename[:-4], shape, dtype, blocks)
+
+
+def _slices(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
+    yield from (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def _header(stream: Any, file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and dtype; ValueError if the file has another size than these need."""
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    size, found = math.prod(shape) * dtype.itemsize, file_size - stream.tell()
+    if size != found and not dtype.hasobject:
+        raise ValueError(f"damaged array: expected {size} bytes for {shape} {dtype}, found {found}")
+    return shape, fortran_order, dtype
