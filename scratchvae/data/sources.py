@@ -282,7 +282,7 @@ def _download(http: Callable[..., None], size: int, url: str, path: str, _: obje
                 f"{SLOWEST // 1000} kB/s)"
             )
     if errors:
-        raise errors[0]
+        raise errors.pop()  # popped: an error in a list that its traceback holds is a cycle
 
 
 class _Limited:

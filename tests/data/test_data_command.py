@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_download import serve
+from test_download import downloads, serve
 
 from scratchvae.__main__ import main
 from scratchvae.data.sources import FILES, SOURCES, Source
@@ -30,13 +30,13 @@ def shelf(tmp_path, write_mnist, monkeypatch):
     """A folder with a tiny MNIST, whose hashes replace the known ones; no mirrors."""
     folder = tmp_path / "shelf"
     write_mnist(folder)
-    packed = {name: (folder / name).read_bytes() for name in FILES.values()}
-    hashes = {name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in packed.items()}
-    inside = {
-        name: "sha256:" + hashlib.sha256(gzip.decompress(data)).hexdigest()
-        for name, data in packed.items()
-    }
-    monkeypatch.setitem(SOURCES, "mnist", Source((), hashes, inside))
+    unpacked = {name: gzip.decompress((folder / name).read_bytes()) for name in FILES.values()}
+    source = SOURCES["mnist"]._replace(
+        mirrors=(),
+        downloads=downloads(folder, FILES.values()),
+        md5={name: hashlib.md5(data).hexdigest() for name, data in unpacked.items()},
+    )
+    monkeypatch.setitem(SOURCES, "mnist", source)
     return folder
 
 
@@ -134,10 +134,9 @@ def test_verify_tells_damage(capsys, cache, shelf):
 
 
 def test_verify_does_not_pass_what_nobody_knows(capsys, cache, shelf, monkeypatch):
-    """Of Fashion-MNIST only the hashes of the compressed files are known."""
-    monkeypatch.setitem(SOURCES, "mnist", Source((), SOURCES["mnist"].hashes))
-    path = shelf / FILES["test_labels"]
-    path.write_bytes(gzip.decompress(path.read_bytes()))
+    """Of EMNIST only the hash of the archive is known."""
+    known = {name: md5 for name, md5 in SOURCES["mnist"].md5.items() if "t10k-labels" not in name}
+    monkeypatch.setitem(SOURCES, "mnist", SOURCES["mnist"]._replace(md5=known))
     code, found = run_json(capsys, "verify", "mnist", "--data-dir", str(shelf))
     assert code == 1 and [v["verdict"] for v in found["verdicts"]] == ["ok"] * 3 + ["unknown"]
 
@@ -159,7 +158,7 @@ def test_verify_images(capsys, cache, images):
 def test_fetch(capsys, cache, shelf, monkeypatch):
     with serve(shelf) as (address, requested):
         source = SOURCES["mnist"]
-        monkeypatch.setitem(SOURCES, "mnist", Source((address,), source.hashes, source.unpacked))
+        monkeypatch.setitem(SOURCES, "mnist", source._replace(mirrors=(address,)))
         assert main(["data", "fetch", "mnist"]) == 0
         out, err = capsys.readouterr()
         assert out.splitlines()[0] == f"{cache / 'mnist' / FILES['train_images']}: ok"

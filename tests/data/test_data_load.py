@@ -16,7 +16,7 @@ from scratchvae.data.sources import SOURCES
 def offline(cache, monkeypatch):
     """No mirrors at all, and an empty cache."""
     for name, source in list(SOURCES.items()):
-        monkeypatch.setitem(SOURCES, name, Source((), source.hashes))
+        monkeypatch.setitem(SOURCES, name, source._replace(mirrors=()))
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, t
     monkeypatch.setattr(sources, "_spelled", spelled)
     monkeypatch.setattr(sources, "fetch", lambda source, folder: ["the mirror: asleep"])
     with pytest.raises(
-        DataNotFound, match="SCRATCHVAE_DATA = .*: (the folder cannot be read|no home)"
+        DataNotFound, match=r"SCRATCHVAE_DATA = .*: (\[Errno 13\]|no home)"
     ) as error:
         sources.find_files("mnist")
     assert "the mirror: asleep" in str(error.value)
@@ -176,5 +176,5 @@ def test_without_a_home_there_are_still_glyphs(monkeypatch):
     monkeypatch.setattr(pooch, "os_cache", os_cache)
     with pytest.raises(DataNotFound, match="the cache: could not determine the home") as error:
         sources.find_files("mnist")
-    assert "Put these four files into a folder that you name" in str(error.value)
+    assert "Put these files into a folder that you name" in str(error.value)
     assert len(load_glyphs(train_count=10, test_count=10).train_images) == 10

@@ -81,11 +81,14 @@ def shelf(tmp_path, write_mnist):
 @pytest.fixture
 def use_mirrors(monkeypatch, shelf, cache):
     """Return a function that replaces MNIST's mirrors, and its hashes by those of the shelf."""
-    hashes = {
-        name: "sha256:" + hashlib.sha256((shelf[0] / name).read_bytes()).hexdigest()
-        for name in FILES.values()
-    }
-    return lambda *mirrors: monkeypatch.setitem(SOURCES, "mnist", Source(mirrors, hashes))
+    source = SOURCES["mnist"]._replace(downloads=downloads(shelf[0], FILES.values()))
+    return lambda *mirrors: monkeypatch.setitem(SOURCES, "mnist", source._replace(mirrors=mirrors))
+
+
+def downloads(folder, names):
+    """Size and SHA-256 of files, as in `Source`."""
+    contents = {name: (folder / name).read_bytes() for name in names}
+    return {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
 
 
 def test_downloads_once(cache, shelf, use_mirrors, capfd):
@@ -166,7 +169,7 @@ def test_a_later_attempt_goes_on_where_an_earlier_one_stopped(cache, shelf, use_
     folder, arrays = shelf
     last = folder / FILES["test_labels"]
     content = last.read_bytes()
-    last.write_bytes(b"not what the hash promises")
+    last.write_bytes(b"not what was promised")
     with serve(folder) as (address, requested):
         use_mirrors(address)
         with pytest.raises(DataNotFound):
@@ -191,7 +194,7 @@ def test_the_message_when_nothing_can_be_reached(cache, use_mirrors, tmp_path, m
         f"  - {cache / 'mnist'}: there is no such folder\n"
         f"  - {mirrors[0]}: [Errno 111] Connection refused\n"
         f"  - {mirrors[1]}: [Errno 111] Connection refused\n"
-        f"Put these four files, as they are or unpacked, into {cache / 'mnist'}\n"
+        f"Put these files, as they are or unpacked, into {cache / 'mnist'}\n"
         "or into a folder that you name with --data-dir or $SCRATCHVAE_DATA:\n"
         "  - train-images-idx3-ubyte.gz\n"
         "  - train-labels-idx1-ubyte.gz\n"
@@ -242,11 +245,16 @@ def test_of_nested_network_errors_the_innermost_is_quoted():
 
 
 def test_the_sources_are_complete():
-    assert list(SOURCES) == ["mnist", "fashion-mnist"]
-    for name, algorithm, digits in (("mnist", "sha256", 64), ("fashion-mnist", "md5", 32)):
-        source = SOURCES[name]
-        assert list(source.hashes) == list(FILES.values())
-        assert all(re.fullmatch(r"https?://.+/", mirror) for mirror in source.mirrors)
-        pattern = f"{algorithm}:[0-9a-f]{{{digits}}}"
-        assert all(re.fullmatch(pattern, value) for value in source.hashes.values())
-        assert len(set(source.hashes.values())) == 4
+    for name, source in SOURCES.items():
+        assert all(re.fullmatch(r"https?://.+/", mirror) for mirror in source.mirrors), name
+        assert source.mirrors and source.downloads and len(set(source.files.values())) >= 4
+        for size, sha256 in source.downloads.values():
+            assert size > 4000 and re.fullmatch("[0-9a-f]{64}", sha256)
+        assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in source.md5.values())
+        assert name.startswith("emnist") or {*source.md5} == {*source.files.values()}
+    hashes = [md5 for source in SOURCES.values() for md5 in source.md5.values()]
+    assert len({*hashes}) == len(hashes) == 18
+    counts = {name: len(source.classes or range(10)) for name, source in SOURCES.items()}
+    assert counts == dict.fromkeys(SOURCES, 10) | {
+        "emnist-letters": 27, "emnist-balanced": 47, "emnist-bymerge": 47, "emnist-byclass": 62,
+    }  # fmt: skip

@@ -64,12 +64,11 @@ def test_large_array_spans_several_chunks(scratch, idx_bytes):
 
 BAD = {
     "empty": (b"", "truncated IDX header: expected at least 4 bytes, found 0"),
-    "magic": (b"<html>", "not an IDX file: .* 00 00 08 .*, found 3c 68 74 6d"),
+    "magic": (b"<html>", "not an IDX file of bytes: .* 00 00 08 .*, found 3c 68 74 6d"),
     "type": (
         header(1, type_code=0x0D) + b"abcd",
-        r"wrong IDX type: expected 0x08 \(uint8\), found 0x0d \(float32\)",
+        "not an IDX file of bytes: expected 00 00 08 .*, found 00 00 0d 01",
     ),
-    "type unknown": (header(1, type_code=0x77) + b"a", r"found 0x77 \(unknown\)"),
     "rank 0": (header() + b"a", "wrong IDX rank: expected 1 to 4 dimensions, found 0"),
     "rank 5": (header(1, 1, 1, 1, 1) + b"a", "expected 1 to 4 dimensions, found 5"),
     "header cut": (
