@@ -9,12 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data import DATASETS, find_celeba
-from ..data.dataset import Verdict
-from ..data.images import FACES, PARTITION, find_images, verify_images
-from ..data.sources import SOURCES, download_files, find_files, find_on_disk, verify_files
+from ..data import DATASETS, find_celeba, load_arrays
+from ..data.dataset import Verdict, brightest_and_flat, doubts
+from ..data.images import FACES, PARTITIONS, find_images, verify_images
+from ..data.options import image_options
+from ..data.sources import (
+    SOURCES,
+    cache_of,
+    download_files,
+    find_files,
+    find_on_disk,
+    verify_files,
+)
 from ..output import cache_folder, table
-from .options import add_command, say, show
+from .options import add_command, say, show, warn
 
 DRAWN = ("glyphs", "faces")
 
@@ -43,19 +51,22 @@ def add(commands: Any) -> None:
         ", except for files that are there already, and verify it.",
         "scratchvae data fetch fashion-mnist",
     )  # fmt: skip
-    inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=" or ".join(SOURCES))
+    inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=", ".join(SOURCES))
 
     inner = add_command(
         actions, "verify", run_verify, "check every file of a data set",
-        ": the files of MNIST and Fashion-MNIST by their hashes, other images by decoding them. "
-        "The exit status is 0 only if all files are ok.",
+        ": downloaded files by their hashes, other images and arrays by reading them. The exit "
+        "status is 0 only if all files are ok.",
         "scratchvae data verify mnist --data-dir mnist",
         "scratchvae data verify images:photographs",
     )  # fmt: skip
     files = ", ".join(name for name in DATASETS if name not in DRAWN)
     inner.add_argument("name", metavar="NAME", help=files)
     inner.add_argument(
-        "--data-dir", metavar="DIR", help="look only in this folder; not with images:FOLDER"
+        "--data-dir", metavar="DIR", help="look only in this folder; not with images: or arrays:"
+    )
+    inner.add_argument(
+        "--value-range", metavar="LOW,HIGH", help="the values of black and white, for arrays:FILE"
     )
 
 
@@ -68,7 +79,7 @@ class Location(NamedTuple):
 
 
 def run_list(args: argparse.Namespace) -> int:
-    names = args.names or [name for name in DATASETS if not name.startswith("images:")]
+    names = args.names or [name for name in DATASETS if ":" not in name]
     found = [locate(name) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
@@ -76,7 +87,10 @@ def run_list(args: argparse.Namespace) -> int:
     rows = [[name, words[there], where] for name, there, where in found]
     text = table([["data set", "status", "location"], *rows]) + "\n\n"
     if not args.names:
-        text += "images:FOLDER: any folder of JPEG and PNG files; drawn: made here when needed\n\n"
+        text += (
+            "images:FOLDER: any folder of pictures; arrays:FILE: a .npy or .npz file of NumPy;\n"
+        )
+        text += "drawn: made here when needed\n\n"
     text += f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB"
     datasets = [location._asdict() for location in found]
     show(args, {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}, text)
@@ -87,27 +101,33 @@ def locate(name: str) -> Location:
     """Look for a data set; ValueError if the name is unknown."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
-        if files is not None:
-            return Location(name, True, str(files["train_images"].parent))
+        if files:
+            return Location(name, True, str(next(iter(files.values())).parent))
         return Location(name, False, "; ".join(tried))
     if name in DRAWN:
         cache = _cache()
         return Location(name, None, f"cached in {cache / name}" if cache else "not cached")
-    root = _folder(name, None)
-    if name != "celeba":
-        return Location(name, root.is_dir(), str(root))
-    if (root / FACES).is_dir() and (root / PARTITION).is_file():
-        return Location(name, True, str(root))
-    return Location(name, False, f"{root}: expected {FACES}/ and {PARTITION}")
+    if name == "celeba":
+        outer = _celeba_folder(None)
+        found = find_celeba(outer)
+        expected = f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
+        return Location(name, bool(found), str(found[0].parent) if found else expected)
+    path = _own_path(name)
+    return Location(
+        name, path.is_dir() if name.startswith("images:") else path.is_file(), str(path)
+    )
 
 
-def _folder(name: str, data_dir: str | None) -> Path:
-    if name.startswith("images:") and name != "images:":
-        return Path(name.removeprefix("images:")).expanduser().resolve()
-    if name != "celeba":
+def _celeba_folder(data_dir: str | None) -> Path:
+    return Path(data_dir or os.environ.get("SCRATCHVAE_DATA", ".")).expanduser().resolve()
+
+
+def _own_path(name: str) -> Path:
+    """The folder or file of images:FOLDER or arrays:FILE; ValueError for another name."""
+    kind, _, path = name.partition(":")
+    if kind not in ("images", "arrays") or not path:
         raise ValueError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
-    outer = Path(data_dir or os.environ.get("SCRATCHVAE_DATA", ".")).expanduser().resolve()
-    return find_celeba(outer) or outer
+    return Path(path).expanduser().resolve()
 
 
 def _cache() -> Path | None:
@@ -128,8 +148,10 @@ def _bytes_in(folder: Path) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
-    say(f"fetching {args.name} into {cache_folder() / args.name}")
-    return _judge(args, verify_files(args.name, download_files(args.name)))
+    say(f"fetching {args.name} into {cache_of(args.name)}")
+    verdicts = verify_files(args.name, download_files(args.name))
+    # Of a file from an archive, only the archive's hash may be known, and that is right.
+    return _judge(args, verdicts, accepted=("ok", "unknown"))
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -140,32 +162,52 @@ def run_verify(args: argparse.Namespace) -> int:
         if args.data_dir is not None:
             return _judge(args, verify_files(args.name, find_files(args.name, args.data_dir)))
         files, tried = find_on_disk(args.name)
-        if files is None:
+        if not files:
             raise FileNotFoundError(
                 f"{args.name} is not on this machine ({'; '.join(tried)}): download it with "
                 f"`scratchvae data fetch {args.name}`"
             )
         return _judge(args, verify_files(args.name, files))
-    root = _folder(args.name, args.data_dir)
     if args.name == "celeba":
-        root /= FACES
+        outer = _celeba_folder(args.data_dir)
+        root = (find_celeba(outer) or (outer / FACES,))[0]
     elif args.data_dir is not None:
-        raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own folder")
+        raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own place")
+    else:
+        root = _own_path(args.name)
+    if args.name.startswith("arrays:"):
+        return _judge(args, [_verify_arrays(root, args)])
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    names = sorted(find_images(root))
+    names = sorted(name for part in find_images(root).names.values() for name in part)
     if not names:
-        raise FileNotFoundError(f"{root}: expected JPEG or PNG files, found none")
+        raise FileNotFoundError(f"{root}: expected images, found none")
     from tqdm import tqdm
 
     bar = tqdm(verify_images(root, names), root.name, len(names), leave=False, disable=None)
     return _judge(args, bar, every=False)
 
 
-def _judge(args: argparse.Namespace, verdicts: Iterable[Verdict], every: bool = True) -> int:
-    """Print the verdicts (of images only the damaged ones); 1 if a file is not ok."""
+def _verify_arrays(path: Path, args: argparse.Namespace) -> Verdict:
+    try:
+        value_range = image_options(value_range=args.value_range).value_range
+        images = load_arrays(args.name.removeprefix("arrays:"), value_range, warn).train_images
+    except ValueError as error:
+        return Verdict(path, "damaged", str(error))
+    for doubt in doubts(*brightest_and_flat(images), len(images)):
+        warn(doubt)
+    return Verdict(path, "ok")
+
+
+def _judge(
+    args: argparse.Namespace,
+    verdicts: Iterable[Verdict],
+    every: bool = True,
+    accepted: tuple[str, ...] = ("ok",),
+) -> int:
+    """Print the verdicts (of images only the damaged ones); 1 if one is not accepted."""
     found = [*verdicts]
-    broken = [verdict for verdict in found if verdict.verdict != "ok"]
+    broken = [verdict for verdict in found if verdict.verdict not in accepted]
     shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
     records = [verdict._asdict() for verdict in shown]
     result = {"name": args.name, "files": count, "sound": sound, "verdicts": records}

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..output import note
+from .arrays import load_arrays
 from .batches import batches, binarize, is_binary
+from .cifar import load_cifar10
 from .dataset import Dataset, fit, spread
 from .faces import load_faces
 from .glyphs import load_glyphs
@@ -17,7 +19,7 @@ from .idx import read_idx
 from .images import find_celeba, load_celeba, load_folder
 from .mnist import load_mnist
 from .options import image_options
-from .sources import DataNotFound, find_files
+from .sources import SOURCES, DataNotFound, find_files
 
 __all__ = [
     "DATASETS",
@@ -28,7 +30,9 @@ __all__ = [
     "find_files",
     "is_binary",
     "load",
+    "load_arrays",
     "load_celeba",
+    "load_cifar10",
     "load_faces",
     "load_folder",
     "load_glyphs",
@@ -38,7 +42,7 @@ __all__ = [
     "spread",
 ]
 
-DATASETS = ("mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER")
+DATASETS = (*SOURCES, "glyphs", "celeba", "faces", "images:FOLDER", "arrays:FILE")
 
 
 def load(
@@ -77,25 +81,33 @@ def load(
     DataNotFound
         If the files are not on this machine and cannot be downloaded.
     """
-    images: Any = {"image_size": image_size, "grey": grey, "crop": crop}
-    images |= {"background": background, "value_range": value_range}
+    asked: Any = {"image_size": image_size, "grey": grey, "crop": crop}
+    asked |= {"background": background, "value_range": value_range}
     if dataset.startswith("images:"):
         folder = dataset.removeprefix("images:")
         if folder and find_celeba(folder):
-            return load_celeba(folder, say=say, **images)
-        return load_folder(folder, split=split, say=say, **images)
-    if dataset not in DATASETS:
+            return load_celeba(folder, say=say, **asked)
+        return load_folder(folder, split=split, say=say, **asked)
+    arrays = dataset.startswith("arrays:")
+    if dataset not in DATASETS and not arrays:
         raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     if dataset == "celeba":
-        folder = data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
-        return load_celeba(folder, say=say, **images)
-    options = image_options(**images)
-    if options.background or options.value_range:
-        raise ValueError(f"background and value_range do not apply to {dataset}")
+        return load_celeba(data_dir or os.environ.get("SCRATCHVAE_DATA", "."), say=say, **asked)
+    options = image_options(**asked)
+    if options.background or (options.value_range and not arrays):
+        raise ValueError(
+            f"{'background' if options.background else 'value_range'} does not apply to {dataset}"
+        )
+    if arrays:
+        file = dataset.removeprefix("arrays:")
+        images = load_arrays(file, options.value_range, say)
+        return fit(images, options._replace(value_range=None))
     if dataset == "glyphs":
         return fit(load_glyphs(), options)
     if dataset == "faces":
         return fit(load_faces(), options)
+    if dataset == "cifar10":
+        return fit(load_cifar10(data_dir), options)
     return fit(load_mnist(dataset, data_dir), options)
 
 

@@ -4,6 +4,7 @@ Arrays are read in blocks of rows, so memory holds the result and one block. The
 in a .npz is checked before anything is unpacked: a small file may unpack to any size.
 """
 
+import io
 import math
 import os
 import re
@@ -12,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..output import note, open_file
-from .dataset import Dataset, spread
+from .dataset import MAX_HEADER, Dataset, spread
 
 TEST_SHARE = 0.1
 BLOCK = 1 << 20  # values converted at a time
@@ -133,7 +134,10 @@ def _load(
         twice = sum(hash(image.tobytes()) in train for image in arrays["test_images"])
         if twice:
             count = len(arrays["test_images"])
-            say(f"{name}: {twice} of {count} test images are also training images")
+            say(
+                f"{name}: {twice:,} of {count:,} test images are training images, too: the model "
+                "has seen them"
+            )
     return Dataset(name, **arrays)
 
 
@@ -228,7 +232,7 @@ def _scale(block: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.uin
     """The values low to high as 0 to 255, and how many are outside, NaN among them."""
     values = block.astype(np.float64)
     inside = (values >= low) & (values <= high)
-    levels = np.where(inside, (values.clip(low, high) - low) * (255 / (high - low)), 0)
+    levels = np.where(inside, (values.clip(low, high) - low) / (high - low) * 255, 0)
     return np.rint(levels).astype(np.uint8), int(inside.size - np.count_nonzero(inside))
 
 
@@ -263,13 +267,13 @@ def _open(path: Path, stack: ExitStack) -> dict[str, Stored]:
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stored:
     with archive.open(info) as stream:
-        shape, fortran_order, dtype = _header(stream, info.file_size)
+        shape, fortran_order, dtype, offset = _header(stream, info.file_size)
     if math.prod(shape) > MAX_VALUES:
         raise ValueError(f"{info.filename}: expected at most {MAX_VALUES} values, found {shape}")
 
     def blocks(rows: int) -> Iterator[NDArray[Any]]:
         with archive.open(info) as stream:
-            _header(stream, info.file_size)
+            stream.read(offset)
             if fortran_order:  # the first image ends with the last byte
                 whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
                 yield from _slices(whole, rows)
@@ -285,12 +289,13 @@ def _slices(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
     yield from (array[start : start + rows] for start in range(0, len(array), rows))
 
 
-def _header(stream: Any, file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and dtype; ValueError if the file has another size than these need."""
-    version = npy.read_magic(stream)
+def _header(stream: IO[bytes], file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order, dtype, bytes of the header; ValueError if the file has another size."""
+    start = io.BytesIO(stream.read(MAX_HEADER))  # a header may say that it has 2 GB
+    version = npy.read_magic(start)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran_order, dtype = read(stream)
-    size, found = math.prod(shape) * dtype.itemsize, file_size - stream.tell()
+    shape, fortran_order, dtype = read(start)
+    size, found = math.prod(shape) * dtype.itemsize, file_size - start.tell()
     if size != found and not dtype.hasobject:
         raise ValueError(f"damaged array: expected {size} bytes for {shape} {dtype}, found {found}")
-    return shape, fortran_order, dtype
+    return shape, fortran_order, dtype, start.tell()

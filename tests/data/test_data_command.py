@@ -10,7 +10,7 @@ from PIL import Image
 from test_download import downloads, serve
 
 from scratchvae.__main__ import main
-from scratchvae.data.sources import FILES, SOURCES, Source
+from scratchvae.data.sources import FILES, SOURCES
 
 
 def run_json(capsys, *arguments):
@@ -180,7 +180,7 @@ def test_fetch_without_a_mirror_gives_advice(capsys, cache, shelf):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["list", "cifar"], "unknown data set 'cifar'; choose from mnist, fashion-mnist, glyphs,"),
+        (["list", "cifar"], "unknown data set 'cifar'; choose from mnist, fashion-mnist, kmnist,"),
         (["fetch", "glyphs"], "argument NAME: invalid choice: 'glyphs'"),
         (["fetch"], "the following arguments are required: NAME"),
         (["verify", "faces"], "faces are drawn here, so there are no files to verify"),
