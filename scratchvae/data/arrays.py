@@ -198,6 +198,8 @@ def _images(
             output[filled[number] : filled[number] + len(chosen)] = chosen
             filled[number] += len(chosen)
         start += len(block)
+    if start != len(masks[0]):
+        raise ValueError(f"damaged array: expected {len(masks[0])} images, found {start}")
     if outside:
         low, high, nan = _extremes(stored)
         raise ValueError(

@@ -188,7 +188,7 @@ def _look(named: Path, dataset: str) -> dict[str, Path]:
             most = max(most, {f: path for f, path in files.items() if path}, key=len)
     # Either there are files of labels or not; one alone is a sign of a missing file.
     labelled = not most or any(field.endswith("labels") for field in most)
-    needed = {f: name for f, name in source.files.items() if labelled or f.endswith("images")}
+    needed = {f: name for f, name in source.files.items() if labelled or not f.endswith("labels")}
     missing = [name for field, name in needed.items() if field not in most]
     if missing:
         raise FileNotFoundError(f"missing {', '.join(missing)}")
