@@ -177,6 +177,40 @@ def test_fetch_without_a_mirror_gives_advice(capsys, cache, shelf):
     assert f"\n  - {FILES['test_labels']}\n" in err
 
 
+def test_list_finds_every_downloaded_set(capsys, cache, write_mnist, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, found = run_json(capsys)
+    there = {d["name"]: d["there"] for d in found["datasets"]}
+    assert list(there) == [*SOURCES, "glyphs", "celeba", "faces"]
+    assert not any(there[name] for name in SOURCES)
+    write_mnist(cache / "kmnist")
+    write_mnist(cache / "emnist", SOURCES["emnist-letters"].files)
+    for name in SOURCES["cifar10"].files:
+        (cache / "cifar10").mkdir(exist_ok=True)
+        (cache / "cifar10" / name).touch()
+    there = {d["name"] for d in run_json(capsys)[1]["datasets"] if d["there"]}
+    assert there == {"kmnist", "emnist-letters", "cifar10"}
+
+
+def test_verify_arrays(capsys, cache, tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.eye(30, dtype="u1")[:, None] * np.full((28, 30), 200, "u1"))
+    assert main(["data", "verify", f"arrays:{path}"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{path}: ok\narrays:{path}: 1 of 1 files are ok\n", "")
+    np.save(path, np.load(path) // 200)
+    assert main(["data", "verify", f"arrays:{path}"]) == 0
+    assert (
+        "warning: the brightest pixel of all training images is 1 of 255" in capsys.readouterr().err
+    )
+    code, found = run_json(capsys, "verify", f"arrays:{path}", "--value-range", "0,1")
+    assert (code, found["sound"]) == (0, 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    code, found = run_json(capsys, "verify", f"arrays:{path}")
+    assert code == 1 and "damaged array" in found["verdicts"][0]["why"]
+    assert run_json(capsys, "list", f"arrays:{path}")[1]["datasets"][0]["there"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -187,6 +221,10 @@ def test_fetch_without_a_mirror_gives_advice(capsys, cache, shelf):
         (["verify", "images:"], "unknown data set 'images:'"),
         (["verify", "images:/nowhere"], "there is no folder /nowhere"),
         (["verify", "images:a", "--data-dir", "b"], "--data-dir cannot be used with images:a"),
+        (["verify", "arrays:a", "--data-dir", "b"], "--data-dir cannot be used with arrays:a"),
+        (["verify", "arrays:/nowhere.npy"], "/nowhere.npy: No such file or directory"),
+        (["verify", "arrays:"], "unknown data set 'arrays:'"),
+        (["verify", "arrays:a.npy", "--value-range", "1"], "value_range: expected LOW,HIGH"),
         (["verify", "mnist"], "download it with `scratchvae data fetch mnist`"),
         (["verify", "mnist", "--data-dir", "/nowhere"], "mnist is not in /nowhere: there is no"),
         (["verify", "celeba", "--data-dir", "/nowhere"], "/nowhere/img_align_celeba"),

@@ -4,15 +4,17 @@ import hashlib
 import itertools
 import logging
 import re
+import shutil
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from scratchvae.data import DataNotFound, find_files, load_mnist, sources
+from scratchvae.data import DataNotFound, find_files, load_cifar10, load_mnist, sources
 from scratchvae.data.sources import FILES, SOURCES
 
 
@@ -29,17 +31,35 @@ def serve(folder, fault=None):
     """Serve the files in `folder`; yield the address and the list of requested names.
 
     fault: None, "cut" (the connection closes after half of the bytes), "stall" (no more data after
-    half of the bytes), "wrong" (other bytes), "missing" (404).
+    half of the bytes), "wrong" (other bytes), "missing" (404), "endless" (bytes without end),
+    "drip" (a byte now and then), "drip in the header".
     """
     requested = []
     release = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
+            def flood():
+                with suppress(OSError):  # until the client hangs up
+                    while not release.is_set():
+                        self.wfile.write(bytes(1 << 16))
+
+            def drip():
+                with suppress(OSError):
+                    while not release.wait(0.05):
+                        self.wfile.write(b"H")
+
             name = self.path.rsplit("/", 1)[-1]
             requested.append(name)
             if fault == "missing":
                 self.send_error(404)
+                return
+            if fault == "drip in the header":
+                drip()
+            if fault in ("endless", "drip"):
+                self.send_response(200)
+                self.end_headers()
+                drip() if fault == "drip" else flood()
                 return
             data = (folder / name).read_bytes()
             data = b"?" * len(data) if fault == "wrong" else data
@@ -163,6 +183,119 @@ def test_a_failed_download_leaves_nothing(cache, shelf, use_mirrors, monkeypatch
             load_mnist("mnist")
     assert re.search(f"^  - {address}: {reason}$", str(caught.value), re.MULTILINE)
     assert files_under(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("endless", r"expected \d+ bytes, the server sends more"),
+        ("drip", r"expected \d+ bytes in 1 s, found 0 bytes \(slower than 50 kB/s\)"),
+        ("drip in the header", r"expected \d+ bytes in 1 s, found 0 bytes .*"),
+    ],
+)
+def test_a_download_has_a_limit_in_bytes_and_in_time(
+    cache, shelf, use_mirrors, monkeypatch, fault, reason
+):
+    """Also if no single wait for bytes is long."""
+    monkeypatch.setattr(sources, "GRACE_SECONDS", 0.6)
+    start = time.monotonic()
+    with serve(shelf[0], fault) as (address, _), serve(shelf[0]) as (good, _):
+        use_mirrors(address)
+        with pytest.raises(DataNotFound) as caught:
+            load_mnist("mnist")
+        assert re.search(f"^  - {address}: {reason}$", str(caught.value), re.MULTILINE)
+        assert files_under(cache) == []
+        use_mirrors(address, good)
+        assert same(load_mnist("mnist"), shelf[1])
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(5_000, 60), (9_912_422, 198), (170_498_071, 3410), (561_753_746, 11235)]
+)
+def test_the_time_for_a_download_depends_on_its_size(monkeypatch, tmp_path, size, seconds):
+    waited = []
+
+    class Waiting(threading.Thread):
+        def join(self, timeout=None):
+            waited.append(timeout)
+            super().join(5)
+
+    monkeypatch.setattr(sources, "Thread", Waiting)
+    sources._download(lambda *_: None, size, "http://x.invalid/", tmp_path / "file", None)
+    assert waited == [pytest.approx(seconds, abs=1)]
+
+
+def archive(shelf, name, folder):
+    """The files in `shelf` as one archive, in which they lie in `folder`."""
+    (shelf.parent / "unpacked").mkdir()
+    shelf.rename(shelf.parent / "unpacked" / folder)
+    shelf.mkdir()
+    kind = "zip" if name.endswith(".zip") else "gztar"
+    made = shutil.make_archive(shelf / "archive", kind, shelf.parent / "unpacked", folder)
+    return shutil.move(made, shelf / name)
+
+
+@pytest.fixture
+def offer(tmp_path, cache, monkeypatch):
+    """Return a function that offers the archive of a data set at an address."""
+
+    def offer(dataset, address):
+        (name,) = SOURCES[dataset].downloads
+        known = downloads(tmp_path / "shelf", [name])
+        source = SOURCES[dataset]._replace(mirrors=(address,), downloads=known)
+        monkeypatch.setitem(SOURCES, dataset, source)
+
+    return offer
+
+
+def test_the_sets_of_emnist_come_from_one_archive(tmp_path, cache, write_mnist, offer):
+    for dataset in ("emnist-letters", "emnist-digits"):
+        arrays = write_mnist(tmp_path / "shelf", SOURCES[dataset].files)
+    archive(tmp_path / "shelf", "gzip.zip", "gzip")
+    with serve(tmp_path / "shelf") as (address, requested):
+        for dataset in ("emnist-letters", "emnist-digits", "emnist-letters"):
+            offer(dataset, address)
+            images = load_mnist(dataset).train_images
+            assert np.array_equal(images.transpose(0, 2, 1), arrays["train_images"])
+        assert requested == ["gzip.zip"]
+        names = [f for d in ("emnist-letters", "emnist-digits") for f in SOURCES[d].files.values()]
+        assert files_under(cache) == sorted(f"emnist/{name}" for name in ["gzip.zip", *names])
+        offer("emnist-balanced", address)  # it is not in this archive
+        with pytest.raises(DataNotFound):
+            load_mnist("emnist-balanced")
+
+
+def test_cifar10_comes_as_an_archive(tmp_path, cache, offer):
+    (tmp_path / "shelf").mkdir()
+    for name in SOURCES["cifar10"].files:
+        (tmp_path / "shelf" / name).write_bytes(bytes(3 * 3073))
+    archive(tmp_path / "shelf", "cifar-10-python.tar.gz", "cifar-10-batches-py")
+    with serve(tmp_path / "shelf") as (address, requested):
+        offer("cifar10", address)
+        for _ in range(2):
+            assert load_cifar10().train_images.shape == (15, 3, 32, 32)
+        assert requested == ["cifar-10-python.tar.gz"]
+    assert files_under(cache) == sorted(
+        f"cifar10/{name}" for name in ["cifar-10-python.tar.gz", *SOURCES["cifar10"].files]
+    )
+
+
+def test_what_is_unpacked_half_is_not_taken(tmp_path, cache, write_mnist, offer, monkeypatch):
+    def half(source, target, *_):
+        target.write(source.read(100))
+        raise OSError(28, "No space left on device")
+
+    write_mnist(tmp_path / "shelf", SOURCES["emnist-mnist"].files)
+    archive(tmp_path / "shelf", "gzip.zip", "gzip")
+    with serve(tmp_path / "shelf") as (address, _):
+        offer("emnist-mnist", address)
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "copyfileobj", half)
+            with pytest.raises(DataNotFound, match="No space left on device"):
+                load_mnist("emnist-mnist")
+        assert files_under(cache) == ["emnist/gzip.zip"]
+        assert len(load_mnist("emnist-mnist").train_images) == 7
 
 
 def test_a_later_attempt_goes_on_where_an_earlier_one_stopped(cache, shelf, use_mirrors):
