@@ -191,7 +191,7 @@ def run_verify(args: argparse.Namespace) -> int:
 def _verify_arrays(path: Path, args: argparse.Namespace) -> Verdict:
     value_range = image_options(value_range=args.value_range).value_range
     try:
-        images = load_arrays(path, value_range, warn).train_images
+        images = load_arrays(path, value_range, say).train_images
     except ValueError as error:
         return Verdict(path, "refused", str(error).removeprefix(f"{path}: "))
     for doubt in doubts(*brightest_and_flat(images), len(images)):

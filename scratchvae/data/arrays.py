@@ -25,17 +25,13 @@ from .dataset import MAX_HEADER, Dataset, spread
 TEST_SHARE = 0.1
 BLOCK = 1 << 20  # values converted at a time
 MAX_VALUES = 1 << 32  # of an array in a .npz; dSprites has 3.0e9
-LAYOUTS = (  # the key of each field, in small letters: Keras, MedMNIST
-    {
-        "train_images": "x_train", "train_labels": "y_train", "validation_images": "x_val",
-        "test_images": "x_test", "test_labels": "y_test",
-    },
-    {
-        "train_images": "train_images", "train_labels": "train_labels",
-        "validation_images": "val_images",
-        "test_images": "test_images", "test_labels": "test_labels",
-    },
-)  # fmt: skip
+KEYS = {  # in files of Keras and of MedMNIST, in small letters
+    "train_images": ("x_train", "train_images"),
+    "train_labels": ("y_train", "train_labels"),
+    "validation_images": ("x_val", "val_images"),
+    "test_images": ("x_test", "test_images"),
+    "test_labels": ("y_test", "test_labels"),
+}
 LABELS = ("y", "label", "labels", "target", "targets")
 
 
@@ -117,7 +113,7 @@ def _load(
         if field.endswith("images"):
             arrays |= zip(fields, _images(stored, value_range, masks), strict=False)
         elif stored.dtype.kind not in "iu" or math.prod(stored.shape) != total:
-            say(f"{name}: labels left out: expected an integer for each image, found {stored}")
+            say(f"warning: {name}: labels left out: {stored} is not an integer for each image")
         else:
             labels = np.concatenate([*stored.blocks(BLOCK)]).reshape(-1)
             arrays |= zip(fields, [labels[mask] for mask in masks], strict=False)
@@ -133,20 +129,17 @@ def _load(
         train = {hash(image.tobytes()) for image in arrays["train_images"]}
         twice = sum(hash(image.tobytes()) in train for image in arrays["test_images"])
         if twice:
-            count = len(arrays["test_images"])
-            say(
-                f"{name}: {twice:,} of {count:,} test images are training images, too: the model "
-                "has seen them"
-            )
+            of = f"{twice:,} of {len(arrays['test_images']):,} test images"
+            say(f"warning: {name}: {of} are training images, too: the model has seen them")
     return Dataset(name, **arrays)
 
 
 def _choose(stored: Mapping[str, Stored], key: str | None) -> dict[str, Stored]:
     """The arrays that become the fields of the Dataset."""
-    names = {name.lower(): name for name in stored}
-    for layout in LAYOUTS:
-        if key is None and {layout["train_images"], layout["test_images"]} <= names.keys():
-            return {f: stored[names[key]] for f, key in layout.items() if key in names}
+    small = {name.lower(): array for name, array in stored.items()}
+    parts = {f: small[name] for f, names in KEYS.items() for name in names if name in small}
+    if key is None and {"train_images", "test_images"} <= parts.keys():
+        return parts
     images = [array for array in stored.values() if len(array.shape) in (3, 4)]
     if key is not None or len(stored) == 1:
         images = [array for name, array in stored.items() if key in (None, name)]

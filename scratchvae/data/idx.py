@@ -80,7 +80,20 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
         If the file cannot be opened or read.
     """
     with unpacked(path) as stream:
-        shape = _read_shape(stream, expected_ndim)
+        magic = stream.read(4)
+        if len(magic) < 4 or magic[:3] != b"\0\0\x08":
+            raise ValueError(
+                "not an IDX file of bytes: expected 00 00 08 and the number of dimensions, "
+                f"found {magic.hex(' ') or 'an empty file'}"
+            )
+        ndim = magic[3]
+        if not 1 <= ndim <= MAX_DIMENSIONS or expected_ndim not in (None, ndim):
+            wanted = expected_ndim or f"1 to {MAX_DIMENSIONS}"
+            raise ValueError(f"wrong IDX rank: expected {wanted} dimensions, found {ndim}")
+        sizes = stream.read(4 * ndim)
+        if len(sizes) < 4 * ndim:
+            raise ValueError(f"truncated IDX header: expected {ndim} sizes of 4 bytes")
+        shape = tuple(np.frombuffer(sizes, ">u4").tolist())
         size = math.prod(shape)  # Python integers: four 32-bit sizes overflow no product
         promise = f"{' x '.join(map(str, shape))} = {size}"
         if not 0 < size <= MAX_BYTES:
@@ -95,25 +108,3 @@ def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> 
             length = "truncated" if len(data) < size else "over-long"
             raise ValueError(f"{length} IDX data: expected {promise} bytes, found {found}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
-
-
-def _read_shape(stream: IO[bytes], expected_ndim: int | None) -> tuple[int, ...]:
-    magic = stream.read(4)
-    if len(magic) < 4:
-        raise ValueError(f"truncated IDX header: expected at least 4 bytes, found {len(magic)}")
-    if magic[:3] != b"\0\0\x08":
-        raise ValueError(
-            "not an IDX file of bytes: expected 00 00 08 and the number of dimensions, "
-            f"found {magic.hex(' ')}"
-        )
-    ndim = magic[3]
-    if not 1 <= ndim <= MAX_DIMENSIONS or expected_ndim not in (None, ndim):
-        wanted = expected_ndim or f"1 to {MAX_DIMENSIONS}"
-        raise ValueError(f"wrong IDX rank: expected {wanted} dimensions, found {ndim}")
-    sizes = stream.read(4 * ndim)
-    if len(sizes) < 4 * ndim:
-        raise ValueError(
-            f"truncated IDX header: expected {4 + 4 * ndim} bytes for {ndim} dimensions, "
-            f"found {4 + len(sizes)}"
-        )
-    return tuple(np.frombuffer(sizes, ">u4").tolist())

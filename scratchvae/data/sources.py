@@ -163,7 +163,7 @@ def find_on_disk(
     for label, folder in folders.items():
         try:
             return _look(folder, dataset), tried
-        except (OSError, RuntimeError) as problem:  # RuntimeError: such as ~nobody
+        except (OSError, RuntimeError) as problem:  # RuntimeError: an unknown user in ~user
             tried.append(f"{label}: {problem}")
     return {}, tried
 
@@ -183,7 +183,7 @@ def _look(named: Path, dataset: str) -> dict[str, Path]:
     most: dict[str, Path] = {}
     # All from one folder: images and labels must be from the same set.
     for folder in (root / outer / inner for outer in (*source.folders, "") for inner in INNER):
-        if (folder.parent if folder.name in INNER else folder).name not in others:
+        if _named(folder) not in others:
             files = {field: _spelled(folder, name) for field, name in source.files.items()}
             most = max(most, {f: path for f, path in files.items() if path}, key=len)
     # Either there are files of labels or not; one alone is a sign of a missing file.
@@ -191,8 +191,13 @@ def _look(named: Path, dataset: str) -> dict[str, Path]:
     needed = {f: name for f, name in source.files.items() if labelled or not f.endswith("labels")}
     missing = [name for field, name in needed.items() if field not in most]
     if missing:
-        raise FileNotFoundError(f"missing {', '.join(missing)}")
+        why = "; the folder has the name of another data set" if _named(root) in others else ""
+        raise FileNotFoundError(f"missing {', '.join(missing)}{why}")
     return most
+
+
+def _named(folder: Path) -> str:
+    return (folder.parent if folder.name in INNER else folder).name
 
 
 def _spelled(folder: Path, name: str) -> Path | None:

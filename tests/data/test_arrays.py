@@ -137,7 +137,8 @@ def test_the_files_of_keras_bring_their_split_and_labels(tmp_path):
     np.testing.assert_array_equal(dataset.train_labels, LABELS)
     np.testing.assert_array_equal(dataset.test_labels, LABELS[:5])
     assert lines == [
-        "arrays:mnist.npz: 5 of 5 test images are training images, too: the model has seen them"
+        "warning: arrays:mnist.npz: 5 of 5 test images are training images, too: the model has "
+        "seen them"
     ]
 
 
@@ -193,8 +194,8 @@ def test_labels_that_are_no_classes_are_left_out(tmp_path):
     dataset = load_arrays(path, say=lines.append)
     assert dataset.train_labels is None and dataset.test_labels.shape == (5,)
     assert lines == [
-        "arrays:a.npz: labels left out: expected an integer for each image, found y_train (40, 3) "
-        "float64"
+        "warning: arrays:a.npz: labels left out: y_train (40, 3) float64 is not an integer for each "
+        "image"
     ]
     np.savez(path, x_train=GREY, y_train=LABELS[:-1], x_test=GREY, y_test=LABELS)
     assert "expected 40 labels" in fault(path)

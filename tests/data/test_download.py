@@ -189,24 +189,22 @@ def test_a_failed_download_leaves_nothing(cache, shelf, use_mirrors, monkeypatch
     ("fault", "reason"),
     [
         ("endless", r"expected \d+ bytes, the server sends more"),
-        ("drip", r"expected \d+ bytes in 1 s, found 0 bytes \(slower than 50 kB/s\)"),
-        ("drip in the header", r"expected \d+ bytes in 1 s, found 0 bytes .*"),
+        ("drip", r"expected \d+ bytes in \\d s, found 0 bytes \(slower than 50 kB/s\)"),
+        ("drip in the header", r"expected \d+ bytes in \\d s, found 0 bytes .*"),
     ],
 )
 def test_a_download_has_a_limit_in_bytes_and_in_time(
     cache, shelf, use_mirrors, monkeypatch, fault, reason
 ):
     """Also if no single wait for bytes is long."""
-    monkeypatch.setattr(sources, "GRACE_SECONDS", 0.6)
+    monkeypatch.setattr(sources, "GRACE_SECONDS", 0.5)
     start = time.monotonic()
-    with serve(shelf[0], fault) as (address, _), serve(shelf[0]) as (good, _):
+    with serve(shelf[0], fault) as (address, _):
         use_mirrors(address)
         with pytest.raises(DataNotFound) as caught:
             load_mnist("mnist")
         assert re.search(f"^  - {address}: {reason}$", str(caught.value), re.MULTILINE)
         assert files_under(cache) == []
-        use_mirrors(address, good)
-        assert same(load_mnist("mnist"), shelf[1])
     assert time.monotonic() - start < 5
 
 

@@ -63,7 +63,7 @@ def test_large_array_spans_several_chunks(scratch, idx_bytes):
 
 
 BAD = {
-    "empty": (b"", "truncated IDX header: expected at least 4 bytes, found 0"),
+    "empty": (b"", "not an IDX file of bytes: .*, found an empty file"),
     "magic": (b"<html>", "not an IDX file of bytes: .* 00 00 08 .*, found 3c 68 74 6d"),
     "type": (
         header(1, type_code=0x0D) + b"abcd",
@@ -73,7 +73,7 @@ BAD = {
     "rank 5": (header(1, 1, 1, 1, 1) + b"a", "expected 1 to 4 dimensions, found 5"),
     "header cut": (
         header(2, ndim=3),
-        "truncated IDX header: expected 16 bytes for 3 dimensions, found 8",
+        "truncated IDX header: expected 3 sizes of 4 bytes",
     ),
     "zero": (header(3, 0), f"wrong IDX size: expected 1 to {MAX_BYTES} .*, found 3 x 0 = 0"),
     "absurd": (header(2**20, 2**20), f"found 1048576 x 1048576 = {2**40}"),
@@ -189,5 +189,5 @@ def test_every_truncation_is_refused(scratch, idx_bytes):
     for whole in (idx_bytes(DIGITS), gzip.compress(idx_bytes(DIGITS))):
         for keep in range(len(whole)):
             scratch.write_bytes(whole[:keep])
-            with pytest.raises(ValueError, match="truncated"):
+            with pytest.raises(ValueError, match="truncated|not an IDX file of bytes"):
                 read_idx(scratch)

@@ -136,8 +136,10 @@ def test_a_folder_of_another_set_is_not_taken(tmp_path, write_mnist, folder):
     }
     for other in others:
         for root in (tmp_path, tmp_path / folder, (tmp_path / folder).parent):
-            with pytest.raises(FileNotFoundError, match=r"missing train-images-idx3-ubyte\.gz"):
+            with pytest.raises(FileNotFoundError, match=FILES["train_images"]) as caught:
                 load_mnist(other, root)
+            named = root != tmp_path
+            assert str(caught.value).endswith("the name of another data set") == named
 
 
 @pytest.mark.parametrize("classes", [26, 47, 256])
