@@ -194,8 +194,8 @@ def test_labels_that_are_no_classes_are_left_out(tmp_path):
     dataset = load_arrays(path, say=lines.append)
     assert dataset.train_labels is None and dataset.test_labels.shape == (5,)
     assert lines == [
-        "warning: arrays:a.npz: labels left out: y_train (40, 3) float64 is not an integer for each "
-        "image"
+        "warning: arrays:a.npz: labels left out: y_train (40, 3) float64 is not an integer for "
+        "each image"
     ]
     np.savez(path, x_train=GREY, y_train=LABELS[:-1], x_test=GREY, y_test=LABELS)
     assert "expected 40 labels" in fault(path)
