@@ -61,8 +61,9 @@ def load(
 
     Parameters
     ----------
-    dataset : {"mnist", "fashion-mnist", "glyphs", "celeba", "faces", "images:FOLDER"}
-        The last is any folder of JPEG and PNG files; one with ``img_align_celeba/`` is CelebA.
+    dataset : str
+        One of DATASETS. images:FOLDER is any folder of pictures; one with ``img_align_celeba/`` is
+        CelebA. arrays:FILE is a .npy or .npz file of NumPy, see `load_arrays`.
     data_dir : str or path-like, optional
         Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
         CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.

@@ -7,11 +7,9 @@ EMNIST's files hold every image transposed, since MATLAB counts the columns firs
 import os
 from typing import Any, cast
 
-from .dataset import Dataset
+from .dataset import ROWS, Dataset
 from .idx import read_idx, unpacked_md5
-from .sources import SOURCES, find_files
-
-OWNERS = {md5: name for name, source in SOURCES.items() for md5 in source.md5.values()}
+from .sources import OWNERS, SOURCES, find_files
 
 
 def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -54,8 +52,9 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
                 f"{paths[f'{part}_labels']}: expected {N} labels, one for each image in "
                 f"{path.name}, found {count}"
             )
-        if dataset.startswith("emnist-"):
-            arrays[f"{part}_images"] = images.transpose(0, 2, 1).copy()
+        for start in range(0, N if dataset.startswith("emnist-") else 0, ROWS):
+            rows = images[start : start + ROWS]
+            rows[:] = rows.transpose(0, 2, 1)
     classes = SOURCES[dataset].classes
     labels = [array for field, array in arrays.items() if field.endswith("labels")]
     if classes and any(array.max() >= len(classes) for array in labels):

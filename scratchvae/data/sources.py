@@ -108,6 +108,7 @@ SOURCES = {
         "cifar-10-batches-py",
     ),
 }
+OWNERS = {md5: name for name, source in SOURCES.items() for md5 in source.md5.values()}
 
 
 class DataNotFound(OSError):
@@ -332,7 +333,10 @@ def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
         except (ValueError, OSError) as problem:
             yield Verdict(path, "damaged", str(problem))
             continue
-        if known is None:
+        owner = OWNERS.get(found, dataset)
+        if owner != dataset:
+            yield Verdict(path, "differs", f"it is a file of {owner}")
+        elif known is None:
             yield Verdict(path, "unknown", "readable, but no hash of this file is known")
         elif found == known:
             yield Verdict(path, "ok")

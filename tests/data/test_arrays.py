@@ -86,13 +86,14 @@ def test_other_numbers_need_a_range(tmp_path, dtype):
     ("bad", "count", "found"),
     [
         ([2], 1, "from 0 to 2 and 0 NaN"),
+        ([1.7e308], 1, "from 0 to 1.7e+308 and 0 NaN"),
         ([-0.5, 3], 2, "from -0.5 to 3 and 0 NaN"),
         ([np.nan] * 3, 3, "and 3 NaN"),
         ([np.inf, -np.inf, np.nan], 3, "from -inf to inf and 1 NaN"),
     ],
 )
 def test_values_outside_of_the_range_are_counted(tmp_path, bad, count, found):
-    images = (GREY / 255).astype("f4")
+    images = GREY / 255
     images.reshape(-1)[: len(bad)] = bad
     np.save(tmp_path / "a.npy", images)
     message = fault(tmp_path / "a.npy", (0, 1))

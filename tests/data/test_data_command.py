@@ -10,7 +10,7 @@ from PIL import Image
 from test_download import downloads, serve
 
 from scratchvae.__main__ import main
-from scratchvae.data.sources import FILES, SOURCES
+from scratchvae.data.sources import FILES, OWNERS, SOURCES
 
 
 def run_json(capsys, *arguments):
@@ -123,6 +123,13 @@ def test_verify_sees_one_changed_byte(capsys, cache, shelf, field, packed):
     out = capsys.readouterr().out.splitlines()
     assert f"{path}: differs (its hash differs from that of mnist's {path.name})" in out
     assert out[-1] == "mnist: 3 of 4 files are ok"
+
+
+def test_verify_names_the_set_of_a_file(capsys, cache, shelf, monkeypatch):
+    content = gzip.decompress((shelf / FILES["test_labels"]).read_bytes())
+    monkeypatch.setitem(OWNERS, hashlib.md5(content).hexdigest(), "kmnist")
+    assert main(["data", "verify", "mnist", "--data-dir", str(shelf)]) == 1
+    assert "-ubyte.gz: differs (it is a file of kmnist)\n" in capsys.readouterr().out
 
 
 def test_verify_tells_damage(capsys, cache, shelf):
