@@ -66,7 +66,9 @@ def add(commands: Any) -> None:
         "--data-dir", metavar="DIR", help="look only in this folder; not with images: or arrays:"
     )
     inner.add_argument(
-        "--value-range", metavar="LOW,HIGH", help="the values of black and white, for arrays:FILE"
+        "--value-range",
+        metavar="BLACK,WHITE",
+        help="the values of black and white, for arrays:FILE",
     )
 
 

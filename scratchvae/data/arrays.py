@@ -60,7 +60,7 @@ def load_arrays(
         "FILE.npy", "FILE.npz", or "FILE.npz:KEY" for the array KEY. Without KEY, a .npz has either
         x_train and x_test (Keras) or train_images and test_images (MedMNIST), or one array of
         images, as in dSprites. Images: (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3.
-    value_range : (low, high), optional
+    value_range : (black, white), optional
         The values of black and white. Required unless the images are uint8 or bool.
     say : function of str
         Gets a line if test images are also training images, or labels are left out.
@@ -165,13 +165,13 @@ def _images(
     if stored.dtype.kind not in "buif":
         raise ValueError(f"expected images of numbers, found {stored}")
     if stored.dtype == bool:
-        value_range = (0, 1)
+        value_range = value_range or (0, 1)
     if stored.dtype != np.uint8 and value_range is None:
         low, high, nan = _extremes(stored)
         raise ValueError(
             f"{stored} has values from {low:.9g} to {high:.9g}{f' and {nan} NaN' if nan else ''}: "
-            "give the values of black and white with --value-range LOW,HIGH (value_range=(low, "
-            "high))"
+            "give those of black and white with --value-range BLACK,WHITE (value_range=(black, "
+            "white))"
         )
     row = [size for number, size in enumerate(stored.shape[1:], 1) if number != axis]
     if axis is not None and stored.shape[axis] == 3:
@@ -223,11 +223,11 @@ def _channel_axis(stored: Stored) -> int | None:
     )
 
 
-def _scale(block: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.uint8], int]:
-    """The values low to high as 0 to 255, and how many are outside, NaN among them."""
-    values = block.astype(np.float64)
+def _scale(block: NDArray[Any], black: float, white: float) -> tuple[NDArray[np.uint8], int]:
+    """The values from black to white as 0 to 255, and how many are not between them or NaN."""
+    values, (low, high) = block.astype(np.float64), sorted((black, white))
     inside = (values >= low) & (values <= high)
-    levels = np.where(inside, (values.clip(low, high) - low) / (high - low) * 255, 0)
+    levels = np.where(inside, (values.clip(low, high) - black) / (white - black) * 255, 0)
     return np.rint(levels).astype(np.uint8), int(inside.size - np.count_nonzero(inside))
 
 

@@ -63,6 +63,15 @@ def test_images_of_bytes(tmp_path, monkeypatch, stored, expected, kind):
     assert dataset.train_images.dtype == np.uint8 and dataset.train_images.flags.c_contiguous
 
 
+@pytest.mark.parametrize("stored", [255 - GREY, 1 - GREY / 255, 255 - GREY > 155])
+def test_white_may_be_the_smaller_value(tmp_path, stored):
+    np.save(tmp_path / "a.npy", stored)
+    white = int(np.ceil(stored.max()))
+    expected = np.where(GREY > 99, 255, 0) if stored.dtype == bool else GREY
+    images = load_arrays(tmp_path / "a.npy", (white, 0)).test_images
+    np.testing.assert_array_equal(images, halves(expected)[1])
+
+
 NUMBERS = ["f2", "f4", "f8", ">f4", "i1", "i2", "u2", ">u2", "i4", "u4", "i8", "u8", "u1"]
 
 
@@ -73,7 +82,7 @@ def test_other_numbers_need_a_range(tmp_path, dtype):
     np.save(path, (GREY / 255 * high).astype(dtype))
     if dtype != "u1":
         message = fault(path)
-        assert "--value-range LOW,HIGH" in message
+        assert "--value-range BLACK,WHITE" in message
         assert f"{np.dtype(dtype)} has values from 0 to {high}:" in message
     images = load_arrays(path, (0, high)).train_images
     exact = np.round(halves((GREY / 255 * high).astype(dtype).astype(float))[0] / high * 255)

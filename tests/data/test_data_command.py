@@ -231,7 +231,7 @@ def test_verify_arrays(capsys, cache, tmp_path):
         (["verify", "arrays:a", "--data-dir", "b"], "--data-dir cannot be used with arrays:a"),
         (["verify", "arrays:/nowhere.npy"], "/nowhere.npy: No such file or directory"),
         (["verify", "arrays:"], "unknown data set 'arrays:'"),
-        (["verify", "arrays:a.npy", "--value-range", "1"], "value_range: expected LOW,HIGH"),
+        (["verify", "arrays:a.npy", "--value-range", "1"], "value_range: expected BLACK,WHITE"),
         (["verify", "mnist"], "download it with `scratchvae data fetch mnist`"),
         (["verify", "mnist", "--data-dir", "/nowhere"], "mnist is not in /nowhere: there is no"),
         (["verify", "celeba", "--data-dir", "/nowhere"], "/nowhere/img_align_celeba"),
