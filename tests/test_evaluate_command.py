@@ -103,7 +103,7 @@ def test_black_and_white_is_the_runs_own_draw(run, runs):
         nll = expected["nll"][samples]
         assert table[f"-log p(x), {name}"] == [
             f"{nll['value']:.2f} ± {nll['standard_error']:.2f}",
-            "nats per image, first 5 images",
+            "nats per image, 5 images across the list",
         ]
 
 
@@ -142,7 +142,7 @@ def test_one_mu_for_all_of_z_is_no_list_of_dimensions():
     )  # fmt: skip
     assert [row[0] for row in table[:2]] == ["KL", "active units"]
     assert table[-2][:2] == ["change, random z", "2.8e-07"]
-    assert table[-3][2] == "z ~ N(0, I) instead of mu; first 200 images"
+    assert table[-3][2] == "z ~ N(0, I) instead of mu; 200 images across the list"
 
 
 def test_a_squared_error_names_its_sigma():

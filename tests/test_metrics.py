@@ -8,7 +8,7 @@ import pytest
 from linear_gaussian import LinearGaussian, images
 
 import scratchvae as sv
-from scratchvae.data import batches, binarize
+from scratchvae.data import batches, binarize, spread
 from scratchvae.evaluation.likelihood import gaussian_decoder, importance_curve, neg_elbo
 from scratchvae.evaluation.metrics import (
     Effect,
@@ -224,7 +224,7 @@ def test_the_report_is_what_the_functions_say():
     model, x = small(latent_dim=3), binarize(grey(9), rng())
     found = report(model, x, rng(5), nll_samples=20, nll_images=4)
     elbo_rng, nll_rng, effect_rng = rng(5).spawn(3)
-    curve = importance_curve(model, x[:4], (1, 10, 20), nll_rng)
+    curve = importance_curve(model, x[spread(4, 9)], (1, 10, 20), nll_rng)
     error, (mu, logvar) = reconstruction_error(model, x), codes(model, x)
     kl = kl_per_dimension(mu, logvar)
     assert found == {

@@ -6,7 +6,6 @@ import argparse
 import csv
 import io
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     option(
         "--nll-images", type=at_least(2), metavar="N",
-        help="use only N images across the test set for this estimate, at least 2 (default: all)",
+        help="use only N images across the list for this estimate, at least 2 (default: all)",
     )  # fmt: skip
     option(
         "--grey-levels", action="store_true",
@@ -127,16 +126,18 @@ def run(args: argparse.Namespace) -> int:
         "engine": current_engine(),
         "seed": seed,
         "binarized": run.config.binarize,
-        "test": found,
+        args.part: found,
     }
-    with ExitStack() as last:  # from the last one to the first, even if one cannot write its file
-        last.callback(show, args, result, in_words(run, found, args.part))
-        if args.out is not None:
-            last.callback(write_atomically, args.out, (to_json(result) + "\n").encode())
+    try:
         if args.per_image is not None:
             rng = streams(seed).test.spawn(1)[0]  # that of the -ELBO in `report`
             rows = per_image_csv(parts, per_image(run.model, images, rng))
-            last.callback(write_atomically, args.per_image, rows)
+            write_atomically(args.per_image, rows)
+        if args.out is not None:
+            write_atomically(args.out, (to_json(result) + "\n").encode())
+            args.saved = True
+    finally:  # a result that cannot be written is not lost
+        show(args, result, in_words(run, found, args.part))
     if (warning := found.get("warning")) and not args.json:
         warn(warning)
     return 0
@@ -189,7 +190,7 @@ def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["-ELBO", plus_minus(found["neg_elbo"]), unit])
     for samples, estimate in found.get("nll", {}).items():
         count = f"{int(samples):,} sample{'s' if samples != '1' else ''}"
-        images = f", {estimate['images']:,} images across the set"
+        images = f", {estimate['images']:,} images across the list"
         rows.append(
             [f"-log p(x), {count}", plus_minus(estimate),
              unit + (images if estimate["images"] < found["images"] else "")]
@@ -219,7 +220,7 @@ def quality_rows(found: dict[str, Any]) -> list[list[str]]:
         ["PSNR", psnr, "dB"],
     ]
     if effect := found.get("effect_of_z"):
-        images = f"{min(FEW_IMAGES, found['images'])} images across the set"
+        images = f"{min(FEW_IMAGES, found['images'])} images across the list"
         number = {name: f"{value:.3g}" for name, value in effect.items()}
         rows += [
             ["error, random z", number["with_noise_for_z"], f"z ~ N(0, I) instead of mu; {images}"],

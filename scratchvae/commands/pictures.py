@@ -12,7 +12,7 @@ Each is a function that makes a Picture.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,72 +172,68 @@ def run(args: argparse.Namespace) -> int:
             raise FileExistsError(f"--folder: expected a new or an empty folder, got {folder}")
         folder = None  # nothing else to check
     run = open_for(args, args.out, args.npz, folder)
-    if args.each is not None:
-        shape = write_each(args, run)
-        show(args, {"file": args.each, "shape": shape}, f"{args.each}")
-        return 0
     arrays, draw, skips_from = args.make(args, run)
     model, z = run.model, arrays["z"]
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
+    images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips_from)
     also: list[Path] = []
     if args.npz is not None:
         path = args.npz
-        images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips_from)
         arrays["data_range"] = np.array(model.data_range)
         write_npz(path, arrays, "images", images, shape, model.dtype)
+    elif args.each is not None:
+        path = args.each
+        write_each(path, images, model.data_range)
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
+    args.saved = True
     result = {"file": path, "shape": shape} | ({"also": also} if also else {})
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
 
-def write_each(args: argparse.Namespace, run: Run) -> tuple[int, ...]:
-    """Write the images of `sample` to a folder, all or none of them; returns their shape."""
+def write_each(folder: Path, parts: Iterator[np.ndarray], data_range: tuple[float, float]) -> None:
+    """Write each image to a PNG in a new folder, all or none of them."""
     from PIL import Image
 
     from .. import plots
 
-    model, skips, number = run.model, opening_of_sample(args, run), 0
-    rng = np.random.default_rng(args.seed)
-    with whole_folder(args.each) as folder:
-        for z in latents.prior_parts(model, args.count, rng, args.temperature):
-            images = plots.to_uint8(latents.decoded(model, z, skips), model.data_range)
-            for image in images.transpose(0, 2, 3, 1):  # (H, W, C)
-                picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-                picture.save(folder / f"{number:06}.png")
-                number += 1
-    return args.count, *model.image_shape
+    images = (image for part in parts for image in plots.to_uint8(part, data_range))
+    with whole_folder(folder) as unfinished:
+        for number, image in enumerate(images):  # (C, H, W)
+            picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            Image.fromarray(picture).save(unfinished / f"{number:06}.png")
 
 
 def check_size(
     args: argparse.Namespace, run: Run, given: str, table: int | tuple[int, int], each: int
 ) -> None:
-    """ValueError, before anything is computed, if the result of an option gets too large.
+    """ValueError, before anything is computed, if the result of the option `given` gets too large.
 
-    `table`: the rows and columns, or a number of images for a page; `each`: numbers in memory for
-    an image.
+    `table`: rows and columns, or a number of images for a page; `each`: numbers in memory for one.
     """
-    shape = run.model.image_shape
-    count = table if isinstance(table, int) else prod(table)
-    problem, instead = None, ""
-    if (size := count * each * run.model.dtype.itemsize) > MOST_BYTES:
-        problem = f"{count:,} images would take {size / 1e9:,.1f} GB of memory"
-        problem += f"; expected at most {MOST_BYTES / 1e9:.1f} GB"
-    elif args.npz is None:
+    model, count = run.model, table if isinstance(table, int) else prod(table)
+    ways = ["choose fewer"]
+    if (size := count * each * model.dtype.itemsize) > MOST_BYTES:
+        problem = f"{count:,} images would take {size / 1e9:,.1f} GB of memory; expected at most "
+        problem += f"{MOST_BYTES / 1e9:.1f} GB"
+    elif args.npz is not None or args.each is not None:
+        return
+    else:
         from .. import plots
 
         if isinstance(table, int):
-            table = plots.layout(table, shape, args.columns or 0, args.make is reconstruct)
-        problem = plots.too_large(*table, shape, gap=int(args.make is not manifold))
-        instead = " or --npz FILE.npz"
-    if problem:
-        instead += " or --folder DIR" if args.make is sample else ""
-        raise ValueError(f"{given}: {problem}: choose fewer{instead}")
+            pairs = args.make is reconstruct
+            table = plots.layout(table, model.image_shape, args.columns or 0, pairs)
+        gap = int(args.make is not manifold)
+        if (problem := plots.too_large(*table, model.image_shape, gap)) is None:
+            return
+        ways += ["--npz FILE.npz"] + ["--folder DIR"] * (args.make is sample)
+    raise ValueError(f"{given}: {problem}: {' or '.join(ways)}")
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
@@ -332,25 +328,19 @@ def read_files(run: Run, files: list[str]) -> np.ndarray:
 def sample(args: argparse.Namespace, run: Run) -> Picture:
     """A page of images, row by row."""
     model = run.model
-    check_size(args, run, "--count", args.count, 4 * prod(model.latent_shape))
-    skips, temperature = opening_of_sample(args, run), args.temperature
+    check_size(args, run, "--count", args.count, 2 * prod(model.latent_shape))
+    if not isinstance(model, VAE):
+        say(
+            "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
+            "decoded from codes unlike those of training"
+        )
+    columns, temperature, skips = args.columns or 0, args.temperature, skips_for(args, run)
     z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), temperature)
-    columns = args.columns or 0
     return Picture(
         {"z": z},
         lambda plots, path: plots.samples(model, z, path, columns, temperature, skips),
         skips,
     )
-
-
-def opening_of_sample(args: argparse.Namespace, run: Run) -> np.ndarray | None:
-    """Print what to know about the samples; returns the image for their skips, if any."""
-    if not isinstance(run.model, VAE):
-        say(
-            "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
-            "decoded from codes unlike those of training"
-        )
-    return skips_for(args, run)
 
 
 def interpolate(args: argparse.Namespace, run: Run) -> Picture:

@@ -62,16 +62,9 @@ def prior_codes(
 ) -> np.ndarray:
     """`count` draws from N(0, temperature^2 I): (count, *latent_shape). A temperature below 1 gives
     cleaner, more similar pictures. A larger count only appends codes."""
-    return np.concatenate([*prior_parts(model, count, rng, temperature)])
-
-
-def prior_parts(
-    model: Model, count: int, rng: np.random.Generator, temperature: float = 1.0
-) -> Iterator[np.ndarray]:
-    """The codes of `prior_codes`, at most BATCH at a time."""
-    for start in range(0, count, BATCH):
-        codes = asnumpy(model.noise(min(BATCH, count - start), rng))
-        yield codes * codes.dtype.type(temperature)
+    parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
+    return codes * codes.dtype.type(temperature)
 
 
 def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -> np.ndarray:
