@@ -216,24 +216,24 @@ def check_size(
 
     `table`: rows and columns, or a number of images for a page; `each`: numbers in memory for one.
     """
-    model, count = run.model, table if isinstance(table, int) else prod(table)
-    ways = ["choose fewer"]
-    if (size := count * each * model.dtype.itemsize) > MOST_BYTES:
-        problem = f"{count:,} images would take {size / 1e9:,.1f} GB of memory; expected at most "
-        problem += f"{MOST_BYTES / 1e9:.1f} GB"
-    elif args.npz is not None or args.each is not None:
-        return
-    else:
+    shape, problem, ways = run.model.image_shape, None, ["choose fewer"]
+    if args.npz is None and args.each is None:
         from .. import plots
 
         if isinstance(table, int):
             pairs = args.make is reconstruct
-            table = plots.layout(table, model.image_shape, args.columns or 0, pairs)
-        gap = int(args.make is not manifold)
-        if (problem := plots.too_large(*table, model.image_shape, gap)) is None:
-            return
+            table = plots.layout(table, shape, args.columns or 0, pairs)
+        problem = plots.too_large(*table, shape, gap=int(args.make is not manifold))
         ways += ["--npz FILE.npz"] + ["--folder DIR"] * (args.make is sample)
-    raise ValueError(f"{given}: {problem}: {' or '.join(ways)}")
+    else:
+        count = table if isinstance(table, int) else prod(table)
+        if (size := count * each * run.model.dtype.itemsize) > MOST_BYTES:
+            problem = (
+                f"{count:,} images would take {size / 1e9:,.1f} GB of memory; expected at most "
+                f"{MOST_BYTES / 1e9:.1f} GB"
+            )
+    if problem:
+        raise ValueError(f"{given}: {problem}: {' or '.join(ways)}")
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:

@@ -23,7 +23,7 @@ SIDE, SPACE, MARGIN = 128, 6, 8  # pixels: the longest side of an image; to its 
 PAGE = 2048  # pixels: images are not enlarged beyond this side of the whole sheet
 MOST_SIDE, MOST_PIXELS = 1 << 14, 1 << 25  # of a sheet; few programs show larger pictures
 LINE, LINE_HEIGHT = 24, 20  # letters in a line of a row's label; pixels
-AT_A_TIME = 1024  # images
+AT_A_TIME = 256  # images
 GREY = 64  # between images
 
 
