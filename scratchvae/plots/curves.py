@@ -173,5 +173,6 @@ def class_colours(labels: np.ndarray) -> np.ndarray:
     if not len(labels) or (labels.min() >= 0 and labels.max() < 10):
         return np.array([to_rgb(f"C{label}") for label in labels]).reshape(-1, 3)
     kinds = np.array([(1, 0.9), (0.45, 0.95), (0.9, 0.5)])  # saturation, value
-    turn = np.arange(len(labels))
-    return hsv_to_rgb(np.column_stack([turn / len(labels), kinds[turn % len(kinds)]]))
+    turn, kind = np.divmod(np.arange(len(labels)), len(kinds))
+    hues = (turn + kind / len(kinds)) / (turn[-1] + 1)
+    return hsv_to_rgb(np.column_stack([hues, kinds[kind]]))
