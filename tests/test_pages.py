@@ -250,3 +250,70 @@ def test_dimensions_and_codes_come_from_images_across_the_test_set(command, monk
         np.testing.assert_array_equal(chosen, spread(6, 20))
         np.testing.assert_array_equal(arrays["labels"], labels[chosen])
         np.testing.assert_allclose(arrays["codes"], codes_of(opened, opened.test_images()[chosen]))
+
+
+# --- Your own files ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def digits(tmp_path_factory):
+    """A bar on a transparent ground, 40 x 40: white.png and black.png."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, level in (("white", 255), ("black", 0)):
+        pixels = np.full((40, 40, 4), (level, level, level, 0), "uint8")
+        pixels[10:30, 15:25, 3] = 255
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "background", "ground", "bar"),
+    [
+        ("white", None, 0, 1),
+        ("white", "black", 0, 1),
+        ("white", "51,51,51", 0.2, 1),
+        ("black", "white", 1, 0),
+        ("black", "0,0,255", 0.114, 0),
+    ],
+)
+def test_a_transparent_digit_lies_on_the_background(command, digits, name, background, ground, bar):
+    options = [] if background is None else ["--background", background]
+    files = ["--files", digits / f"{name}.png"]
+    status, _, said = command("reconstruct", *files, *options, "--npz", "a.npz")
+    assert (status, said) == (0, "")
+    with np.load("a.npz") as arrays:
+        (image,) = arrays["originals"]
+    assert image[0, 0, 0] == pytest.approx(ground, abs=0.005)
+    assert image[0, 14, 14] == pytest.approx(bar, abs=0.005)
+
+
+@pytest.mark.parametrize(("name", "background"), [("white", "white"), ("black", "black")])
+def test_a_picture_of_one_colour_is_a_warning(command, digits, name, background):
+    path = digits / f"{name}.png"
+    options = ["--files", path, "--background", background, "--npz", "a.npz"]
+    status, _, said = command("reconstruct", *options)
+    level = 255 if background == "white" else 0
+    assert status == 0 and said == (
+        f"warning: {path}: every pixel is {level}; if it is transparent, try another --background"
+    )
+
+
+def test_files_become_images_like_those_of_the_run(tmp_path, monkeypatch):
+    """Their size, which need not be square, and the range of their values."""
+    (tmp_path / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        pixels = rng.integers(0, 101, (20, 30), "uint8")
+        pixels[0, 0] = 100
+        Image.fromarray(pixels).save(tmp_path / f"scans/{i:02}.png")
+    data = {"data": f"images:{tmp_path / 'scans'}", "image_size": "12x8", "grey": True}
+    run = trained(tmp_path / "run", model="mlp", value_range="0,100", **data)
+    Image.fromarray(np.full((16, 24), 50, "uint8")).save(tmp_path / "mine.png")
+    words = ["reconstruct", str(run), "--engine", "numpy", "--npz", str(tmp_path / "a.npz")]
+    assert main([*words, "--files", str(tmp_path / "mine.png")]) == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["originals"].shape == (1, 1, 8, 12)
+        np.testing.assert_allclose(arrays["originals"], 0.5, atol=0.005)
+    for command in ("reconstruct", "sample", "interpolate", "traverse"):
+        out = tmp_path / f"{command}.png"
+        assert main([command, str(run), "--engine", "numpy", "--out", str(out)]) == 0

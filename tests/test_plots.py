@@ -271,7 +271,7 @@ def test_every_class_has_a_colour_of_its_own_and_a_line_in_the_legend(monkeypatc
     colours = curves.class_colours(np.arange(count))
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     others = distances[~np.eye(count, dtype=bool)]
-    assert (others > (0.1 if count <= 62 else 0.05)).all()
+    assert (others > (0.09 if count <= 62 else 0.05)).all()
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == [*map(str, range(count))]
     FigureCanvasAgg(figure).draw()
