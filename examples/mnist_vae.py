@@ -85,7 +85,8 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
 neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
 
-x = next(sv.data.batches(data.test_images[:12], 12, data_range=model.data_range))
+few = data.test_images[sv.data.spread(12, len(data.test_images))]  # across the list
+x = next(sv.data.batches(few, 12, data_range=model.data_range))
 mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
 sv.plots.loss_curves(history, run.path / "loss.png", model.loss_unit)
 sv.plots.reconstructions(model, x[:8], run.path / "reconstructions.png")

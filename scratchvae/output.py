@@ -6,8 +6,10 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import sys
+import zipfile
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,6 +56,46 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file as in `whole_file`: completely or not at all."""
     with whole_file(path) as file:
         file.write(content)
+
+
+def write_npz(
+    path: str | os.PathLike[str],
+    arrays: dict[str, np.ndarray],
+    name: str,
+    parts: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> None:
+    """Write arrays as np.savez does, and one more array called `name`, which comes in parts, of
+    this shape and dtype: it may be larger than the memory."""
+    layout = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for other, array in arrays.items():
+            with archive.open(f"{other}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+            np.lib.format.write_array_header_1_0(entry, layout)
+            for part in parts:
+                entry.write(part.tobytes())
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill in a `with` block, renamed to `path`, which is new or an empty folder, at
+    the end of the block. If the block fails, nothing is left. OSError, which names `path`."""
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rmdir()  # fails if another program has written files there
+        temporary.rename(path)
+    except OSError as error:
+        why = f"cannot be written: {error.strerror or error}"
+        raise OSError(error.errno, why, str(path)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""`scratchvae evaluate`: its output, with the numbers of metrics.py."""
+"""`scratchvae evaluate` and `encode`: their output, with the numbers of metrics.py."""
 
+import csv
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,7 +105,7 @@ def test_black_and_white_is_the_runs_own_draw(run, runs):
         nll = expected["nll"][samples]
         assert table[f"-log p(x), {name}"] == [
             f"{nll['value']:.2f} ± {nll['standard_error']:.2f}",
-            "nats per image, first 5 images",
+            "nats per image, 5 images across the list",
         ]
 
 
@@ -142,7 +144,7 @@ def test_one_mu_for_all_of_z_is_no_list_of_dimensions():
     )  # fmt: skip
     assert [row[0] for row in table[:2]] == ["KL", "active units"]
     assert table[-2][:2] == ["change, random z", "2.8e-07"]
-    assert table[-3][2] == "z ~ N(0, I) instead of mu; first 200 images"
+    assert table[-3][2] == "z ~ N(0, I) instead of mu; 200 images across the list"
 
 
 def test_a_squared_error_names_its_sigma():
@@ -218,3 +220,169 @@ def test_no_run_and_no_folder_are_one_line(refused, tmp_path):
     path = tmp_path / "no" / "x.json"
     assert f"{path}: there is no folder {path.parent}" in refused("grey", "--out", str(path))
     assert not list(tmp_path.iterdir())
+
+
+# --- Parts, and a line for each image ------------------------------------------------------------
+
+
+def lines_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", ["grey", "binary", "ae"])
+@pytest.mark.parametrize(("part", "count"), [("test", 20), ("train", 60), ("all", 80)])
+def test_the_numbers_of_the_images_agree_with_the_table(run, tmp_path, name, part, count):
+    path = tmp_path / "images.csv"
+    options = [] if part == "test" else ["--part", part]
+    found = json.loads(run(name, "--per-image", str(path), "--json", *options))
+    lines, total = lines_of(path), found[part]
+    assert found["part"] == part and total["images"] == count == len(lines)
+    expected = [*map(str, range(60))] * (part != "test") + [*map(str, range(20))] * (
+        part != "train"
+    )
+    assert [line["image"] for line in lines] == expected
+
+    def mean(column):
+        return np.mean([float(line[column]) for line in lines])
+
+    if name == "ae":
+        assert [*lines[0]] == ["image", "reconstruction", "part"]
+        assert mean("reconstruction") == pytest.approx(total["reconstruction"]["mse"], rel=1e-6)
+        return
+    assert [*lines[0]] == ["image", "neg_elbo", "reconstruction", "kl", "part"]
+    assert mean("neg_elbo") == pytest.approx(total["neg_elbo"]["value"], rel=1e-12)
+    assert mean("kl") == pytest.approx(total["kl"], rel=1e-6)
+    assert mean("reconstruction") + mean("kl") == pytest.approx(mean("neg_elbo"))
+    out = run(name, *options)
+    what = {"test": "test images", "train": "training images", "all": "images"}[part]
+    assert f"mnist: {count} {what}, " in out
+
+
+NAMES = ["plain.png", 'a,b\n"c".png', "$x_y$.png", "\udcff\udce9.png", "漢字/кириллица.png"]
+
+
+def named(run_folder, names):
+    """The run's data set, with a name for each test image."""
+    data = open_run(run_folder, "numpy").load_data()
+    count = len(names)
+    return replace(
+        data, test_images=data.test_images[:count], test_labels=data.test_labels[:count],
+        test_names=names, classes=[f"class \udcff {i}" for i in range(10)],
+    )  # fmt: skip
+
+
+def test_any_name_of_a_file_can_be_written(run, runs, tmp_path, monkeypatch):
+    data = named(runs["grey"], NAMES)
+    monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: data)
+    monkeypatch.setattr("scratchvae.runs.run.Run.test_images", lambda self: data.test_images)
+    path = tmp_path / "images.csv"
+    run("grey", "--per-image", str(path))
+    written = [line["image"] for line in lines_of(path)]
+    assert written == [name.encode("utf-8", "backslashreplace").decode() for name in NAMES]
+    assert written[3] == r"\udcff\udce9.png"
+
+
+@pytest.mark.parametrize("lost", ["out.json", "images.csv"])
+def test_a_result_that_cannot_be_written_is_printed(runs, tmp_path, monkeypatch, capsys, lost):
+    written = evaluate.write_atomically
+
+    def full(path, content):
+        if path.name == lost:
+            raise OSError(28, "No space left on device", str(path))
+        written(path, content)
+
+    monkeypatch.setattr(evaluate, "write_atomically", full)
+    files = ["--out", str(tmp_path / "out.json"), "--per-image", str(tmp_path / "images.csv")]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(runs["grey"]), "--engine", "numpy", *files])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and "-ELBO" in rows(out)
+    assert err.splitlines()[-1].endswith(f"{lost}: No space left on device")
+    assert lost not in os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--out", "--per-image"])
+def test_a_folder_is_no_file_for_results(refused, monkeypatch, tmp_path, option):
+    monkeypatch.setattr(evaluate, "report", None)
+    assert "is a folder" in refused("grey", option, str(tmp_path))
+    said = refused("grey", option, str(tmp_path / "no" / "x"))
+    assert f"there is no folder {tmp_path / 'no'}" in said
+
+
+def test_a_part_without_images_is_one_line(refused, runs, monkeypatch):
+    data = open_run(runs["grey"], "numpy").load_data()
+    empty = replace(data, train_images=data.train_images[:0])
+    monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: empty)
+    assert "--part train: mnist has no such images" in refused("grey", "--part", "train")
+
+
+# --- encode --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def encoded(runs, tmp_path, capsys):
+    """Run `encode`; return the arrays."""
+
+    def encode(name, *options):
+        path = tmp_path / "codes.npz"
+        words = ["encode", str(runs[name]), "--engine", "numpy", "--out", str(path), *options]
+        assert main(words) == 0
+        assert capsys.readouterr().out.startswith(f"{path}: ")
+        assert os.listdir(tmp_path) == ["codes.npz"]
+        with np.load(path) as found:
+            return dict(found)
+
+    return encode
+
+
+@pytest.mark.parametrize("name", ["grey", "binary", "ae"])
+def test_codes_of_all_images(encoded, runs, name):
+    found, opened = encoded(name), open_run(runs[name], "numpy")
+    data, model = opened.load_data(), opened.model
+    names = ["z"] if name == "ae" else ["mu", "logvar"]
+    assert [*found] == [*names, "labels", "part"]
+    assert [*found["part"]] == ["train"] * 60 + ["test"] * 20
+    np.testing.assert_array_equal(found["labels"], [*data.train_labels, *data.test_labels])
+    x = opened.test_images()[:, None].astype("float32") / np.float32(255)
+    expected = model.embed(x) if name == "ae" else model.encode(x)[:2]
+    for code, right in zip(names, [expected] if name == "ae" else expected, strict=True):
+        assert found[code].shape == (80, 2) and found[code].dtype == "float32"
+        np.testing.assert_allclose(found[code][60:], right, atol=1e-5)
+    test = encoded(name, "--part", "test")
+    np.testing.assert_array_equal(test[names[0]], found[names[0]][60:])
+
+
+def test_codes_have_the_names_of_files_and_classes(encoded, runs, monkeypatch):
+    data = named(runs["grey"], NAMES)
+    monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: data)
+    monkeypatch.setattr("scratchvae.runs.run.Run.test_images", lambda self: data.test_images)
+    found = encoded("grey", "--part", "test")
+    assert [*found["names"][:3]] == NAMES[:3] and found["names"][3] == r"\udcff\udce9.png"
+    assert found["classes"][3] == r"class \udcff 3"
+    everything = encoded("grey")
+    assert [*everything["names"][:2]] == ["0", "1"] and everything["names"][60] == "plain.png"
+
+
+def test_the_users_validation_images_are_part_of_all(encoded, runs, monkeypatch):
+    data = open_run(runs["grey"], "numpy").load_data()
+    data = replace(
+        data, validation_images=data.train_images[:7], train_images=data.train_images[7:]
+    )
+    data = replace(data, train_labels=data.train_labels[7:])
+    monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: data)
+    found = encoded("grey")
+    assert [*found["part"]] == ["train"] * 53 + ["validation"] * 7 + ["test"] * 20
+    assert len(found["mu"]) == 80 and set(found["labels"][53:60]) == {-1}, "-1: unknown"
+
+
+def test_codes_are_not_written_to_a_folder_or_over_the_run(runs, tmp_path, capsys):
+    (tmp_path / "a.npz").mkdir()
+    for path, said in (
+        (tmp_path / "a.npz", "is a folder"),
+        (tmp_path / "a.csv", "expected a file name that ends in .npz"),
+        (runs["grey"] / "checkpoints/a.npz", "is a file of the run itself"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["encode", str(runs["grey"]), "--out", str(path)])
+        assert end.value.code == 2 and said in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from linear_gaussian import LinearGaussian, images
 
 import scratchvae as sv
-from scratchvae.data import batches, binarize
+from scratchvae.data import batches, binarize, spread
 from scratchvae.evaluation.likelihood import gaussian_decoder, importance_curve, neg_elbo
 from scratchvae.evaluation.metrics import (
     Effect,
@@ -17,6 +17,7 @@ from scratchvae.evaluation.metrics import (
     collapse_warning,
     effect_of_z,
     kl_per_dimension,
+    per_image,
     reconstruction_error,
     report,
 )
@@ -224,7 +225,7 @@ def test_the_report_is_what_the_functions_say():
     model, x = small(latent_dim=3), binarize(grey(9), rng())
     found = report(model, x, rng(5), nll_samples=20, nll_images=4)
     elbo_rng, nll_rng, effect_rng = rng(5).spawn(3)
-    curve = importance_curve(model, x[:4], (1, 10, 20), nll_rng)
+    curve = importance_curve(model, x[spread(4, 9)], (1, 10, 20), nll_rng)
     error, (mu, logvar) = reconstruction_error(model, x), codes(model, x)
     kl = kl_per_dimension(mu, logvar)
     assert found == {
@@ -304,3 +305,60 @@ def test_a_decoder_that_answers_to_an_empty_code_is_a_collapse_all_the_same():
     said = collapse_warning(np.full(20, 1e-5), effect)
     assert said.startswith("20 of 20 latent dimensions carry less than 0.01 nats each")
     assert "this looks like posterior collapse" in said
+
+
+# ------------------------------------------------------------------------------ per image
+
+EVERY_MODEL = [
+    ("mlp", {"image_shape": (1, 8, 8)}),
+    ("mlp", {"image_shape": (1, 8, 8), "kl_weight": 4.0}),
+    ("ae", {"image_shape": (1, 8, 8)}),
+    ("conv", {"image_shape": (1, 8, 8)}),
+    ("celeba", {"image_shape": (3, 32, 32)}),
+    ("celeba", {"image_shape": (3, 32, 32), "kl_weight": 0}),
+    ("skip", {"image_shape": (1, 64, 64)}),
+    ("skip", {"image_shape": (1, 64, 64), "latent": "learned"}),
+    ("skip", {"image_shape": (1, 64, 64), "skips": "none"}),
+    ("skip", {"image_shape": (1, 64, 64), "skips": "none", "latent": "learned"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY_MODEL)
+def test_the_numbers_of_images_are_those_of_the_report(few_channels, name, options):
+    model = sv.models.build(name, **options, dtype="float64")
+    x = grey(5, *model.image_shape)
+    found, total = per_image(model, x, rng(3).spawn(1)[0], batch_size=2), report(model, x, rng(3))
+    assert all(a.shape == (5,) and a.dtype == "float64" for a in found.values())
+    assert [*found] == ["neg_elbo"] * ("neg_elbo" in total) + ["reconstruction"] + ["kl"] * (
+        "kl" in total
+    )
+    if "neg_elbo" in total:
+        at_once = neg_elbo(model, x, rng(3).spawn(1)[0], batch_size=2).value
+        assert found["neg_elbo"].mean() == pytest.approx(at_once, rel=1e-12)
+        kl = found["kl"] * model.shared_codes
+        np.testing.assert_allclose(found["reconstruction"] + kl, found["neg_elbo"])
+    else:
+        assert found["reconstruction"].mean() == pytest.approx(total["reconstruction"]["mse"])
+    if "kl" in total:
+        assert found["kl"].mean() == pytest.approx(total["kl"], rel=1e-9)
+
+
+def test_the_numbers_of_an_image_are_its_own():
+    model, x = small(), grey(4)
+    both = per_image(model, x, rng(), batch_size=3)
+    (x_last,) = batches(x[3:], 1, dtype="float64")
+    mu, logvar = model.encode(x_last)
+    kl = 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).sum()
+    assert both["kl"][3] == pytest.approx(float(kl))
+    alone = per_image(small("ae"), x[3:], rng())["reconstruction"]
+    assert per_image(small("ae"), x, rng())["reconstruction"][3] == pytest.approx(alone[0])
+
+
+def test_the_effect_of_z_is_measured_across_the_list(monkeypatch):
+    """The first images of a folder sorted by class show one class."""
+    monkeypatch.setattr(sv.evaluation.metrics, "FEW_IMAGES", 4)
+    model = small()
+    x = np.repeat(np.arange(4, dtype="uint8") * 80, 10)[:, None, None] + np.zeros((8, 8), "uint8")
+    levels = np.arange(4) * 80 / 255
+    variance = report(model, x, rng())["effect_of_z"]["variance"]
+    assert variance == pytest.approx(levels.var())

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 import scratchvae as sv
 from scratchvae import plots
 from scratchvae.evaluation.latents import plane
+from scratchvae.gradcheck.differences import Curve
+from scratchvae.plots import curves
 from scratchvae.plots.images import GREY, MARGIN
 
 
@@ -145,7 +148,9 @@ def test_rows_with_labels(tmp_path):
     assert {(128, 128, 128), (255, 0, 0), (255, 255, 255), (0, 0, 0)} <= shown
     _, left, top = sheet(tmp_path / "rows.png", 2, 3, 8, 8, zoom=16)
     assert left > 30 and top == MARGIN
-    with pytest.raises(ValueError, match=r"image_table: expected rows of 2 images.*, got \[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"image_table: expected rows of at most 2 images, got \[2, 3\]"
+    ):
         plots.image_table([grey[:2], grey], tmp_path / "no.png", ["a", "b"])
 
 
@@ -160,3 +165,122 @@ def test_loss_curves(tmp_path):
     ]
     plots.loss_curves(history, tmp_path / "loss.png")
     assert pixels(tmp_path / "loss.png").shape[:2] == (384, 1200)
+
+
+# --- What is no table ----------------------------------------------------------------------------
+
+NO_TABLES = {
+    "rows without channels": ([np.zeros((3, 8, 8))], ValueError, r"got shapes \[\(3, 8, 8\)\]"),
+    "one row": (np.zeros((3, 1, 8, 8)), ValueError, r"pass one row as \[images\]"),
+    "images without channels": (np.zeros((3, 8, 8)), ValueError, r"as images\[:, None\]"),
+    "nothing": ([], ValueError, r"got shapes \[\]"),
+    "an empty row": ([np.zeros((0, 1, 8, 8))], ValueError, r"\[\(0, 1, 8, 8\)\]"),
+    "two sizes": ([np.zeros((1, 1, 8, 8)), np.zeros((1, 1, 9, 9))], ValueError, "of one shape"),
+    "two channels": ([np.zeros((1, 2, 8, 8))], ValueError, "must have 1 or 3 channels"),
+    "bytes": ([np.zeros((1, 1, 8, 8), "uint8")], TypeError, "must be floats in data_range, got u"),
+    "NaN": ([np.full((2, 1, 8, 8), np.nan)], ValueError, "got 128 pixels of NaN or infinity"),
+    "infinity": ([np.full((2, 1, 8, 8), np.inf)], ValueError, "got 128 pixels of NaN or infinity"),
+    "too many": ([np.zeros((1, 1, 2, 20_000))], ValueError, "expected at most 16,384 on a side"),
+}
+
+
+@pytest.mark.parametrize("what", NO_TABLES)
+def test_what_is_no_table_is_refused_in_one_line(tmp_path, what):
+    images, kind, said = NO_TABLES[what]
+    with pytest.raises(kind, match=f"^image_table: .*{said}") as error:
+        plots.image_table(images, tmp_path / "x.png")
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def every_picture(path):
+    """A call of each function that draws a picture."""
+    model, z = sv.models.build("mlp", latent_dim=2), np.zeros((1, 2, 2), "float32")
+    losses = dict.fromkeys(["train_total", "train_reconstruction", "train_kl"], 1.0)
+    history = [losses | {name.replace("train", "test"): 1.0 for name in losses}]
+    x = np.zeros((2, 1, 28, 28), "float32")
+    kernels = np.ones((2, 2, 3, 3))
+    curve = Curve("dx", np.ones(3), np.ones(3), np.ones(3), np.ones(3), np.ones(3))
+    return {
+        "image_table": lambda: plots.image_table(x[None], path),
+        "reconstructions": lambda: plots.reconstructions(model, x, path),
+        "samples": lambda: plots.samples(model, z[0], path),
+        "interpolation": lambda: plots.interpolation(model, z, path),
+        "traversal": lambda: plots.traversal(model, z, path, [0], [-1, 1]),
+        "manifold": lambda: plots.manifold(model, path, 2),
+        "loss_curves": lambda: plots.loss_curves(history, path),
+        "errors_by_step": lambda: plots.errors_by_step("conv2d", [curve], path),
+        "kernel_gradients": lambda: plots.kernel_gradients("conv2d", kernels, kernels, path),
+        "code_scatter": lambda: plots.code_scatter(z[0], np.arange(2), path, "codes"),
+    }
+
+
+@pytest.mark.parametrize("name", every_picture(""))
+def test_a_picture_has_the_format_that_its_name_says(tmp_path, name):
+    function = name if name in (*curves.__dict__, "manifold") else "image_table"
+    with pytest.raises(ValueError, match=rf"^{function}: expected a path that ends in \.png, got "):
+        every_picture(tmp_path / "x.jpg")[name]()
+    assert not list(tmp_path.iterdir())
+    every_picture(tmp_path / "x.PNG")[name]()
+    with Image.open(tmp_path / "x.PNG") as picture:
+        assert picture.format == "PNG"
+
+
+# --- Text and classes ----------------------------------------------------------------------------
+
+NAMES = [
+    "a$b_$c",
+    "$x_y$",
+    "_hidden",
+    "\udce9t\udcff",
+    "кириллица",
+    "漢字",
+    "a\nb\tc\x00",
+    "نص",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_can_be_written(tmp_path, name, recwarn):
+    image = np.zeros((1, 1, 1, 8, 8))
+    plots.image_table(image, tmp_path / "table.png", [name], [name], title=name)
+    codes, labels = np.zeros((3, 2)), np.array([0, 1, 1])
+    plots.code_scatter(codes, labels, tmp_path / "codes.png", name, [name, "other"])
+    assert not recwarn.list and len(list(tmp_path.iterdir())) == 2
+
+
+def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "save", lambda name, figure, path: figures.append(figure))
+    names = ["a$b_$c", "_hidden", "\udcff", "x" * 50]
+    plots.code_scatter(np.zeros((4, 2)), np.arange(4), "x.png", "of a$b_$c", names)
+    (figure,) = figures
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["a$b_$c", "_hidden", r"\udcff", "x" * 24]
+    texts = [*figure.legends[0].get_texts(), figure.axes[0].title]
+    assert figure.axes[0].title.get_text() == "of a$b_$c"
+    assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 26, 47, 62, 100])
+def test_every_class_has_a_colour_of_its_own_and_a_line_in_the_legend(monkeypatch, count):
+    figures = []
+    monkeypatch.setattr(curves, "save", lambda name, figure, path: figures.append(figure))
+    plots.code_scatter(np.zeros((count, 2)), np.arange(count), "x.png", "codes")
+    (figure,) = figures
+    colours = curves.class_colours(np.arange(count))
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    others = distances[~np.eye(count, dtype=bool)]
+    assert (others > (0.09 if count <= 62 else 0.05)).all()
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == [*map(str, range(count))]
+    FigureCanvasAgg(figure).draw()
+    box, page = legend.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+    assert figure.axes[0].get_window_extent().x1 < box.x0
+    assert figure.axes[0].get_window_extent().width > 400
+
+
+def test_codes_and_labels_must_fit():
+    with pytest.raises(ValueError, match=r"^code_scatter: .* got shapes \(3, 2\) and \(2,\)"):
+        plots.code_scatter(np.zeros((3, 2)), np.zeros(2, int), "x.png", "codes")

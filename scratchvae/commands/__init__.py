@@ -3,6 +3,6 @@
 `pictures` has `reconstruct`, `sample`, `interpolate`, `traverse` and `manifold`.
 """
 
-from . import bench, check, data, evaluate, kernels, pictures, summary, train
+from . import bench, check, data, encode, evaluate, kernels, pictures, summary, train
 
-COMMANDS = (train, evaluate, pictures, data, summary, kernels, check, bench)  # as in --help
+COMMANDS = (train, evaluate, encode, pictures, data, summary, kernels, check, bench)  # as in --help

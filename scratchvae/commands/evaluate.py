@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import current_engine
-from ..evaluation.metrics import FEW_IMAGES, report
+from ..data import binarize
+from ..evaluation.metrics import FEW_IMAGES, per_image, report
 from ..output import table, to_json, write_atomically
 from ..runs import Run
 from ..train import streams
@@ -27,16 +31,23 @@ def add(commands: Any) -> None:
         "scratchvae evaluate runs/digits",
         "scratchvae evaluate runs/binary --nll-samples 1000 --nll-images 500",
         "scratchvae evaluate runs/digits --json --out evaluation.json",
+        "scratchvae evaluate runs/parts --data images:new-parts --part all --per-image parts.csv",
     )  # fmt: skip
     option = parser.add_argument
     run_options(parser)
+    part_option(parser, "test")
+    option(
+        "--per-image", type=Path, metavar="FILE.csv",
+        help="also write a line for each image: -ELBO, reconstruction and KL in nats; without a "
+        "likelihood no -ELBO, and as reconstruction the mean squared error",
+    )  # fmt: skip
     option(
         "--nll-samples", type=positive(int), metavar="K",
         help="estimate -log p(x) with K samples per image; use at least 1000",
     )  # fmt: skip
     option(
         "--nll-images", type=at_least(2), metavar="N",
-        help="use only the first N test images for this estimate, at least 2 (default: all)",
+        help="use only N images across the list for this estimate, at least 2 (default: all)",
     )  # fmt: skip
     option(
         "--grey-levels", action="store_true",
@@ -50,37 +61,105 @@ def add(commands: Any) -> None:
     option("--out", type=Path, metavar="FILE.json", help="also write the result to this file")
 
 
+def part_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add --part, for `parts_of`."""
+    help = f"which images of the data set: test, train or all (default: {default})"
+    names = ("test", "train", "all")
+    parser.add_argument("--part", choices=names, metavar="PART", default=default, help=help)
+
+
+class Part(NamedTuple):
+    """A part of a data set: uint8 images, one of `names` and `labels` for each, or None."""
+
+    part: str
+    images: np.ndarray
+    names: Sequence[str] | None
+    labels: np.ndarray | None
+
+
+def parts_of(run: Run, part: str) -> list[Part]:
+    """The training, validation and test images of a run, or one of these, in black and white if it
+    binarizes; the test images are those of its metrics.json. ValueError if there are none."""
+    data, found = run.load_data(), []
+    rng = streams(run.config.seed).binarize
+    for name in ("train", "validation", "test"):
+        if part not in (name, "all"):
+            continue
+        images = run.test_images() if name == "test" else getattr(data, f"{name}_images")
+        if images is None or not len(images):
+            continue
+        if run.config.binarize and name != "test":
+            images = binarize(images, rng)
+        names, labels = (getattr(data, f"{name}_{what}", None) for what in ("names", "labels"))
+        found.append(Part(name, images, names, labels))
+    if not found:
+        raise ValueError(f"--part {part}: {run.config.data} has no such images")
+    return found
+
+
+def image_names(part: Part) -> list[str]:
+    """A name for each image, `written`; without names its index in the part."""
+    names = map(str, range(len(part.images))) if part.names is None else part.names
+    return [*map(written, names)]
+
+
+def written(name: str) -> str:
+    """A name with escapes for the bytes that are no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def run(args: argparse.Namespace) -> int:
     for option in ("nll_images", "grey_levels"):
         if getattr(args, option) and not args.nll_samples:
             args.parser.error(f"--{option.replace('_', '-')} needs --nll-samples")
-    run = open_for(args, args.out)
+    run = open_for(args, args.out, args.per_image)
     seed = run.config.seed if args.seed is None else args.seed
-    rng = streams(seed).test  # that of metrics.json, see runs/results.py
+    parts = parts_of(run, args.part)
+    images = parts[0].images if len(parts) == 1 else np.concatenate([p.images for p in parts])
     nll = args.nll_samples or 0, args.nll_images, args.grey_levels
-    found = report(run.model, run.test_images(), rng, *nll)
+    found = report(run.model, images, streams(seed).test, *nll)  # as in runs/results.py
     result = {
         "model": run.config.model,
         "data": run.config.data,
+        "part": args.part,
         "weights": run.weights,
         "engine": current_engine(),
         "seed": seed,
         "binarized": run.config.binarize,
-        "test": found,
+        args.part: found,
     }
-    if args.out is not None:
-        write_atomically(args.out, (to_json(result) + "\n").encode())
-    show(args, result, in_words(run, found))
+    try:
+        if args.per_image is not None:
+            rng = streams(seed).test.spawn(1)[0]  # that of the -ELBO in `report`
+            rows = per_image_csv(parts, per_image(run.model, images, rng))
+            write_atomically(args.per_image, rows)
+        if args.out is not None:
+            write_atomically(args.out, (to_json(result) + "\n").encode())
+            args.saved = True
+    finally:  # a result that cannot be written is not lost
+        show(args, result, in_words(run, found, args.part))
     if (warning := found.get("warning")) and not args.json:
         warn(warning)
     return 0
 
 
-def in_words(run: Run, found: dict[str, Any]) -> str:
+def per_image_csv(parts: list[Part], numbers: dict[str, np.ndarray]) -> bytes:
+    """A line for each image: its name, its numbers and its part of the data set."""
+    named = ((name, part.part) for part in parts for name in image_names(part))
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["image", *numbers, "part"])
+    for (name, part), *row in zip(named, *numbers.values(), strict=True):
+        lines.writerow([name, *map(float, row), part])
+    return text.getvalue().encode()
+
+
+def in_words(run: Run, found: dict[str, Any], part: str = "test") -> str:
     """The origin of the numbers, and a table of them."""
+    what = {"train": "training images", "all": "images"}.get(part, "test images")
     lines = [
         f"weights  {run.weights}",
-        f"data     {run.config.data}: {found['images']:,} test images, {pixels(run, found)}",
+        f"data     {run.config.data}: {found['images']:,} {what}, {pixels(run, found)}",
         f"engine   {current_engine()}",
         "",
         table([["measure", "value", ""], *likelihood_rows(found), *quality_rows(found)]),
@@ -111,7 +190,7 @@ def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["-ELBO", plus_minus(found["neg_elbo"]), unit])
     for samples, estimate in found.get("nll", {}).items():
         count = f"{int(samples):,} sample{'s' if samples != '1' else ''}"
-        images = f", first {estimate['images']:,} images"
+        images = f", {estimate['images']:,} images across the list"
         rows.append(
             [f"-log p(x), {count}", plus_minus(estimate),
              unit + (images if estimate["images"] < found["images"] else "")]
@@ -141,7 +220,7 @@ def quality_rows(found: dict[str, Any]) -> list[list[str]]:
         ["PSNR", psnr, "dB"],
     ]
     if effect := found.get("effect_of_z"):
-        images = f"first {min(FEW_IMAGES, found['images'])} images"
+        images = f"{min(FEW_IMAGES, found['images'])} images across the list"
         number = {name: f"{value:.3g}" for name, value in effect.items()}
         rows += [
             ["error, random z", number["with_noise_for_z"], f"z ~ N(0, I) instead of mu; {images}"],

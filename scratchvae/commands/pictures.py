@@ -12,25 +12,36 @@ Each is a function that makes a Picture.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import batches
+from ..data import batches, image_options, spread
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
-from ..output import whole_file
+from ..output import whole_folder, write_npz
 from ..runs import Run, RunFolder
-from .options import add_command, at_least, numbers, open_for, positive, run_options, say, show
+from .options import (
+    add_command,
+    at_least,
+    numbers,
+    open_for,
+    positive,
+    run_options,
+    say,
+    show,
+    warn,
+)
 
 # Default counts: reconstructed images, pairs, traversed dimensions, images that select these.
 SHOWN, MOST_PAIRS, MOST_DIMENSIONS, LOOKED_AT = 8, 5, 10, 2000
 MOST_CODES = 10_000  # in the second picture of manifold
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
+MOST_BYTES = 1 << 29  # of what a command keeps in memory at once
+WHITE_ON_BLACK = ("mnist", "fashion-mnist", "kmnist", "emnist", "glyphs")
 
 
 class Picture(NamedTuple):
@@ -41,6 +52,10 @@ class Picture(NamedTuple):
     skips_from: np.ndarray | None = None  # for the images of z
 
 
+# Options of several commands, for `option`.
+COLUMNS = ("--columns", "N", positive(int), "images per row (default: as many as make a page)")
+SEED = ("--seed", "N", at_least(0), "random seed for z", 0)
+STEPS = ("--steps", "N", at_least(2), "images per row")
 SKIPS_FROM = (
     "--skips-from", "INDEX", int, "model skip: skips of this test image (default: no skips)"
 )  # fmt: skip
@@ -55,28 +70,30 @@ def add(commands: Any) -> None:
         "scratchvae reconstruct runs/faces --files me.jpg you.png",
     )  # fmt: skip
     one_of = parser.add_mutually_exclusive_group()
-    option(one_of, "--count", "N", positive(int), f"first N test images (default: {SHOWN})")
+    count = f"N images across the test set (default: {SHOWN})"
+    option(one_of, "--count", "N", positive(int), count)
     option(one_of, "--images", "I,I,...", numbers, "indices of test images, counted from 0")
-    option(
-        one_of, "--files", "FILE", str, "JPEG or PNG files: the central square of each, in grey if "
-        "the model has one channel (models of digits expect white on black)", nargs="+",
-    )  # fmt: skip
+    files = (
+        "image files, made into images as those of the run; models of digits expect white on "
+        "black, so --background is black for them by default"
+    )
+    option(one_of, "--files", "FILE", str, files, nargs="+")
+    option(parser, *COLUMNS)
     parser.add_argument("--sampled", action="store_true", help="draw z ~ q(z|x) instead of z = mu")
-    option(parser, "--seed", "N", at_least(0), "random seed for z", 0)
+    option(parser, *SEED)
 
     parser = add_picture(
         commands, sample, "draw images decoded from z ~ N(0, I)", ".",
         "scratchvae sample runs/digits",
         "scratchvae sample runs/faces --count 24 --columns 6 --temperature 0.7",
         "scratchvae sample runs/digits --count 10000 --npz samples.npz",
+        "scratchvae sample runs/digits --count 50000 --folder samples",
     )  # fmt: skip
     option(parser, "--count", "N", positive(int), "number of images", 64)
-    option(parser, "--columns", "N", positive(int), "images per row", 8)
-    option(parser, "--seed", "N", at_least(0), "random seed for z", 0)
-    option(
-        parser, "--temperature", "T", at_least(0, float),
-        "standard deviation of z; below 1, images are cleaner and more alike", 1.0,
-    )  # fmt: skip
+    option(parser, *COLUMNS)
+    option(parser, *SEED)
+    cleaner = "standard deviation of z; below 1, images are cleaner and more alike"
+    option(parser, "--temperature", "T", at_least(0, float), cleaner, 1.0)
     option(parser, *SKIPS_FROM)
 
     parser = add_picture(
@@ -86,8 +103,9 @@ def add(commands: Any) -> None:
         "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
         "scratchvae interpolate runs/faces --spherical",
     )  # fmt: skip
-    option(parser, "--pairs", "A,B,...", numbers, "test images, two per row (default: 0 to 9)")
-    option(parser, "--steps", "N", at_least(2), "images per row", 10)
+    pairs = f"test images, two per row (default: {2 * MOST_PAIRS} across the test set)"
+    option(parser, "--pairs", "A,B,...", numbers, pairs)
+    option(parser, *STEPS, 10)
     great_circle = "follow a great circle, not a line; it keeps the length of z"
     parser.add_argument("--spherical", action="store_true", help=great_circle)
     option(parser, *SKIPS_FROM)
@@ -100,16 +118,15 @@ def add(commands: Any) -> None:
         "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
         "scratchvae traverse runs/faces --range 4 --steps 15",
     )  # fmt: skip
-    option(
-        parser, "--dimensions", "D,D,...", numbers, "indices of the dimensions, counted from 0 "
-        f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)",
-    )  # fmt: skip
-    option(
-        parser, "--image", "INDEX", int,
-        "start from the code of this test image (default: from z = 0, the mean of the prior)",
-    )  # fmt: skip
+    dimensions = (
+        "indices of the dimensions, counted from 0 "
+        f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)"
+    )
+    option(parser, "--dimensions", "D,D,...", numbers, dimensions)
+    start = "start from the code of this test image (default: from z = 0, the mean of the prior)"
+    option(parser, "--image", "INDEX", int, start)
     option(parser, "--range", "R", positive(float), "go from -R to R", 3.0)
-    option(parser, "--steps", "N", at_least(2), "images per row", 11)
+    option(parser, *STEPS, 11)
     option(parser, *SKIPS_FROM)
 
     parser = add_picture(
@@ -125,12 +142,15 @@ def add(commands: Any) -> None:
 def add_picture(commands: Any, make: Callable[..., Picture], *words: str) -> Any:
     """Declare a command with the function's name and return its parser, as `add_command` does."""
     parser = add_command(commands, make.__name__, run, *words)
-    parser.set_defaults(make=make)
+    parser.set_defaults(make=make, each=None, columns=None)
     run_options(parser)
     output = parser.add_mutually_exclusive_group()
     path = f"RUN/pictures/{make.__name__}.png"
     option(output, "--out", "FILE.png", Path, f"file for the picture (default: {path})")
     option(output, "--npz", "FILE.npz", Path, "write the arrays instead of a picture")
+    if make is sample:
+        each = "write each image to a file of its own in this new folder: 000000.png, ..."
+        option(output, "--folder", "DIR", Path, each, dest="each")
     return parser
 
 
@@ -147,41 +167,95 @@ def run(args: argparse.Namespace) -> int:
     for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
         if path is not None and path.suffix.lower() != suffix:
             raise ValueError(f"{path}: expected a file name that ends in {suffix}")
-    run = open_for(args, args.out, args.npz)
+    if (folder := args.each) is not None and folder.exists():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise FileExistsError(f"--folder: expected a new or an empty folder, got {folder}")
+        folder = None  # nothing else to check
+    run = open_for(args, args.out, args.npz, folder)
     arrays, draw, skips_from = args.make(args, run)
     model, z = run.model, arrays["z"]
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
+    images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips_from)
     also: list[Path] = []
     if args.npz is not None:
         path = args.npz
-        images = latents.decoded(model, z.reshape(-1, *model.latent_shape), skips_from)
-        arrays["images"] = images.reshape(shape)
-        with whole_file(path) as file:
-            np.savez(file, data_range=model.data_range, **arrays)
+        arrays["data_range"] = np.array(model.data_range)
+        write_npz(path, arrays, "images", images, shape, model.dtype)
+    elif args.each is not None:
+        path = args.each
+        write_each(path, images, model.data_range)
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
         path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
         path.parent.mkdir(exist_ok=True)
         also = draw(plots, path) or []
+    args.saved = True
     result = {"file": path, "shape": shape} | ({"also": also} if also else {})
     show(args, result, "\n".join(map(str, [path, *also])))
     return 0
 
 
+def write_each(folder: Path, parts: Iterator[np.ndarray], data_range: tuple[float, float]) -> None:
+    """Write each image to a PNG in a new folder, all or none of them."""
+    from PIL import Image
+
+    from .. import plots
+
+    images = (image for part in parts for image in plots.to_uint8(part, data_range))
+    with whole_folder(folder) as unfinished:
+        for number, image in enumerate(images):  # (C, H, W)
+            picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            Image.fromarray(picture).save(unfinished / f"{number:06}.png")
+
+
+def check_size(
+    args: argparse.Namespace, run: Run, given: str, table: int | tuple[int, int], each: int
+) -> None:
+    """ValueError, before anything is computed, if the result of the option `given` gets too large.
+
+    `table`: rows and columns, or a number of images for a page; `each`: numbers in memory for one.
+    """
+    shape, problem, ways = run.model.image_shape, None, ["choose fewer"]
+    if args.npz is None and args.each is None:
+        from .. import plots
+
+        if isinstance(table, int):
+            pairs = args.make is reconstruct
+            table = plots.layout(table, shape, args.columns or 0, pairs)
+        problem = plots.too_large(*table, shape, gap=int(args.make is not manifold))
+        ways += ["--npz FILE.npz"] + ["--folder DIR"] * (args.make is sample)
+    else:
+        count = table if isinstance(table, int) else prod(table)
+        if (size := count * each * run.model.dtype.itemsize) > MOST_BYTES:
+            problem = (
+                f"{count:,} images would take {size / 1e9:,.1f} GB of memory; expected at most "
+                f"{MOST_BYTES / 1e9:.1f} GB"
+            )
+    if problem:
+        raise ValueError(f"{given}: {problem}: {' or '.join(ways)}")
+
+
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
-    """Test images as the model expects them: (N, C, H, W), on the host."""
+    """uint8 test images."""
     images = run.test_images()
     for index in indices:
         if not 0 <= index < len(images):
             raise ValueError(f"{option}: expected indices from 0 to {len(images) - 1}, got {index}")
-    return as_floats(run, images[list(indices)])
+    return images[list(indices)]
 
 
 def as_floats(run: Run, images: np.ndarray) -> np.ndarray:
     """uint8 -> the model's dtype, in its data_range: (N, C, H, W)."""
     model = run.model
     return next(batches(images, len(images), data_range=model.data_range, dtype=model.dtype))
+
+
+def codes_of(run: Run, images: np.ndarray) -> np.ndarray:
+    """mu of uint8 images, or the codes of an autoencoder."""
+    model = run.model
+    parts = batches(images, latents.BATCH, data_range=model.data_range, dtype=model.dtype)
+    return np.concatenate([latents.posterior_codes(model, x) for x in parts])
 
 
 def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
@@ -198,58 +272,69 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
         )
         return None
     say(f"decoding with the skips of test image {index}")
-    return images_at(run, [index], "--skips-from")
+    return as_floats(run, images_at(run, [index], "--skips-from"))
 
 
 def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
-    """Two rows: the images, and under each its reconstruction."""
+    """Two rows: the images, and under each its reconstruction; several of them on a page."""
     model, arrays = run.model, {}
+    chosen: Sequence[Any] | None = args.files or args.images
+    given = "--files" if args.files else "--images" if args.images else "--count"
+    count = len(chosen) if chosen else args.count or SHOWN
+    check_size(args, run, given, count, prod(model.image_shape))
     if args.files:
-        x = as_floats(run, read_files(run, args.files))
-        labels = [f"file {i + 1}" for i in range(len(x))]
+        images = read_files(run, args.files)
+        names = [f"file {i + 1}" for i in range(count)]
     else:
-        option, chosen = "--images", args.images
         if chosen is None:
-            option, chosen = "--count", range(args.count or min(SHOWN, len(run.test_images())))
-        x = images_at(run, chosen, option)
-        labels = [f"test {i}" for i in chosen]
+            total = len(run.test_images())
+            if args.count is not None and args.count > total:
+                raise ValueError(f"--count: expected at most {total} test images, got {args.count}")
+            chosen = spread(count, total).tolist()
+        images = images_at(run, chosen, given)
+        names = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
+    x = as_floats(run, images)
     rng = np.random.default_rng(args.seed) if args.sampled else None
     z = latents.posterior_codes(model, x, rng)
     arrays |= {"originals": x, "z": z}
-    drawn = z if args.sampled else None
+    drawn, columns = z if args.sampled else None, args.columns or 0
     return Picture(
         arrays,
-        lambda plots, path: plots.reconstructions(model, x, path, drawn, labels),
+        lambda plots, path: plots.reconstructions(model, x, path, drawn, names, columns),
         x if model.has_skips else None,
     )
 
 
 def read_files(run: Run, files: list[str]) -> np.ndarray:
-    """The user's images in the model's shape: uint8 (N, C, H, W)."""
+    """The user's images, made into images as those of the run: uint8 (N, C, H, W)."""
     C, H, W = run.model.image_shape
-    if H != W:
-        raise ValueError(f"--files: expected a model of square images, got one of {H} x {W}")
+    names = ("crop", "background", "value_range")
+    options = {name: getattr(run.config, name, None) for name in names}
+    if options["background"] is None and run.config.data.startswith(WHITE_ON_BLACK):
+        options["background"] = "black"
     found = []
     for path in files:
-        pixels = decode_or_reason(path, H, crop=None)
+        pixels = decode_or_reason(path, image_options((H, W), C == 1, **options))
         if isinstance(pixels, str):
             raise ValueError(f"{path}: {pixels}")
-        if C == 1:
-            pixels = np.rint(np.tensordot(LUMA, pixels, axes=1))[None].astype("uint8")
+        if (pixels == pixels[:, :1, :1]).all():
+            level = ", ".join(map(str, pixels[:, 0, 0]))
+            warn(f"{path}: every pixel is {level}; if it is transparent, try another --background")
         found.append(pixels)
     return np.stack(found)
 
 
 def sample(args: argparse.Namespace, run: Run) -> Picture:
-    """A grid of images, row by row."""
+    """A page of images, row by row."""
     model = run.model
+    check_size(args, run, "--count", args.count, 2 * prod(model.latent_shape))
     if not isinstance(model, VAE):
         say(
             "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
             "decoded from codes unlike those of training"
         )
-    columns, temperature, skips = args.columns, args.temperature, skips_for(args, run)
+    columns, temperature, skips = args.columns or 0, args.temperature, skips_for(args, run)
     z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), temperature)
     return Picture(
         {"z": z},
@@ -260,12 +345,15 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
 
 def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each pair; its ends are the reconstructions of the two."""
-    pairs = args.pairs
-    if pairs is None:
-        pairs = range(2 * min(MOST_PAIRS, max(1, len(run.test_images()) // 2)))
-    if len(pairs) % 2:
+    pairs, each = args.pairs, 4 * prod(run.model.latent_shape)
+    if pairs is not None and len(pairs) % 2:
         raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
-    ends = latents.posterior_codes(run.model, images_at(run, pairs, "--pairs"))
+    rows = MOST_PAIRS if pairs is None else len(pairs) // 2
+    check_size(args, run, "--steps", (rows, args.steps), each)
+    if pairs is None:
+        total = len(run.test_images())
+        pairs = spread(2 * min(rows, max(1, total // 2)), total).tolist()
+    ends = codes_of(run, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
     z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
     skips = skips_for(args, run)
@@ -279,17 +367,20 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
 def traverse(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each dimension, the most active one first if none are chosen."""
     model, dimensions = run.model, args.dimensions
+    size = prod(model.latent_shape)
+    rows = min(MOST_DIMENSIONS, size) if dimensions is None else len(dimensions)
+    check_size(args, run, "--steps", (rows, args.steps), 4 * size)
     if dimensions is None:
-        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:LOOKED_AT]))
+        images = run.test_images()
+        codes = codes_of(run, images[spread(LOOKED_AT, len(images))])
         dimensions = latents.most_active(codes, MOST_DIMENSIONS)
-    last = prod(model.latent_shape) - 1
     for dimension in dimensions:
-        if not 0 <= dimension <= last:
-            raise ValueError(f"--dimensions: expected 0 to {last}, got {dimension}")
+        if not 0 <= dimension < size:
+            raise ValueError(f"--dimensions: expected 0 to {size - 1}, got {dimension}")
     arrays, base = {}, np.zeros(model.latent_shape, model.dtype)
     if args.image is not None:
         arrays["test_indices"] = np.array([args.image])
-        base = latents.posterior_codes(model, images_at(run, [args.image], "--image"))[0]
+        base = codes_of(run, images_at(run, [args.image], "--image"))[0]
     values = np.linspace(-args.range, args.range, args.steps)
     z = latents.traversal(base, dimensions, values)
     arrays |= {"z": z, "values": values, "dimensions": np.array(dimensions)}
@@ -302,7 +393,7 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
 
 
 def manifold(args: argparse.Namespace, run: Run) -> Picture:
-    """The plane, and the test images on it by their classes, if they have any."""
+    """The plane, and test images on it by their classes, if they have any."""
     model = run.model
     if model.latent_shape != (2,):
         advice = (
@@ -313,21 +404,21 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
             f"{args.folder}: expected a model with two latent dimensions, got codes of shape "
             f"{model.latent_shape}; {advice}"
         )
+    check_size(args, run, "--size", (args.size, args.size), 4 * 2)
     z = latents.plane(args.size, model.dtype)
-    arrays = {"z": z}
-    labels = run.load_data().test_labels
-    if labels is not None:
-        labels = labels[:MOST_CODES]
-        codes = latents.posterior_codes(model, as_floats(run, run.test_images()[:MOST_CODES]))
-        arrays |= {"codes": codes, "labels": labels}
+    arrays, data = {"z": z}, run.load_data()
+    if (labels := data.test_labels) is not None:
+        chosen = spread(MOST_CODES, len(labels))
+        codes, labels = codes_of(run, run.test_images()[chosen]), labels[chosen]
+        arrays |= {"codes": codes, "labels": labels, "test_indices": chosen}
 
     def draw(plots: Any, path: Path) -> list[Path]:
         plots.manifold(model, path, args.size)
         if labels is None:
             return []
         second = path.with_name(f"{path.stem}-codes.png")
-        title = f"codes (mu) of {len(codes):,} test images, {run.config.data}"
-        plots.code_scatter(codes, labels, second, title)
+        title = f"codes (mu) of {len(codes):,} test images, {data.name}"
+        plots.code_scatter(codes, labels, second, title, data.classes)
         return [second]
 
     return Picture(arrays, draw)

@@ -6,7 +6,7 @@ generative networks" (arXiv:1609.04468), section 2.1, for the great circle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -54,7 +54,7 @@ def posterior_codes(
             mu, logvar = posterior(model, images)
         return reparameterize_forward(mu, logvar, model.noise(len(images), rng))[0]
 
-    return _in_parts(model, codes, x)
+    return np.concatenate([*_parts(model, codes, x)])
 
 
 def prior_codes(
@@ -76,21 +76,26 @@ def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -
     skips_from : array (N, C, H, W) or (1, C, H, W), optional
         The images whose skips are used; ValueError if the model has none. See `Skip.generate`.
     """
+    return np.concatenate([*decoded_parts(model, z, skips_from)])
+
+
+def decoded_parts(
+    model: Model, z: np.ndarray, skips_from: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """The images of `decoded`, at most BATCH at a time."""
     if skips_from is None:
-        return _in_parts(model, model.generate, z)
+        return _parts(model, model.generate, z)
     if not model.has_skips:
         raise ValueError(f"decoded: skips_from is for skip; {type(model).__name__} has no skips")
     skips_from = np.broadcast_to(skips_from, (len(z), *model.image_shape))
-    return _in_parts(model, model.generate, z, skips_from)
+    return _parts(model, model.generate, z, skips_from)
 
 
-def _in_parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+def _parts(model: Model, function: Callable[..., Any], *arrays: np.ndarray) -> Iterator[np.ndarray]:
     """`function` of the arrays, BATCH rows at a time, on the model's device."""
-    results = []
     for start in range(0, len(arrays[0]), BATCH):
         parts = [to_device(a[start : start + BATCH].copy(), model.device) for a in arrays]
-        results.append(asnumpy(function(*parts)))
-    return np.concatenate(results)
+        yield asnumpy(function(*parts))
 
 
 def line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -156,5 +161,6 @@ def most_active(codes: np.ndarray, at_most: int) -> list[int]:
 def plane(size: int, dtype: Any = "float32") -> np.ndarray:
     """size^2 codes of two numbers, row by row, the second number upwards: (size * size, 2). They
     are the (i + 1/2) / size quantiles of N(0, 1) along each axis, equal shares of the prior."""
-    quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
-    return np.array([(a, b) for b in reversed(quantiles) for a in quantiles], dtype)
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)], dtype)
+    upwards, to_the_right = np.meshgrid(quantiles[::-1], quantiles, indexing="ij")
+    return np.stack([to_the_right, upwards], axis=-1).reshape(-1, 2)

@@ -73,20 +73,32 @@ def neg_elbo(
     ValueError
         If the model has no likelihood, the images have another shape, or a result is not finite.
     """
+    return _estimate("neg_elbo", np.add(*elbo_terms(model, images, rng, batch_size)))
+
+
+def elbo_terms(
+    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """The two terms of the -ELBO of each image: -log p(x|z) at one sample z, and the KL term.
+
+    Arguments and errors as for `neg_elbo`; float64 arrays (N,), in nats.
+    """
     _check_model("neg_elbo", model)
-    values = []
+    terms = []
     with model.evaluating():
         for x in model_batches("neg_elbo", model, images, batch_size):
             eps = model.noise(len(x), rng)
-            values.append(in_memory(partial(_neg_elbo, model, x, eps), "neg_elbo", model, len(x)))
-    return _estimate("neg_elbo", np.concatenate(values))
+            work = partial(_elbo_terms, model, x, eps)
+            terms.append(in_memory(work, "neg_elbo", model, len(x)))
+    neg_log_p, kl = np.concatenate(terms, axis=1)  # (2, N)
+    return neg_log_p, kl
 
 
-def _neg_elbo(model: Any, x: Any, eps: Any) -> np.ndarray:
+def _elbo_terms(model: Any, x: Any, eps: Any) -> np.ndarray:
     mu, logvar = posterior(model, x)
     z = reparameterize_forward(mu, logvar, eps)[0]
     kl = kl_forward(mu, logvar)[0]  # (N,)
-    return _neg_log_p(model, x, z) + asnumpy(kl).astype("float64")
+    return np.stack([_neg_log_p(model, x, z), asnumpy(kl).astype("float64")])
 
 
 def importance_curve(

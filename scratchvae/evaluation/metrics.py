@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import asnumpy
-from ..data import is_binary
+from ..data import is_binary, spread
 from ..models import VAE, Model
 from ..ops import mse_forward
 from . import likelihood
@@ -81,7 +81,11 @@ def active_units(mu: np.ndarray, threshold: float = 0.01) -> int:
 def kl_per_dimension(mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     """KL(q(z|x) || N(0, I)) of each dimension, its mean over the data: (N, ...) -> (...), nats.
     They sum to the KL term of the loss (ops/kl.py)."""
-    return 0.5 * (mu**2 + np.expm1(logvar) - logvar).mean(axis=0)
+    return _kl(mu, logvar).mean(axis=0)
+
+
+def _kl(mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    return 0.5 * (mu**2 + np.expm1(logvar) - logvar)
 
 
 def reconstruction_error(
@@ -96,18 +100,56 @@ def reconstruction_error(
         10 log10(1 / mse) in dB, that of the mean error: the mean of the images' own PSNRs is
         larger, and infinite if one image is perfect.
     """
-    total = 0.0
-    for x in likelihood.model_batches("reconstruction_error", model, images, batch_size):
-        total += _mean_square(model, model.reconstruct(x), x) * len(x)
-    mse = total / len(images)
+    mse = float(_squared_errors(model, images, batch_size).mean())
     return ReconstructionError(mse, 10 * math.log10(1 / mse) if mse else math.inf)
 
 
-def _mean_square(model: Model, a: Any, b: Any) -> float:
-    """Of the differences, on the scale of images in [0, 1]."""
+def _squared_errors(model: Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """The mean squared error of each image's reconstruction at z = mu: (N,)."""
+    all_batches = likelihood.model_batches("reconstruction_error", model, images, batch_size)
+    return np.concatenate([_mean_squares(model, model.reconstruct(x), x) for x in all_batches])
+
+
+def _mean_squares(model: Model, a: Any, b: Any) -> np.ndarray:
+    """Of the differences of each image, on the scale of images in [0, 1]: (N,)."""
     low, high = model.data_range
-    each = asnumpy(mse_forward(a, b)[0]).astype("float64")  # (N,)
-    return float(each.mean()) / (high - low) ** 2
+    return asnumpy(mse_forward(a, b)[0]).astype("float64") / (high - low) ** 2
+
+
+def per_image(
+    model: Model, images: np.ndarray, rng: np.random.Generator, batch_size: int = 500
+) -> dict[str, np.ndarray]:
+    """How well the model fits each image, for example to find unusual ones.
+
+    Parameters
+    ----------
+    images : uint8 array (N, H, W) or (N, C, H, W)
+    rng : Generator
+        Draws the noise of the -ELBO, as in `likelihood.neg_elbo`.
+
+    Returns
+    -------
+    dict of float64 arrays (N,)
+        neg_elbo, reconstruction (-log p(x|z)) and kl, in nats. A model without a likelihood has no
+        neg_elbo, and as reconstruction the mean squared error at z = mu, of pixels in [0, 1]; an
+        autoencoder has no kl either. If all dimensions share one mu and logvar (`skip`, latent
+        "scalar"), kl counts it once, as the loss does, and neg_elbo once for each dimension.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or they have another shape.
+    """
+    if likelihood.no_likelihood(model) is None:
+        reconstruction, kl = likelihood.elbo_terms(model, images, rng, batch_size)
+        neg_elbo = reconstruction + kl
+        kl = kl / model.shared_codes
+        return {"neg_elbo": neg_elbo, "reconstruction": reconstruction, "kl": kl}
+    found = {"reconstruction": _squared_errors(model, images, batch_size)}
+    if isinstance(model, VAE):
+        kl = _kl(*codes(model, images, batch_size))  # (N, *latent_shape) or (N,)
+        found["kl"] = kl.reshape(len(kl), -1).sum(axis=1)
+    return found
 
 
 def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> Effect:
@@ -121,7 +163,7 @@ def effect_of_z(model: Model, images: np.ndarray, rng: np.random.Generator) -> E
     own = model.reconstruct(x)
     other = model.generate(noise, **({"skips_from": x} if model.has_skips else {}))
     pairs = (own, x), (other, x), (own, other), (x, 0 * x + x.mean(axis=0))
-    return Effect(*(_mean_square(model, a, b) for a, b in pairs))
+    return Effect(*(float(_mean_squares(model, a, b).mean()) for a, b in pairs))
 
 
 def collapse_warning(kl: np.ndarray, effect: Effect, skips: bool = False) -> str | None:
@@ -176,7 +218,7 @@ def report(
     nll_samples : int
         Number of samples K for importance sampling; 0 omits it.
     nll_images : int, optional
-        Use only the first `nll_images` images for it. Default: all.
+        Use only so many images for it, spread across the list. Default: all.
     grey_levels : bool
         As for `importance_curve`.
 
@@ -184,8 +226,8 @@ def report(
     -------
     dict
         images, binary_pixels and reconstruction; for a VAE also kl, kl_per_dimension, active_units,
-        effect_of_z (on up to 200 images) and warning; neg_elbo and, by number of samples, nll, with
-        the decoder_sigma of a squared error, or else no_likelihood, the reason.
+        effect_of_z (on up to 200 images across the list) and warning; neg_elbo and, by number of
+        samples, nll, with the decoder_sigma of a squared error, or else no_likelihood, the reason.
 
     Raises
     ------
@@ -203,7 +245,7 @@ def report(
     found: dict[str, Any] = {"images": len(images), "binary_pixels": is_binary(images)}
     if nll_samples:  # first: it may raise an error
         at = likelihood.powers_of_ten(nll_samples)
-        few = images[:nll_images]
+        few = images if nll_images is None else images[spread(nll_images, len(images))]
         curve = likelihood.importance_curve(model, few, at, nll_rng, batch_size, grey_levels)
         found["nll"] = {str(k): estimate._asdict() for k, estimate in curve.items()}
     if problem:
@@ -217,7 +259,8 @@ def report(
     if isinstance(model, VAE):
         mu, logvar = codes(model, images, batch_size)
         kl = kl_per_dimension(mu, logvar)
-        effect = effect_of_z(model, images[:FEW_IMAGES], effect_rng)
+        few = images[spread(FEW_IMAGES, len(images))]
+        effect = effect_of_z(model, few, effect_rng)
         found |= {
             "kl": float(kl.sum()),
             "kl_per_dimension": kl.ravel().tolist(),

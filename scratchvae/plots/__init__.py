@@ -5,7 +5,7 @@ The only package that imports matplotlib.
 
 from .codes import interpolation, manifold, reconstructions, samples, traversal
 from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
-from .images import image_table, to_uint8
+from .images import image_table, layout, to_uint8, too_large
 
 __all__ = [
     "code_scatter",
@@ -13,10 +13,12 @@ __all__ = [
     "image_table",
     "interpolation",
     "kernel_gradients",
+    "layout",
     "loss_curves",
     "manifold",
     "reconstructions",
     "samples",
     "to_uint8",
+    "too_large",
     "traversal",
 ]

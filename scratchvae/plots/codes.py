@@ -15,39 +15,66 @@ import numpy as np
 from ..backend import asnumpy
 from ..evaluation.latents import decoded, plane, posterior_codes
 from ..models import VAE
-from .images import LINE_HEIGHT, SIDE, SPACE, Path, image_table, sheet_of, to_uint8, write
+from .images import (
+    LINE_HEIGHT,
+    PAGE,
+    SIDE,
+    SPACE,
+    Path,
+    check_path,
+    image_table,
+    layout,
+    sheet_of,
+    to_uint8,
+    too_large,
+    write,
+)
 
 TICKS = (-2, -1, -0.5, 0, 0.5, 1, 2)  # of the latent plane
 SMALLEST_PLANE = 400  # pixels, about
 
 
 def reconstructions(
-    model: Any, x: Any, path: Path, z: Any = None, columns: Sequence[str] = ()
+    model: Any, x: Any, path: Path, z: Any = None, names: Sequence[str] = (), columns: int = 0
 ) -> None:
-    """Images x (N, C, H, W) over their reconstructions.
+    """Images x (N, C, H, W) over their reconstructions, in several pairs of rows if N > columns.
 
     Parameters
     ----------
     z : array (N, *latent_shape), optional
         Draws from q(z|x). Default: mu, or the codes of an autoencoder.
-    columns : sequence of str
+    names : sequence of str
         The names of the images. Default: none, they are test images.
+    columns : int
+        0: as many as make a page.
     """
-    x, rows = asnumpy(x), ["images" if columns else "test images", "reconstructions"]
+    x, rows = asnumpy(x), ["images" if names else "test images", "reconstructions"]
     if isinstance(model, VAE):
         rows[1] += ", z = mu" if z is None else ", z ~ q(z|x)"
     z = posterior_codes(model, x) if z is None else asnumpy(z)
     images = decoded(model, z, x if model.has_skips else None)
-    image_table([x, images], path, rows, columns, model.data_range)
+    height, columns = layout(len(x), x.shape, columns, pairs=True)
+    if height == 2:
+        image_table([x, images], path, rows, names, model.data_range)
+        return
+    table, labels = [], []
+    for start in range(0, len(x), columns):
+        end = min(start + columns, len(x))
+        table += [x[start:end], images[start:end]]
+        first, last = (names[i] if names else f"image {i + 1}" for i in (start, end - 1))
+        labels += [first if end - start == 1 else f"{first} to {last}", rows[1]]
+    image_table(table, path, labels, data_range=model.data_range)
 
 
 def samples(
-    model: Any, z: Any, path: Path, columns: int = 8, temperature: float = 1, skips_from: Any = None
+    model: Any, z: Any, path: Path, columns: int = 0, temperature: float = 1, skips_from: Any = None
 ) -> None:
-    """Decoded codes z (N, *latent_shape) ~ N(0, temperature^2 I), row by row."""
+    """Decoded codes z (N, *latent_shape) ~ N(0, temperature^2 I), row by row, in so many columns
+    (0: as many as make a page, at least 8)."""
+    _, columns = layout(len(z), model.image_shape, columns)
     images = decoded(model, asnumpy(z), skips_from)
     prior = "N(0, I)" if temperature == 1 else f"N(0, {temperature:g}\N{SUPERSCRIPT TWO} I)"
-    title = f"{len(images)} decoded z ~ {prior}" + _skips(model, skips_from)
+    title = f"{len(images):,} decoded z ~ {prior}" + _skips(model, skips_from)
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     image_table(rows, path, data_range=model.data_range, title=title)
 
@@ -99,9 +126,13 @@ def manifold(model: Any, path: Path, size: int = 20) -> None:
     distances are equal shares of N(0, 1), so the ticks are not evenly spaced."""
     if model.latent_shape != (2,):
         raise ValueError(f"manifold: latent_shape must be (2,), got {model.latent_shape}")
-    pixels = to_uint8(decoded(model, plane(size, model.dtype)), model.data_range)
-    side = max(pixels.shape[2:])
-    zoom = max(1, SIDE // 2 // side, SMALLEST_PLANE // (size * side))
+    check_path("manifold", path)
+    if problem := too_large(size, size, model.image_shape, gap=0):
+        raise ValueError(f"manifold: {problem}")
+    images = decoded(model, plane(size, model.dtype))
+    pixels, side = to_uint8(images, model.data_range, "manifold"), max(images.shape[2:])
+    within_page, enough = PAGE // (size * side), SMALLEST_PLANE // (size * side)
+    zoom = max(1, min(SIDE // 2 // side, within_page), enough)
     sheet = sheet_of("manifold", pixels, size, zoom, gap=0)
     (height, width), far = sheet.shape[:2], 2 * SPACE
     texts, lines = [(width / 2, -SPACE, "md", "decoded z at the quantiles of N(0, 1)")], []

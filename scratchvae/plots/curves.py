@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 
-from .images import Path, save
+from .images import Path, plain, save
+
+# Of a legend: classes in all, in a column; letters in a name.
+MOST_CLASSES, CLASSES_IN_A_COLUMN, LONGEST_NAME = 120, 30, 24
 
 
 def loss_curves(
@@ -48,7 +53,7 @@ def loss_curves(
         axes.yaxis.get_major_formatter().set_useOffset(False)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
-    save(figure, path)
+    save("loss_curves", figure, path)
 
 
 def errors_by_step(title: str, curves: Sequence[Any], path: Path) -> None:
@@ -72,7 +77,7 @@ def errors_by_step(title: str, curves: Sequence[Any], path: Path) -> None:
     panels[0].set_ylabel("error along a direction, relative to |dx|")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    save(figure, path)
+    save("errors_by_step", figure, path)
 
 
 def kernel_gradients(
@@ -113,20 +118,61 @@ def kernel_gradients(
         scale.tick_params(labelsize=7)
         scale.yaxis.get_offset_text().set_fontsize(7)
     figure.suptitle(title, fontsize=10)
-    save(figure, path)
+    save("kernel_gradients", figure, path)
 
 
-def code_scatter(codes: np.ndarray, labels: np.ndarray, path: Path, title: str) -> None:
-    """Codes (N, 2) as points in ten colours, by their labels (N,)."""
-    figure = Figure(figsize=(7, 6), layout="constrained")
+def code_scatter(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    path: Path,
+    title: str,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Codes (N, 2) as points, each class in a colour of its own.
+
+    Parameters
+    ----------
+    labels : array of integers (N,)
+    classes : sequence of str, optional
+        The name of each label. Default: the number itself.
+    """
+    codes, labels = np.asarray(codes), np.asarray(labels)
+    if codes.ndim != 2 or codes.shape[1] != 2 or labels.shape != codes.shape[:1]:
+        raise ValueError(
+            "code_scatter: expected codes (N, 2) and as many labels, got shapes "
+            f"{codes.shape} and {labels.shape}"
+        )
+    found, which = np.unique(labels, return_inverse=True)
+    colours = class_colours(found)
+    names = [classes[i] if classes and 0 <= i < len(classes) else str(i) for i in found.tolist()]
+    names = [plain(name)[:LONGEST_NAME] for name in names[:MOST_CLASSES]]
+    columns = -(-len(names) // CLASSES_IN_A_COLUMN)
+    width = 6.2 + columns * (0.5 + 0.07 * max(map(len, names), default=0))
+    figure = Figure(figsize=(width, 6), layout="constrained")
     axes = figure.subplots()
-    colours = [f"C{label % 10}" for label in labels]  # in the order of the data: no class on top
-    axes.scatter(codes[:, 0], codes[:, 1], s=5, c=colours, alpha=0.6, linewidths=0)
-    for label in np.unique(labels):
-        axes.scatter([], [], s=5, color=f"C{label % 10}", label=str(label))
+    # In the order of the data, so that no class lies above the others.
+    axes.scatter(codes[:, 0], codes[:, 1], s=5, c=colours[which], alpha=0.6, linewidths=0)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="z[0]", ylabel="z[1]")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(fill(plain(title), 80), fontsize=9, parse_math=False)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", title="class", markerscale=3, fontsize=8)
-    save(figure, path)
+    handles = [axes.scatter([], [], s=5, color=colour) for colour in colours[: len(names)]]
+    heading = "class" if len(names) == len(found) else f"class (the first {len(names)})"
+    legend = figure.legend(
+        handles, map(str, range(len(names))), loc="outside right upper", title=heading,
+        ncols=columns, markerscale=3, fontsize=8,
+    )  # fmt: skip
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, parse_math=False)  # $ and _ have no meaning in a name
+    save("code_scatter", figure, path)
+
+
+def class_colours(labels: np.ndarray) -> np.ndarray:
+    """A colour for each label: matplotlib's ten for 0 to 9, otherwise hues all around the circle,
+    in turn bright, pale and dark, so that neighbours differ."""
+    if not len(labels) or (labels.min() >= 0 and labels.max() < 10):
+        return np.array([to_rgb(f"C{label}") for label in labels]).reshape(-1, 3)
+    kinds = np.array([(1, 0.9), (0.45, 0.95), (0.9, 0.5)])  # saturation, value
+    turn, kind = np.divmod(np.arange(len(labels)), len(kinds))
+    hues = (turn + kind / len(kinds)) / (turn[-1] + 1)
+    return hsv_to_rgb(np.column_stack([hues, kinds[kind]]))

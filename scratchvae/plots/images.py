@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
@@ -18,17 +20,54 @@ from ..output import whole_file
 Path = str | os.PathLike[str]
 FONT = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
 SIDE, SPACE, MARGIN = 128, 6, 8  # pixels: the longest side of an image; to its label; to the edge
+PAGE = 2048  # pixels: images are not enlarged beyond this side of the whole sheet
+MOST_SIDE, MOST_PIXELS = 1 << 14, 1 << 25  # of a sheet; few programs show larger pictures
 LINE, LINE_HEIGHT = 24, 20  # letters in a line of a row's label; pixels
+AT_A_TIME = 256  # images
 GREY = 64  # between images
 
 
-def to_uint8(images: Any, data_range: tuple[float, float]) -> np.ndarray:
-    """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped."""
+def to_uint8(images: Any, data_range: tuple[float, float], name: str = "to_uint8") -> np.ndarray:
+    """(N, C, H, W) in data_range -> (N, C, H, W) uint8; values outside are clipped.
+
+    TypeError if they are not floats, ValueError if one is not finite; `name` begins the message.
+    """
     images, (low, high) = asnumpy(images), data_range
     if images.dtype.kind != "f":
-        raise TypeError(f"to_uint8: images must be floats in data_range, got {images.dtype}")
-    scaled = (images.astype("float64") - low) / (high - low)
-    return np.rint(255 * np.clip(scaled, 0, 1)).astype("uint8")
+        raise TypeError(f"{name}: images must be floats in data_range, got {images.dtype}")
+    pixels = np.empty(images.shape, "uint8")
+    for start in range(0, len(images), AT_A_TIME):  # copies of floats take much memory
+        part = images[start : start + AT_A_TIME]
+        if lost := part.size - np.count_nonzero(np.isfinite(part)):
+            raise ValueError(
+                f"{name}: expected finite numbers, got {lost:,} pixels of NaN or infinity in "
+                f"images {start} to {start + len(part) - 1}; check the weights of the model"
+            )
+        scaled = (part - low) * (255 / (high - low))
+        pixels[start : start + AT_A_TIME] = np.rint(np.clip(scaled, 0, 255, scaled), scaled)
+    return pixels
+
+
+def layout(
+    count: int, image_shape: Sequence[int], columns: int = 0, pairs: bool = False
+) -> tuple[int, int]:
+    """Rows and columns of a page of `count` images, or of pairs one above the other; without
+    `columns` (0) the page is about square, or one short row."""
+    (H, W), each = image_shape[-2:], 1 + pairs
+    columns = columns or max(12 if pairs else 8, math.ceil(math.sqrt(each * count * H / W)))
+    return each * math.ceil(count / columns), min(columns, count)
+
+
+def too_large(rows: int, columns: int, image_shape: Sequence[int], gap: int = 1) -> str | None:
+    """Why so many images are too much for one picture; None if they are not."""
+    H, W = image_shape[-2:]
+    height, width = rows * (H + gap) + gap, columns * (W + gap) + gap
+    if max(height, width) <= MOST_SIDE and height * width <= MOST_PIXELS:
+        return None
+    return (
+        f"{columns:,} x {rows:,} images would make a picture of {width:,} x {height:,} pixels; "
+        f"expected at most {MOST_SIDE:,} on a side and {MOST_PIXELS:,} in all"
+    )
 
 
 def image_table(
@@ -44,30 +83,65 @@ def image_table(
     Parameters
     ----------
     images : array (R, K, C, H, W), C 1 or 3, or a sequence of R arrays
-        The last row may have fewer than K images.
+        K is that of the first row; the others may have fewer. Labels without space are left out.
     rows, columns : sequence of str
         R labels on the left, K labels on top, or none.
     title : str
         At the very top.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes, dtype, labels or path are invalid, a pixel is not finite, or the picture gets
+        too large.
     """
-    counts = [len(row) for row in images]
-    R, K = len(counts), counts[0]
+    check_path("image_table", path)
+    found = [asnumpy(row) for row in images]
+    shapes, R = [row.shape for row in found], len(found)
+    if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 4 or not shapes[0][0]:
+        raise ValueError(
+            "image_table: expected rows (K, C, H, W) of images of one shape, got shapes "
+            f"{[*dict.fromkeys(shapes)]}; pass one row as [images], and images without channels as "
+            "images[:, None]"
+        )
+    K, _, H, W = shapes[0]
     if len(rows) not in (0, R) or len(columns) not in (0, K):
         raise ValueError(
             f"image_table: {R} x {K} images need as many labels, got {len(rows)} x {len(columns)}"
         )
-    if [*counts[:-1], max(counts)] != R * [K]:
-        raise ValueError(
-            f"image_table: expected rows of {K} images, the last row maybe fewer, got {counts}"
-        )
-    pixels = to_uint8(np.concatenate([asnumpy(row) for row in images]), data_range)
-    zoom = max(1, SIDE // max(pixels.shape[2:]))
-    sheet = sheet_of("image_table", pixels, K, zoom, gap=1)
+    if max(counts := [len(row) for row in found]) > K:
+        raise ValueError(f"image_table: expected rows of at most {K} images, got {counts}")
+    if problem := too_large(R, K, (H, W)):
+        raise ValueError(f"image_table: {problem}")
+    pixels = np.full((R, *shapes[0]), GREY, "uint8")
+    for places, row in zip(pixels, found, strict=True):
+        places[: len(row)] = to_uint8(row, data_range, "image_table")
+    zoom = max(1, min(SIDE // max(H, W), PAGE // max(R * (H + 1), K * (W + 1))))
+    sheet = sheet_of("image_table", pixels.reshape(R * K, *shapes[0][1:]), K, zoom, gap=1)
     (high, wide), above = (np.array(sheet.shape[:2]) / (R, K)).tolist(), -SPACE
-    texts = [(-SPACE, (r + 0.5) * high, "rm", fill(row, LINE)) for r, row in enumerate(rows)]
-    texts += [((k + 0.5) * wide, above, "md", column) for k, column in enumerate(columns)]
-    texts += [(K * wide / 2, above - LINE_HEIGHT * bool(columns), "md", title)]
+    rows, columns = [fill(plain(row), LINE) for row in rows], [*map(plain, columns)]
+    left = [(-SPACE, (r + 0.5) * high, "rm", row) for r, row in enumerate(rows)]
+    top = [((k + 0.5) * wide, above, "md", column) for k, column in enumerate(columns)]
+    # Where labels would overlap, only every second or third is written.
+    tallest = LINE_HEIGHT * max((1 + row.count("\n") for row in rows), default=1)
+    widest = SPACE + max(map(FONT.getlength, columns), default=1)
+    texts = left[:: math.ceil(tallest / high)] + top[:: math.ceil(widest / wide)]
+    texts += [(K * wide / 2, above - LINE_HEIGHT * bool(columns), "md", plain(title))]
     write(path, sheet, texts)
+
+
+def check_path(name: str, path: Path) -> None:
+    """ValueError, which begins with the name of the function, if this is no path of a PNG."""
+    if not str(os.fspath(path)).lower().endswith(".png"):
+        raise ValueError(f"{name}: expected a path that ends in .png, got {os.fspath(path)}")
+
+
+def plain(text: str) -> str:
+    """The text on one line; control characters and undecodable bytes as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def sheet_of(name: str, pixels: np.ndarray, columns: int, zoom: int, gap: int) -> np.ndarray:
@@ -108,7 +182,9 @@ def write(
         picture.save(file, "PNG")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(name: str, figure: Figure, path: Path) -> None:
     """Write a figure to a PNG, whole or not at all."""
-    with whole_file(path) as file:
+    check_path(name, path)
+    with warnings.catch_warnings(), whole_file(path) as file:
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it becomes a box
         figure.savefig(file, format="png", dpi=120)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset, batches
+from ..data import Dataset, batches, spread
 from ..evaluation.metrics import report
 from ..models import Model
 from ..models.weights import save_weights
@@ -125,7 +125,8 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     from .. import plots
 
     model = trainer.model
-    x = next(batches(trainer.test_images[:8], 8, None, model.data_range, model.dtype))
+    few = trainer.test_images[spread(8, len(trainer.test_images))]
+    x = next(batches(few, 8, None, model.data_range, model.dtype))
     plots.reconstructions(model, x, folder / f"{prefix}reconstructions.png")
     z = model.noise(64, deepcopy(trainer.picture_rng))
     plots.samples(model, z, folder / f"{prefix}samples.png")

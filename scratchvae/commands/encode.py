@@ -1,0 +1,71 @@
+"""`scratchvae encode RUN --out FILE.npz`: the codes of images, for work elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..backend import asnumpy
+from ..evaluation.likelihood import model_batches
+from ..evaluation.metrics import codes
+from ..models import VAE, Model
+from ..output import whole_file
+from .evaluate import image_names, part_option, parts_of, written
+from .options import add_command, open_for, run_options, show
+
+BATCH = 500  # images in one call of the model
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands, "encode", run, "write the codes of images to a file",
+        ": mu and logvar of q(z|x), or the codes z of an autoencoder; beside them the names of the "
+        "files, the labels and the names of the classes, if there are any, and the part of the "
+        "data set. Load the file with numpy.load.",
+        "scratchvae encode runs/digits --out codes.npz",
+        "scratchvae encode runs/digits --part test --out codes.npz",
+        "scratchvae encode runs/faces --data images:photographs --out codes.npz",
+    )  # fmt: skip
+    run_options(parser)
+    part_option(parser, "all")
+    help = "file for the arrays"
+    parser.add_argument("--out", type=Path, metavar="FILE.npz", required=True, help=help)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.out.suffix.lower() != ".npz":
+        raise ValueError(f"{args.out}: expected a file name that ends in .npz")
+    run = open_for(args, args.out)
+    parts, model = parts_of(run, args.part), run.model
+    arrays: dict[str, np.ndarray] = {}
+    if isinstance(model, VAE):
+        both = zip(*(codes(model, part.images, BATCH) for part in parts), strict=True)
+        arrays["mu"], arrays["logvar"] = (np.concatenate(a).astype(model.dtype) for a in both)
+    else:
+        arrays["z"] = np.concatenate([embedded(model, part.images) for part in parts])
+    if any(part.names is not None for part in parts):
+        arrays["names"] = np.array([name for part in parts for name in image_names(part)])
+    if any(part.labels is not None for part in parts):
+        unknown = (np.full(len(part.images), -1) for part in parts)
+        labels = [u if p.labels is None else p.labels for p, u in zip(parts, unknown, strict=True)]
+        arrays["labels"] = np.concatenate(labels)
+    if (classes := run.load_data().classes) is not None:
+        arrays["classes"] = np.array([written(name) for name in classes])
+    counts = [len(part.images) for part in parts]
+    arrays["part"] = np.repeat([part.part for part in parts], counts)
+    with whole_file(args.out) as file:
+        np.savez(file, **cast(dict[str, Any], arrays))
+    args.saved = True
+    shapes = {name: array.shape for name, array in arrays.items()}
+    text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    show(args, {"file": args.out, "shapes": shapes}, f"{args.out}: {text}")
+    return 0
+
+
+def embedded(model: Model, images: np.ndarray) -> np.ndarray:
+    """The codes of an autoencoder."""
+    all_batches = model_batches("encode", model, images, BATCH)
+    return np.concatenate([asnumpy(model.embed(x)) for x in all_batches])

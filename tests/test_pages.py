@@ -1,0 +1,319 @@
+"""Many images: pages, limits that are checked before any work, folders, arrays in parts."""
+
+import json
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from idx_files import write_digits
+from PIL import Image
+from small_runs import trained
+
+import scratchvae as sv
+from scratchvae import plots
+from scratchvae.__main__ import main
+from scratchvae.commands import pictures
+from scratchvae.data import spread
+from scratchvae.evaluation import latents
+from scratchvae.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained model with two latent dimensions and 20 test images."""
+    root = tmp_path_factory.mktemp("runs")
+    digits = {"data_dir": str(write_digits(root / "digits")), "latent_dim": 2}
+    return trained(root / "plane", model="mlp", **digits)
+
+
+@pytest.fixture
+def command(run, tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder; return its exit status, output and last line on stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(name, *options):
+        try:
+            status = main([name, str(run), "--engine", "numpy", *map(str, options)])
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return status, out, (err.splitlines() or [""])[-1]
+
+    return command
+
+
+# --- Pages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 12, 13, 64, 65, 1000, 20_000])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 96), (1, 96, 20)])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_page_is_about_square_or_one_short_row(count, shape, pairs):
+    rows, columns = plots.layout(count, shape, pairs=pairs)
+    each = 1 + pairs
+    assert rows % each == 0 and rows * columns >= each * count > each * (rows // each - 1) * columns
+    height, width = rows * shape[1], columns * shape[2]
+    one_row = columns <= (12 if pairs else 8)
+    assert one_row or 0.5 < height / width < 2 or height < width
+    assert plots.layout(count, shape, 5, pairs)[1] == min(5, count)
+
+
+def test_many_reconstructions_are_pairs_of_rows(tmp_path):
+    model, path = sv.models.build("mlp", latent_dim=2), tmp_path / "page.png"
+    x = np.random.default_rng(0).random((5, 1, 28, 28), dtype="float32")
+    plots.reconstructions(model, x, path, names=[f"test {i}" for i in range(5)], columns=3)
+    picture = np.asarray(Image.open(path))
+    sheet = picture[-8 - 4 * (4 * 29 + 1) : -8, -8 - 4 * (3 * 29 + 1) : -8][::4, ::4]
+    expected = plots.to_uint8(np.concatenate([x, model.reconstruct(x)]), (0, 1))[:, 0].astype(int)
+    for i in range(5):
+        for part in (0, 1):  # the image, its reconstruction
+            top, left = 1 + 29 * (2 * (i // 3) + part), 1 + 29 * (i % 3)
+            there = sheet[top : top + 28, left : left + 28]
+            assert np.abs(there - expected[i + 5 * part]).max() <= 1
+    assert (sheet[2 * 29 + 1 :, 2 * 29 + 1 :] == 64).all(), "the rest of the last rows is empty"
+
+
+@pytest.mark.parametrize("count", [64, 300, 5000])
+def test_more_images_are_shown_smaller(tmp_path, count):
+    model = sv.models.build("mlp", latent_dim=2)
+    plots.samples(model, np.zeros((count, 2), "float32"), tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as page:
+        width, height = page.size
+    assert max(width, height) < 2200 and (count < 100 or min(width, height) > 900)
+
+
+def test_labels_without_space_are_left_out(tmp_path):
+    def dark_words(columns):
+        plots.image_table(np.zeros((1, 70, 1, 28, 28)), tmp_path / "x.png", columns=columns)
+        above = np.asarray(Image.open(tmp_path / "x.png"))[:26]
+        dark = (above < 128).any(axis=0)
+        gaps = np.diff(np.flatnonzero(np.concatenate([[True], dark, [True]])))
+        return np.count_nonzero(gaps > 7) - 1  # between words are gaps
+
+    assert dark_words([f"t={i / 70:.2f}" for i in range(70)]) == 35, "every second one"
+
+
+# --- Limits --------------------------------------------------------------------------------------
+
+TOO_LARGE = [
+    ("sample", ["--count", 1_000_000]),
+    ("sample", ["--count", 1000, "--columns", 1000]),
+    ("sample", ["--count", 10**12, "--npz", "x.npz"]),
+    ("sample", ["--count", 10**12, "--folder", "x"]),
+    ("reconstruct", ["--count", 232_070]),
+    ("reconstruct", ["--count", 10**12, "--npz", "x.npz"]),
+    ("traverse", ["--steps", 1000]),
+    ("traverse", ["--steps", 10**12, "--npz", "x.npz"]),
+    ("interpolate", ["--steps", 100_000]),
+    ("interpolate", ["--steps", 10**12, "--npz", "x.npz"]),
+    ("interpolate", ["--steps", 600, "--pairs", "0,1"]),
+    ("manifold", ["--size", 1000]),
+    ("manifold", ["--size", 10**9, "--npz", "x.npz"]),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), TOO_LARGE)
+def test_what_is_too_large_is_refused_before_any_work(command, monkeypatch, name, options):
+    for work in ("posterior_codes", "prior_codes", "decoded_parts", "plane", "line", "traversal"):
+        monkeypatch.setattr(latents, work, None)
+    monkeypatch.setattr("scratchvae.runs.run.Run.load_data", None)
+    tracemalloc.start()
+    status, out, said = command(name, *options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (status, out, os.listdir()) == (2, "", [])
+    assert f"{options[0]}: " in said and "expected at most" in said and "choose fewer" in said
+    assert ("or --npz FILE.npz" in said) == ("--npz" not in options and "--folder" not in options)
+    assert ("--folder DIR" in said) == (name == "sample" and "--npz FILE" in said)
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("option", ["--npz", "--folder"])
+def test_many_samples_take_little_memory(command, monkeypatch, option):
+    """8,000 images of floats would take 25 MB; opening a run takes 11 MB."""
+    monkeypatch.setattr(Image.Image, "save", lambda *arguments: None)  # it takes time
+    command("sample", "--count", 2, option, "warm-up.npz")  # imports
+    tracemalloc.start()
+    status, _, said = command("sample", "--count", 8000, option, "x.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert status == 0, said
+    assert peak < 16e6
+
+
+def test_to_uint8_makes_no_large_copies():
+    images = np.full((4096, 1, 28, 28), 0.5, "float32")
+    tracemalloc.start()
+    pixels = plots.to_uint8(images, (0, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (pixels == 128).all() and peak < 0.6 * images.nbytes
+
+
+@pytest.mark.parametrize("data_range", [(0, 1), (-1, 1)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_to_uint8_returns_the_bytes_that_batches_scaled(data_range, dtype):
+    images = np.arange(256, dtype="uint8").reshape(1, 16, 16)
+    x = next(sv.data.batches(images, 1, data_range=data_range, dtype=dtype))
+    np.testing.assert_array_equal(plots.to_uint8(x, data_range)[:, 0], images)
+
+
+# --- Folders and arrays --------------------------------------------------------------------------
+
+
+def test_samples_in_a_folder_are_those_of_npz(command):
+    assert command("sample", "--count", 12, "--seed", 3, "--npz", "a.npz")[0] == 0
+    status, out, _ = command("sample", "--count", 12, "--seed", 3, "--folder", "new", "--json")
+    found = json.loads(out)
+    assert status == 0 and found == {"file": "new", "shape": [12, 1, 28, 28]}
+    names = sorted(os.listdir("new"))
+    assert names == [f"{i:06}.png" for i in range(12)] and sorted(os.listdir()) == ["a.npz", "new"]
+    with np.load("a.npz") as arrays:
+        expected = plots.to_uint8(arrays["images"], arrays["data_range"])[:, 0]
+    for name, image in zip(names, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(f"new/{name}")), image)
+
+
+def test_an_empty_folder_is_filled(command):
+    os.mkdir("empty")
+    assert command("sample", "--count", 2, "--folder", "empty")[0] == 0
+    assert sorted(os.listdir("empty")) == ["000000.png", "000001.png"]
+
+
+def test_a_folder_is_not_mixed_with_other_files(command):
+    os.mkdir("full")
+    for path in ("full/000007.png", "file"):
+        with open(path, "w") as file:
+            file.write("mine")
+    for path in ("full", "file"):
+        status, _, said = command("sample", "--folder", path)
+        expected = f"--folder: expected a new or an empty folder, got {path}"
+        assert (status, said) == (2, f"scratchvae sample: error: {expected}")
+    assert os.listdir("full") == ["000007.png"]
+    status, _, said = command("sample", "--folder", "no/new")
+    assert status == 2 and said.endswith("no/new: there is no folder no: create it first")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_folder_is_whole_or_not_there(command, monkeypatch, error):
+    saved = Image.Image.save
+
+    def fail_at_the_third(self, path, *rest):
+        if str(path).endswith("000002.png"):
+            raise error
+        saved(self, path, *rest)
+
+    monkeypatch.setattr(Image.Image, "save", fail_at_the_third)
+    status, out, said = command("sample", "--folder", "new")
+    assert status in (2, 130) and out == "" and os.listdir() == []
+    assert status == 130 or said.endswith("new: cannot be written: No space left on device")
+
+
+def test_arrays_in_parts_are_those_of_numpy(tmp_path):
+    images = np.random.default_rng(0).random((5, 1, 2, 3)).astype("float32")
+    path, z = tmp_path / "a.npz", np.arange(4)
+    parts = iter([images[:2], images[2:]])
+    sv.output.write_npz(path, {"z": z}, "images", parts, images.shape, images.dtype)
+    with np.load(path) as found:
+        assert sorted(found) == ["images", "z"]
+        np.testing.assert_array_equal(found["images"], images)
+        np.testing.assert_array_equal(found["z"], z)
+
+
+# --- Images across the test set ------------------------------------------------------------------
+
+
+def test_default_images_lie_across_the_test_set(command):
+    chosen = {"reconstruct": spread(8, 20), "interpolate": spread(10, 20)}
+    for name, expected in chosen.items():
+        assert command(name, "--npz", "a.npz")[0] == 0
+        with np.load("a.npz") as arrays:
+            np.testing.assert_array_equal(arrays["test_indices"], expected)
+    assert command("reconstruct", "--count", 5, "--npz", "a.npz")[0] == 0
+    with np.load("a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["test_indices"], spread(5, 20))
+
+
+def test_dimensions_and_codes_come_from_images_across_the_test_set(command, monkeypatch, run):
+    monkeypatch.setattr(pictures, "LOOKED_AT", 4)
+    monkeypatch.setattr(pictures, "MOST_CODES", 6)
+    opened, seen = open_run(run, "numpy"), []
+    codes_of = pictures.codes_of
+    monkeypatch.setattr(pictures, "codes_of", lambda r, x: seen.append(x) or codes_of(r, x))
+    assert command("traverse", "--npz", "a.npz")[0] == 0
+    np.testing.assert_array_equal(seen[0], opened.test_images()[spread(4, 20)])
+    assert command("manifold", "--size", 2, "--npz", "a.npz")[0] == 0
+    with np.load("a.npz") as arrays:
+        chosen = arrays["test_indices"]
+        labels = opened.load_data().test_labels
+        np.testing.assert_array_equal(chosen, spread(6, 20))
+        np.testing.assert_array_equal(arrays["labels"], labels[chosen])
+        np.testing.assert_allclose(arrays["codes"], codes_of(opened, opened.test_images()[chosen]))
+
+
+# --- Your own files ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def digits(tmp_path_factory):
+    """A bar on a transparent ground, 40 x 40: white.png and black.png."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, level in (("white", 255), ("black", 0)):
+        pixels = np.full((40, 40, 4), (level, level, level, 0), "uint8")
+        pixels[10:30, 15:25, 3] = 255
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "background", "ground", "bar"),
+    [
+        ("white", None, 0, 1),
+        ("white", "black", 0, 1),
+        ("white", "51,51,51", 0.2, 1),
+        ("black", "white", 1, 0),
+        ("black", "0,0,255", 0.114, 0),
+    ],
+)
+def test_a_transparent_digit_lies_on_the_background(command, digits, name, background, ground, bar):
+    options = [] if background is None else ["--background", background]
+    files = ["--files", digits / f"{name}.png"]
+    status, _, said = command("reconstruct", *files, *options, "--npz", "a.npz")
+    assert (status, said) == (0, "")
+    with np.load("a.npz") as arrays:
+        (image,) = arrays["originals"]
+    assert image[0, 0, 0] == pytest.approx(ground, abs=0.005)
+    assert image[0, 14, 14] == pytest.approx(bar, abs=0.005)
+
+
+@pytest.mark.parametrize(("name", "background"), [("white", "white"), ("black", "black")])
+def test_a_picture_of_one_colour_is_a_warning(command, digits, name, background):
+    path = digits / f"{name}.png"
+    options = ["--files", path, "--background", background, "--npz", "a.npz"]
+    status, _, said = command("reconstruct", *options)
+    level = 255 if background == "white" else 0
+    assert status == 0 and said == (
+        f"warning: {path}: every pixel is {level}; if it is transparent, try another --background"
+    )
+
+
+def test_files_become_images_like_those_of_the_run(tmp_path, monkeypatch):
+    """Their size, which need not be square, and the range of their values."""
+    (tmp_path / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        pixels = rng.integers(0, 101, (20, 30), "uint8")
+        pixels[0, 0] = 100
+        Image.fromarray(pixels).save(tmp_path / f"scans/{i:02}.png")
+    data = {"data": f"images:{tmp_path / 'scans'}", "image_size": "12x8", "grey": True}
+    run = trained(tmp_path / "run", model="mlp", value_range="0,100", **data)
+    Image.fromarray(np.full((16, 24), 50, "uint8")).save(tmp_path / "mine.png")
+    words = ["reconstruct", str(run), "--engine", "numpy", "--npz", str(tmp_path / "a.npz")]
+    assert main([*words, "--files", str(tmp_path / "mine.png")]) == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["originals"].shape == (1, 1, 8, 12)
+        np.testing.assert_allclose(arrays["originals"], 0.5, atol=0.005)
+    for command in ("reconstruct", "sample", "interpolate", "traverse"):
+        out = tmp_path / f"{command}.png"
+        assert main([command, str(run), "--engine", "numpy", "--out", str(out)]) == 0
