@@ -1,10 +1,10 @@
-"""Data sets of images: MNIST, Fashion-MNIST, CelebA, any folder, drawn digits and faces.
+"""Data sets of images: MNIST and its kind, CIFAR-10, CelebA, any folder or array, drawn ones.
 
-Reading order: dataset; mnist, idx; glyphs; images, decode, pixel_cache; faces, portraits; batches.
+Reading order: dataset; sources, mnist, idx, cifar; arrays; options, images, decode, cache; glyphs;
+faces, portraits; batches.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..output import note
 from .arrays import load_arrays
 from .batches import batches, binarize, is_binary
 from .cifar import load_cifar10
-from .dataset import Dataset, fit, spread
+from .dataset import Dataset, brightest_and_flat, doubts, fit, spread
 from .faces import load_faces
 from .glyphs import load_glyphs
 from .idx import read_idx
@@ -28,6 +28,7 @@ __all__ = [
     "batches",
     "binarize",
     "find_files",
+    "image_options",
     "is_binary",
     "load",
     "load_arrays",
@@ -67,49 +68,54 @@ def load(
     data_dir : str or path-like, optional
         Look only in this folder. Default: ``$SCRATCHVAE_DATA``, the cache, then the internet; for
         CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.
+    image_size, grey, crop, background, value_range
+        See `image_options`. Default: the images as they are; those of files in colour, 64 x 64.
+        Only files have a background, only files and arrays a value_range.
+    split, say
+        As for `load_folder`.
 
     Returns
     -------
     Dataset
-        Images of uint8 for training and test: (N, 28, 28), with labels, or (N, 3, 64, 64) without.
+        Images of uint8 for training and test: (N, H, W) or (N, C, H, W).
 
     Raises
     ------
     ValueError
-        If there is no such data set, or a file is damaged.
+        If there is no such data set, a file is damaged, or an option is invalid.
     FileNotFoundError
         If `data_dir` is given and the files are not in it, or there is no CelebA or no FOLDER.
     DataNotFound
         If the files are not on this machine and cannot be downloaded.
     """
+    kind, _, place = dataset.partition(":")
+    if dataset not in DATASETS[:-2] and kind not in ("images", "arrays"):
+        raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     asked: Any = {"image_size": image_size, "grey": grey, "crop": crop}
     asked |= {"background": background, "value_range": value_range}
-    if dataset.startswith("images:"):
-        folder = dataset.removeprefix("images:")
-        if folder and find_celeba(folder):
-            return load_celeba(folder, say=say, **asked)
-        return load_folder(folder, split=split, say=say, **asked)
-    arrays = dataset.startswith("arrays:")
-    if dataset not in DATASETS and not arrays:
-        raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
-    if dataset == "celeba":
-        return load_celeba(data_dir or os.environ.get("SCRATCHVAE_DATA", "."), say=say, **asked)
+    if dataset == "celeba" or (kind == "images" and place and find_celeba(place)):
+        folder = place or data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
+        return load_celeba(folder, say=say, **asked)
+    if kind == "images":
+        return load_folder(place, split=split, say=say, **asked)
     options = image_options(**asked)
-    if options.background or (options.value_range and not arrays):
+    if options.background is not None:
+        raise ValueError(f"background: expected images with transparency, which {kind} has not")
+    if kind == "arrays":
+        data = load_arrays(place, options.value_range, say)
+        for line in doubts(*brightest_and_flat(data.train_images), len(data.train_images)):
+            say(f"warning: {data.name}: {line}")
+        return fit(data, options._replace(value_range=None))
+    if options.value_range is not None:
         raise ValueError(
-            f"{'background' if options.background else 'value_range'} does not apply to {dataset}"
+            f"value_range: expected images: or arrays:, the values of {dataset} are known"
         )
-    if arrays:
-        file = dataset.removeprefix("arrays:")
-        images = load_arrays(file, options.value_range, say)
-        return fit(images, options._replace(value_range=None))
-    if dataset == "glyphs":
-        return fit(load_glyphs(), options)
-    if dataset == "faces":
-        return fit(load_faces(), options)
-    if dataset == "cifar10":
-        return fit(load_cifar10(data_dir), options)
-    return fit(load_mnist(dataset, data_dir), options)
+    drawn = {"glyphs": load_glyphs, "faces": load_faces}
+    if dataset in drawn:
+        return fit(drawn[dataset](), options)
+    return fit(
+        load_cifar10(data_dir) if dataset == "cifar10" else load_mnist(dataset, data_dir), options
+    )
 
 
 def load_or_glyphs(
@@ -135,5 +141,5 @@ def load_or_glyphs(
     try:
         return load(dataset, data_dir)
     except DataNotFound as error:
-        print(f"Using digits drawn from fonts (glyphs) instead: {error}", file=sys.stderr)
+        note(f"Using digits drawn from fonts (glyphs) instead: {error}")
         return load_glyphs()
