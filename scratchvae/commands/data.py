@@ -113,7 +113,9 @@ def locate(name: str) -> Location:
         outer = _celeba_folder(None)
         found = find_celeba(outer)
         expected = f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
-        return Location(name, bool(found), str(found[0].parent) if found else expected)
+        if found and found[1]:
+            return Location(name, True, str(found[0].parent))
+        return Location(name, False, expected)
     path = _own_path(name)
     return Location(
         name, path.is_dir() if name.startswith("images:") else path.is_file(), str(path)

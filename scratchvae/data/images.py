@@ -157,14 +157,13 @@ def load_celeba(
         As for `load_folder`; also if the list is missing or damaged, or its files are absent.
     """
     options = image_options(**images)
-    faces = find_celeba(folder)
-    if faces is None:
+    root, partition = find_celeba(folder) or (None, None)
+    if root is None or partition is None:
         outer = Path(folder).expanduser().resolve()
         raise FileNotFoundError(
             f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
             f"and the file {' or '.join(PARTITIONS)}, both there or both in {outer / 'celeba'}"
         )
-    root, partition = faces
     train, _, test = _read_partition(partition)
     listed, there = [*train, *test], set(os.listdir(root))
     absent = [name for name in listed if name not in there]
@@ -188,15 +187,14 @@ def load_celeba(
     return Dataset("celeba", parts[0].images, parts[1].images, **names)
 
 
-def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path, Path] | None:
-    """The folder of CelebA's images and the list of its split, or None if either is missing."""
+def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path, Path | None] | None:
+    """The folder of CelebA's images, and the list of its split, if there is one. None: no CelebA."""
     outer = Path(folder).expanduser().resolve()
     for inner in (outer, outer / "celeba"):
-        faces = next((p for p in (inner / FACES / FACES, inner / FACES) if p.is_dir()), None)
-        lists = (place / name for place in (inner, inner / FACES) for name in PARTITIONS)
-        partition = next((path for path in lists if path.is_file()), None)
-        if faces and partition:
-            return faces, partition
+        for root in (inner / FACES / FACES, inner / FACES):
+            if root.is_dir():
+                lists = (place / name for place in (inner, inner / FACES) for name in PARTITIONS)
+                return root, next((path for path in lists if path.is_file()), None)
     return None
 
 
