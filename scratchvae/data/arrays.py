@@ -4,6 +4,7 @@ Arrays are read in blocks of rows, so memory holds the result and one block. The
 in a .npz is checked before anything is unpacked: a small file may unpack to any size.
 """
 
+import errno
 import io
 import math
 import os
@@ -89,9 +90,11 @@ def load_arrays(
                 value_range = value_range or (0, 1)  # dSprites
             parts = _choose(stored, found[2] if found else None)
             return _load(name, parts, value_range, say)
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # EINVAL: an offset in a damaged zip file is negative
         lines = str(error).splitlines() or [type(error).__name__]
         raise ValueError(f"{path}: {lines[0]}") from None
 
@@ -287,9 +290,12 @@ def _slices(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
 def _header(stream: IO[bytes], file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, Fortran order, dtype, bytes of the header; ValueError if the file has another size."""
     start = io.BytesIO(stream.read(MAX_HEADER))  # a header may say that it has 2 GB
-    version = npy.read_magic(start)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran_order, dtype = read(start)
+    try:
+        version = npy.read_magic(start)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran_order, dtype = read(start)
+    except Exception as error:  # for 200 brackets, Python's parser raises MemoryError
+        raise ValueError(f"damaged array: no valid header: {str(error)[:100]!r}") from None
     size, found = math.prod(shape) * dtype.itemsize, file_size - start.tell()
     if size != found and not dtype.hasobject:
         raise ValueError(f"damaged array: expected {size} bytes for {shape} {dtype}, found {found}")

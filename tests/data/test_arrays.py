@@ -241,6 +241,7 @@ HOSTILE = {
     "negative": (npy_header((-40, 9, 7)) + SOUND[128:], "damaged array"),
     "objects": (npy(np.array([GREY, "x"], object)), "pickled Python objects, which are never read"),
     "long header": (b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f" + b" " * 99, ""),
+    "brackets": (b"\x93NUMPY\x02\x00\x2c\x01\x00\x00" + b"(" * 300, "no valid header"),
     "large header": (npy_header((40, 9, 7), [(f"f{i}", "u1") for i in range(3000)]), ""),
     "code in the header": (SOUND[:10] + b"__import__('os').abort()".ljust(118) + SOUND[128:], ""),
     "version 9": (b"\x93NUMPY\x09\x00" + SOUND[8:], ""),
@@ -280,6 +281,15 @@ def test_a_directory_that_claims_more_bytes_than_there_are(tmp_path):
     data[entry + 24 : entry + 28] = np.uint32(len(content) + GREY.size).tobytes()
     path.write_bytes(data)
     assert "damaged array: expected 80 images, found 40" in fault(path)
+
+
+def test_a_directory_outside_of_the_file(tmp_path):
+    np.savez(tmp_path / "a.npz", GREY)
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    end = data.index(b"PK\x05\x06")
+    data[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # the offset of the directory
+    (tmp_path / "a.npz").write_bytes(data)
+    fault(tmp_path / "a.npz")
 
 
 def test_the_limit_of_an_array_in_an_npz(tmp_path, monkeypatch):

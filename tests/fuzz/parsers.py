@@ -8,7 +8,9 @@
 """
 
 import fuzz_arguments
+import fuzz_arrays
 import fuzz_checkpoint
+import fuzz_cifar
 import fuzz_config
 import fuzz_formats
 import fuzz_idx
@@ -18,7 +20,9 @@ import fuzz_weights
 
 PARSERS = {
     "arguments": fuzz_arguments,
+    "arrays": fuzz_arrays,
     "checkpoint": fuzz_checkpoint,
+    "cifar": fuzz_cifar,
     "config": fuzz_config,
     "formats": fuzz_formats,
     "idx": fuzz_idx,
