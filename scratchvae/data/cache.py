@@ -80,7 +80,7 @@ def decode_once(
     """
     names = [name for part in parts for name in part]
     parent = cache_folder() / "images" if cache_dir is None else Path(cache_dir).expanduser()
-    size = "x".join(map(str, reversed(options.size))) if options.size != "native" else "native"
+    size = "{1}x{0}".format(*options.size) if isinstance(options.size, tuple) else "native"
     digest = hashlib.sha256(os.fsencode(root) + repr(options).encode()).hexdigest()[:12]
     folder = parent / f"{root.name[:40]}-{size}-{digest}"
     shape = _shape(root, names, options)
@@ -282,10 +282,10 @@ def _fingerprint(root: Path, names: Sequence[str], recipe: object) -> str:
             found = os.stat(os.path.join(root, name))
             # The mode, too: a chmod may have made the file readable.
             times = (found.st_mtime_ns, found.st_ctime_ns)
-            stamp = (found.st_size, *times, found.st_ino, found.st_mode)
+            stamp = [found.st_size, *times, found.st_ino, found.st_mode]
         except OSError:  # decoding reports the reason
-            stamp = ()
-        digest.update(repr((name, *stamp)).encode())
+            stamp = []
+        digest.update(repr((name, stamp)).encode())
     return digest.hexdigest()
 
 

@@ -109,9 +109,13 @@ def fit(dataset: Dataset, options: ImageOptions) -> Dataset:
     """The data set with its images in the size and colours that `options` ask for."""
     if options == ImageOptions() or (options.size == "native" and not options.grey):
         return dataset
-    images = (dataset.train_images, dataset.test_images, dataset.validation_images)
-    train, test, validation = (None if a is None else _fit(a, options) for a in images)
-    return replace(dataset, train_images=train, test_images=test, validation_images=validation)
+    validation = dataset.validation_images
+    return replace(
+        dataset,
+        train_images=_fit(dataset.train_images, options),
+        test_images=_fit(dataset.test_images, options),
+        validation_images=None if validation is None else _fit(validation, options),
+    )
 
 
 def _fit(images: NDArray[np.uint8], options: ImageOptions) -> NDArray[np.uint8]:
@@ -178,7 +182,7 @@ def drawn_dataset(
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 np.savez(file, **cast(dict[str, Any], arrays))  # compressing is slower than drawing
-    return Dataset(name, **arrays)
+    return Dataset(name, **cast(dict[str, Any], arrays))
 
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> Arrays | None:

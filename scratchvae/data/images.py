@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..output import note
 from .cache import Part, decode_once
@@ -113,12 +112,15 @@ def load_folder(
     for line in (_repeated(train, test), *lines):
         if line:
             say(f"warning: {root.name}: {line}")
-    labels, classes = _labels(root, (train.names, test.names), found.split)
+    labels = _labels(root, [*train.names, *test.names], found.split)
+    classes = sorted({*labels}) if len({*labels}) > 1 else None
+    numbers = classes and np.array([classes.index(label) for label in labels])
     return Dataset(
         f"images:{root.name}",
         train.images,
         test.images,
-        *labels,
+        None if numbers is None else numbers[: len(train.names)],
+        None if numbers is None else numbers[len(train.names) :],
         validation_images=validation.images if validation.names else None,
         train_names=train.names,
         test_names=test.names,
@@ -164,8 +166,8 @@ def load_celeba(
             f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
             f"and the file {' or '.join(PARTITIONS)}, both there or both in {outer / 'celeba'}"
         )
-    train, _, test = _read_partition(partition)
-    listed, there = [*train, *test], set(os.listdir(root))
+    to_train, _, to_test = _read_partition(partition)
+    listed, there = [*to_train, *to_test], set(os.listdir(root))
     absent = [name for name in listed if name not in there]
     if len(absent) == len(listed):
         raise FileNotFoundError(
@@ -176,19 +178,21 @@ def load_celeba(
             f"celeba: {len(absent):,} of {len(listed):,} listed files are not in {root} "
             f"({_some(absent)})"
         )
-    present = [[name for name in part if name in there] for part in (train, test)]
+    present = [[name for name in part if name in there] for part in (to_train, to_test)]
     parts, damaged, lines = decode_once(root, present, _filled(options, FACE), cache_dir, say)
     if damaged:
         say(f"celeba: {_in_words(damaged)}")
-    _check_read(root, *parts, damaged)
+    train, test = parts
+    _check_read(root, train, test, damaged)
     for line in lines:
         say(f"warning: celeba: {line}")
-    names = {"train_names": parts[0].names, "test_names": parts[1].names}
-    return Dataset("celeba", parts[0].images, parts[1].images, **names)
+    return Dataset(
+        "celeba", train.images, test.images, train_names=train.names, test_names=test.names
+    )
 
 
 def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path, Path | None] | None:
-    """The folder of CelebA's images, and the list of its split, if there is one. None: no CelebA."""
+    """The folder of CelebA's images and the list of its split, if it is there; None: no CelebA."""
     outer = Path(folder).expanduser().resolve()
     for inner in (outer, outer / "celeba"):
         for root in (inner / FACES / FACES, inner / FACES):
@@ -292,8 +296,8 @@ def find_images(root: Path, old: bool = False) -> Found:
         names["train"] = beside
     if not names["test"]:  # train/ and val/ alone
         names["test"], names["validation"] = names["validation"], []
-    for part in names.values():
-        part.sort()
+    for files in names.values():
+        files.sort()
     found.hidden.sort()
     return found
 
@@ -309,29 +313,15 @@ def _split(names: list[str], share: float, rule: str) -> dict[str, list[str]]:
     return {"train": train, "validation": [], "test": [names[i] for i in sorted(chosen)]}
 
 
-def _labels(
-    root: Path, parts: Sequence[Sequence[str]], split: bool
-) -> tuple[list[NDArray[np.integer]], list[str]] | tuple[list[None], None]:
-    """Labels of each part and the names of the classes: from labels.csv (file, class), or the
-    subfolders. None without any."""
+def _labels(root: Path, names: Sequence[str], split: bool) -> list[str]:
+    """The class of each file: from labels.csv, or its subfolder; [] if there are none."""
     if (root / LABELS).is_file():
         known = _read_labels(root / LABELS)
-        classes = [
-            [known.get(n, known.get(os.path.basename(n), "")) for n in part] for part in parts
-        ]
-    else:
-        folders = [[_folders(name, split) for name in part] for part in parts]
-        every = [*chain.from_iterable(folders)]
-        ends = zip(min(every), max(every), strict=False)
-        same = len([*takewhile(lambda pair: pair[0] == pair[1], ends)])
-        if any(len(path) == same for path in every):
-            return [None] * len(parts), None
-        classes = [[path[same] for path in part] for part in folders]
-    names = sorted({*chain.from_iterable(classes)})
-    if len(names) < 2:
-        return [None] * len(parts), None
-    number = {name: i for i, name in enumerate(names)}
-    return [np.array([number[c] for c in part]) for part in classes], [n or "none" for n in names]
+        return [known.get(name) or known.get(os.path.basename(name)) or "none" for name in names]
+    folders = [_folders(name, split) for name in names]
+    ends = zip(min(folders), max(folders), strict=False)
+    same = len([*takewhile(lambda pair: pair[0] == pair[1], ends)])  # photos/flowers/rose/1.jpg
+    return [path[same] for path in folders] if all(len(path) > same for path in folders) else []
 
 
 def _folders(name: str, split: bool) -> tuple[str, ...]:
