@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
     inner.add_argument(
         "--value-range",
         metavar="BLACK,WHITE",
-        help="the values of black and white, for arrays:FILE",
+        help="the values of black and white, for images: and arrays:",
     )
 
 
@@ -179,8 +179,9 @@ def run_verify(args: argparse.Namespace) -> int:
         raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own place")
     else:
         root = _own_path(args.name)
+    options = image_options(value_range=args.value_range)
     if args.name.startswith("arrays:"):
-        return _judge(args, [_verify_arrays(root, args)])
+        return _judge(args, [_verify_arrays(root, options.value_range)])
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
     names = sorted(name for part in find_images(root).names.values() for name in part)
@@ -188,12 +189,12 @@ def run_verify(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f"{root}: expected images, found none")
     from tqdm import tqdm
 
-    bar = tqdm(verify_images(root, names), root.name, len(names), leave=False, disable=None)
+    verdicts = verify_images(root, names, options, warn)
+    bar = tqdm(verdicts, root.name, len(names), leave=False, disable=None)
     return _judge(args, bar, every=False)
 
 
-def _verify_arrays(path: Path, args: argparse.Namespace) -> Verdict:
-    value_range = image_options(value_range=args.value_range).value_range
+def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdict:
     try:
         images = load_arrays(path, value_range, say).train_images
     except ValueError as error:

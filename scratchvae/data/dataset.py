@@ -90,16 +90,16 @@ def brightest_and_flat(images: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def doubts(brightest: int, flat: int, count: int) -> list[str]:
-    """Sentences about training images that look wrong, with the remedy; usually none."""
+    """Sentences about images that look wrong, with the remedy; usually none."""
     if count and brightest <= DARK:
         return [
-            f"the brightest pixel of all training images is {brightest} of 255: they look black. "
+            f"the brightest pixel of all {count:,} images is {brightest} of 255: they look black. "
             "Say which values are black and white: --value-range 0,1 for masks of 0 and 1, "
             "--value-range 0,4095 for 12 bits in 16-bit files (value_range in Python)"
         ]
     if 2 * flat > count:
         return [
-            f"{flat:,} of {count:,} training images have one single colour. Shapes on a "
+            f"{flat:,} of {count:,} images have one single colour. Shapes on a "
             "transparent ground need another --background, such as black (background in Python)"
         ]
     return []
@@ -138,7 +138,7 @@ class Verdict(NamedTuple):
     """The verdict on a file of a data set."""
 
     path: Path
-    verdict: str  # "ok", "damaged", "differs" from the original, or "unknown"
+    verdict: str  # "ok", "damaged", "refused", "differs" from the original, or "unknown"
     why: str = ""
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..output import note
 from .cache import Part, decode_once
-from .dataset import Dataset, Verdict, spread
+from .dataset import Dataset, Verdict, brightest_and_flat, doubts, spread
 from .decode import decode_all
 from .options import ImageOptions, image_options
 
@@ -114,7 +114,7 @@ def load_folder(
             say(f"warning: {root.name}: {line}")
     labels = _labels(root, [*train.names, *test.names], found.split)
     classes = sorted({*labels}) if len({*labels}) > 1 else None
-    numbers = classes and np.array([classes.index(label) for label in labels])
+    numbers = np.array([classes.index(label) for label in labels]) if classes else None
     return Dataset(
         f"images:{root.name}",
         train.images,
@@ -410,9 +410,18 @@ def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:
     return parts
 
 
-def verify_images(root: Path, names: Sequence[str]) -> Iterator[Verdict]:
-    """Decode every image of a folder; `names` are relative to it."""
-    paths, options = [os.path.join(root, name) for name in names], ImageOptions(SIZE)
-    for path, result in zip(paths, decode_all(paths, options, ahead=512), strict=True):
-        damage = result if isinstance(result, str) else ""
-        yield Verdict(Path(path), "damaged" if damage else "ok", damage)
+def verify_images(
+    root: Path, names: Sequence[str], options: ImageOptions, say: Callable[[str], None]
+) -> Iterator[Verdict]:
+    """Decode every image of a folder; `names` are relative to it. `say` receives the doubts."""
+    paths, brightest, flat, count = [os.path.join(root, name) for name in names], 0, 0, 0
+    results = decode_all(paths, options._replace(size=SIZE), ahead=512)
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, str):
+            yield Verdict(Path(path), "damaged", result)
+            continue
+        level, single = brightest_and_flat(result[None])
+        brightest, flat, count = max(brightest, level), flat + single, count + 1
+        yield Verdict(Path(path), "ok")
+    for line in doubts(brightest, flat, count):
+        say(line)

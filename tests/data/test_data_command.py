@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from photographs import write_grey
 from PIL import Image
 from test_download import downloads, serve
 
@@ -162,6 +163,15 @@ def test_verify_images(capsys, cache, images):
     assert not (cache / "images").exists(), "verifying must not write a cache"
 
 
+def test_verify_doubts_dark_images(capsys, cache, tmp_path):
+    for i in range(3):  # masks of 0 and 1
+        write_grey(tmp_path / f"masks/{i}.png", 1)
+    assert main(["data", "verify", f"images:{tmp_path / 'masks'}"]) == 0
+    assert "warning: the brightest pixel of all 3 images is 1 of 255" in capsys.readouterr().err
+    assert main(["data", "verify", f"images:{tmp_path / 'masks'}", "--value-range", "0,1"]) == 0
+    assert "brightest" not in capsys.readouterr().err
+
+
 def test_fetch(capsys, cache, shelf, monkeypatch):
     with serve(shelf) as (address, requested):
         source = SOURCES["mnist"]
@@ -207,9 +217,7 @@ def test_verify_arrays(capsys, cache, tmp_path):
     assert (out, err) == (f"{path}: ok\narrays:{path}: 1 of 1 files are ok\n", "")
     np.save(path, np.load(path) // 200)
     assert main(["data", "verify", f"arrays:{path}"]) == 0
-    assert (
-        "warning: the brightest pixel of all training images is 1 of 255" in capsys.readouterr().err
-    )
+    assert "warning: the images is 1 of 255" in capsys.readouterr().err
     code, found = run_json(capsys, "verify", f"arrays:{path}", "--value-range", "0,1")
     assert (code, found["sound"]) == (0, 1)
     path.write_bytes(path.read_bytes()[:-1])

@@ -105,7 +105,7 @@ def test_doubts():
     dark[:, 0] = bright[:, 0] = 0
     assert brightest_and_flat(dark) == (16, 0)
     (said,) = doubts(*brightest_and_flat(dark), 3)
-    assert "the brightest pixel of all training images is 16 of 255" in said
+    assert "the brightest pixel of all 3 images is 16 of 255" in said
     assert "--value-range 0,1" in said and doubts(*brightest_and_flat(bright), 3) == []
     bright[:2] = 99
-    assert "2 of 3 training images have one single colour" in doubts(17, 2, 3)[0]
+    assert "2 of 3 images have one single colour" in doubts(17, 2, 3)[0]

@@ -237,7 +237,7 @@ def test_dark_images_are_doubted(tmp_path, load, capsys):
     for i in range(4):
         write_grey(tmp_path / "photographs" / f"{i}.png", i % 2)
     load()
-    assert "warning: photographs: the brightest pixel of all training images is 1 of 255" in (
+    assert "warning: photographs: the brightest pixel of all 3 images is 1 of 255" in (
         capsys.readouterr().err
     )
     data = load(value_range=(0, 1))
