@@ -217,7 +217,7 @@ def test_verify_arrays(capsys, cache, tmp_path):
     assert (out, err) == (f"{path}: ok\narrays:{path}: 1 of 1 files are ok\n", "")
     np.save(path, np.load(path) // 200)
     assert main(["data", "verify", f"arrays:{path}"]) == 0
-    assert "warning: the images is 1 of 255" in capsys.readouterr().err
+    assert "images is 1 of 255" in capsys.readouterr().err
     code, found = run_json(capsys, "verify", f"arrays:{path}", "--value-range", "0,1")
     assert (code, found["sound"]) == (0, 1)
     path.write_bytes(path.read_bytes()[:-1])
