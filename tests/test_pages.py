@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scratchvae.commands import pictures
 from scratchvae.data import spread
 from scratchvae.evaluation import latents
 from scratchvae.runs import open_run
+from scratchvae.runs.results import leave_pictures
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,14 @@ def test_samples_in_a_folder_are_those_of_npz(command):
         np.testing.assert_array_equal(np.asarray(Image.open(f"new/{name}")), image)
 
 
+def test_colours_are_in_their_channels(tmp_path):
+    images = np.zeros((1, 3, 4, 6), "float32")
+    images[0, :, 1, 2] = 1, 0, 0.2
+    pictures.write_each(tmp_path / "new", iter([images]), (0, 1))
+    with Image.open(tmp_path / "new/000000.png") as picture:
+        assert picture.size == (6, 4) and picture.getpixel((2, 1)) == (255, 0, 51)
+
+
 def test_an_empty_folder_is_filled(command):
     os.mkdir("empty")
     assert command("sample", "--count", 2, "--folder", "empty")[0] == 0
@@ -233,6 +243,16 @@ def test_default_images_lie_across_the_test_set(command):
     assert command("reconstruct", "--count", 5, "--npz", "a.npz")[0] == 0
     with np.load("a.npz") as arrays:
         np.testing.assert_array_equal(arrays["test_indices"], spread(5, 20))
+
+
+def test_the_pictures_of_a_run_show_images_across_the_test_set(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "reconstructions", lambda model, x, path: shown.append(x))
+    images = np.arange(200, dtype="uint8")[:, None, None] + np.zeros((28, 28), "uint8")
+    model, rng = sv.models.build("mlp"), np.random.default_rng(0)
+    trainer = SimpleNamespace(model=model, test_images=images, picture_rng=rng)
+    leave_pictures(trainer, tmp_path)
+    np.testing.assert_allclose(shown[0][:, 0, 0, 0] * 255, spread(8, 200), rtol=1e-6)
 
 
 def test_dimensions_and_codes_come_from_images_across_the_test_set(command, monkeypatch, run):
