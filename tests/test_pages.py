@@ -131,7 +131,7 @@ def test_what_is_too_large_is_refused_before_any_work(command, monkeypatch, name
     assert peak < 20e6
 
 
-@pytest.mark.parametrize("option", ["--npz", "--folder"])
+@pytest.mark.parametrize("option", ["--npz", pytest.param("--folder", marks=pytest.mark.slow)])
 def test_many_samples_take_little_memory(command, monkeypatch, option):
     """8,000 images of floats would take 25 MB; opening a run takes 11 MB."""
     monkeypatch.setattr(Image.Image, "save", lambda *arguments: None)  # it takes time
