@@ -185,10 +185,13 @@ def test_colours_are_in_their_channels(tmp_path):
         assert picture.size == (6, 4) and picture.getpixel((2, 1)) == (255, 0, 51)
 
 
-def test_an_empty_folder_is_filled(command):
-    os.mkdir("empty")
-    assert command("sample", "--count", 2, "--folder", "empty")[0] == 0
-    assert sorted(os.listdir("empty")) == ["000000.png", "000001.png"]
+@pytest.mark.parametrize("path", [".", "empty", "empty/"])
+def test_an_empty_folder_is_filled(command, path):
+    os.makedirs(path, exist_ok=True)
+    before = os.stat(path).st_ino
+    assert command("sample", "--count", 2, "--folder", path)[0] == 0
+    assert sorted(os.listdir(path)) == ["000000.png", "000001.png"]
+    assert os.stat(path).st_ino == before
 
 
 def test_a_folder_is_not_mixed_with_other_files(command):
@@ -205,8 +208,9 @@ def test_a_folder_is_not_mixed_with_other_files(command):
     assert status == 2 and said.endswith("no/new: there is no folder no: create it first")
 
 
+@pytest.mark.parametrize("path", ["new", "."])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_folder_is_whole_or_not_there(command, monkeypatch, error):
+def test_a_folder_is_whole_or_not_there(command, monkeypatch, error, path):
     saved = Image.Image.save
 
     def fail_at_the_third(self, path, *rest):
@@ -215,9 +219,9 @@ def test_a_folder_is_whole_or_not_there(command, monkeypatch, error):
         saved(self, path, *rest)
 
     monkeypatch.setattr(Image.Image, "save", fail_at_the_third)
-    status, out, said = command("sample", "--folder", "new")
+    status, out, said = command("sample", "--folder", path)
     assert status in (2, 130) and out == "" and os.listdir() == []
-    assert status == 130 or said.endswith("new: cannot be written: No space left on device")
+    assert status == 130 or said.endswith(f"{path}: cannot be written: No space left on device")
 
 
 def test_arrays_in_parts_are_those_of_numpy(tmp_path):
