@@ -81,16 +81,19 @@ def write_npz(
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill in a `with` block, renamed to `path`, which is new or an empty folder, at
-    the end of the block. If the block fails, nothing is left. OSError, which names `path`."""
-    path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A temporary folder to fill with files in a `with` block, which become those of `path`, a new
+    or an empty folder, at the end of the block. If the block fails, no file is left. OSError, which
+    names `path`, if they cannot be written."""
+    new = not path.exists()
+    temporary = (path.parent if new else path) / f".{path.resolve().name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir()
         yield temporary
-        if path.exists():
-            path.rmdir()  # fails if another program has written files there
-        temporary.rename(path)
+        if new:
+            temporary.rename(path)
+        else:  # which may be the user's current folder, or another disk
+            for file in temporary.iterdir():
+                file.rename(path / file.name)
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error

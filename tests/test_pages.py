@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scratchvae.commands import pictures
 from scratchvae.data import spread
 from scratchvae.evaluation import latents
 from scratchvae.runs import open_run
+from scratchvae.runs.results import leave_pictures
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_what_is_too_large_is_refused_before_any_work(command, monkeypatch, name
     assert peak < 20e6
 
 
-@pytest.mark.parametrize("option", ["--npz", "--folder"])
+@pytest.mark.parametrize("option", ["--npz", pytest.param("--folder", marks=pytest.mark.slow)])
 def test_many_samples_take_little_memory(command, monkeypatch, option):
     """8,000 images of floats would take 25 MB; opening a run takes 11 MB."""
     monkeypatch.setattr(Image.Image, "save", lambda *arguments: None)  # it takes time
@@ -175,10 +177,21 @@ def test_samples_in_a_folder_are_those_of_npz(command):
         np.testing.assert_array_equal(np.asarray(Image.open(f"new/{name}")), image)
 
 
-def test_an_empty_folder_is_filled(command):
-    os.mkdir("empty")
-    assert command("sample", "--count", 2, "--folder", "empty")[0] == 0
-    assert sorted(os.listdir("empty")) == ["000000.png", "000001.png"]
+def test_colours_are_in_their_channels(tmp_path):
+    images = np.zeros((1, 3, 4, 6), "float32")
+    images[0, :, 1, 2] = 1, 0, 0.2
+    pictures.write_each(tmp_path / "new", iter([images]), (0, 1))
+    with Image.open(tmp_path / "new/000000.png") as picture:
+        assert picture.size == (6, 4) and picture.getpixel((2, 1)) == (255, 0, 51)
+
+
+@pytest.mark.parametrize("path", [".", "empty", "empty/"])
+def test_an_empty_folder_is_filled(command, path):
+    os.makedirs(path, exist_ok=True)
+    before = os.stat(path).st_ino
+    assert command("sample", "--count", 2, "--folder", path)[0] == 0
+    assert sorted(os.listdir(path)) == ["000000.png", "000001.png"]
+    assert os.stat(path).st_ino == before
 
 
 def test_a_folder_is_not_mixed_with_other_files(command):
@@ -195,8 +208,9 @@ def test_a_folder_is_not_mixed_with_other_files(command):
     assert status == 2 and said.endswith("no/new: there is no folder no: create it first")
 
 
+@pytest.mark.parametrize("path", ["new", "."])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_folder_is_whole_or_not_there(command, monkeypatch, error):
+def test_a_folder_is_whole_or_not_there(command, monkeypatch, error, path):
     saved = Image.Image.save
 
     def fail_at_the_third(self, path, *rest):
@@ -205,9 +219,9 @@ def test_a_folder_is_whole_or_not_there(command, monkeypatch, error):
         saved(self, path, *rest)
 
     monkeypatch.setattr(Image.Image, "save", fail_at_the_third)
-    status, out, said = command("sample", "--folder", "new")
+    status, out, said = command("sample", "--folder", path)
     assert status in (2, 130) and out == "" and os.listdir() == []
-    assert status == 130 or said.endswith("new: cannot be written: No space left on device")
+    assert status == 130 or said.endswith(f"{path}: cannot be written: No space left on device")
 
 
 def test_arrays_in_parts_are_those_of_numpy(tmp_path):
@@ -233,6 +247,16 @@ def test_default_images_lie_across_the_test_set(command):
     assert command("reconstruct", "--count", 5, "--npz", "a.npz")[0] == 0
     with np.load("a.npz") as arrays:
         np.testing.assert_array_equal(arrays["test_indices"], spread(5, 20))
+
+
+def test_the_pictures_of_a_run_show_images_across_the_test_set(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "reconstructions", lambda model, x, path: shown.append(x))
+    images = np.arange(200, dtype="uint8")[:, None, None] + np.zeros((28, 28), "uint8")
+    model, rng = sv.models.build("mlp"), np.random.default_rng(0)
+    trainer = SimpleNamespace(model=model, test_images=images, picture_rng=rng)
+    leave_pictures(trainer, tmp_path)
+    np.testing.assert_allclose(shown[0][:, 0, 0, 0] * 255, spread(8, 200), rtol=1e-6)
 
 
 def test_dimensions_and_codes_come_from_images_across_the_test_set(command, monkeypatch, run):
