@@ -21,6 +21,7 @@ from ..output import note as say
 from ..output import tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
+from ..runs.trainer import PATHS
 
 TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
@@ -155,8 +156,10 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     moved = {name: value for name in names if (value := getattr(args, name)) is not None}
     if args.data is not None:
         C, H, W = run.model.image_shape
-        fitted = {"image_size": f"{W}x{H}", "grey": C == 1}
-        moved = {"data_dir": None} | fitted | moved  # the run's data_dir is that of its data set
+        fitted = {"data_dir": None, "image_size": f"{W}x{H}", "grey": C == 1}
+        if not args.data.startswith(PATHS):  # only files have another range, or transparency
+            fitted |= {"background": None, "value_range": None}
+        moved = fitted | moved
     return replace(run, config=replace(run.config, **moved))
 
 

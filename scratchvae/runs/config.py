@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import ENGINES
-from ..data.decode import image_options
+from ..data.options import image_options
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
 from ..output import did_you_mean
