@@ -51,7 +51,7 @@ def here(request, tmp_path_factory):
     except OSError:
         pytest.skip("the file system does not take this name")
     rng = np.random.default_rng(0)
-    for i in range(8):
+    for i in range(30):
         Image.fromarray(rng.integers(0, 256, (8, 8), "uint8")).save(folder / f"{i}.png")
     config = Config(
         data=f"images:{folder}", image_size=8, grey=True, latent_dim=2, epochs=1, engine="numpy"
