@@ -165,12 +165,11 @@ def shell(script, folder):
     "where",
     ["> /dev/full", ">&-", "| true", "2> /dev/full", "2>&-", "> /dev/full 2>&1", ">&- 2>&-"],
 )
-@pytest.mark.parametrize("json", ["", " --json"])
-def test_training_goes_on_without_its_output(here, where, json):
+def test_training_goes_on_without_its_output(here, where):
     """The exit status tells of the work: 0, and 2 for a folder that contains a run."""
     _, run = here
-    out = f"{run.name}{where}{json}".replace("/", "_")
-    line = f"$scratchvae train --config '{run.name}/config.json' --out '{out}'{json} {where}"
+    out = f"{run.name}{where}".replace("/", "_")
+    line = f"$scratchvae train --config '{run.name}/config.json' --out '{out}' {where}"
     for status in (0, 2):
         done = shell(f"set -o pipefail; {line}", run.parent)
         assert done.returncode == status, done.stderr
@@ -180,9 +179,16 @@ def test_training_goes_on_without_its_output(here, where, json):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("here", [CYRILLIC], indirect=True)
 @pytest.mark.parametrize(
     ("command", "status"),
-    [("evaluate RUN", 2), ("evaluate RUN --out e.json", 0), ("sample RUN", 0), ("kernels", 2)],
+    [
+        ("evaluate RUN", 2),
+        ("evaluate RUN --out e.json", 0),
+        ("sample RUN", 0),
+        ("train --resume RUN --json", 0),
+        ("kernels", 2),
+    ],
 )
 def test_a_full_disk_matters_only_if_nothing_else_holds_the_result(here, command, status):
     _, run = here

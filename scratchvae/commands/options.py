@@ -21,7 +21,7 @@ from ..output import note as say
 from ..output import tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
-from ..runs.trainer import PATHS
+from ..runs.data import PATHS
 
 TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes

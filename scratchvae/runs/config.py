@@ -88,7 +88,7 @@ class Config:
         str, None, "colour behind transparent pixels: white, black or R,G,B"
     )
     value_range: str | None = option(
-        str, None, "values of black and white in the files or arrays: LOW,HIGH, such as 0,1"
+        str, None, "BLACK,WHITE: their values in the files or arrays, such as 0,1"
     )
     split: str = option(
         str, "spread", "how validation images are chosen (tail: by runs of format 1)",

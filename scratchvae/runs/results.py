@@ -18,8 +18,9 @@ from ..output import to_json, write_atomically
 from ..train import streams
 from .checkpoint import Arrays, below, take_first
 from .config import Config
+from .data import PATHS, PYTHON, check_data, filled_in
 from .run import RunFolder
-from .trainer import PATHS, PYTHON, Trainer, check_data, filled_in
+from .trainer import Trainer
 
 
 def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:

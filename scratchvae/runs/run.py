@@ -35,7 +35,7 @@ from ..models.weights import load_weights
 from ..output import left_behind, lock, write_atomically
 from .checkpoint import below, take_first
 from .config import FORMAT, Config, read_config
-from .trainer import check_shape, load_data, test_images
+from .data import check_shape, load_data, test_images
 
 
 class RunFolder:

@@ -20,11 +20,12 @@ from ..output import progress, tell, write_atomically
 from ..train import in_words
 from .checkpoint import take_first, to_bytes
 from .config import MOST, Config
+from .data import PYTHON, check_data, filled_in, load_data
 from .environment import data_in_words, differences, same_data
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import PYTHON, Trainer, check_data, filled_in, load_data
+from .trainer import Trainer
 
 Say = Callable[[str], None]
 # What may change when a run continues.

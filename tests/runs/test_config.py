@@ -185,7 +185,7 @@ def test_beta_of_a_squared_error_needs_the_shape():
         ({"model": "ae", "binarize": True}, "binarize: .* but ae has a squared error"),
         ({"image_size": "0"}, "image_size: expected a number of pixels such as 64"),
         ({"background": "ultramarine"}, "background: expected white, black or R,G,B"),
-        ({"value_range": "1"}, "value_range: expected LOW,HIGH"),
+        ({"value_range": "1"}, "value_range: expected BLACK,WHITE"),
         ({"momentum": 0.9}, "momentum applies only to optimizer sgd, but optimizer is adam"),
         ({"lr_decay": 0.9}, "lr_decay applies only to lr_schedule exponential, but .* constant"),
         ({"kl_warmup": 3.0}, "kl_warmup applies only to kl_schedule linear, but .* is constant"),

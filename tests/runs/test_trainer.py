@@ -22,7 +22,8 @@ from runs.training import (
 import scratchvae as sv
 from scratchvae.data import Dataset, binarize, spread
 from scratchvae.runs import trainer
-from scratchvae.runs.trainer import Trainer, images_of
+from scratchvae.runs.data import images_of
+from scratchvae.runs.trainer import Trainer
 from scratchvae.train import evaluate_sampled, streams, train_epoch
 
 # ---------------------------------------------------------------------- the plain loop
