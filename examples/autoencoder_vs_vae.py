@@ -55,9 +55,8 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
                 f"epoch {epoch:2}",
             )  # fmt: skip
             test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-            print(
-                f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}"
-            )
+            words = (sv.train.in_words(losses, kl=name != "ae") for losses in (train, test))
+            print("epoch {:2}  train {}  test {}".format(epoch, *words))
             history.append(sv.train.history_line(train, test))
         sv.runs.save_results(runs[name], model, data.test_images, history)
         models[name] = model

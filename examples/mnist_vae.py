@@ -77,7 +77,8 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
         train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
         # The same noise in every epoch, so that the epochs compare.
         test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        words = (sv.train.in_words(losses, kl=config.model != "ae") for losses in (train, test))
+        print("epoch {:2}  train {}  test {}".format(epoch, *words))
         if not math.isfinite(train.total + test.total):
             raise FloatingPointError(f"the loss is {train.total}: try a smaller --lr")
         history.append(sv.train.history_line(train, test))

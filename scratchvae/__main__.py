@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from .backend import choose_quietly
 from .commands import COMMANDS
 from .commands.options import CommandParser, paint
 from .data import DataNotFound
-from .output import did_you_mean
+from .output import did_you_mean, note
 
 # Errors that are not bugs: bad input, a missing file, no GPU, a loss of NaN.
 EXPECTED = (
@@ -45,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="scratchvae", description="Variational autoencoders from scratch.", epilog=EPILOG
     )
     parser.add_argument("-V", "--version", action="version", version=f"scratchvae {__version__}")
-    parser.set_defaults(debug=False, json=False)
+    parser.set_defaults(debug=False, json=False, saved=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
@@ -58,19 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
     Raises SystemExit after one line on standard error: 2 for wrong arguments or a failure, 130 if
     interrupted, 141 if the output pipe was closed. With --debug, exceptions propagate.
     """
+    streams_that_take_any_text()
     args, unknown = make_parser().parse_known_args(arguments)
     if unknown:
         options = re.findall(r"--[\w-]+", args.parser.format_usage())
         meant = did_you_mean(unknown[0], options)
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
-    if sys.stderr is None or not sys.stderr.isatty():  # in a log file or a script
+    if not sys.stderr.isatty():  # in a log file or a script
         choose_quietly()
     if args.debug:
         return int(args.run(args))
     try:
         status = int(args.run(args))
-        if sys.stdout is not None:  # closed, as by `>&-`
-            sys.stdout.flush()
+        flush(args.saved)
     except KeyboardInterrupt:
         leave(INTERRUPTED, f"{args.parser.prog}: interrupted")
     except BrokenPipeError:
@@ -79,6 +80,16 @@ def main(arguments: list[str] | None = None) -> int:
         error = paint("error:", "red", sys.stderr)
         leave(FAILED, f"{args.parser.prog}: {error} {in_words(problem)}")
     return status
+
+
+def streams_that_take_any_text() -> None:
+    """Let both streams write with escapes what their encoding lacks, and replace closed ones."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def in_words(problem: Exception) -> str:
@@ -96,15 +107,23 @@ def in_words(problem: Exception) -> str:
     return f"internal error: {kind}: {text} (please report it; --debug shows the traceback)"
 
 
+def flush(saved: bool) -> None:
+    """Write what is left in the buffers; raise OSError for standard output, unless `saved`."""
+    for stream, may_fail in ((sys.stderr, True), (sys.stdout, saved)):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again at exit, and change the exit status
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if not may_fail:
+                raise
+
+
 def leave(status: int, line: str = "") -> NoReturn:
     """End the program with this line on standard error."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # otherwise Python tries to write the rest at exit, and fails
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if line and sys.stderr is not None:
-        print(line, file=sys.stderr)
+    flush(saved=True)
+    if line:
+        note(line)
+        flush(saved=True)
     raise SystemExit(status) from None
 
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .detect import gpu_problem, numba_problem
+from .output import note
 
 ENGINES = ("numpy", "numba", "cuda")
 KERNEL_FOLDER = {"numba": "cpu", "cuda": "cuda"}  # numpy runs the bodies: it needs no kernels
@@ -111,7 +112,7 @@ def _choose(tf32: bool) -> str:
     else:
         engine, why = "numpy", f"no GPU: {problem}; {numba_problem()}"
     if not _announced:
-        print(f"scratchvae: engine {engine} ({why})", file=sys.stderr)
+        note(f"scratchvae: engine {engine} ({why})")
         _announced = True
     return engine
 

@@ -3,7 +3,7 @@ anything with parameters: a layer, or a model made of layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,12 @@ class Module:
         """Copy all of `state`; or copy nothing and raise a ValueError that lists every mismatch."""
         mine = self.state_dict()
         arrays = {name: asnumpy(a) for name, a in state.items()}
+        if prefix := _surplus_prefix(mine, arrays):
+            raise ValueError(
+                f"load_state_dict({type(self).__name__}): every name begins with {prefix!r} "
+                "(DataParallel adds 'module.', torch.compile '_orig_mod.'): remove it, as in "
+                f"{{name.removeprefix({prefix!r}): a for name, a in state.items()}}"
+            )
         faults = [f"missing {name}" for name in mine if name not in arrays]
         faults += [f"unknown {name}" for name in arrays if name not in mine]
         for name in [name for name in mine if name in arrays]:
@@ -145,3 +151,13 @@ class Module:
     def eval(self) -> Module:
         """Evaluation mode: running statistics."""
         return self.train(False)
+
+
+def _surplus_prefix(expected: Iterable[str], found: Iterable[str]) -> str:
+    """The text that each found name has in front of an expected one, or ""."""
+    first, names = next(iter(expected), ""), {*found}
+    for name in names:
+        prefix = name.removesuffix(first)
+        if prefix != name and {prefix + name for name in expected} == names:
+            return prefix
+    return ""

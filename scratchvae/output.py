@@ -1,4 +1,4 @@
-"""Files, written atomically or read with limits; JSON, tables, file locks, the cache folder."""
+"""Files, written atomically or read with limits; messages, JSON, tables, locks, cache folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path, PurePath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TextIO
 
 import numpy as np
+from tqdm import tqdm
 
 
 @contextmanager
@@ -114,8 +115,35 @@ def errors_in_one_line(parser: ArgumentParser, *kinds: type[Exception]) -> Itera
 
 
 def note(text: str) -> None:
-    """Print a line on standard error; what its encoding lacks, with escapes."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message on standard error, as `tell` does on standard output."""
+    _print(text, sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Print a message on standard output, at once.
+
+    It never fails, because then work would be lost: characters that the encoding lacks are written
+    with escapes, and a message that cannot be written (a full disk, a closed pipe) is dropped.
+    """
+    _print(text, sys.stdout)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed, as by `>&-`
+        return
+    with suppress(OSError, ValueError):  # ValueError: closed in Python
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            encoding = stream.encoding
+            escaped = text.encode(encoding, "backslashreplace").decode(encoding)
+            print(escaped, file=stream, flush=True)
+
+
+def progress(work: Iterable[Any] | None, title: str, show: bool = True, **options: Any) -> tqdm:
+    """tqdm's progress bar on standard error, if that is a terminal and `show` is true."""
+    hidden = None if show and sys.stderr is not None else True  # None: unless there is a terminal
+    return tqdm(work, title, leave=False, disable=hidden, **options)
 
 
 def left_behind(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from .backend import to_device
 from .data import batches
@@ -18,6 +17,7 @@ from .models import Model
 from .models.inspect import first_not_finite
 from .ops import Losses
 from .optim import Optimizer, clip_grad_norm
+from .output import progress
 
 
 def train_step(
@@ -125,14 +125,12 @@ def train_epoch(
         Before the first step, if there is no image, or if the last batch would be a single image
         that a batch norm of the model cannot train on.
     """
-    if not len(images):
-        raise ValueError("train_epoch: expected at least one image, got none")
     all_batches = batches(images, batch_size, shuffle_rng, model.data_range, model.dtype)
     check_last_batch("train_epoch", model, len(images), batch_size)
     stepper, count = stepper_for(model, optimizer), -(-len(images) // batch_size)
     stepper.start_epoch(noise_rng)
     on_device = stepper.prefetch(all_batches)
-    for x in tqdm(on_device, title, total=count, leave=False, disable=None):
+    for x in progress(on_device, title, total=count):
         stepper.step(x)
     *totals, trained = stepper.sums
     return Losses(*(total / trained for total in totals))
@@ -171,8 +169,6 @@ def evaluate_sampled(
     Losses
         Floats. For a Bernoulli VAE in nats per image; reconstruction + kl estimates the -ELBO.
     """
-    if not len(images):
-        raise ValueError("evaluate: expected at least one image, got none")
     losses, counts = [], []  # read at the end: on the GPU, reading a loss waits for its kernels
     with model.evaluating():
         for x in batches(images, batch_size, data_range=model.data_range, dtype=model.dtype):
@@ -195,11 +191,11 @@ def evaluate_deterministic(model: Model, images: np.ndarray, batch_size: int = 5
     return evaluate_sampled(model, images, None, batch_size)
 
 
-def in_words(losses: Losses) -> str:
-    """The losses as text, with as many digits as are meaningful."""
+def in_words(losses: Losses, kl: bool = True) -> str:
+    """The losses as text, with as many digits as are meaningful; an autoencoder has no `kl`."""
     width = "7.2f" if losses.reconstruction >= 1 else "7.5f"
     recon = f"{losses.reconstruction:{width}}".strip()
-    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if losses.kl else ""
+    parts = f" (recon {recon}, KL {losses.kl:5.2f})" if kl else ""
     return f"{losses.total:{width}}{parts}"
 
 

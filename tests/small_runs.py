@@ -21,5 +21,5 @@ def trained(folder, **options):
     options = {"epochs": 1, "engine": "numpy", "batch_size": 20} | options
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
-        train(Config(**options), folder, say=lambda text: None)
+        train(Config(**options), folder=folder, say=lambda text: None)
     return folder

@@ -307,9 +307,7 @@ def test_grey_levels_have_no_bernoulli_likelihood_unless_asked():
 def test_images_of_another_shape(shape):
     x = np.zeros(shape, np.uint8)
     for run in (neg_elbo, lambda m, x, r: importance_nll(m, x, 2, r)):
-        with pytest.raises(
-            ValueError, match=r"at least one image( of shape \(1, 8, 8\), got|, fo)"
-        ):
+        with pytest.raises(ValueError, match=r"at least one image( of shape \(1, 8, 8\)|, found)"):
             run(small(), x, rng())
 
 

@@ -119,7 +119,7 @@ def test_an_epoch_is_its_steps(images):
 
 def test_an_epoch_without_images_is_refused(images):
     model = sv.models.build("mlp")
-    with pytest.raises(ValueError, match="train_epoch: expected at least one image, got none"):
+    with pytest.raises(ValueError, match="batches: expected at least one image, found shape"):
         train_epoch(model, sv.optim.SGD(model), images[:0], 32, *streams(0)[:2])
 
 

@@ -1,7 +1,9 @@
 import json
 import math
 import os
+import pickle
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import scratchvae as sv
 from scratchvae.models.weights import MAX_BYTES, MAX_HEADER, load_weights, save_weights
@@ -45,6 +48,34 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path):
         load_weights(sv.models.build("mlp"), path)
     with pytest.raises(FileNotFoundError):
         load_weights(sv.models.build("mlp"), tmp_path / "none")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])  # 0 stands for a zip archive
+def test_a_file_of_pytorch_is_named_with_the_lines_that_convert_it(tmp_path, protocol):
+    """Since PyTorch 1.6 torch.save writes a zip archive, before that a pickle."""
+    path = tmp_path / "b.pt"
+    if protocol:
+        path.write_bytes(pickle.dumps([0x1950A86A20F9469CFC6C, 1001], protocol) + bytes(20))
+    else:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("b/data.pkl", pickle.dumps({}, 2))
+    with pytest.raises(ValueError, match="it looks like a PyTorch file; .* two lines") as error:
+        load_weights(sv.models.build("mlp"), path)
+    first, second = str(error.value).split("`")[1::2]
+    compile(first, "", "exec")
+    compile(second, "", "exec")
+    assert f"torch.load({str(path)!r}, map_location='cpu'" in second and "\n" not in first + second
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.vae."])
+def test_a_prefix_of_every_name_is_one_sentence(tmp_path, prefix):
+    model = sv.models.build("mlp")
+    state = {f"{prefix}{name}": a for name, a in model.state_dict().items()}
+    save_file(state, tmp_path / "w")
+    with pytest.raises(ValueError, match=f"every name begins with '{prefix}'") as error:
+        load_weights(model, tmp_path / "w")
+    assert len(str(error.value)) < 350 + len(str(tmp_path))
+    model.load_state_dict({name.removeprefix(prefix): a for name, a in state.items()})
 
 
 def test_weights_of_a_noncontiguous_view_are_right(tmp_path):

@@ -11,6 +11,7 @@ import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -128,4 +129,5 @@ def _announce(seconds: float, lost: bool) -> None:
     before, _seconds = _seconds, _seconds + seconds
     if before < 1 <= _seconds:
         kept = "and nowhere to keep them" if lost else "once: the next start finds them on disk"
-        print(f"scratchvae: compiling kernels, {kept}", file=sys.stderr)
+        with suppress(OSError):  # a full disk
+            print(f"scratchvae: compiling kernels, {kept}", file=sys.stderr)

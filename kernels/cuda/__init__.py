@@ -10,6 +10,7 @@ import functools
 import math
 import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -55,7 +56,10 @@ def _announce(seconds):
     global _seconds
     before, _seconds = _seconds, _seconds + seconds
     if before < 1 <= _seconds:
-        print("scratchvae: compiling CUDA kernels, once: CuPy keeps them on disk", file=sys.stderr)
+        with suppress(OSError):  # a full disk
+            print(
+                "scratchvae: compiling CUDA kernels, once: CuPy keeps them on disk", file=sys.stderr
+            )
 
 
 @functools.cache

@@ -12,13 +12,16 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..backend import ENGINES
-from ..output import to_json
-from ..runs import Run, RunFolder, open_run
+from ..output import note as say
+from ..output import tell, to_json
+from ..runs import Config, Run, RunFolder, open_run
+from ..runs.config import IMAGE_OPTIONS
+from ..runs.data import PATHS
 
 TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
@@ -97,12 +100,35 @@ def _number(
     return parse
 
 
+ARGUMENTS: dict[Any, dict[str, Any]] = {  # for `add_argument`, by the kind of an option
+    int: {"type": int, "metavar": "N"},
+    float: {"type": float, "metavar": "X"},
+    str: {"type": str, "metavar": "TEXT"},
+    tuple: {"type": numbers, "metavar": "N,N,..."},
+    bool: {"action": argparse.BooleanOptionalAction},  # --no-... overrides the file of --config
+}
+
+
+def flag(name: str) -> str:
+    """The option of a run on the command line: batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+def add_option(group: Any, spec: Any, help: str) -> None:
+    """Add the option of a run, a field of `Config`."""
+    settings = ARGUMENTS[spec.metadata["kind"]]
+    if choices := spec.metadata["limits"].get("choices"):
+        settings = {"choices": choices, "metavar": "|".join(choices)}
+    group.add_argument(flag(spec.name), help=help, **settings)
+
+
 def run_options(parser: argparse.ArgumentParser) -> None:
     """Add RUN, the location of its data, and the engine, for `open_for`."""
     add = parser.add_argument
     add("folder", type=Path, metavar="RUN", help="folder of the run")
-    add("--data", metavar="NAME", help="data set (default: the run's)")
-    add("--data-dir", metavar="DIR", help="look for its files in this folder (default: the run's)")
+    for spec in fields(Config):
+        if spec.name in ("data", "data_dir", *IMAGE_OPTIONS):
+            add_option(parser, spec, f"{spec.metadata['help']} (default: the run's)")
     add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
     add("--tf32", action="store_true", help=TF32_HELP)
 
@@ -110,8 +136,10 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     """Open the run that the options of `run_options` name, with their data set and folder.
 
-    First check, before anything is computed, that the outputs may be written: FileNotFoundError if
-    a folder does not exist; ValueError if a file belongs to the run.
+    With another data set, its images are made to fit the model, unless options say otherwise.
+
+    First check, before anything is computed, that the outputs may be written: OSError if a path is
+    a folder or its folder does not exist; ValueError if a file belongs to the run.
     """
     files = RunFolder(args.folder)
     own = (files.config, files.history, files.metrics, files.weights, files.lock, files.checkpoints)
@@ -119,24 +147,32 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     for path in filter(None, outputs):
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: give the name of a file")
         if not taken.isdisjoint([path.resolve(), *path.resolve().parents]):
             raise ValueError(f"{path} is a file of the run itself: choose another name")
-    run, moved = open_run(args.folder, args.engine, args.tf32), {}
-    if args.data is not None:  # the run's data_dir belongs to the run's data set
-        moved = {"data": args.data, "data_dir": None}
-    if args.data_dir is not None:
-        moved["data_dir"] = args.data_dir
+    run = open_run(args.folder, args.engine, args.tf32)
+    names = ("data", "data_dir", *IMAGE_OPTIONS)
+    moved = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.data is not None:
+        C, H, W = run.model.image_shape
+        fitted = {"data_dir": None, "image_size": f"{W}x{H}", "grey": C == 1}
+        if not args.data.startswith(PATHS):  # only files have another range, or transparency
+            fitted |= {"background": None, "value_range": None}
+        moved = fitted | moved
     return replace(run, config=replace(run.config, **moved))
 
 
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
-    """Print a result on standard output: as JSON with --json, otherwise as this text."""
-    print(to_json(result) if args.json else text)
+    """Print a result on standard output: as JSON with --json, otherwise as this text.
 
-
-def say(text: str) -> None:
-    """Print a message on standard error, at once."""
-    print(text, file=sys.stderr, flush=True)
+    A command that has written its result to a file sets `args.saved`; then the output may fail.
+    """
+    output = to_json(result) if args.json else text
+    if getattr(args, "saved", False):
+        tell(output)
+    else:
+        print(output)
 
 
 def warn(text: str) -> None:

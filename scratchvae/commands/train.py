@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..models import MODELS
-from ..output import to_json
+from ..output import tell
 from ..runs.config import RECIPE, RECIPES, Config, read_config
 from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
-from .options import add_command, numbers, say, warn
+from .options import add_command, add_option, flag, say, show, warn
 
 # Groups of options in --help, by the first option of each.
 GROUPS = {
@@ -23,14 +22,7 @@ GROUPS = {
     "kl_weight": "objective",
     "validation": "validation and checkpoints",
 }
-ARGUMENTS: dict[Any, dict[str, Any]] = {  # for `add_argument`, by the kind of an option
-    int: {"type": int, "metavar": "N"},
-    float: {"type": float, "metavar": "X"},
-    str: {"type": str, "metavar": "TEXT"},
-    tuple: {"type": numbers, "metavar": "N,N,..."},
-    bool: {"action": argparse.BooleanOptionalAction},  # --no-... overrides the file of --config
-}
-NOT_ASKED = ("model", "image_shape")  # the first is positional, the second comes from the data set
+NOT_ASKED = ("model", "image_shape", "split")  # the model is positional; the others follow
 
 
 def add(commands: Any) -> None:
@@ -57,10 +49,7 @@ def add(commands: Any) -> None:
         if spec.name in GROUPS:
             group = parser.add_argument_group(GROUPS[spec.name])
         if spec.name not in NOT_ASKED:
-            settings = ARGUMENTS[spec.metadata["kind"]]
-            if choices := spec.metadata["limits"].get("choices"):
-                settings = {"choices": choices, "metavar": "|".join(choices)}
-            group.add_argument(_flag(spec.name), help=_help(spec), **settings)
+            add_option(group, spec, _help(spec))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,37 +58,34 @@ def run(args: argparse.Namespace) -> int:
         only = ", only one of them" if ways else ""
         args.parser.error(f"give a MODEL to train, --resume RUN or --config FILE{only}")
     talk = not (args.quiet or args.json)
-    tell = partial(print, flush=True) if talk else lambda _: None  # a log file shows progress
+    report = tell if talk else lambda _: None
+    args.saved = True  # whatever happens to the output, the work is in the run
     given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
     try:
         if args.resume is not None:
             others = sorted(given.keys() - MAY_CHANGE) + ["out"] * (args.out is not None)
             if others:
                 args.parser.error(
-                    f"{_flag(others[0])} cannot be used with --resume: a run keeps its options, "
-                    f"except for {', '.join(map(_flag, sorted(MAY_CHANGE)))}"
+                    f"{flag(others[0])} cannot be used with --resume: a run keeps its options, "
+                    f"except for {', '.join(map(flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
-            metrics = resume(folder, tell, talk, **given)
+            metrics = resume(folder, report, talk, **given)
         else:
             options = read_config(args.config)[0].to_json() if args.config else {}
             # The shape comes from the data set, which `given` may change.
             config = Config(**options | {"image_shape": None} | given)
             folder = args.out or Path("runs") / config.model
-            metrics = train(config, folder, tell, talk)
+            metrics = train(config, None, folder, report, talk)
     except Stopped as stopped:
         say(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
-        print(to_json(metrics))
+        show(args, metrics, "")
     if (warning := (metrics.get("test") or {}).get("warning")) and not args.quiet:
         warn(warning)
-    tell(f"done: weights, metrics.json and pictures are in {folder}")
+    report(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _help(spec: Any) -> str:

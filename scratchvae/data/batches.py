@@ -22,6 +22,11 @@ from numpy.typing import DTypeLike, NDArray
 from ..backend import accelerated
 
 WHITE = np.uint8(255)
+PART = 1 << 26  # pixels that are binarized at a time; more need more memory
+REMEDIES = {  # how to convert images, by the kind of their dtype
+    "f": "np.rint(255 * images).astype('uint8') if they lie in 0 to 1",
+    "b": "255 * images.astype('uint8')",
+}
 
 
 def batches(
@@ -30,6 +35,7 @@ def batches(
     rng: np.random.Generator | None = None,
     data_range: tuple[float, float] = (0.0, 1.0),
     dtype: DTypeLike = "float32",
+    chosen: NDArray[np.integer] | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Cut the images into batches of floats, each image once; the last batch may be smaller.
 
@@ -43,6 +49,8 @@ def batches(
         The floats for the bytes 0 and 255.
     dtype : dtype
         A floating type.
+    chosen : ndarray of integers, optional
+        Indices of the images to use. By default all.
 
     Returns
     -------
@@ -54,9 +62,9 @@ def batches(
     TypeError
         If `images` is not uint8, `dtype` is not floating, or `batch_size` is not an integer.
     ValueError
-        If `images` has another rank, `batch_size` < 1, or not low < high.
+        If `images` has another rank or is empty, `batch_size` < 1, or not low < high.
     """
-    _check_bytes("batches", images)
+    check_images("batches", images)
     if images.ndim not in (3, 4):
         raise ValueError(
             f"batches: expected images of shape (N, H, W) or (N, C, H, W), found {images.shape}"
@@ -71,7 +79,8 @@ def batches(
     low, high = map(float, data_range)
     if not low < high:
         raise ValueError(f"batches: expected a data_range with low < high, found {data_range}")
-    order = np.arange(len(images)) if rng is None else rng.permutation(len(images))
+    chosen = np.arange(len(images)) if chosen is None else chosen
+    order = chosen if rng is None else chosen[rng.permutation(len(chosen))]
     if images.ndim == 3:
         images = images[:, None]  # (N, 1, H, W)
     levels = np.arange(256, dtype=dtype) / dtype.type(255)  # a division: 255 becomes exactly 1
@@ -103,13 +112,17 @@ def binarize(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
     Raises
     ------
-    TypeError
-        If `images` is not uint8.
+    TypeError, ValueError
+        If `images` is not uint8, or is empty.
     """
-    _check_bytes("binarize", images)
-    # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
-    white = rng.integers(0, 255, images.shape, np.uint8) < images
-    return white * WHITE
+    check_images("binarize", images)
+    drawn = np.empty(images.shape, np.uint8)
+    for part in _parts(images):
+        # 255 numbers, 0 to 254, of which `byte` are less than byte: the probability is exact
+        drawn[part] = rng.integers(0, 255, images[part].shape, np.uint8)
+        drawn[part] = drawn[part] < images[part]
+        drawn[part] *= WHITE
+    return drawn
 
 
 def is_binary(images: NDArray[np.uint8]) -> bool:
@@ -125,14 +138,31 @@ def is_binary(images: NDArray[np.uint8]) -> bool:
 
     Raises
     ------
-    TypeError
-        If `images` is not uint8.
+    TypeError, ValueError
+        If `images` is not uint8, or is empty.
     """
-    _check_bytes("is_binary", images)
-    return bool(((images == 0) | (images == WHITE)).all())
+    check_images("is_binary", images)
+    return all(((x == 0) | (x == WHITE)).all() for x in map(images.__getitem__, _parts(images)))
 
 
-def _check_bytes(name: str, images: Any) -> None:
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        found = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"{name}: expected images of uint8, found {found}")
+def _parts(images: NDArray[np.uint8]) -> list[Any]:
+    """Indices that select all images in parts of at most PART pixels, or of one image."""
+    if images.size <= PART:
+        return [...]
+    count = max(1, PART // images[0].size)
+    return [slice(start, start + count) for start in range(0, len(images), count)]
+
+
+def check_images(name: str, images: Any) -> None:
+    """Raise an error, which says how to convert them, unless `images` are bytes; or without any."""
+    if not isinstance(images, np.ndarray):
+        raise TypeError(
+            f"{name}: expected images of uint8 in a NumPy array, found {type(images).__name__}"
+        )
+    if images.dtype != np.uint8:
+        remedy = REMEDIES.get(images.dtype.kind, "images.astype('uint8') if they lie in 0 to 255")
+        raise TypeError(
+            f"{name}: expected images of uint8, found {images.dtype}: convert them with {remedy}"
+        )
+    if images.size == 0:
+        raise ValueError(f"{name}: expected at least one image, found shape {images.shape}")

@@ -234,7 +234,7 @@ def model_batches(name: str, model: Model, images: np.ndarray, batch_size: int) 
     """The images in order, as the model expects them: (B, C, H, W) floats on its device."""
     found = batches(images, batch_size, data_range=model.data_range, dtype=model.dtype)
     shape = (1, *images.shape[1:]) if images.ndim == 3 else images.shape[1:]
-    if shape != model.image_shape or not len(images):
+    if shape != model.image_shape:
         raise ValueError(
             f"{name}: expected at least one image of shape {model.image_shape}, got {images.shape}"
         )

@@ -40,6 +40,7 @@ class Model(Layer):
     shared_codes = 1  # how many dimensions of z share one mu and one logvar
     image_shape: tuple[int, ...]
     other_shapes: tuple[tuple[int, ...], ...] = ()  # other shapes that are accepted for an image
+    side_multiple = 1  # height and width of an image are multiples of it
     latent_shape: tuple[int, ...]
     data_range = (0.0, 1.0)
     dtype: np.dtype  # of the parameters
@@ -109,6 +110,24 @@ class Model(Layer):
     def __copy__(self) -> Model:
         """Always a deep copy: a shallow one would have flat buffers without its parameters."""
         return deepcopy(self)
+
+    @classmethod
+    def nearest_shape(cls, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The image shape that the model admits, nearest to this one."""
+        C, *sides = image_shape
+        n = cls.side_multiple
+        return (C, *(n * max(1, round(side / n)) for side in sides))
+
+    def _grid(self) -> tuple[int, int]:
+        """Height and width of an image, divided by `side_multiple`, which must divide them."""
+        _, H, W = self.image_shape
+        n = self.side_multiple
+        if H % n or W % n:
+            raise ValueError(
+                f"{type(self).__name__}: image height and width must be multiples of {n}, got "
+                f"{H} x {W}"
+            )
+        return H // n, W // n
 
     @property
     def loss_unit(self) -> str:
@@ -181,13 +200,3 @@ def _dtype(name: str, dtype: Any) -> Any:
     if not known:
         raise ValueError(f"{name}: expected 'cuda', 'cpu' or one of {FLOATS}, got {dtype!r}")
     return np.dtype(dtype)
-
-
-def grid(model: str, image_shape: tuple[int, ...], factor: int) -> tuple[int, int]:
-    """Height and width of an image (C, H, W) divided by `factor`, which must divide them."""
-    _, H, W = image_shape
-    if H % factor or W % factor:
-        raise ValueError(
-            f"{model}: image height and width must be multiples of {factor}, got {H} x {W}"
-        )
-    return H // factor, W // factor

@@ -31,7 +31,6 @@ from ..layers import (
     Tanh,
 )
 from ..module import Module
-from .base import grid
 from .vae import SquaredErrorVAE
 
 CHANNELS = (32, 64, 128, 256, 512)
@@ -42,6 +41,7 @@ class CelebA(SquaredErrorVAE):
     the deepest map has one value per channel, so a training batch needs two images."""
 
     data_range = (-1.0, 1.0)
+    side_multiple = 32
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class CelebA(SquaredErrorVAE):
     ) -> None:
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
-        self.grid = (CHANNELS[-1], *grid("CelebA", image_shape, 32))  # between encoder and decoder
+        self.grid = (CHANNELS[-1], *self._grid())  # between encoder and decoder
         channels, flat = (image_shape[0], *CHANNELS), prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..layers import Conv2d, ConvTranspose2d, Linear, ReLU
-from .base import grid
 from .vae import BernoulliVAE
 
 
 class Conv(BernoulliVAE):
     """Convolutional VAE. Image height and width are multiples of 4, because of two strides of 2."""
+
+    side_multiple = 4
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Conv(BernoulliVAE):
     ) -> None:
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.latent_shape = tuple(image_shape), (latent_dim,)
-        self.grid = (64, *grid("Conv", image_shape, 4))  # shape of conv2's output, deconv1's input
+        self.grid = (64, *self._grid())  # shape of conv2's output, deconv1's input
         C, flat = image_shape[0], prod(self.grid)
         made = {"rng": rng, "dtype": dtype}
         self.conv1, self.relu1 = Conv2d(C, 32, 4, stride=2, padding=1, **made), ReLU()

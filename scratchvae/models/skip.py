@@ -25,7 +25,6 @@ import numpy as np
 from ..backend import array_module
 from ..layers import Conv2d, ConvTranspose2d, LeakyReLU, MaxPool2d, MeanLogvar, Sigmoid
 from ..module import Module
-from .base import grid
 from .vae import SquaredErrorVAE
 
 CHANNELS = (16, 32, 64, 128, 256)
@@ -86,6 +85,8 @@ class Up(Module):
 class Skip(SquaredErrorVAE):
     """Convolutional VAE with additive skips. Height and width are multiples of 64."""
 
+    side_multiple = 64
+
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (3, 64, 64),
@@ -103,7 +104,7 @@ class Skip(SquaredErrorVAE):
             raise ValueError(f"Skip: latent must be 'scalar' or 'learned', got {latent!r}")
         super().__init__(kl_weight, free_bits)
         self.image_shape, self.skips, self.latent = tuple(image_shape), skips, latent
-        self.latent_shape = (CHANNELS[-1], *grid("Skip", image_shape, 64))
+        self.latent_shape = (CHANNELS[-1], *self._grid())
         self.has_skips = skips != "none"
         self.shared_codes = prod(self.latent_shape) if latent == "scalar" else 1
         C, deepest = image_shape[0], CHANNELS[-1]

@@ -24,6 +24,10 @@ class Tiny(BernoulliVAE):
 
     other_shapes = ((28, 28),)
 
+    @classmethod
+    def nearest_shape(cls, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return 1, 28, 28
+
     def __init__(
         self,
         latent_dim: int = 20,

@@ -13,6 +13,14 @@ from ..output import open_file, write_atomically
 MAX_BYTES = 1 << 30  # sixty times the largest model here
 MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; parsing 16 MiB would take 8 s
 
+# The first bytes of a file of torch.save: a zip archive, or a pickle of protocol 2 to 5.
+TORCH_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+TO_CONVERT = (
+    "it looks like a PyTorch file; where PyTorch is installed, convert it with these two lines of "
+    "Python: `import torch, safetensors.torch` and `safetensors.torch.save_file(torch.load({0!r}, "
+    "map_location='cpu', weights_only=True), 'weights.safetensors')`"
+)
+
 
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
     """Write `model.state_dict()` and `metadata` to a .safetensors file, atomically."""
@@ -62,6 +70,8 @@ def read_tensors(
             start = file.read(8)
             length = int.from_bytes(start, "little")
             if length > MAX_HEADER:
+                if start[:2] in TORCH_STARTS:
+                    raise ValueError(TO_CONVERT.format(os.fspath(path)))
                 raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
             content = start + file.read()
         arrays = load(content)

@@ -1,8 +1,8 @@
 """Training runs as folders: options, checkpoints, and how to continue.
 
-Reading order: config, schedules, trainer, checkpoint, run, environment, session, signals, results.
-`train` and `resume` do everything; `begin`, `save_results` and `errors_in_one_line` are for scripts
-with their own loop.
+Reading order: config, schedules, data, trainer, checkpoint, run, environment, session, signals,
+results. `train` and `resume` do everything; `begin`, `save_results` and `errors_in_one_line` are
+for scripts with their own loop.
 """
 
 from ..output import errors_in_one_line

@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 
 from ..backend import ENGINES
+from ..data.options import image_options
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
 from ..output import did_you_mean
 from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
-FORMAT = 1
+FORMAT = 2  # of config.json; runs of format 1 were made before `split` and the image options
 MOST_BYTES = 1 << 20  # of a config.json
 ABOUT = {"environment": dict, "data": dict, "changes": list}  # its table `run`
 MOST = 2**31 - 1  # of any count
+
+# The options about images, as `data.load` has them.
+IMAGE_OPTIONS = ("image_size", "grey", "crop", "background", "value_range")
 
 # RECIPES: the defaults of some models that differ from RECIPE, from their sources.
 RECIPE = {"epochs": 10, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
@@ -69,9 +73,27 @@ class Config:
 
     model: str = option(str, "mlp", "model to train", choices=tuple(MODELS))
     data: str = option(
-        str, "mnist", "data set: mnist, fashion-mnist, glyphs, faces, celeba or images:FOLDER"
+        str, "mnist", "data set: a name of `scratchvae data list`, images:FOLDER or arrays:FILE"
     )
     data_dir: str | None = option(str, None, "look for its files only in this folder")
+    image_size: str | None = option(
+        str, None, "size of the images: 28, 64x80 (width x height) or native, the size of the files"
+    )
+    grey: bool = option(bool, False, "make the images grey: one channel")
+    crop: str | None = option(
+        str, None, "center: cut out the largest part that fits; none: stretch the whole image",
+        choices=("center", "none"),
+    )  # fmt: skip
+    background: str | None = option(
+        str, None, "colour behind transparent pixels: white, black or R,G,B"
+    )
+    value_range: str | None = option(
+        str, None, "BLACK,WHITE: their values in the files or arrays, such as 0,1"
+    )
+    split: str = option(
+        str, "spread", "how validation images are chosen (tail: by runs of format 1)",
+        choices=("spread", "tail"),
+    )  # fmt: skip
     image_shape: tuple[int, ...] | None = option(tuple, None, "shape of the images", at_least=1)
     latent_dim: int | None = option(int, None, "latent dimensions", at_least=1, at_most=2**20)
     skips: str | None = option(
@@ -127,6 +149,8 @@ class Config:
     def __post_init__(self) -> None:
         for spec in fields(self):
             value, kind = getattr(self, spec.name), spec.metadata["kind"]
+            if spec.name in IMAGE_OPTIONS and kind is str:
+                value = as_text(spec.name, value)
             if value is not None or spec.default is not None:
                 value = checked(spec.name, value, kind, **spec.metadata["limits"])
                 object.__setattr__(self, spec.name, value)
@@ -137,6 +161,7 @@ class Config:
 
     def _check_together(self) -> None:
         """ValueError for options that contradict each other, or that the model does not have."""
+        image_options(**self.image_options())
         if self.image_shape is not None and len(self.image_shape) != 3:
             raise ValueError(f"image_shape must be three numbers, got {self.image_shape}")
         if self.kl_weight is not None and self.beta is not None:
@@ -156,13 +181,15 @@ class Config:
                 f"binarize: expected a model with a cross-entropy loss, but {self.model} has a "
                 "squared error"
             )
-        if self.patience is not None and not self.validation:
-            raise ValueError("patience needs validation images: set validation, for example to 0.1")
 
     @property
     def _is_bernoulli(self) -> bool:
         model: Any = MODELS[self.model]
         return issubclass(model, BernoulliVAE)
+
+    def image_options(self) -> dict[str, Any]:
+        """The arguments about images for `data.load`."""
+        return {name: getattr(self, name) for name in IMAGE_OPTIONS}
 
     def model_options(self) -> dict[str, Any]:
         """The arguments for `models.build`."""
@@ -204,15 +231,18 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise ValueError(f"expected a JSON object with format {FORMAT}")
+        if not isinstance(found, dict) or found.get("format") not in (1, FORMAT):
+            raise ValueError(f"expected a JSON object with format 1 or {FORMAT}")
         about = found.get("run", {})
         if not isinstance(about, dict):
             raise ValueError(f"expected a JSON object in run, got {type(about).__name__}")
         for name, kind in ABOUT.items():
             if not isinstance(about.setdefault(name, kind()), kind):
                 raise ValueError(f"expected a {kind.__name__} in run: {name}")
-        return Config.from_json(found.get("options")), about
+        options = found.get("options")
+        if found["format"] == 1 and isinstance(options, dict):
+            options = {"split": "tail"} | options
+        return Config.from_json(options), about
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
@@ -241,6 +271,16 @@ def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:
                 raise ValueError(f"{name} must be one of {', '.join(limit)}; got {short(value)}")
         elif not LIMITS[word](value, limit):
             raise ValueError(f"{name} must be {word.replace('_', ' ')} {limit}, got {short(value)}")
+    return value
+
+
+def as_text(name: str, value: Any) -> Any:
+    """An image option as on the command line: 28 -> "28", (80, 64) -> "64x80", (0, 1) -> "0,1"."""
+    size = name == "image_size"
+    if size and fits(value, int):
+        return str(value)
+    if isinstance(value, tuple | list) and all(fits(number, float) for number in value):
+        return "x".join(map(str, reversed(value))) if size else ",".join(map(str, value))
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset, batches, spread
+from ..data import DATASETS, Dataset, batches, spread
 from ..evaluation.metrics import report
 from ..models import Model
 from ..models.weights import save_weights
@@ -18,8 +18,9 @@ from ..output import to_json, write_atomically
 from ..train import streams
 from .checkpoint import Arrays, below, take_first
 from .config import Config
+from .data import PATHS, PYTHON, check_data, filled_in
 from .run import RunFolder
-from .trainer import Trainer, filled_in
+from .trainer import Trainer
 
 
 def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:
@@ -33,8 +34,10 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
         Created if needed.
     config : Config
         Options of the training. The engine in use, the image shape and absolute paths are filled
-        in; also the name of the data set, if `load_or_glyphs` fell back on glyphs.
+        in; also the name of the data set, if `load_or_glyphs` fell back on glyphs or `data` is
+        not from `load`.
     data : Dataset
+        As for `train`.
 
     Raises
     ------
@@ -42,15 +45,18 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
         If the folder contains a run of `train`; nothing is changed then.
     OSError
         If config.json cannot be written.
-    ValueError
-        If the folder contains a damaged config.json.
+    TypeError, ValueError
+        If `data` is invalid, or the folder contains a damaged config.json.
     """
+    check_data("begin", data)
     files = RunFolder(folder)
     files.check_no_training()
     files.path.mkdir(parents=True, exist_ok=True)
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
     name = "glyphs" if data.name == "glyphs" else config.data
+    if data.name not in DATASETS and not data.name.startswith(PATHS):
+        name = PYTHON + data.name
     config, about = filled_in(replace(config, data=name), data)
     files.write_config(config, about | {"by_script": True})
     return files

@@ -19,22 +19,23 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backend import use
-from ..data import Dataset, load
+from ..data import Dataset
 from ..data.images import SUFFIXES
 from ..models import Model, build
 from ..models.weights import load_weights
 from ..output import left_behind, lock, write_atomically
 from .checkpoint import below, take_first
 from .config import FORMAT, Config, read_config
-from .trainer import images_of
+from .data import check_shape, load_data, test_images
 
 
 class RunFolder:
@@ -84,6 +85,14 @@ class RunFolder:
                 for path in left_behind(folder):
                     path.unlink(missing_ok=True)
             yield
+
+    def remove_begun(self) -> None:
+        """Remove what `make`, `locked` and `begin` wrote, after a failure before the first step."""
+        for path in (self.config, self.lock):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder holds files of the user's
+            self.checkpoints.rmdir()
+            self.path.rmdir()
 
     def begin(self, config: Config, about: dict[str, Any]) -> None:
         """Write the config of a new run; FileExistsError if a run or its checkpoints exist."""
@@ -137,13 +146,19 @@ class Run:
     model: Model
     weights: Path
 
+    @cached_property
+    def _data(self) -> Dataset:
+        data = load_data(self.config)
+        check_shape(self.config, data)
+        return data
+
     def load_data(self) -> Dataset:
-        """The run's data set, never binarized."""
-        return load(self.config.data, self.config.data_dir)
+        """The run's data set, never binarized; loaded once."""
+        return self._data
 
     def test_images(self) -> np.ndarray:
         """The uint8 test images of the run, with its draw of black and white if it binarizes."""
-        return images_of(self.config, self.load_data()).test
+        return test_images(self.config, self._data)
 
 
 def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = False) -> Run:

@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..backend import use
-from ..data import Dataset, load
+from ..data import Dataset
+from ..models import VAE
 from ..models.inspect import finite
 from ..ops import Losses
-from ..output import write_atomically
+from ..output import progress, tell, write_atomically
 from ..train import in_words
 from .checkpoint import take_first, to_bytes
-from .config import Config
+from .config import MOST, Config
+from .data import PYTHON, check_data, filled_in, load_data
 from .environment import data_in_words, differences, same_data
 from .results import leave_pictures, leave_results
 from .run import RunFolder
 from .signals import Asked, StopNow, Stopped, asked_to_stop
-from .trainer import Trainer, filled_in
+from .trainer import Trainer
 
 Say = Callable[[str], None]
-MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm"}  # when a run continues
+# What may change when a run continues.
+MAY_CHANGE = {"epochs", "engine", "data", "data_dir", "lr", "clip_norm", "patience"}
+FOR_TRAINING = {"epochs", "lr", "clip_norm", "patience"}  # of these, without effect afterwards
 
 
 def train(
-    config: Config, folder: str | os.PathLike[str], say: Say = print, bar: bool = True
+    config: Config,
+    data: Dataset | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    say: Say = tell,
+    bar: bool = True,
 ) -> dict[str, Any]:
     """Train from the beginning, and leave a run in the folder (see run.py).
 
     Parameters
     ----------
     config : Config
-    folder : str or path-like
-        Created if needed; must not contain a run.
+    data : Dataset, optional
+        Images of yours: uint8 (N, H, W) or (N, C, H, W), the same shape in all parts. By default
+        the data set that `config` names.
+    folder : str or path-like, optional
+        Created if needed; must not contain a run. By default ``runs/MODEL``.
     say : callable
-        Receives messages, a line at a time.
+        Receives messages, a line at a time. By default they are printed.
     bar : bool
         Draw a progress bar if there is a terminal.
 
@@ -60,21 +70,30 @@ def train(
         If the folder contains a run, or another process trains there.
     OSError
         If a file cannot be written; the message has it and the last good checkpoint.
-    ValueError, MemoryError
+    TypeError, ValueError, MemoryError
         If the data, the config and the folder do not match.
+
+    Notes
+    -----
+    If an error occurs before the first step, no run is left in the folder.
     """
-    files = RunFolder(folder)
-    config, data, about = _prepare(config)
+    files = RunFolder(Path("runs") / config.model if folder is None else folder)
+    config, data, about = _prepare("train", config, data, say)
     trainer = Trainer(config, data)  # first: if it raises an error, no folder is made
     files.make()
     with files.locked():
         files.begin(config, about)
-        say(_introduction(trainer, data))
-        return _run(trainer, files, say, bar)
+        try:
+            say(_introduction(trainer, data))
+            return _run(trainer, files, say, bar)
+        except Exception as problem:
+            if not trainer.step and not isinstance(problem, Stopped):
+                files.remove_begun()
+            raise
 
 
 def resume(
-    folder: str | os.PathLike[str], say: Say = print, bar: bool = True, **changes: Any
+    folder: str | os.PathLike[str], say: Say = tell, bar: bool = True, **changes: Any
 ) -> dict[str, Any]:
     """Continue the run in the folder from its last good checkpoint; returns and raises as `train`.
 
@@ -86,23 +105,26 @@ def resume(
     folder, say, bar
         As for `train`.
     **changes
-        New `epochs`, to train longer; `engine`; `data` and `data_dir`, if the data have moved;
-        `lr` and `clip_norm`, after a divergence. config.json records changes and their step.
+        New `epochs` or `patience`, to train longer; `engine`; `data` and `data_dir`, if the data
+        have moved; `data` as a Dataset, if the run began with one; `lr` and `clip_norm`, after a
+        divergence. config.json records changes and their step.
 
     Raises
     ------
     ValueError
-        Also if the data set differs, no checkpoint is left, or more than `epochs` have begun.
+        Also if the data set differs, no checkpoint is left, more than `epochs` have begun, or a
+        change has no effect because training is done.
     TypeError
         If `changes` has another option.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
+    given = changes.pop("data") if isinstance(changes.get("data"), Dataset) else None
     files = RunFolder(folder)
     before, about = files.read_config()
     with files.locked():
         files.make()  # if the checkpoints were deleted, the run begins again
-        config, data, now = _prepare(replace(before, **changes))
+        config, data, now = _prepare("resume", replace(before, **changes), given, say)
         if not same_data(about["data"], now["data"]):
             raise ValueError(
                 f"{files.path}: the data set has changed: the run began with "
@@ -118,10 +140,21 @@ def resume(
         return _run(trainer, files, say, bar)
 
 
-def _prepare(config: Config) -> tuple[Config, Dataset, dict[str, Any]]:
-    """Choose the engine and load the data: the filled-in config, the data, and about both."""
-    use(config.engine, tf32=config.tf32)
-    data = load(config.data, config.data_dir)
+def _prepare(
+    name: str, config: Config, data: Dataset | None, say: Say
+) -> tuple[Config, Dataset, dict[str, Any]]:
+    """Choose the engine, load or check the data: the filled-in config, the data, about both."""
+    try:
+        use(config.engine, tf32=config.tf32)
+    except RuntimeError as problem:
+        raise RuntimeError(
+            f"{problem}; to run on what this machine has instead of {config.engine}: --engine auto"
+        ) from None
+    if data is None:
+        data = load_data(config, say)
+    else:
+        check_data(name, data)
+        config = replace(config, data=PYTHON + data.name, data_dir=None)
     config, about = filled_in(config, data)
     return config, data, about
 
@@ -148,12 +181,23 @@ def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
 def _note_changes(
     before: Config, trainer: Trainer, files: RunFolder, about: dict[str, Any], say: Say
 ) -> None:
-    """Record and report the changed options; ValueError if `epochs` is too small."""
+    """Record and report the changed options; ValueError if `epochs` is too small, or if a change
+    has no effect, because training is done."""
     now, begun = trainer.config, trainer.epoch + (trainer.batch > 0)
     if now.epochs < begun:
         raise ValueError(f"epochs must be at least {begun} (already begun), got {now.epochs}")
     old, new = before.to_json(), now.to_json()
-    if changed := {name: [old[name], new[name]] for name in old if old[name] != new[name]}:
+    changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    shorter = now.epochs < before.epochs or (now.patience or MOST) < (before.patience or MOST)
+    if trainer.done and not shorter and (without := FOR_TRAINING & changed.keys()):
+        why, more = f"all {now.epochs} epochs are done", f"--epochs {2 * now.epochs}"
+        if trainer.out_of_patience:
+            why, more = _impatience(trainer)
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(without))
+        raise ValueError(
+            f"{files.path}: {options} would have no effect: {why}; give also, for example, {more}"
+        )
+    if changed:
         changes = [*about["changes"], {"step": trainer.step} | changed]
         files.write_config(now, about | {"changes": changes})
         words = [f"{name} {a} -> {b}" for name, (a, b) in changed.items()]
@@ -173,7 +217,12 @@ def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, A
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
-            return leave_results(trainer, files)
+            metrics = leave_results(trainer, files)
+            if trainer.out_of_patience:
+                why, more = _impatience(trainer)
+                kept = f"the weights are those of epoch {trainer.best_epoch}"
+                say(f"{why}; {kept}{_how_to_continue(files)} {more}")
+            return metrics
         except FloatingPointError as problem:
             raise FloatingPointError(_divergence(trainer, files, problem)) from None
         except OSError as problem:
@@ -190,12 +239,9 @@ def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, A
 def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked) -> None:
     """The rest of an epoch, or the part of it before a signal; either is saved."""
     title, total, done = f"epoch {trainer.epoch + 1}", trainer.steps_per_epoch, trainer.batch
-    hidden = None if bar else True  # None: unless there is a terminal
-    with tqdm(
-        desc=title, total=total, initial=done, leave=False, disable=hidden, file=sys.stderr
-    ) as progress:
+    with progress(None, title, bar, total=total, initial=done) as shown:
         for _ in trainer.steps():
-            progress.update()
+            shown.update()
             if asked:
                 _save(trainer, files)
                 return
@@ -206,8 +252,9 @@ def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked
         files.pictures.mkdir(exist_ok=True)
         leave_pictures(trainer, files.pictures, f"epoch-{trainer.epoch:04}-")
     _save(trainer, files)
+    kl = isinstance(trainer.model, VAE)
     parts = [
-        f"{part} {in_words(Losses(*(line[f'{part}_{name}'] for name in Losses._fields)))}"
+        f"{part} {in_words(Losses(*(line[f'{part}_{name}'] for name in Losses._fields)), kl)}"
         for part in ("train", trainer.held_out)
     ]
     say(f"epoch {trainer.epoch:2}  {'  '.join(parts)}")
@@ -229,10 +276,21 @@ def _introduction(trainer: Trainer, data: Dataset) -> str:
     config, model = trainer.config, trainer.model
     return (
         f"{config.model}: {model.flat_value.size:,} parameters, engine {config.engine}; "
-        f"{data.name}: {len(trainer.train_images):,} training images, "
+        f"{data.name}: {trainer.train_count:,} training images, "
         f"{len(trainer.held_out_images):,} {trainer.held_out} images; "
         f"losses in {model.loss_unit}"
     )
+
+
+def _impatience(trainer: Trainer) -> tuple[str, str]:
+    """Why the training ended before its last epoch, and the option that continues it."""
+    best, patience = trainer.best_epoch, trainer.config.patience or 0
+    used = trainer.epoch - best
+    why = (
+        f"stopped after epoch {trainer.epoch} of {trainer.config.epochs}, because {used} epochs "
+        f"had no better validation loss than epoch {best} (patience {patience})"
+    )
+    return why, f"--patience {used + patience}"
 
 
 def _divergence(trainer: Trainer, files: RunFolder, problem: FloatingPointError) -> str:

@@ -18,78 +18,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 
 from .. import optim
-from ..backend import asnumpy, current_engine, is_gpu_array, to_device
+from ..backend import asnumpy, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
-from ..models import build
+from ..models import MODELS, build
 from ..models.weights import MAX_BYTES
 from ..ops import Losses
 from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
 from .checkpoint import Arrays, below
 from .config import Config, fits
-from .environment import about_data, environment
+from .data import check_shape, how_to_fit, image_shape, images_of
 from .schedules import kl_factor, lr_factor
 
-IMAGES = "images:"  # before the folder of a data set that is one
 OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
-
-
-class Images(NamedTuple):
-    """uint8 (N, H, W) or (N, C, H, W); `held_out` is evaluated each epoch, `which` is its name."""
-
-    train: np.ndarray
-    held_out: np.ndarray
-    test: np.ndarray
-    which: str
-
-
-def images_of(config: Config, data: Dataset) -> Images:
-    """Split a data set; the last training images are for validation. ValueError: an empty part.
-
-    With `binarize`, held-out images are drawn once, so that epochs and runs of one seed compare.
-    """
-    train, test = data.train_images, data.test_images
-    count = round(config.validation * len(train))
-    if config.validation and not 0 < count < len(train):
-        raise ValueError(
-            f"validation: {config.validation:g} of {len(train)} training images is {count}, which "
-            "leaves none for training or none for validation"
-        )
-    train, validation = train[: len(train) - count], train[len(train) - count :]
-    if config.binarize:
-        rng = streams(config.seed).binarize_held_out
-        test, validation = binarize(test, rng), binarize(validation, rng)
-    if count:
-        return Images(train, validation, test, "validation")
-    return Images(train, test, test, "test")
-
-
-def image_shape(data: Dataset) -> tuple[int, ...]:
-    """Channels, height and width of its images."""
-    return (1, *data.train_images.shape[1:])[-3:]
-
-
-def filled_in(config: Config, data: Dataset) -> tuple[Config, dict[str, Any]]:
-    """The content of config.json: the options with the engine in use, absolute paths and the image
-    shape (by default that of the data); then the environment and the data."""
-    name, data_dir = config.data, config.data_dir and absolute(config.data_dir)
-    if name.startswith(IMAGES):
-        name = IMAGES + absolute(name.removeprefix(IMAGES))
-    shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
-    engine = current_engine()
-    config = replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir)
-    return config, {"environment": environment(engine), "data": about_data(data)}
-
-
-def absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
 
 
 class Trainer:
@@ -103,24 +49,24 @@ class Trainer:
 
     def __init__(self, config: Config, data: Dataset) -> None:
         self.config = config
-        if image_shape(data) != config.image_shape:
-            raise ValueError(
-                f"the model {config.model} takes images of shape {config.image_shape}, but those "
-                f"of {data.name} have shape {image_shape(data)}"
-            )
+        check_shape(config, data)
         try:
             self.model = build(config.model, **config.model_options())
         except ValueError as why:
-            raise ValueError(f"{why} (the images of {data.name}; --data selects others)") from None
+            shape, kind = image_shape(data), cast(Any, MODELS[config.model])
+            way = how_to_fit(shape, kind.nearest_shape(shape))
+            size = " x ".join(map(str, shape))
+            raise ValueError(f"{why} (images of {data.name}, {size}{way})") from None
         images = images_of(config, data)
-        self.train_images, self.held_out_images, self.test_images, self.held_out = images
+        self.train_images, self._chosen, self.held_out_images, self.test_images, _ = images
+        self.held_out, self.train_count = images.which, len(images.chosen)
         most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
         if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(
                 f"the model {config.model} has {size // 3:,} bytes of weights; with the "
                 f"optimizer's averages a checkpoint would exceed its limit of {most:,} bytes"
             )
-        check_last_batch("batch_size", self.model, len(self.train_images), config.batch_size)
+        check_last_batch("batch_size", self.model, self.train_count, config.batch_size)
         if config.engine == "cuda":
             self.model.to("cuda")
         options = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
@@ -133,7 +79,7 @@ class Trainer:
         self.picture_rng, self._test_rng = rngs.pictures, rngs.test
         self._rngs = {"shuffle": rngs.shuffle, "binarize": rngs.binarize, "noise": rngs.noise}
         self._next_rngs: Any = None  # once an epoch has begun: a copy of _rngs
-        self.steps_per_epoch = -(-len(self.train_images) // config.batch_size)
+        self.steps_per_epoch = -(-self.train_count // config.batch_size)
         self.epoch = self.batch = 0  # epochs done, and batches done in the next one
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, math.inf
@@ -146,9 +92,13 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether all epochs are done or patience has run out; a begun epoch is finished first."""
-        patience = self.config.patience
-        too_long = patience is not None and self.epoch - self.best_epoch >= patience
-        return self.batch == 0 and (self.epoch >= self.config.epochs or too_long)
+        return self.batch == 0 and (self.epoch >= self.config.epochs or self.out_of_patience)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether patience ends the training before all epochs are done."""
+        patience, left = self.config.patience, self.epoch < self.config.epochs
+        return left and patience is not None and self.epoch - self.best_epoch >= patience
 
     def steps(self) -> Iterator[None]:
         """The rest of this epoch, one step per iteration.
@@ -201,7 +151,8 @@ class Trainer:
         images, model, config = self.train_images, self.model, self.config
         if config.binarize:
             images = binarize(images, rngs["binarize"])
-        return batches(images, config.batch_size, rngs["shuffle"], model.data_range, model.dtype)
+        order = (config.batch_size, rngs["shuffle"], model.data_range, model.dtype, self._chosen)
+        return batches(images, *order)
 
     def _set_rates(self, step: int) -> None:
         config, now = self.config, (step, self.steps_per_epoch, self.config.epochs)
@@ -251,7 +202,7 @@ class Trainer:
         history = need("history", lambda h: isinstance(h, list) and len(h) == epoch)
         need("history", lambda h: all(isinstance(x, dict) and [*x] == columns for x in h))
         need("history", lambda h: all(_are_numbers([*line.values()]) for line in h))
-        seen = min(batch * self.config.batch_size, len(self.train_images))
+        seen = min(batch * self.config.batch_size, self.train_count)
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
         best_score = need("best_score", lambda x: not best_epoch or fits(x, float))

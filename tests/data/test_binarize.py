@@ -1,5 +1,8 @@
 """binarize: white with probability byte / 255, which is exact at 0 and 255."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -39,8 +42,38 @@ def test_it_is_drawn_anew_each_time_and_again_from_the_seed():
     np.testing.assert_array_equal(first, binarize(images, np.random.default_rng(0)))
 
 
-def test_floats_are_refused():
-    with pytest.raises(TypeError, match="binarize: expected images of uint8, found float64"):
-        binarize(np.zeros((1, 2, 2)), np.random.default_rng(0))
-    with pytest.raises(TypeError, match="is_binary: expected images of uint8, found float64"):
-        is_binary(np.zeros((1, 2, 2)))
+@pytest.mark.parametrize("shape", [(50, 4, 4), (3, 7, 100), (1000,)])
+def test_large_arrays_are_drawn_in_parts(monkeypatch, shape):
+    """Each part is what a part alone would be; the largest part is drawn as the whole always was."""
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    whole = binarize(images, np.random.default_rng(1))
+    module = sys.modules["scratchvae.data.batches"]  # the package has a function of this name
+    monkeypatch.setattr(module, "PART", images.size)
+    np.testing.assert_array_equal(binarize(images, np.random.default_rng(1)), whole)
+    monkeypatch.setattr(module, "PART", 200)
+    rng = np.random.default_rng(1)
+    step = max(1, 200 // images[0].size)
+    parts = [binarize(images[i : i + step], rng) for i in range(0, len(images), step)]
+    drawn = binarize(images, np.random.default_rng(1))
+    np.testing.assert_array_equal(drawn, np.concatenate(parts))
+    assert is_binary(drawn) and not is_binary(images)
+    drawn[-1] = 1
+    assert not is_binary(drawn)
+
+
+@pytest.mark.parametrize("function", ["binarize", "is_binary"])
+def test_a_part_at_a_time_needs_memory(monkeypatch, function):
+    """No more than two arrays of a part besides the result."""
+    images = np.full((64, 1 << 12), 255, np.uint8)
+    monkeypatch.setattr(sys.modules["scratchvae.data.batches"], "PART", 1 << 14)
+    tracemalloc.start()
+    try:
+        if function == "binarize":
+            binarize(images, np.random.default_rng(0))
+        else:
+            is_binary(images)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    result = images.nbytes if function == "binarize" else 0
+    assert peak < result + 4 * (1 << 14) + (1 << 14)

@@ -23,7 +23,6 @@ BESIDE = {
     "lr_decay": {"lr_schedule": "exponential"},
     "kl_warmup": {"kl_schedule": "linear"},
     "kl_cycles": {"kl_schedule": "cyclical"},
-    "patience": {"validation": 0.1},
     "skips": {"model": "skip"},
     "latent": {"model": "skip"},
 }
@@ -85,7 +84,7 @@ def test_other_kinds_are_refused(name):
     """bool for int, NaN, huge and nested: an error that names the option, and is short."""
     spec = SPECS[name]
     for value in WRONG[spec.metadata["kind"]]:
-        if value is None and spec.default is None:
+        if (value is None and spec.default is None) or (name, value) == ("image_size", 1):
             continue
         with pytest.raises(ValueError, match=f"^{name} must be") as error:
             Config(**{name: value})
@@ -106,6 +105,17 @@ def test_numbers_of_numpy_paths_and_lists_do():
     found = tuple(getattr(config, name) for name in given)
     assert found == expected and [*map(type, found)] == [*map(type, expected)]
     json.dumps(config.to_json())
+
+
+def test_image_options_may_be_numbers():
+    given = {"image_size": (80, 64), "background": (255, 0, 9), "value_range": (0, np.float32(0.5))}
+    config = Config(**given)
+    assert config.image_size == "64x80" == Config(image_size=[80, 64]).image_size
+    assert (config.background, config.value_range) == ("255,0,9", "0,0.5")
+    assert Config(image_size=np.int64(28)).image_size == "28"
+    for image_size in (0, (28, 0), (28.5, 28), 10**9, True):
+        with pytest.raises(ValueError, match=r"^image_size"):
+            Config(image_size=image_size)
 
 
 def test_a_config_cannot_be_changed():
@@ -173,7 +183,9 @@ def test_beta_of_a_squared_error_needs_the_shape():
         ({"model": "celeba", "latent": "learned"}, "latent: the model celeba has no latent"),
         ({"model": "celeba", "binarize": True}, "binarize: .* but celeba has a squared error"),
         ({"model": "ae", "binarize": True}, "binarize: .* but ae has a squared error"),
-        ({"patience": 3}, "patience needs validation images"),
+        ({"image_size": "0"}, "image_size: expected a number of pixels such as 64"),
+        ({"background": "ultramarine"}, "background: expected white, black or R,G,B"),
+        ({"value_range": "1"}, "value_range: expected BLACK,WHITE"),
         ({"momentum": 0.9}, "momentum applies only to optimizer sgd, but optimizer is adam"),
         ({"lr_decay": 0.9}, "lr_decay applies only to lr_schedule exponential, but .* constant"),
         ({"kl_warmup": 3.0}, "kl_warmup applies only to kl_schedule linear, but .* is constant"),
@@ -227,7 +239,13 @@ def values(spec):
         length = 3 if spec.name == "image_shape" else 0
         strategy = st.lists(numbers, min_size=length, max_size=length or 5).map(tuple)
     else:
-        strategy = {bool: st.booleans(), str: st.text()}[kind]
+        texts = {
+            "image_size": ["28", "64x80", "native"],
+            "background": ["white", "1,2,3"],
+            "value_range": ["0,1", "-1.5,4095"],
+        }
+        text = st.sampled_from(texts[spec.name]) if spec.name in texts else st.text()
+        strategy = {bool: st.booleans(), str: text}[kind]
     return strategy | st.none() if spec.default is None else strategy
 
 
@@ -278,10 +296,10 @@ GOOD = {"format": FORMAT, "options": Config().to_json(), "run": {}}
     ("content", "said"),
     [
         (b"", "not JSON"),
-        (b"null", "expected a JSON object with format 1"),
-        (b"[1, 2]", "expected a JSON object with format 1"),
-        (b"{}", "expected a JSON object with format 1"),
-        (b'{"format": 2, "options": {}}', "expected a JSON object with format 1"),
+        (b"null", "expected a JSON object with format 1 or 2"),
+        (b"[1, 2]", "expected a JSON object with format 1 or 2"),
+        (b"{}", "expected a JSON object with format 1 or 2"),
+        (b'{"format": 3, "options": {}}', "expected a JSON object with format 1 or 2"),
         (b'{"format": 1}', "expected a JSON object of options, got NoneType"),
         (b'{"format": 1, "options": {}, "run": []}', "expected a JSON object in run, got list"),
         (b'{"format": 1, "options": {}, "run": {"data": null}}', "expected a dict in run: data"),
@@ -333,6 +351,14 @@ def test_a_flipped_byte_is_a_config_or_a_value_error(data):
     assert isinstance(config, Config)
 
 
+def test_a_run_of_format_1_keeps_its_split():
+    """Its validation images are the last training images; config.json does not say so."""
+    old = {name: value for name, value in Config().to_json().items() if name != "split"}
+    for number, split in ((1, "tail"), (2, "spread")):
+        content = json.dumps({"format": number, "options": old}).encode()
+        assert read(content)[0].split == split
+
+
 def test_what_editors_leave_is_read():
     text = json.dumps(GOOD, indent=3)
     assert read(b"\xef\xbb\xbf" + text.encode())[0] == Config()  # a byte order mark
@@ -352,7 +378,7 @@ def parser():
 def test_the_command_line_offers_the_options_of_a_config():
     offered = {action.dest for action in parser()._actions}
     others = {"help", "debug", "out", "resume", "config", "quiet", "json"}
-    assert offered - others == set(SPECS) - {"image_shape"}  # the data set's
+    assert offered - others == set(SPECS) - {"image_shape", "split"}
 
 
 def test_help_shows_every_default():

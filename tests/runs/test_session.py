@@ -10,6 +10,9 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file
 from small_runs import trained, write_photographs
 
+import scratchvae as sv
+from scratchvae import backend
+from scratchvae.__main__ import main
 from scratchvae.runs import checkpoint, open_run, resume, session, trainer
 from scratchvae.runs.checkpoint import read_checkpoint
 from scratchvae.runs.environment import same_data
@@ -104,16 +107,28 @@ def test_a_run_that_is_done_keeps_its_results(tmp_path, digits):
         assert_array_equal(a, before[name])
 
 
+def judge(monkeypatch, *scores):
+    """Make evaluations return these reconstruction losses, one after the other."""
+    left, evaluate = iter(scores), trainer.evaluate_sampled
+
+    def judged(model, images, rng):
+        return evaluate(model, images, rng)._replace(reconstruction=next(left), kl=0.0)
+
+    monkeypatch.setattr(trainer, "evaluate_sampled", judged)
+
+
+def impatient(run):
+    return (
+        "stopped after epoch 4 of 9, because 2 epochs had no better validation loss than epoch 2 "
+        f"(patience 2); the weights are those of epoch 2; to continue: scratchvae train --resume "
+        f"{run} --patience 4"
+    )
+
+
 @pytest.mark.slow
 def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch):
     """The held-out loss falls and then rises: the weights are those of the minimum."""
-    scores = iter([5.0, 4.0, 6.0, 7.0])
-    evaluate = session.Trainer.end_epoch.__globals__["evaluate_sampled"]
-
-    def judged(model, images, rng):
-        return evaluate(model, images, rng)._replace(reconstruction=next(scores), kl=0.0)
-
-    monkeypatch.setitem(session.Trainer.end_epoch.__globals__, "evaluate_sampled", judged)
+    judge(monkeypatch, 5.0, 4.0, 6.0, 7.0)
     run = small(tmp_path / "run", digits, epochs=9, validation=0.2, patience=2, keep=1)
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["epoch"], metrics["epochs_trained"]) == (2, 4)
@@ -124,7 +139,115 @@ def test_out_of_patience_the_best_weights_are_left(tmp_path, digits, monkeypatch
         assert_array_equal(a, arrays[f"model.{name}"])
     last, _ = read_checkpoint(run / "checkpoints/step-000000012.safetensors")
     assert any((a != last[f"model.{name}"]).any() for name, a in state.items())
-    assert told(run)[-1] == "training is done, after step 12"
+    *_, done, last = told(run)
+    assert done == "training is done, after step 12" and last == impatient(run)
+
+
+@pytest.fixture
+def stopped_early(tmp_path, digits, monkeypatch):
+    """A run of nine epochs whose patience is used up after four; the next epochs are better."""
+    judge(monkeypatch, 5.0, 4.0, 6.0, 7.0, 3.0, 2.0, 1.0, 0.5, 0.25)
+    return small(tmp_path / "run", digits, epochs=9, validation=0.2, patience=2)
+
+
+def test_a_change_without_effect_is_refused_before_it_is_recorded(stopped_early):
+    """Patience is used up, so that no step would be trained."""
+    before = (stopped_early / "config.json").read_bytes()
+    for changes in ({"epochs": 60}, {"lr": 0.1}, {"clip_norm": 1.0}, {"epochs": 60, "patience": 2}):
+        with pytest.raises(ValueError, match="would have no effect: stopped after ep") as error:
+            resume(stopped_early, print, **changes)
+        assert str(error.value).endswith("give also, for example, --patience 4")
+        assert (stopped_early / "config.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_with_more_patience_the_run_continues(stopped_early):
+    """As the message at its end says; fewer epochs end it where it is."""
+    assert told(stopped_early, epochs=4)[-1] == "changed after step 12: epochs 9 -> 4"
+    lines = told(stopped_early, patience=4, epochs=6)
+    assert "changed after step 12: epochs 4 -> 6, patience 2 -> 4" in lines
+    assert lines[-1].startswith("epoch  6")
+
+
+def test_all_epochs_are_done_and_a_change_needs_more_of_them(tmp_path, digits):
+    run = small(tmp_path / "run", digits)
+    with pytest.raises(ValueError, match="--lr would have no effect: all 1 epochs are done; give"):
+        resume(run, print, lr=0.1)
+    assert told(run)[-1] == "training is done, after step 3"
+
+
+@pytest.mark.parametrize("engine", ["cuda", pytest.param("numba", marks=pytest.mark.slow)])
+def test_an_engine_that_this_machine_lacks_is_replaced_by_an_option(
+    tmp_path, digits, monkeypatch, capsys, engine
+):
+    """A run of another machine: --resume and --config name the option that helps."""
+    run = small(tmp_path / "run", digits)
+    text = (run / "config.json").read_text().replace('"engine": "numpy"', f'"engine": "{engine}"')
+    (run / "config.json").write_text(text)
+    problem = {"cuda": "gpu_problem", "numba": "numba_problem"}[engine]
+    monkeypatch.setattr(backend, problem, lambda: f"{engine} is not installed")
+    monkeypatch.setattr(backend, "gpu_problem", lambda: "no GPU")
+    for line in (["--resume", str(run)], ["--config", str(run / "config.json"), "--out", "again"]):
+        with pytest.raises(SystemExit):
+            main(["train", *line])
+        assert capsys.readouterr().err.endswith("of " + engine + ": --engine auto\n")
+    with sv.using("numpy"):
+        assert main(["train", "--resume", str(run), "--engine", "auto", "--quiet"]) == 0
+
+
+@pytest.mark.slow
+def test_a_run_of_format_1_continues_with_its_images(tmp_path, digits):
+    """Bit for bit: the validation images are the last ones, although config.json does not say."""
+    options = {"validation": 0.2, "binarize": True, "batch_size": 7}
+    straight = small(tmp_path / "straight", digits, epochs=2, split="tail", **options)
+    run = small(tmp_path / "run", digits, split="tail", **options)
+    content = json.loads((run / "config.json").read_text())
+    for name in ("image_size", "grey", "crop", "background", "value_range", "split"):
+        del content["options"][name]
+    (run / "config.json").write_text(json.dumps(content | {"format": 1}))
+    resume(run, print, epochs=2)
+    assert json.loads((run / "config.json").read_text())["options"]["split"] == "tail"
+    for name, a in load_file(run / "weights.safetensors").items():
+        assert_array_equal(a, load_file(straight / "weights.safetensors")[name])
+
+
+def fail(*_):
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    "where", ["session.check", "session._introduction", "train.CPUStepper.step", "trainer.batches"]
+)
+def test_nothing_is_left_of_a_run_that_fails_before_its_first_step(
+    tmp_path, digits, monkeypatch, where
+):
+    """The next run may begin in the same folder."""
+    if where == "session.check":
+        kept = {"image_size": "30", "model": "skip", "latent_dim": None}
+        with pytest.raises(ValueError, match="multiples of 64"):
+            trained(tmp_path / "run", data_dir=digits, **kept)
+    else:
+        with monkeypatch.context() as patch, pytest.raises(MemoryError):
+            module = {"session": session, "trainer": trainer, "train": sv.train}
+            first, *names = where.split(".")
+            *owners, last = names
+            owner = module[first]
+            for name in owners:
+                owner = getattr(owner, name)
+            patch.setattr(owner, last, fail)
+            small(tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_of_the_users_stay_when_a_run_fails_before_its_first_step(
+    tmp_path, digits, monkeypatch
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.txt").touch()
+    monkeypatch.setattr(session, "_introduction", fail)
+    with pytest.raises(MemoryError):
+        small(tmp_path / "run", digits)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.txt"]
 
 
 @pytest.mark.slow

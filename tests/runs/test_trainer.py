@@ -20,9 +20,10 @@ from runs.training import (
 )
 
 import scratchvae as sv
-from scratchvae.data import binarize
+from scratchvae.data import Dataset, binarize, spread
 from scratchvae.runs import trainer
-from scratchvae.runs.trainer import Trainer, images_of
+from scratchvae.runs.data import images_of
+from scratchvae.runs.trainer import Trainer
 from scratchvae.train import evaluate_sampled, streams, train_epoch
 
 # ---------------------------------------------------------------------- the plain loop
@@ -299,8 +300,12 @@ def test_restoring_forgets_what_came_before(cupy_on_host, tmp_path):
 # ---------------------------------------------------------------------- images
 
 
-def test_the_last_images_validate_and_are_never_trained_on(monkeypatch):
+@pytest.mark.parametrize("split", ["spread", "tail"])
+def test_validation_images_are_never_trained_on(monkeypatch, split):
+    """They come from all parts of the list; in runs of format 1, they are the last ones."""
     data, seen = small_data(train=10), []
+    held = {"spread": spread(3, 10), "tail": [7, 8, 9]}[split]
+    rest = np.delete(np.arange(10), held)
 
     def watched(*args):
         for x in batches(*args):
@@ -309,13 +314,37 @@ def test_the_last_images_validate_and_are_never_trained_on(monkeypatch):
 
     batches = trainer.batches
     monkeypatch.setattr(trainer, "batches", watched)
-    ours = finish(Trainer(small_config(validation=0.3), data))
-    assert_array_equal(ours.held_out_images, data.train_images[7:])
-    expected = (data.train_images[:7].reshape(7, -1) / np.float32(255)).tolist()
+    ours = finish(Trainer(small_config(validation=0.3, split=split), data))
+    assert_array_equal(ours.held_out_images, data.train_images[held])
+    expected = (data.train_images[rest].reshape(7, -1) / np.float32(255)).tolist()
     assert sorted(seen) == sorted(expected * 3)
     assert ours.held_out == "validation" and "validation_total" in ours.history[0]
-    found = evaluate_sampled(ours.model, data.train_images[7:], streams(0).test)
+    found = evaluate_sampled(ours.model, data.train_images[held], streams(0).test)
     assert ours.history[-1]["validation_total"] == found.total
+
+
+def test_a_folder_sorted_by_class_validates_on_every_class():
+    """Three classes of 20 images, one after the other."""
+    train = np.repeat(np.arange(3, dtype="uint8"), 20)[:, None, None] * np.ones((4, 4), "uint8")
+    images = images_of(small_config(validation=0.2), Dataset("sorted", train, train[:5]))
+    for part in (images.train[images.chosen], images.held_out):
+        assert len(np.unique(part)) == 3
+    assert len(images.chosen) == 48 and len(images.held_out) == 12
+
+
+def test_validation_images_of_the_users_own_are_held_out():
+    own = small_data(seed=1).test_images
+    data = replace(small_data(), validation_images=own)
+    ours = Trainer(small_config(patience=1), data)  # patience needs no share then
+    assert ours.held_out_images is own and ours.held_out == "validation"
+    assert ours.train_count == 11
+    with pytest.raises(ValueError, match="validation: small has 5 validation images of its own"):
+        Trainer(small_config(validation=0.2), data)
+
+
+def test_patience_needs_validation_images():
+    with pytest.raises(ValueError, match="patience needs validation images: set validation"):
+        Trainer(small_config(patience=3), small_data())
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
@@ -359,7 +388,7 @@ def test_black_and_white_is_drawn_anew_in_each_epoch_and_once_for_what_is_held_o
     assert len(drawn) == 3 and all(sv.data.is_binary(a) for a in drawn)
     assert len({a.tobytes() for a in drawn}) == 3
     mean = np.mean(drawn, axis=0).ravel()
-    assert np.corrcoef(mean, data.train_images[:30].ravel())[0, 1] > 0.5
+    assert np.corrcoef(mean, data.train_images.ravel())[0, 1] > 0.5
     assert len(held_out) == 3 and len({id(a) for a in held_out}) == 1
     assert sv.data.is_binary(held_out[0]) and sv.data.is_binary(ours.test_images)
     again = images_of(config, data)
