@@ -161,6 +161,7 @@ def shell(script, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("here", [CYRILLIC], indirect=True)
 @pytest.mark.parametrize(
     "where",
     ["> /dev/full", ">&-", "| true", "2> /dev/full", "2>&-", "> /dev/full 2>&1", ">&- 2>&-"],

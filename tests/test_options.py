@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scratchvae.__main__ import main, make_parser
 from scratchvae.commands.options import (
     CommandParser,
     add_command,
@@ -60,6 +61,38 @@ def test_other_numbers_are_usage_errors(capsys, kind, text, said):
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args([f"--n={text}"])
     assert capsys.readouterr().err.endswith(f"p: error: argument --n: {said}\n")
+
+
+OUTPUTS = [
+    "evaluate {run} --out {out}",
+    "evaluate {run} --per-image {out}.csv",
+    "encode {run} --out {out}.npz",
+    "reconstruct {run} --out {out}.png",
+    "sample {run} --npz {out}.npz",
+    "manifold {run} --out {out}.png",
+]
+
+
+@pytest.mark.parametrize("line", OUTPUTS)
+def test_a_folder_is_refused_as_a_file_before_anything_is_computed(
+    tmp_path, monkeypatch, capsys, line
+):
+    words = line.format(run=tmp_path / "run", out=tmp_path / "out").split()
+    Path(words[-1]).mkdir()
+    monkeypatch.setattr("scratchvae.commands.options.open_run", None)
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert capsys.readouterr().err.endswith(
+        f" error: {words[-1]} is a folder: give the name of a file\n"
+    )
+
+
+def test_a_range_may_begin_with_a_minus_sign():
+    args = make_parser().parse_args(["train", "mlp", "--value-range", "-1,1"])
+    assert args.value_range == "-1,1"
+    parser = CommandParser(prog="p")
+    run_options(parser)
+    assert parser.parse_args(["run", "--value-range", "-.5,1.5"]).value_range == "-.5,1.5"
 
 
 def test_options_of_the_engine_and_json():

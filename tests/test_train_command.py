@@ -75,15 +75,18 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
     for name, a in one.items():
         np.testing.assert_array_equal(same[name], a)
 
-    told = []  # another data set has another shape than the recorded one
+    told = []  # another data set has another shape than the recorded one, and no split to keep
+    path = tmp_path / "runs/mlp/config.json"
+    path.write_text(path.read_text().replace('"spread"', '"tail"'))
     monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told
     assert (config.data, config.image_shape, config.seed) == ("faces", None, 1)
+    assert config.split == "spread"
     assert (config.latent_dim, config.kl_schedule, config.binarize) == (2, "linear", True)
 
     assert scratchvae(*again, "grey", "--no-binarize")[0] == 0
-    assert not told[1].binarize and told[1].kl_schedule == "linear"
+    assert not told[1].binarize and told[1].kl_schedule == "linear" and told[1].split == "tail"
 
 
 def test_json_is_all_there_is_on_standard_output(scratchvae, tmp_path):

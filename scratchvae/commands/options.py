@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -40,6 +41,7 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
             **options,
         )
+        self._negative_number_matcher = re.compile(r"-[\d.]")  # also -1,1 is a value, no option
         # No default: a command's default would overwrite `scratchvae --json COMMAND`.
         switch: Any = {"action": "store_true", "default": argparse.SUPPRESS}
         self.add_argument("--debug", help="show the traceback of an error", **switch)

@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
             metrics = resume(folder, report, talk, **given)
         else:
             options = read_config(args.config)[0].to_json() if args.config else {}
-            # The shape comes from the data set, which `given` may change.
-            config = Config(**options | {"image_shape": None} | given)
+            # They follow from the data set, which `given` may change.
+            follow = {"image_shape": None} | ({"split": "spread"} if "data" in given else {})
+            config = Config(**options | follow | given)
             folder = args.out or Path("runs") / config.model
             metrics = train(config, None, folder, report, talk)
     except Stopped as stopped:

@@ -44,7 +44,7 @@ def test_it_is_drawn_anew_each_time_and_again_from_the_seed():
 
 @pytest.mark.parametrize("shape", [(50, 4, 4), (3, 7, 100), (1000,)])
 def test_large_arrays_are_drawn_in_parts(monkeypatch, shape):
-    """Each part is what a part alone would be; the largest part is drawn as the whole always was."""
+    """Each as if it were all; an array of one part is drawn as it always was."""
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     whole = binarize(images, np.random.default_rng(1))
     module = sys.modules["scratchvae.data.batches"]  # the package has a function of this name
