@@ -109,9 +109,8 @@ def load_folder(
     train, validation, test = parts
     say(f"{root.name}: {found.in_words(damaged)}")
     _check_read(root, train, test, damaged)
-    for line in (_repeated(train, test), *lines):
-        if line:
-            say(f"warning: {root.name}: {line}")
+    for line in lines or _repeated(train, test):
+        say(f"warning: {root.name}: {line}")
     labels = _labels(root, [*train.names, *test.names], found.split)
     classes = sorted({*labels}) if len({*labels}) > 1 else None
     numbers = np.array([classes.index(label) for label in labels]) if classes else None
@@ -346,20 +345,16 @@ def _read_labels(path: Path) -> dict[str, str]:
     return {os.path.normpath(row[0]): row[1].strip() for row in rows if row}
 
 
-def _repeated(train: Part, test: Part) -> str | None:
-    """A sentence about test images whose pixels are also those of a training image."""
+def _repeated(train: Part, test: Part) -> list[str]:
+    """A sentence about test images whose pixels are also those of a training image, if any."""
     known = dict(zip(train.digests, train.names, strict=True))
     pairs = [
         f"{name} = {known[digest]}"
         for name, digest in zip(test.names, test.digests, strict=True)
         if digest in known
     ]
-    if not pairs:
-        return None
-    return (
-        f"{len(pairs):,} of {len(test.names):,} test images are training images, too "
-        f"({_some(pairs)}): the model has seen them"
-    )
+    few = f"{len(pairs):,} of {len(test.names):,} test images are training images, too"
+    return [f"{few} ({_some(pairs)}): the model has seen them"] if pairs else []
 
 
 def _check_read(root: Path, train: Part, test: Part, damaged: dict[str, str]) -> None:
