@@ -152,6 +152,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    args.saved = True  # the data set is in the cache, whatever happens to the output
     say(f"fetching {args.name} into {cache_of(args.name)}")
     verdicts = verify_files(args.name, download_files(args.name))
     # Of a file from an archive, only the archive's hash may be known, and that is right.
