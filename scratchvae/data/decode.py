@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..output import open_file
-from .options import ImageOptions, image_options
+from .options import ImageOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-
-__all__ = ["ImageOptions", "cores", "decode", "decode_all", "decode_or_reason", "image_options"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # Pillow's names
 GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth longer
@@ -72,7 +70,7 @@ def decode(path: str, options: ImageOptions) -> NDArray[np.uint8]:
 
 
 def _decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
-    from PIL import Image  # here, for `import scratchvae` to stay fast
+    from PIL import Image, ImageOps  # here, for `import scratchvae` to stay fast
 
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         pixels = image.width * image.height  # according to the header; nothing is decoded yet
@@ -84,16 +82,10 @@ def _decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
         if scans > MAX_SCANS:
             raise ValueError(f"expected at most {MAX_SCANS} scans, found {scans}")
         with ONE_LARGE_AT_A_TIME if pixels > LARGE else nullcontext():
-            return _upright(image, options)
-
-
-def _upright(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
-    from PIL import ImageOps
-
-    image.load()
-    with suppress(Exception):  # a damaged EXIF block does not spoil the image
-        ImageOps.exif_transpose(image, in_place=True)
-    return render(image, options)
+            image.load()
+            with suppress(Exception):  # a damaged EXIF block does not spoil the image
+                ImageOps.exif_transpose(image, in_place=True)
+            return render(image, options)
 
 
 def render(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
@@ -101,9 +93,8 @@ def render(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
     from PIL import Image
 
     width, height = image.size
-    sized = isinstance(options.size, tuple)
     H, W = options.size if isinstance(options.size, tuple) else (height, width)
-    if sized and options.crop != "none":
+    if isinstance(options.size, tuple) and options.crop != "none":
         if isinstance(options.crop, int):
             across = down = min(width, height, options.crop)
         else:  # the largest part with the proportions of the result

@@ -376,7 +376,7 @@ def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
 
 def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
     """64 megapixels with transparency take 1.3 GB: with a thread for each of 64 cores, 80 GB."""
-    at_work, most, real = [], [], module._upright
+    at_work, most, real = [], [], module.render
 
     def watched(*arguments):
         at_work.append(1)
@@ -385,7 +385,7 @@ def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
         at_work.pop()
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_upright", watched)
+    monkeypatch.setattr(module, "render", watched)
     monkeypatch.setattr(module, "GROUP", 1)
     monkeypatch.setattr(module, "cores", lambda: 4)
     write_grey(tmp_path / "x.png", 0)  # 9 pixels
