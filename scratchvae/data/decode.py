@@ -47,29 +47,11 @@ class MachineFault(OSError):
 Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 
 
-def decode(path: str, options: ImageOptions) -> NDArray[np.uint8]:
-    """Read an image file, of an animation the first frame: (C, H, W), C = 1 if grey, else 3.
+def decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
+    """The first frame of an image file: (C, H, W), C = 1 if grey, else 3.
 
-    Parameters
-    ----------
-    path : str
-        JPEG, PNG, WebP, BMP, TIFF, GIF or PPM, whatever its name.
-    options : ImageOptions
-        Without a size, the image keeps its own. Default: in colour, cropped, on white.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    Exception
-        Anything, if its content is damaged.
+    Without a size, it keeps its own. Any exception may be raised if the content is damaged.
     """
-    # If Pillow opens the file, it allocates the 4 GB that a file of 75 bytes can claim to need.
-    with open_file(path, MAX_BYTES) as file:
-        return _decode(file.read(), options)
-
-
-def _decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps  # here, for `import scratchvae` to stay fast
 
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -158,10 +140,11 @@ def _check_range(values: NDArray[Any], low: float, high: float) -> None:
 
 
 def decode_or_reason(path: str, options: ImageOptions) -> Decoded:
-    """As `decode`; if the file is at fault, the reason in a few words.
+    """As `decode`, of a file; if the file is at fault, the reason in a few words.
 
     MachineFault: the machine is at fault.
     """
+    # If Pillow opens the file, it allocates the 4 GB that a file of 75 bytes can claim to need.
     try:
         with open_file(path, MAX_BYTES) as file:
             content = file.read()
@@ -173,7 +156,7 @@ def decode_or_reason(path: str, options: ImageOptions) -> Decoded:
         why = f"{error.strerror or error}: what is decoded is kept: try again"
         raise MachineFault(error.errno, why, path) from None
     try:
-        return _decode(content, options)
+        return decode(content, options)
     except MemoryError:  # the file may be fine
         raise
     except Exception as error:

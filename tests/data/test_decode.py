@@ -17,11 +17,17 @@ from scratchvae.data import decode as module
 from scratchvae.data.decode import (
     MAX_PIXELS,
     MachineFault,
-    decode,
     decode_all,
     decode_or_reason,
 )
 from scratchvae.data.options import image_options
+
+
+def decode(path, options):
+    """The pixels of a file."""
+    pixels = decode_or_reason(path, options)
+    assert isinstance(pixels, np.ndarray), pixels
+    return pixels
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -307,7 +313,7 @@ def test_want_of_memory_is_not_the_files_fault(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(module, "_decode", exhausted)
+    monkeypatch.setattr(module, "decode", exhausted)
     with pytest.raises(MemoryError):
         decode_or_reason(__file__, image_options(2))
 
