@@ -96,7 +96,7 @@ def load_arrays(
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # EINVAL: an offset in a damaged zip file is negative
         lines = str(error).splitlines() or [type(error).__name__]
-        raise ValueError(f"{path}: {lines[0]}") from None
+        raise ValueError(f"{path}: {lines[0][:1500]}") from None  # zipfile may quote 64 kB
 
 
 def _load(

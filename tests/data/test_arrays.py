@@ -295,6 +295,15 @@ def test_a_directory_outside_of_the_file(tmp_path):
     fault(tmp_path / "a.npz")
 
 
+def test_a_name_of_thousands_of_bytes_is_quoted_in_part(tmp_path):
+    np.savez(tmp_path / "a.npz", GREY)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[26:28] = np.uint16(2000).tobytes()  # the length of the name in front of the array
+    (tmp_path / "a.npz").write_bytes(content)
+    message = fault(tmp_path / "a.npz")
+    assert "File name in directory 'arr_0.npy' and header" in message and len(message) < 2000
+
+
 def test_the_limit_of_an_array_in_an_npz(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", GREY)
     monkeypatch.setattr(arrays, "MAX_VALUES", GREY.size)
