@@ -42,7 +42,7 @@ class Stored(NamedTuple):
     key: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    blocks: Callable[[int], Iterator[NDArray[Any]]]  # of so many rows
+    blocks: Callable[[], Iterator[NDArray[Any]]]
 
     def __str__(self) -> str:
         return f"{self.key or 'an array'} {self.shape} {self.dtype}"
@@ -96,7 +96,7 @@ def load_arrays(
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # EINVAL: an offset in a damaged zip file is negative
         lines = str(error).splitlines() or [type(error).__name__]
-        raise ValueError(f"{path}: {lines[0]}") from None
+        raise ValueError(f"{path}: {lines[0][:1500]}") from None  # zipfile may quote 64 kB
 
 
 def _load(
@@ -106,29 +106,31 @@ def _load(
     say: Callable[[str], None],
 ) -> Dataset:
     arrays: dict[str, Any] = {}
+    split = "test_images" in parts
     for field, stored in parts.items():
         total = stored.shape[0] if stored.shape else 0
-        masks = [np.ones(total, bool)]  # which rows go into which array
-        if "test_images" not in parts:
-            masks = [np.isin(np.arange(total), spread(round(TEST_SHARE * total) or 1, total))]
-            masks.insert(0, ~masks[0])
-        fields = (field, field.replace("train", "test"))
+        test = spread(0 if split else round(TEST_SHARE * total) or 1, total)
+        order = np.append(np.delete(np.arange(total), test), test)
         if field.endswith("images"):
-            arrays |= zip(fields, _images(stored, value_range, masks), strict=False)
-        elif stored.dtype.kind not in "iu" or math.prod(stored.shape) != total:
-            say(f"warning: {name}: labels left out: {stored} is not an integer for each image")
+            if len(test) == total or 0 in stored.shape:
+                raise ValueError(f"expected at least 2 images with pixels, found {stored}")
+            whole: NDArray[Any] = _images(stored, value_range, order)
+        elif stored.dtype.kind in "iu" and math.prod(stored.shape) == total:
+            whole = np.concatenate([*stored.blocks()]).reshape(-1)[order]
         else:
-            labels = np.concatenate([*stored.blocks(BLOCK)]).reshape(-1)
-            arrays |= zip(fields, [labels[mask] for mask in masks], strict=False)
+            say(f"warning: {name}: labels left out: {stored} is not an integer for each image")
+            continue
+        arrays[field] = whole[: total - len(test)]
+        if not split:
+            arrays[field.replace("train", "test")] = whole[total - len(test) :]
     shapes = {array.shape[1:] for field, array in arrays.items() if field.endswith("images")}
     if len(shapes) > 1:
         raise ValueError(f"expected images of one shape, found {' and '.join(map(str, shapes))}")
     for part in ("train", "test"):
         count = len(arrays[f"{part}_images"])
-        found = len(arrays.get(f"{part}_labels", range(count)))
-        if found != count:
+        if len(arrays.get(f"{part}_labels", range(count))) != count:
             raise ValueError(f"expected {count} labels in {parts[f'{part}_labels']}")
-    if "test_images" in parts:
+    if split:
         train = {hash(image.tobytes()) for image in arrays["train_images"]}
         twice = sum(hash(image.tobytes()) in train for image in arrays["test_images"])
         if twice:
@@ -155,54 +157,41 @@ def _choose(stored: Mapping[str, Stored], key: str | None) -> dict[str, Stored]:
     N = images[0].shape[:1]
     fit = [s for s in stored.values() if s.dtype.kind in "iu" and s.shape in (N, (*N, 1))]
     labels = [array for array in fit if array.key.lower() in LABELS] or fit
-    if len(labels) == 1 and labels != images:
+    if len(labels) == 1:
         return {"train_images": images[0], "train_labels": labels[0]}
     return {"train_images": images[0]}
 
 
 def _images(
-    stored: Stored, value_range: tuple[float, float] | None, masks: list[NDArray[np.bool_]]
-) -> list[NDArray[np.uint8]]:
-    """The images as bytes, (N, H, W) or (N, 3, H, W): those of each mask."""
-    axis = _channel_axis(stored)
+    stored: Stored, value_range: tuple[float, float] | None, order: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """The images as bytes, (N, H, W) or (N, 3, H, W), in the order given."""
     if stored.dtype.kind not in "buif":
-        raise ValueError(f"expected images of numbers, found {stored}")
+        raise ValueError(
+            f"expected images of numbers, found {stored} (objects are never unpickled)"
+        )
     if stored.dtype == bool:
         value_range = value_range or (0, 1)
     if stored.dtype != np.uint8 and value_range is None:
-        low, high, nan = _extremes(stored)
         raise ValueError(
-            f"{stored} has values from {low:.9g} to {high:.9g}{f' and {nan} NaN' if nan else ''}: "
-            "give those of black and white with --value-range BLACK,WHITE (value_range=(black, "
-            "white))"
+            f"{_extremes(stored)}: give those of black and white with --value-range BLACK,WHITE "
+            "(value_range=(black, white))"
         )
+    axis = _channel_axis(stored)
     row = [size for number, size in enumerate(stored.shape[1:], 1) if number != axis]
     if axis is not None and stored.shape[axis] == 3:
         row.insert(0, 3)
-    outputs = [np.empty((mask.sum(), *row), np.uint8) for mask in masks]
-    if not all(map(len, outputs)) or 0 in row:
-        raise ValueError(f"expected at least 2 images with pixels, found {stored}")
-    outside = start = 0
-    filled = [0] * len(outputs)
-    for block in stored.blocks(max(1, BLOCK // math.prod(row))):
+    images = np.empty((len(order), *row), np.uint8)
+    places, start = np.argsort(order), 0
+    for block in stored.blocks():
         if value_range is not None:
-            block, wrong = _scale(block, *value_range)
-            outside += wrong
+            block = _scale(block, *value_range, stored)
         block = (block if axis is None else np.moveaxis(block, axis, 1)).reshape(-1, *row)
-        for number, (output, mask) in enumerate(zip(outputs, masks, strict=True)):
-            chosen = block[mask[start : start + len(block)]]
-            output[filled[number] : filled[number] + len(chosen)] = chosen
-            filled[number] += len(chosen)
+        images[places[start : start + len(block)]] = block
         start += len(block)
-    if start != len(masks[0]):
-        raise ValueError(f"damaged array: expected {len(masks[0])} images, found {start}")
-    if outside:
-        low, high, nan = _extremes(stored)
-        raise ValueError(
-            f"expected values within the value_range {value_range}, found {outside} others in "
-            f"{stored}, which has values from {low:.9g} to {high:.9g} and {nan} NaN"
-        )
-    return outputs
+    if start != len(images):
+        raise ValueError(f"damaged array: expected {len(images)} images, found {start}")
+    return images
 
 
 def _channel_axis(stored: Stored) -> int | None:
@@ -226,70 +215,47 @@ def _channel_axis(stored: Stored) -> int | None:
     )
 
 
-def _scale(block: NDArray[Any], black: float, white: float) -> tuple[NDArray[np.uint8], int]:
-    """The values from black to white as 0 to 255, and how many are not between them or NaN."""
+def _scale(block: NDArray[Any], black: float, white: float, stored: Stored) -> NDArray[np.uint8]:
+    """The values from black to white as 0 to 255; ValueError if there are others, or NaN."""
     values, (low, high) = block.astype(np.float64), sorted((black, white))
-    inside = (values >= low) & (values <= high)
-    levels = np.where(inside, (values.clip(low, high) - black) / (white - black) * 255, 0)
-    return np.rint(levels).astype(np.uint8), int(inside.size - np.count_nonzero(inside))
+    if not (low <= values.min() and values.max() <= high):
+        raise ValueError(
+            f"expected values within the value_range {black, white}, but {_extremes(stored)}"
+        )
+    return np.rint((values - black) / (white - black) * 255).astype(np.uint8)
 
 
-def _extremes(stored: Stored) -> tuple[float, float, int]:
-    """The smallest and the largest value of an array, and how many are NaN."""
+def _extremes(stored: Stored) -> str:
+    """A sentence about the smallest and the largest value of an array, and how many are NaN."""
     low, high, nan = math.inf, -math.inf, 0
-    for block in stored.blocks(max(1, BLOCK // max(1, math.prod(stored.shape[1:])))):
-        values = block.astype(np.float64)
-        missing = np.isnan(values)
-        nan += int(np.count_nonzero(missing))
-        low = min(low, float(np.min(values, where=~missing, initial=math.inf)))
-        high = max(high, float(np.max(values, where=~missing, initial=-math.inf)))
-    return low, high, nan
+    for block in stored.blocks():
+        low = min(low, float(np.fmin.reduce(block, axis=None)))  # fmin and fmax skip NaN
+        high = max(high, float(np.fmax.reduce(block, axis=None)))
+        nan += int(np.isnan(block).sum())
+    return f"{stored} has values from {low:.9g} to {high:.9g}{f' and {nan} NaN' if nan else ''}"
 
 
 def _open(path: Path, stack: ExitStack) -> dict[str, Stored]:
     """The arrays in a file, by their keys; the file of a .npz stays open until `stack` closes."""
     raw = stack.enter_context(open_file(path, math.inf))
     magic = raw.read(6)
-    raw.seek(0)
     if magic == npy.MAGIC_PREFIX:
-        if _header(raw, os.fstat(raw.fileno()).st_size)[2].hasobject:
-            raise ValueError("expected numbers, found pickled Python objects, which are never read")
-        array = npy.open_memmap(path, mode="r")
-        return {"": Stored("", array.shape, array.dtype, partial(_slices, array))}
+        return {"": _stored("", partial(open_file, path, math.inf), os.fstat(raw.fileno()).st_size)}
     if not magic.startswith(b"PK"):
         raise ValueError(f"expected a .npy or .npz file of NumPy, found the bytes {magic!r}")
     archive = stack.enter_context(zipfile.ZipFile(raw))
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-    return {info.filename[:-4]: _member(archive, info) for info in members}
+    stored = [_stored(i.filename[:-4], partial(archive.open, i), i.file_size) for i in members]
+    for array in stored:
+        if math.prod(array.shape) > MAX_VALUES:
+            raise ValueError(f"expected at most {MAX_VALUES} values, found {array}")
+    return {array.key: array for array in stored}
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stored:
-    with archive.open(info) as stream:
-        shape, fortran_order, dtype, offset = _header(stream, info.file_size)
-    if math.prod(shape) > MAX_VALUES:
-        raise ValueError(f"{info.filename}: expected at most {MAX_VALUES} values, found {shape}")
-
-    def blocks(rows: int) -> Iterator[NDArray[Any]]:
-        with archive.open(info) as stream:
-            stream.read(offset)
-            if fortran_order:  # the first image ends with the last byte
-                whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
-                yield from _slices(whole, rows)
-            else:
-                row = math.prod(shape[1:]) * dtype.itemsize
-                while content := stream.read(rows * row):
-                    yield np.frombuffer(content, dtype).reshape(-1, *shape[1:])
-
-    return Stored(info.filename[:-4], shape, dtype, blocks)
-
-
-def _slices(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
-    yield from (array[start : start + rows] for start in range(0, len(array), rows))
-
-
-def _header(stream: IO[bytes], file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, Fortran order, dtype, bytes of the header; ValueError if the file has another size."""
-    start = io.BytesIO(stream.read(MAX_HEADER))  # a header may say that it has 2 GB
+def _stored(key: str, reopen: Callable[[], IO[bytes]], file_size: int) -> Stored:
+    """The array in a .npy file; ValueError if its header is damaged or fits another size."""
+    with reopen() as stream:
+        start = io.BytesIO(stream.read(MAX_HEADER))  # a header may say that it has 2 GB
     try:
         version = npy.read_magic(start)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -299,4 +265,17 @@ def _header(stream: IO[bytes], file_size: int) -> tuple[tuple[int, ...], bool, n
     size, found = math.prod(shape) * dtype.itemsize, file_size - start.tell()
     if size != found and not dtype.hasobject:
         raise ValueError(f"damaged array: expected {size} bytes for {shape} {dtype}, found {found}")
-    return shape, fortran_order, dtype, start.tell()
+    rows = max(1, BLOCK // max(1, math.prod(shape[1:])))
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        with reopen() as stream:
+            stream.read(start.tell())
+            if fortran_order:  # the first image ends with the last byte
+                whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
+                yield from (whole[i : i + rows] for i in range(0, len(whole), rows))
+            else:
+                row = math.prod(shape[1:]) * dtype.itemsize
+                while content := stream.read(rows * row):
+                    yield np.frombuffer(content, dtype).reshape(-1, *shape[1:])
+
+    return Stored(key, shape, dtype, blocks)

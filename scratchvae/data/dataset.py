@@ -107,8 +107,6 @@ def doubts(brightest: int, flat: int, count: int) -> list[str]:
 
 def fit(dataset: Dataset, options: ImageOptions) -> Dataset:
     """The data set with its images in the size and colours that `options` ask for."""
-    if options == ImageOptions() or (options.size == "native" and not options.grey):
-        return dataset
     validation = dataset.validation_images
     return replace(
         dataset,
@@ -162,22 +160,20 @@ def drawn_dataset(
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")
-    parts = dict(zip(("train", "test"), counts, strict=True))
-    shapes = {f"{part}_{key}": (n, *row) for part, n in parts.items() for key, row in rows.items()}
+    train, test = counts
+    shapes = {f"train_{key}": (train, *row) for key, row in rows.items()}
+    shapes |= {f"test_{key}": (test, *row) for key, row in rows.items()}
     digest = hashlib.sha256(repr(made_with).encode()).hexdigest()[:12]
     try:
         folder = cache_folder() / name if cache_dir is None else Path(cache_dir)
     except RuntimeError:  # no home directory
         folder = Path(os.devnull)  # nothing can be read or stored there
-    path = folder / f"{name}-v{version}-seed{seed}-{counts[0]}-{counts[1]}-{digest}.npz"
+    path = folder / f"{name}-v{version}-seed{seed}-{train}-{test}-{digest}.npz"
     arrays = _read(path, shapes)
     if arrays is None:
-        generators = np.random.default_rng(seed).spawn(2)
-        arrays = {
-            f"{part}_{key}": array
-            for (part, count), rng in zip(parts.items(), generators, strict=True)
-            for key, array in draw(count, rng).items()
-        }
+        rng_train, rng_test = np.random.default_rng(seed).spawn(2)
+        arrays = {f"train_{key}": array for key, array in draw(train, rng_train).items()}
+        arrays |= {f"test_{key}": array for key, array in draw(test, rng_test).items()}
         with suppress(OSError):  # a full disk, a read-only home
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:

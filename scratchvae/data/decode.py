@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..output import open_file
-from .options import ImageOptions, image_options
+from .options import ImageOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-
-__all__ = ["ImageOptions", "cores", "decode", "decode_all", "decode_or_reason", "image_options"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # Pillow's names
 GROUP = 32  # files in a task: with one file in a task, decoding takes a fifth longer
@@ -49,30 +47,12 @@ class MachineFault(OSError):
 Decoded = NDArray[np.uint8] | str  # the pixels, or why there are none
 
 
-def decode(path: str, options: ImageOptions) -> NDArray[np.uint8]:
-    """Read an image file, of an animation the first frame: (C, H, W), C = 1 if grey, else 3.
+def decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
+    """The first frame of an image file: (C, H, W), C = 1 if grey, else 3.
 
-    Parameters
-    ----------
-    path : str
-        JPEG, PNG, WebP, BMP, TIFF, GIF or PPM, whatever its name.
-    options : ImageOptions
-        Without a size, the image keeps its own. Default: in colour, cropped, on white.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    Exception
-        Anything, if its content is damaged.
+    Without a size, it keeps its own. Any exception may be raised if the content is damaged.
     """
-    # If Pillow opens the file, it allocates the 4 GB that a file of 75 bytes can claim to need.
-    with open_file(path, MAX_BYTES) as file:
-        return _decode(file.read(), options)
-
-
-def _decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
-    from PIL import Image  # here, for `import scratchvae` to stay fast
+    from PIL import Image, ImageOps  # here, for `import scratchvae` to stay fast
 
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         pixels = image.width * image.height  # according to the header; nothing is decoded yet
@@ -84,16 +64,10 @@ def _decode(content: bytes, options: ImageOptions) -> NDArray[np.uint8]:
         if scans > MAX_SCANS:
             raise ValueError(f"expected at most {MAX_SCANS} scans, found {scans}")
         with ONE_LARGE_AT_A_TIME if pixels > LARGE else nullcontext():
-            return _upright(image, options)
-
-
-def _upright(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
-    from PIL import ImageOps
-
-    image.load()
-    with suppress(Exception):  # a damaged EXIF block does not spoil the image
-        ImageOps.exif_transpose(image, in_place=True)
-    return render(image, options)
+            image.load()
+            with suppress(Exception):  # a damaged EXIF block does not spoil the image
+                ImageOps.exif_transpose(image, in_place=True)
+            return render(image, options)
 
 
 def render(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
@@ -101,9 +75,8 @@ def render(image: "Picture", options: ImageOptions) -> NDArray[np.uint8]:
     from PIL import Image
 
     width, height = image.size
-    sized = isinstance(options.size, tuple)
     H, W = options.size if isinstance(options.size, tuple) else (height, width)
-    if sized and options.crop != "none":
+    if isinstance(options.size, tuple) and options.crop != "none":
         if isinstance(options.crop, int):
             across = down = min(width, height, options.crop)
         else:  # the largest part with the proportions of the result
@@ -167,10 +140,11 @@ def _check_range(values: NDArray[Any], low: float, high: float) -> None:
 
 
 def decode_or_reason(path: str, options: ImageOptions) -> Decoded:
-    """As `decode`; if the file is at fault, the reason in a few words.
+    """As `decode`, of a file; if the file is at fault, the reason in a few words.
 
     MachineFault: the machine is at fault.
     """
+    # If Pillow opens the file, it allocates the 4 GB that a file of 75 bytes can claim to need.
     try:
         with open_file(path, MAX_BYTES) as file:
             content = file.read()
@@ -182,7 +156,7 @@ def decode_or_reason(path: str, options: ImageOptions) -> Decoded:
         why = f"{error.strerror or error}: what is decoded is kept: try again"
         raise MachineFault(error.errno, why, path) from None
     try:
-        return _decode(content, options)
+        return decode(content, options)
     except MemoryError:  # the file may be fine
         raise
     except Exception as error:

@@ -44,10 +44,8 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             raw.seek(0)
             yield cast(IO[bytes], gzip.GzipFile(fileobj=raw) if compressed else raw)
-    except EOFError:
-        raise ValueError(f"{path}: truncated gzip file: expected an end marker") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: corrupt gzip file: {error}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged gzip file: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

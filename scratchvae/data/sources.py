@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import BinaryIO, NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple
 
 from ..output import cache_folder
 from .dataset import Verdict
@@ -55,10 +56,22 @@ def _known(dataset: str) -> tuple[dict[str, tuple[int, str]], dict[str, str]]:
     return downloads, {name: md5 for name, _, _, md5 in rows if md5 != "-"}
 
 
+def _source(
+    folders: tuple[str, ...],
+    *mirrors: str,
+    files: Mapping[str, str] = FILES,
+    classes: Sequence[str] | None = None,
+    archive_folder: str = "",
+) -> Source:
+    return Source(folders, files, mirrors, *_known(folders[0]), classes, archive_folder)
+
+
 def _emnist(split: str, classes: Sequence[str]) -> Source:
-    names = {f: f"emnist-{split}-{n.replace('t10k', 'test')}" for f, n in FILES.items()}
+    files = {f: f"emnist-{split}-{n.replace('t10k', 'test')}" for f, n in FILES.items()}
     mirror = "https://biometrics.nist.gov/cs_links/EMNIST/"
-    return Source(("emnist", "EMNIST"), names, (mirror,), *_known("emnist"), classes, "gzip")
+    return _source(
+        ("emnist", "EMNIST"), mirror, files=files, classes=classes, archive_folder="gzip"
+    )
 
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
@@ -67,45 +80,34 @@ GARMENTS = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ank
 THINGS = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 
 SOURCES = {
-    "mnist": Source(
+    "mnist": _source(
         ("mnist", "MNIST"),
-        FILES,
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        *_known("mnist"),
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
-    "fashion-mnist": Source(
+    "fashion-mnist": _source(
         ("fashion-mnist", "FashionMNIST"),
-        FILES,
-        (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        ),
-        *_known("fashion-mnist"),
-        GARMENTS.split(","),
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        classes=GARMENTS.split(","),
     ),
-    "kmnist": Source(
+    "kmnist": _source(
         ("kmnist", "KMNIST"),
-        FILES,
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        *_known("kmnist"),
-        ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
+        "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        classes=["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
     ),
     "emnist-letters": _emnist("letters", ["", *string.ascii_lowercase]),  # the labels: 1 to 26
-    "emnist-balanced": _emnist("balanced", list(MERGED)),
-    "emnist-bymerge": _emnist("bymerge", list(MERGED)),
-    "emnist-byclass": _emnist("byclass", list(string.digits + LETTERS)),
-    "emnist-digits": _emnist("digits", list(string.digits)),
-    "emnist-mnist": _emnist("mnist", list(string.digits)),
-    "cifar10": Source(
+    "emnist-balanced": _emnist("balanced", [*MERGED]),
+    "emnist-bymerge": _emnist("bymerge", [*MERGED]),
+    "emnist-byclass": _emnist("byclass", [*string.digits, *LETTERS]),
+    "emnist-digits": _emnist("digits", [*string.digits]),
+    "emnist-mnist": _emnist("mnist", [*string.digits]),
+    "cifar10": _source(
         ("cifar10", "cifar-10-batches-py", "cifar-10-batches-bin"),
-        {name: name for name in _known("cifar10")[1]},
-        ("https://www.cs.toronto.edu/~kriz/",),
-        *_known("cifar10"),
-        THINGS.split(","),
-        "cifar-10-batches-py",
+        "https://www.cs.toronto.edu/~kriz/",
+        files={name: name for name in _known("cifar10")[1]},
+        classes=THINGS.split(","),
+        archive_folder="cifar-10-batches-py",
     ),
 }
 OWNERS = {md5: name for name, source in SOURCES.items() for md5 in source.md5.values()}
@@ -273,9 +275,14 @@ def _download(http: Callable[..., None], size: int, url: str, path: str, _: obje
     seconds = max(GRACE_SECONDS, size / SLOWEST)
     with open(path, "wb") as file:
 
+        def write(chunk: bytes) -> None:
+            if file.tell() + len(chunk) > size:
+                raise ValueError(f"expected {size} bytes, the server sends more")
+            file.write(chunk)
+
         def work() -> None:
             try:
-                http(url, _Limited(file, size), None)
+                http(url, SimpleNamespace(write=write, flush=file.flush), None)
             except Exception as error:
                 errors.append(error)
 
@@ -289,18 +296,6 @@ def _download(http: Callable[..., None], size: int, url: str, path: str, _: obje
             )
     if errors:
         raise errors.pop()  # popped: an error in a list that its traceback holds is a cycle
-
-
-class _Limited:
-    """A file that takes no more than `size` bytes."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file, self.size, self.flush = file, size, file.flush
-
-    def write(self, chunk: bytes) -> None:
-        if self.file.tell() + len(chunk) > self.size:
-            raise ValueError(f"expected {self.size} bytes, the server sends more")
-        self.file.write(chunk)
 
 
 def _unpack(get: Callable[..., Sequence[str]], archive: str, source: Source, folder: Path) -> None:
@@ -333,8 +328,7 @@ def verify_files(dataset: str, files: Mapping[str, Path]) -> Iterator[Verdict]:
         except (ValueError, OSError) as problem:
             yield Verdict(path, "damaged", str(problem))
             continue
-        owner = OWNERS.get(found, dataset)
-        if owner != dataset:
+        if (owner := OWNERS.get(found, dataset)) != dataset:
             yield Verdict(path, "differs", f"it is a file of {owner}")
         elif known is None:
             yield Verdict(path, "unknown", "readable, but no hash of this file is known")

@@ -92,21 +92,24 @@ def test_other_numbers_need_a_range(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-    ("bad", "count", "found"),
+    ("bad", "found"),
     [
-        ([2], 1, "from 0 to 2 and 0 NaN"),
-        ([1.7e308], 1, "from 0 to 1.7e+308 and 0 NaN"),
-        ([-0.5, 3], 2, "from -0.5 to 3 and 0 NaN"),
-        ([np.nan] * 3, 3, "and 3 NaN"),
-        ([np.inf, -np.inf, np.nan], 3, "from -inf to inf and 1 NaN"),
+        ([2], "from 0 to 2"),
+        ([1.7e308], "from 0 to 1.7e+308"),
+        ([-0.5, 3], "from -0.5 to 3"),
+        ([np.nan] * 3, "from 0 to 1 and 3 NaN"),
+        ([np.inf, -np.inf, np.nan], "from -inf to inf and 1 NaN"),
     ],
 )
-def test_values_outside_of_the_range_are_counted(tmp_path, bad, count, found):
+def test_values_outside_of_the_range_are_refused(tmp_path, bad, found):
     images = GREY / 255
     images.reshape(-1)[: len(bad)] = bad
     np.save(tmp_path / "a.npy", images)
     message = fault(tmp_path / "a.npy", (0, 1))
-    assert f"value_range (0, 1), found {count} others in" in message and found in message
+    assert message.endswith(
+        f"expected values within the value_range (0, 1), but an array (40, 9, 7) float64 has "
+        f"values {found}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +242,7 @@ HOSTILE = {
     "huge": (npy_header((2**40, 28, 28)), "damaged array"),
     "overflowing": (npy_header((2**62, 2**62, 4)), "damaged array"),
     "negative": (npy_header((-40, 9, 7)) + SOUND[128:], "damaged array"),
-    "objects": (npy(np.array([GREY, "x"], object)), "pickled Python objects, which are never read"),
+    "objects": (npy(np.array([GREY, "x"], object)), "(objects are never unpickled)"),
     "long header": (b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f" + b" " * 99, ""),
     "brackets": (b"\x93NUMPY\x02\x00\x2c\x01\x00\x00" + b"(" * 300, "no valid header"),
     "large header": (npy_header((40, 9, 7), [(f"f{i}", "u1") for i in range(3000)]), ""),
@@ -292,12 +295,21 @@ def test_a_directory_outside_of_the_file(tmp_path):
     fault(tmp_path / "a.npz")
 
 
+def test_a_name_of_thousands_of_bytes_is_quoted_in_part(tmp_path):
+    np.savez(tmp_path / "a.npz", GREY)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[26:28] = np.uint16(2000).tobytes()  # the length of the name in front of the array
+    (tmp_path / "a.npz").write_bytes(content)
+    message = fault(tmp_path / "a.npz")
+    assert "File name in directory 'arr_0.npy' and header" in message and len(message) < 2000
+
+
 def test_the_limit_of_an_array_in_an_npz(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", GREY)
     monkeypatch.setattr(arrays, "MAX_VALUES", GREY.size)
     load_arrays(tmp_path / "a.npz")
     monkeypatch.setattr(arrays, "MAX_VALUES", GREY.size - 1)
-    assert "arr_0.npy: expected at most 2519 values, found (40, 9, 7)" in fault(tmp_path / "a.npz")
+    assert "expected at most 2519 values, found arr_0 (40, 9, 7)" in fault(tmp_path / "a.npz")
 
 
 def test_a_changed_byte_in_an_npz_is_found(tmp_path):

@@ -138,7 +138,7 @@ def test_verify_tells_damage(capsys, cache, shelf):
     path.write_bytes(path.read_bytes()[:-20])
     code, found = run_json(capsys, "verify", "mnist", "--data-dir", str(shelf))
     verdict = found["verdicts"][0]
-    assert code == 1 and verdict["verdict"] == "damaged" and "truncated gzip" in verdict["why"]
+    assert code == 1 and verdict["verdict"] == "damaged" and "damaged gzip" in verdict["why"]
 
 
 def test_verify_does_not_pass_what_nobody_knows(capsys, cache, shelf, monkeypatch):

@@ -96,7 +96,7 @@ def test_fit_gives_size_and_colours(shape, size, grey):
 
 def test_without_options_nothing_is_copied():
     data = sample((4, 6, 8))
-    assert fit(data, image_options()) is data
+    assert fit(data, image_options()).train_images is data.train_images
     assert fit(data, image_options((6, 8), grey=True)).train_images is data.train_images
 
 

@@ -17,11 +17,17 @@ from scratchvae.data import decode as module
 from scratchvae.data.decode import (
     MAX_PIXELS,
     MachineFault,
-    decode,
     decode_all,
     decode_or_reason,
 )
 from scratchvae.data.options import image_options
+
+
+def decode(path, options):
+    """The pixels of a file."""
+    pixels = decode_or_reason(path, options)
+    assert isinstance(pixels, np.ndarray), pixels
+    return pixels
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -307,7 +313,7 @@ def test_want_of_memory_is_not_the_files_fault(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(module, "_decode", exhausted)
+    monkeypatch.setattr(module, "decode", exhausted)
     with pytest.raises(MemoryError):
         decode_or_reason(__file__, image_options(2))
 
@@ -376,7 +382,7 @@ def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
 
 def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
     """64 megapixels with transparency take 1.3 GB: with a thread for each of 64 cores, 80 GB."""
-    at_work, most, real = [], [], module._upright
+    at_work, most, real = [], [], module.render
 
     def watched(*arguments):
         at_work.append(1)
@@ -385,7 +391,7 @@ def test_large_pictures_wait_for_each_other(tmp_path, monkeypatch):
         at_work.pop()
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_upright", watched)
+    monkeypatch.setattr(module, "render", watched)
     monkeypatch.setattr(module, "GROUP", 1)
     monkeypatch.setattr(module, "cores", lambda: 4)
     write_grey(tmp_path / "x.png", 0)  # 9 pixels
