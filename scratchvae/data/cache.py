@@ -7,8 +7,8 @@ data set has a folder of its own::
     note.json   which files these are, which are damaged, and a digest of each chunk of pixels
     lock        locked by the process that decodes
 
-The process can be killed at any time: pixels reach the disk before the note with their digest, and
-pixels without a digest are decoded again. So are pixels that no longer have their digest.
+The process can be killed at any time, and the machine can fail: pixels without a digest, or with
+another one than in the note, are decoded again.
 """
 
 import errno
@@ -36,7 +36,7 @@ from .decode import MachineFault, cores, decode_all, decode_or_reason
 from .options import ImageOptions
 
 VERSION = 3  # of the recipe and of the note: with another number, every cache is decoded again
-CHUNK, CHUNK_BYTES = 512, 1 << 24  # files and bytes between two notes, at most
+CHUNK, CHUNK_BYTES = 1024, 1 << 24  # files and bytes between two notes, at most
 Images = NDArray[np.uint8]
 
 
@@ -209,7 +209,6 @@ class _Cache:
                         digests.append(_digest(found))
                     bar.update()
                 file.flush()
-                os.fsync(file.fileno())
                 self.note.digests.append(_of_chunk(digests))
                 with whole_file(self.note_file) as note:
                     note.write(json.dumps(asdict(self.note)).encode())

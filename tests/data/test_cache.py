@@ -313,9 +313,9 @@ def test_a_full_disk_is_explained_and_what_is_done_is_kept(photographs, decoded,
     threads = threading.active_count()
     fsync, calls = os.fsync, []
 
-    def full_at_the_third_chunk(file):  # each flushes its pixels, its note and the note's folder
+    def full_at_the_third_chunk(file):  # each flushes its note and the note's folder
         calls.append(file)
-        if len(calls) == 7:
+        if len(calls) == 5:
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(file)
 
