@@ -2,7 +2,7 @@
 
     python examples/celeba_vae.py                            # faces drawn by the program
     python examples/celeba_vae.py --data-dir celeba          # CelebA, as it is distributed
-    python examples/celeba_vae.py --data-dir ~/Pictures      # any folder of JPEG and PNG files
+    python examples/celeba_vae.py --data-dir ~/Pictures      # any folder of images
 
 CelebA's folder holds img_align_celeba/ and list_eval_partition.txt. Images are decoded once and
 kept in the cache: the first run with a large folder takes longer.

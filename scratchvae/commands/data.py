@@ -113,7 +113,7 @@ def locate(name: str) -> Location:
         outer = _celeba_folder(None)
         found = find_celeba(outer)
         expected = f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
-        if found and found[1]:
+        if found[0] and found[1]:
             return Location(name, True, str(found[0].parent))
         return Location(name, False, expected)
     path = _own_path(name)
@@ -175,7 +175,7 @@ def run_verify(args: argparse.Namespace) -> int:
         return _judge(args, verify_files(args.name, files))
     if args.name == "celeba":
         outer = _celeba_folder(args.data_dir)
-        root = (find_celeba(outer) or (outer / FACES,))[0]
+        root = find_celeba(outer)[0] or outer / FACES
     elif args.data_dir is not None:
         raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own place")
     else:

@@ -1,4 +1,4 @@
-"""Data sets of images: MNIST and its kind, CIFAR-10, CelebA, any folder or array, drawn ones.
+"""Data sets of images: MNIST and sets in its format, CIFAR-10, CelebA, folders, arrays, drawn ones.
 
 Reading order: dataset; sources, mnist, idx, cifar; arrays; options, images, decode, cache; glyphs;
 faces, portraits; batches.
@@ -6,6 +6,7 @@ faces, portraits; batches.
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..output import note
@@ -70,7 +71,7 @@ def load(
         CelebA ``$SCRATCHVAE_DATA`` or the current folder. The other data sets ignore it.
     image_size, grey, crop, background, value_range
         See `image_options`. Default: the images as they are; those of files in colour, 64 x 64.
-        Only files have a background, only files and arrays a value_range.
+        background is for image files, value_range for image files and arrays.
     split, say
         As for `load_folder`.
 
@@ -88,34 +89,35 @@ def load(
     DataNotFound
         If the files are not on this machine and cannot be downloaded.
     """
-    kind, _, place = dataset.partition(":")
+    kind, _, path = dataset.partition(":")
     if dataset not in DATASETS[:-2] and kind not in ("images", "arrays"):
         raise ValueError(f"unknown data set {dataset!r}; choose from {', '.join(DATASETS)}")
     asked: Any = {"image_size": image_size, "grey": grey, "crop": crop}
     asked |= {"background": background, "value_range": value_range}
-    if dataset == "celeba" or (kind == "images" and place and find_celeba(place)):
-        folder = place or data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
+    if dataset == "celeba" or (kind == "images" and path and find_celeba(path)[0]):
+        folder = path or data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
         return load_celeba(folder, say=say, **asked)
     if kind == "images":
-        return load_folder(place, split=split, say=say, **asked)
+        return load_folder(path, split=split, say=say, **asked)
     options = image_options(**asked)
     if options.background is not None:
-        raise ValueError(f"background: expected images with transparency, which {kind} has not")
+        raise ValueError(f"background: expected image files, got {dataset}: leave background out")
     if kind == "arrays":
-        data = load_arrays(place, options.value_range, say)
+        data = load_arrays(path, options.value_range, say)
         for line in doubts(*brightest_and_flat(data.train_images), len(data.train_images)):
             say(f"warning: {data.name}: {line}")
         return fit(data, options._replace(value_range=None))
     if options.value_range is not None:
         raise ValueError(
-            f"value_range: expected images: or arrays:, the values of {dataset} are known"
+            f"value_range: expected images: or arrays:, got {dataset}, whose values are known: "
+            "leave value_range out"
         )
-    drawn = {"glyphs": load_glyphs, "faces": load_faces}
-    if dataset in drawn:
-        return fit(drawn[dataset](), options)
-    return fit(
-        load_cifar10(data_dir) if dataset == "cifar10" else load_mnist(dataset, data_dir), options
-    )
+    loaders: dict[str, Callable[[], Dataset]] = {
+        "glyphs": load_glyphs,
+        "faces": load_faces,
+        "cifar10": partial(load_cifar10, data_dir),
+    }
+    return fit(loaders.get(dataset, partial(load_mnist, dataset, data_dir))(), options)
 
 
 def load_or_glyphs(

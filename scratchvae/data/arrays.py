@@ -30,6 +30,7 @@ KEYS = {  # in files of Keras and of MedMNIST, in small letters
     "train_images": ("x_train", "train_images"),
     "train_labels": ("y_train", "train_labels"),
     "validation_images": ("x_val", "val_images"),
+    "validation_labels": ("y_val", "val_labels"),
     "test_images": ("x_test", "test_images"),
     "test_labels": ("y_test", "test_labels"),
 }
@@ -126,8 +127,8 @@ def _load(
     shapes = {array.shape[1:] for field, array in arrays.items() if field.endswith("images")}
     if len(shapes) > 1:
         raise ValueError(f"expected images of one shape, found {' and '.join(map(str, shapes))}")
-    for part in ("train", "test"):
-        count = len(arrays[f"{part}_images"])
+    for part in ("train", "validation", "test"):
+        count = len(arrays.get(f"{part}_images", ()))
         if len(arrays.get(f"{part}_labels", range(count))) != count:
             raise ValueError(f"expected {count} labels in {parts[f'{part}_labels']}")
     if split:

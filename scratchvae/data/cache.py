@@ -104,7 +104,7 @@ def decode_once(
                 digests, found, bad = cache.check(len(parts[0]))
             if bad is not None:
                 raise OSError(
-                    errno.EIO, f"{cache.pixels}: the disk returns other bytes than it got"
+                    errno.EIO, f"{cache.pixels}: the bytes read from the disk are not those written"
                 )
             # Mapped under the lock: later another process may replace the file.
             pixels = cache.map()
@@ -113,8 +113,9 @@ def decode_once(
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror or error}; decoded images are cached in {folder}: free some space, "
-            "or choose another folder with cache_dir or $XDG_CACHE_HOME (finished images are kept)",
+            f"{error.strerror or error}; decoded images are cached in {folder}: make sure that it "
+            "is yours and has space, or choose another folder with cache_dir or $XDG_CACHE_HOME "
+            "(finished images are kept)",
         ) from error
     damaged = {names[i]: why for i, why in cache.note.damaged}
     ready, start = [], 0
@@ -309,10 +310,12 @@ def _make_own(folder: Path) -> None:
         found = folder.stat(follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
             raise PermissionError(errno.EPERM, "the folder is a link")
-        if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o022:
+        if found.st_uid not in (os.geteuid(), 0):
             raise PermissionError(
-                errno.EPERM, f"another user (UID {found.st_uid}) can write to the folder"
+                errno.EPERM, f"the folder belongs to another user ({found.st_uid})"
             )
+        if found.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "other users can write to the folder")
 
 
 @contextmanager

@@ -37,12 +37,14 @@ class Dataset:
         Grey or in colour; black is 0 and white is 255.
     train_labels, test_labels : ndarray of integers, shape (N,), or None
         A class for each image, or None for a data set without classes.
-    validation_images : ndarray of uint8 or None
+    validation_images : ndarray of uint8, shaped as the others, or None
         The user's own validation images, as from a folder ``val/`` beside ``train/`` and ``test/``.
     train_names, test_names : sequence of str or None
         The files of the images, relative to the folder.
     classes : sequence of str or None
         The name of each label, if it is not the number itself.
+    validation_labels, validation_names
+        As those for training.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Dataset:
     train_names: Sequence[str] | None = None
     test_names: Sequence[str] | None = None
     classes: Sequence[str] | None = None
+    validation_labels: NDArray[np.integer] | None = None
+    validation_names: Sequence[str] | None = None
 
     def digest(self) -> str:
         """SHA-256 of dtype, shape and bytes of all images, without labels and name."""
@@ -68,11 +72,15 @@ class Dataset:
 
 
 def spread(count: int, total: int) -> NDArray[np.int64]:
-    """`count` of the indices below `total`, ascending: one from each of `count` equal stretches.
+    """`count` of the indices below `total`, one from each of `count` equal stretches.
 
-    A selection across a list that may be sorted by class. The place in each stretch is drawn from a
-    fixed seed, since equal distances could meet the same frame of every film. All, if `count` is
-    larger.
+    A selection across a list that may be sorted by class. The position in each stretch is drawn
+    with a fixed seed: with equal steps, every image could be the same frame of a film.
+
+    Returns
+    -------
+    ndarray of int64, shape (min(count, total),)
+        Ascending.
     """
     count = min(count, total)
     edges = np.arange(count + 1) * total // max(count, 1)
@@ -121,9 +129,13 @@ def _fit(images: NDArray[np.uint8], options: ImageOptions) -> NDArray[np.uint8]:
 
     pixels = images[:, None] if images.ndim == 3 else images  # (N, C, H, W)
     N, C, H, W = pixels.shape
-    if options.size in (None, "native", (H, W)) and (C == 1 or not options.grey):
+    same = options.size in (None, "native", (H, W)) and not isinstance(options.crop, int)
+    if same and (C == 1 or not options.grey):
         return images
-    H, W = options.size if isinstance(options.size, tuple) else (H, W)
+    if isinstance(options.size, tuple):
+        H, W = options.size
+    elif isinstance(options.crop, int):
+        H = W = min(H, W, options.crop)
     result = np.empty((N, 1 if options.grey else C, H, W), np.uint8)
     options = options._replace(size=(H, W), grey=options.grey or C == 1)
     for i in range(N):

@@ -135,7 +135,8 @@ def _check_range(values: NDArray[Any], low: float, high: float) -> None:
     low, high = sorted((low, high))
     if not (low <= values.min() and values.max() <= high):
         raise ValueError(
-            f"expected values from {low:g} to {high:g}, found {values.min():g} to {values.max():g}"
+            f"expected values from {low:g} to {high:g}, found {values.min():g} to "
+            f"{values.max():g}: give another value_range (--value-range BLACK,WHITE)"
         )
 
 

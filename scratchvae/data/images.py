@@ -1,8 +1,8 @@
 """Pictures in folders: which files train, validate and test. Any folder, and CelebA.
 
 Folders named ``train`` beside ``test`` (or ``val``) are the user's own split, at any depth.
-Otherwise every stretch of ten files, in the order of their names, gives one test image. Of a folder
-with a subfolder for each class, the classes become labels; so do the rows of a ``labels.csv``.
+Otherwise every stretch of ten files, in the order of their names, gives one test image. If the
+folder has a subfolder for each class, or a file ``labels.csv``, the images get labels.
 """
 
 import csv
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -93,6 +93,8 @@ def load_folder(
     options = image_options(**images)
     if not 0 < test_share < 1:
         raise ValueError(f"expected a test_share between 0 and 1, found {test_share}")
+    if split not in ("spread", "tail"):
+        raise ValueError(f"split: expected spread or tail, found {split!r}")
     root = _existing(folder)
     found = find_images(root, old=split == "tail")
     names = found.names
@@ -103,27 +105,29 @@ def load_folder(
             f"{root}: expected at least 2 images, one for training and one for testing; "
             f"{found.in_words()}"
         )
-    parts, damaged, lines = decode_once(
-        root, [*names.values()], _filled(options, None), cache_dir, say
+    files, options = [*names.values()], _filled(options, None)
+    parts = train, validation, test = _decoded(
+        root.name, root, files, options, cache_dir, say, found.in_words
     )
-    train, validation, test = parts
-    say(f"{root.name}: {found.in_words(damaged)}")
-    _check_read(root, train, test, damaged)
-    for line in lines or _repeated(train, test):
-        say(f"warning: {root.name}: {line}")
-    labels = _labels(root, [*train.names, *test.names], found.split)
-    classes = sorted({*labels}) if len({*labels}) > 1 else None
-    numbers = np.array([classes.index(label) for label in labels]) if classes else None
+    every = _labels(root, [name for part in parts for name in part.names], found.split)
+    classes = sorted({*every}) if len({*every}) > 1 else None
+    labels: list[Any] = [None, None, None]
+    if classes:
+        number = {name: i for i, name in enumerate(classes)}
+        ends = len(train.names), len(train.names) + len(validation.names)
+        labels = np.split(np.array([number[label] for label in every]), ends)
+    mine = {"validation_images": validation.images, "validation_names": validation.names}
+    mine |= {"validation_labels": labels[1]}
     return Dataset(
         f"images:{root.name}",
         train.images,
         test.images,
-        None if numbers is None else numbers[: len(train.names)],
-        None if numbers is None else numbers[len(train.names) :],
-        validation_images=validation.images if validation.names else None,
+        labels[0],
+        labels[2],
         train_names=train.names,
         test_names=test.names,
         classes=classes,
+        **cast(dict[str, Any], mine if validation.names else {}),
     )
 
 
@@ -158,7 +162,7 @@ def load_celeba(
         As for `load_folder`; also if the list is missing or damaged, or its files are absent.
     """
     options = image_options(**images)
-    root, partition = find_celeba(folder) or (None, None)
+    root, partition = find_celeba(folder)
     if root is None or partition is None:
         outer = Path(folder).expanduser().resolve()
         raise FileNotFoundError(
@@ -178,27 +182,47 @@ def load_celeba(
             f"({_some(absent)})"
         )
     present = [[name for name in part if name in there] for part in (to_train, to_test)]
-    parts, damaged, lines = decode_once(root, present, _filled(options, FACE), cache_dir, say)
-    if damaged:
-        say(f"celeba: {_in_words(damaged)}")
-    train, test = parts
-    _check_read(root, train, test, damaged)
-    for line in lines:
-        say(f"warning: celeba: {line}")
+    options = _filled(options, FACE)
+    train, test = _decoded("celeba", root, present, options, cache_dir, say, _in_words)
     return Dataset(
         "celeba", train.images, test.images, train_names=train.names, test_names=test.names
     )
 
 
-def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path, Path | None] | None:
-    """The folder of CelebA's images and the list of its split, if it is there; None: no CelebA."""
+def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path | None, Path | None]:
+    """The folder of CelebA's images and the list of its split, or None for what is missing."""
     outer = Path(folder).expanduser().resolve()
     for inner in (outer, outer / "celeba"):
         for root in (inner / FACES / FACES, inner / FACES):
             if root.is_dir():
-                lists = (place / name for place in (inner, inner / FACES) for name in PARTITIONS)
+                lists = (outer / name for outer in (inner, inner / FACES) for name in PARTITIONS)
                 return root, next((path for path in lists if path.is_file()), None)
-    return None
+    return None, None
+
+
+def _decoded(
+    name: str,
+    root: Path,
+    files: Sequence[list[str]],
+    options: ImageOptions,
+    cache_dir: str | os.PathLike[str] | None,
+    say: Callable[[str], None],
+    in_words: Callable[[dict[str, str]], str],
+) -> list[Part]:
+    """The decoded parts, the first for training and the last for testing; `say` receives what was
+    read, with `in_words` of the damaged files, and what is doubtful."""
+    parts, damaged, lines = decode_once(root, files, options, cache_dir, say)
+    train, test = parts[0], parts[-1]
+    if line := in_words(damaged):
+        say(f"{name}: {line}")
+    if not (train.names and test.names):
+        raise ValueError(
+            f"{root}: expected readable images for training and for testing, found "
+            f"{len(train.names)} and {len(test.names)}{', ' * bool(damaged)}{_in_words(damaged)}"
+        )
+    for line in lines or _repeated(train, test):  # images of one colour are all alike
+        say(f"warning: {name}: {line}")
+    return parts
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
@@ -237,7 +261,7 @@ class Found:
             kinds = [f"{kind} {count:,}" for kind, count in by_count]
             words.append(f"{others:,} of other formats left out ({_some(kinds)})")
         if self.outside:
-            words.append(f"{self.outside:,} beside the folders train and test left out")
+            words.append(f"{self.outside:,} outside the folders of the split left out")
         if self.links:
             words.append(f"{_count(self.links, 'link')} to folders not followed")
         if self.hidden:
@@ -276,10 +300,10 @@ def find_images(root: Path, old: bool = False) -> Found:
                 if not old and HIDDEN.fullmatch(entry.name):
                     found.hidden.append(name)
                 else:
-                    folders.append((name, inner[entry.name] or "" if splits else part))
+                    folders.append((name, (inner[entry.name] or "") if splits else part))
             elif os.path.isdir(entry.path):  # a link
                 found.links += 1
-            elif entry.name.startswith("."):  # macOS writes ._a.jpg next to a.jpg
+            elif entry.name.startswith(".") or name == LABELS:  # macOS writes ._a.jpg next to a.jpg
                 continue
             elif entry.name.lower().endswith(suffixes) and (
                 entry.is_symlink() or entry.is_file()  # not pipes; decoding reports broken links
@@ -357,14 +381,6 @@ def _repeated(train: Part, test: Part) -> list[str]:
     return [f"{few} ({_some(pairs)}): the model has seen them"] if pairs else []
 
 
-def _check_read(root: Path, train: Part, test: Part, damaged: dict[str, str]) -> None:
-    if not (train.names and test.names):
-        raise ValueError(
-            f"{root}: expected readable images for training and for testing, found "
-            f"{len(train.names)} and {len(test.names)}{', ' * bool(damaged)}{_in_words(damaged)}"
-        )
-
-
 def _in_words(damaged: dict[str, str]) -> str:
     named = [f"{name}: {why}" for name, why in damaged.items()]
     return f"{len(named):,} cannot be read ({_some(named)})" if named else ""
@@ -409,14 +425,15 @@ def verify_images(
     root: Path, names: Sequence[str], options: ImageOptions, say: Callable[[str], None]
 ) -> Iterator[Verdict]:
     """Decode every image of a folder; `names` are relative to it. `say` receives the doubts."""
-    paths, brightest, flat, count = [os.path.join(root, name) for name in names], 0, 0, 0
+    paths = [os.path.join(root, name) for name in names]
+    seen = [(0, 0)]
     results = decode_all(paths, options._replace(size=SIZE), ahead=512)
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, str):
             yield Verdict(Path(path), "damaged", result)
-            continue
-        level, single = brightest_and_flat(result[None])
-        brightest, flat, count = max(brightest, level), flat + single, count + 1
-        yield Verdict(Path(path), "ok")
-    for line in doubts(brightest, flat, count):
+        else:
+            seen.append(brightest_and_flat(result[None]))
+            yield Verdict(Path(path), "ok")
+    levels, flat = zip(*seen, strict=True)
+    for line in doubts(max(levels), sum(flat), len(seen) - 1):
         say(line)

@@ -36,6 +36,7 @@ def load_mnist(dataset: str = "mnist", data_dir: str | os.PathLike[str] | None =
         If the files cannot be found (see `find_files`) or read.
     """
     paths = find_files(dataset, data_dir)
+    # The labels alone, if there are any: hashing 47 MB of images takes longer.
     for path in [paths[f] for f in paths if f.endswith("labels")] or paths.values():
         owner = OWNERS.get(unpacked_md5(path), dataset)
         if owner != dataset:

@@ -46,6 +46,11 @@ def image_options(
         The values of black and white in the files or arrays, such as (0, 1) for masks; (255, 0)
         makes ink on paper white on black.
 
+    Returns
+    -------
+    ImageOptions
+        The checked values.
+
     Raises
     ------
     ValueError

@@ -189,7 +189,7 @@ def _look(named: Path, dataset: str) -> dict[str, Path]:
         if _named(folder) not in others:
             files = {field: _spelled(folder, name) for field, name in source.files.items()}
             most = max(most, {f: path for f, path in files.items() if path}, key=len)
-    # Either there are files of labels or not; one alone is a sign of a missing file.
+    # A folder has both label files or none. If it has one, the other is missing.
     labelled = not most or any(field.endswith("labels") for field in most)
     needed = {f: name for f, name in source.files.items() if labelled or not f.endswith("labels")}
     missing = [name for field, name in needed.items() if field not in most]

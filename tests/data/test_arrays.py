@@ -363,7 +363,5 @@ def test_load_by_name(tmp_path):
     np.save(tmp_path / "a.npy", COLOUR / 255)
     dataset = data.load(f"arrays:{tmp_path / 'a.npy'}", value_range="0,1", grey=True, image_size=8)
     assert dataset.name == "arrays:a.npy" and dataset.train_images.shape == (36, 1, 8, 8)
-    with pytest.raises(
-        ValueError, match="background: expected images with transparency, which arrays"
-    ):
+    with pytest.raises(ValueError, match="background: expected image files, got arrays:"):
         data.load("arrays:a.npy", background="white")

@@ -94,6 +94,12 @@ def test_fit_gives_size_and_colours(shape, size, grey):
             )
 
 
+def test_a_crop_without_a_size_is_the_size():
+    data = sample((4, 6, 8))
+    fitted = fit(data, image_options(crop=4)).train_images
+    np.testing.assert_array_equal(fitted, data.train_images[:, None, 1:5, 2:6])
+
+
 def test_without_options_nothing_is_copied():
     data = sample((4, 6, 8))
     assert fit(data, image_options()).train_images is data.train_images

@@ -112,7 +112,7 @@ def test_train_beside_test_is_the_split(tmp_path, load, capsys, place, train, te
     assert [*data.test_names] == names[4:] and values(data.test_images) == [4, 5, 6]
     assert data.validation_images is None
     assert capsys.readouterr().err.splitlines()[0] == (
-        "photographs: 9 files: 7 read, 2 beside the folders train and test left out, split by "
+        "photographs: 9 files: 7 read, 2 outside the folders of the split left out, split by "
         "folders: 4 for training, 3 for testing"
     )
 
@@ -122,6 +122,15 @@ def test_train_val_and_test(tmp_path, load):
     data = load()
     assert values(data.train_images) == [1] and values(data.test_images) == [0]
     assert values(data.validation_images) == [2, 3]
+    assert [*data.validation_names] == ["val/c.png", "val/x/d.png"]
+
+
+def test_validation_images_have_labels(tmp_path, load):
+    names = [f"{part}/{kind}/1.png" for part in ("train", "val", "test") for kind in "ab"]
+    write_all(tmp_path / "photographs", names)
+    data = load()
+    for labels in (data.train_labels, data.validation_labels, data.test_labels):
+        assert labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("names", [["train/a.png", "b.png"], ["test/a.png", "val/b.png"]])
@@ -171,7 +180,7 @@ def test_labels_of_a_split_folder_are_those_inside(tmp_path, load):
 
 
 @pytest.mark.parametrize("heading", ["", "file,class\n"])
-def test_labels_from_a_file(tmp_path, load, heading):
+def test_labels_from_a_file(tmp_path, load, capsys, heading):
     write_all(tmp_path / "photographs", ["1.png", "2.png", "x/3.png", "4.png"])
     rows = "1.png,ripe\n2.png,raw\n3.png,ripe\n"
     (tmp_path / "photographs/labels.csv").write_text(heading + rows)
@@ -180,6 +189,7 @@ def test_labels_from_a_file(tmp_path, load, heading):
     labels |= dict(zip(data.test_names, data.test_labels, strict=True))
     found = {name: data.classes[label] for name, label in labels.items()}
     assert found == {"1.png": "ripe", "2.png": "raw", "x/3.png": "ripe", "4.png": "none"}
+    assert "photographs: 4 files: 4 read\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"1.png\n", b'"1.png,a\n' + b"x" * 200_000])
@@ -289,13 +299,14 @@ BAD_RANGES = ("1", "1,1", "nan,1", "0,inf", "a,b", (0, 1, 2))
             for c in ("red", "1,2", (0, 0, 256))
         ),
         *(({"value_range": r}, "value_range: expected BLACK,WHITE.*") for r in BAD_RANGES),
+        ({"split": "half"}, "split: expected spread or tail, found 'half'"),
         ({"test_share": 0}, "expected a test_share between 0 and 1, found 0"),
         ({"test_share": 1.0}, "expected a test_share between 0 and 1, found 1.0"),
     ],
 )
 def test_refuses(tmp_path, options, message):
     for load in (load_folder, load_celeba):
-        if load is load_folder or "test_share" not in options:
+        if load is load_folder or not options.keys() & {"test_share", "split"}:
             with pytest.raises(ValueError, match=f"^{message}$"):
                 load(tmp_path, **options)
 
@@ -372,6 +383,15 @@ def test_celeba_of_which_nothing_is_there(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match=r"^none of the 17 files that .*txt names is in /"):
         load_celeba(tmp_path)
     assert capsys.readouterr().err == ""
+
+
+def test_celeba_says_that_an_image_is_in_both_parts(tmp_path, capsys):
+    write_celeba(tmp_path, LINES)
+    for name in ("1.png", "3.png", "4.png"):
+        write_photograph(tmp_path / "img_align_celeba" / name, int(name == "4.png"))
+    load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
+    said = "warning: celeba: 1 of 1 test images are training images, too (3.png = 1.png)"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("doubled", [False, True])
