@@ -37,12 +37,14 @@ class Dataset:
         Grey or in colour; black is 0 and white is 255.
     train_labels, test_labels : ndarray of integers, shape (N,), or None
         A class for each image, or None for a data set without classes.
-    validation_images : ndarray of uint8 or None
+    validation_images : ndarray of uint8, shaped as the others, or None
         The user's own validation images, as from a folder ``val/`` beside ``train/`` and ``test/``.
     train_names, test_names : sequence of str or None
         The files of the images, relative to the folder.
     classes : sequence of str or None
         The name of each label, if it is not the number itself.
+    validation_labels, validation_names
+        As those for training.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Dataset:
     train_names: Sequence[str] | None = None
     test_names: Sequence[str] | None = None
     classes: Sequence[str] | None = None
+    validation_labels: NDArray[np.integer] | None = None
+    validation_names: Sequence[str] | None = None
 
     def digest(self) -> str:
         """SHA-256 of dtype, shape and bytes of all images, without labels and name."""
