@@ -140,7 +140,7 @@ def code_scatter(
     Raises
     ------
     ValueError
-        If codes or labels have another shape.
+        If codes or labels have another shape, or the path does not end in .png.
     OSError
         If the picture cannot be written.
     """
