@@ -29,6 +29,7 @@ examples:
   scratchvae train mlp --out runs/digits
   scratchvae evaluate runs/digits
   scratchvae sample runs/digits
+  scratchvae encode runs/digits --out codes.npz
   scratchvae kernels
   scratchvae summary celeba --latent-dim 64
   scratchvae check conv2d

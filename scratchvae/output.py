@@ -68,7 +68,8 @@ def write_npz(
     dtype: np.dtype[Any],
 ) -> None:
     """Write arrays as np.savez does, and one more array called `name`, which comes in parts, of
-    this shape and dtype: it may be larger than the memory."""
+    this shape and dtype: it may be larger than the memory. OSError, which names `path`, if the file
+    cannot be written; the old file stays then."""
     layout = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for other, array in arrays.items():
@@ -82,9 +83,9 @@ def write_npz(
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill with files in a `with` block, which become those of `path`, a new
-    or an empty folder, at the end of the block. If the block fails, no file is left. OSError, which
-    names `path`, if they cannot be written."""
+    """A temporary folder to fill with files in a `with` block. At the end it becomes `path`; if
+    `path` is already an empty folder, its files are moved there, one after another. If the block
+    fails, no file is left. OSError, which names `path`, if the files cannot be written."""
     new = not path.exists()
     temporary = (path.parent if new else path) / f".{path.resolve().name}.{os.getpid()}.tmp"
     try:
@@ -147,7 +148,8 @@ def progress(work: Iterable[Any] | None, title: str, show: bool = True, **option
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """The temporary files of `whole_file` in a folder whose processes are dead."""
+    """In a folder, the temporary files of `whole_file` and the temporary folders of `whole_folder`
+    whose processes are dead."""
     for path in folder.glob(".*.tmp") if os.name == "posix" else ():
         if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
             try:
@@ -156,6 +158,15 @@ def left_behind(folder: Path) -> Iterator[Path]:
                 yield path
             except PermissionError:  # it exists and belongs to another user
                 pass
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Delete what `left_behind` finds; OSError if that is not possible."""
+    for path in left_behind(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:

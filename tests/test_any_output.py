@@ -80,6 +80,10 @@ def call(monkeypatch, line, encoding):
     return status, *(stream.buffer.getvalue().decode(encoding) for stream in streams)
 
 
+def escaped(text):
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def test_every_command_is_tried():
     leaves = {words.removeprefix("scratchvae ") for words in parsers()} - {"scratchvae"}
     assert leaves <= set(LINES)
@@ -103,9 +107,7 @@ def test_a_name_that_the_terminal_lacks_is_written_with_escapes(
     status, out, err = call(monkeypatch, words, encoding)
     assert "internal error" not in err and "codec" not in err
     if command in REFUSED:
-        assert status == 2 and folder.name.encode("ascii", "backslashreplace").decode()[-2:] in (
-            err.encode("ascii", "backslashreplace").decode()
-        )
+        assert status == 2 and escaped(folder.name) in escaped(err)
     else:
         assert status == 0, err
 

@@ -11,8 +11,8 @@ from idx_files import write_digits
 from small_runs import trained
 
 import scratchvae as sv
-from scratchvae.__main__ import main
-from scratchvae.commands import evaluate
+from scratchvae.__main__ import main, make_parser
+from scratchvae.commands import evaluate, options
 from scratchvae.evaluation.metrics import report
 from scratchvae.runs import open_run
 
@@ -315,6 +315,39 @@ def test_a_part_without_images_is_one_line(refused, runs, monkeypatch):
     empty = replace(data, train_images=data.train_images[:0])
     monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: empty)
     assert "--part train: mnist has no such images" in refused("grey", "--part", "train")
+    assert refused("grey", "--part", "validation").endswith("mnist has no such images")
+
+
+def test_validation_images_of_a_share_are_training_images_here(refused, runs, monkeypatch):
+    opened = open_run(runs["grey"], "numpy")
+    opened = replace(opened, config=replace(opened.config, validation=0.1))
+    monkeypatch.setattr(options, "open_run", lambda *rest: opened)
+    said = refused("grey", "--part", "validation")
+    assert said.endswith("no such images; those that --validation held out are in --part train")
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "named", "kept"),
+    [
+        ("images:a", "images:b", True),
+        ("arrays:a.npy", "arrays:b.npz", True),
+        ("images:a", "arrays:b.npy", False),
+        ("arrays:a.npy", "images:b", False),
+        ("images:a", "mnist", False),
+        ("celeba", "images:b", False),
+        ("python:a", "arrays:b.npy", False),
+    ],
+)
+def test_range_and_background_belong_to_a_kind_of_data(runs, monkeypatch, trained_on, named, kept):
+    opened, own = open_run(runs["grey"], "numpy"), {"value_range": "0,1", "background": "black"}
+    opened = replace(opened, config=replace(opened.config, data=trained_on, **own))
+    monkeypatch.setattr(options, "open_run", lambda *rest: opened)
+    words = ["evaluate", str(runs["grey"]), "--data", named]
+    found = options.open_for(make_parser().parse_args(words)).config
+    assert (found.value_range, found.background) == (("0,1", "black") if kept else (None, None))
+    words += ["--value-range", "0,9", "--background", "white"]
+    found = options.open_for(make_parser().parse_args(words)).config
+    assert (found.value_range, found.background) == ("0,9", "white")
 
 
 # --- encode --------------------------------------------------------------------------------------
@@ -364,16 +397,39 @@ def test_codes_have_the_names_of_files_and_classes(encoded, runs, monkeypatch):
     assert [*everything["names"][:2]] == ["0", "1"] and everything["names"][60] == "plain.png"
 
 
-def test_the_users_validation_images_are_part_of_all(encoded, runs, monkeypatch):
-    data = open_run(runs["grey"], "numpy").load_data()
+@pytest.mark.parametrize("name", ["grey", "binary"])
+def test_the_users_validation_images_are_a_part(encoded, run, runs, monkeypatch, tmp_path, name):
+    data = open_run(runs[name], "numpy").load_data()
+    before = encoded(name)
     data = replace(
-        data, validation_images=data.train_images[:7], train_images=data.train_images[7:]
+        data,
+        train_images=data.train_images[7:],
+        train_labels=data.train_labels[7:],
+        validation_images=data.train_images[:7],
+        validation_labels=data.train_labels[:7],
+        validation_names=[f"{i}.png" for i in range(7)],
     )
-    data = replace(data, train_labels=data.train_labels[7:])
     monkeypatch.setattr("scratchvae.runs.run.Run.load_data", lambda self: data)
-    found = encoded("grey")
+    found = encoded(name)
     assert [*found["part"]] == ["train"] * 53 + ["validation"] * 7 + ["test"] * 20
-    assert len(found["mu"]) == 80 and set(found["labels"][53:60]) == {-1}, "-1: unknown"
+    assert [*found["labels"][53:60]] == [*before["labels"][:7]]
+    assert [*found["names"][52:55]] == ["52", "0.png", "1.png"]
+    part = encoded(name, "--part", "validation")
+    for key in ("mu", "labels", "names", "part"):
+        np.testing.assert_array_equal(part[key], found[key][53:60], key)
+    path = tmp_path / "codes.npz"
+    path.unlink()
+    out = run(name, "--part", "validation", "--per-image", str(path.with_suffix(".csv")))
+    assert "mnist: 7 validation images, " in out
+    assert [line["image"] for line in lines_of(path.with_suffix(".csv"))] == data.validation_names
+    data = replace(data, validation_labels=None)
+    assert {*encoded_again(runs, name, path)["labels"][53:60]} == {-1}, "-1: unknown"
+
+
+def encoded_again(runs, name, path):
+    assert main(["encode", str(runs[name]), "--engine", "numpy", "--out", str(path)]) == 0
+    with np.load(path) as found:
+        return dict(found)
 
 
 def test_codes_are_not_written_to_a_folder_or_over_the_run(runs, tmp_path, capsys):

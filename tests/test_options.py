@@ -133,7 +133,7 @@ def test_a_terminal_may_be_narrow(monkeypatch):
 
 def test_json_is_what_any_reader_takes(capsys):
     show(
-        argparse.Namespace(json=True),
+        argparse.Namespace(json=True, saved=False),
         {
             "loss": np.float32(1.5),
             "steps": np.int64(3),
@@ -164,7 +164,7 @@ def test_json_is_what_any_reader_takes(capsys):
 
 def test_json_of_something_else_prints_nothing(capsys):
     with pytest.raises(TypeError, match="object"):
-        show(argparse.Namespace(json=True), {"first": 1, "thing": object()}, "text")
+        show(argparse.Namespace(json=True, saved=False), {"first": 1, "thing": object()}, "text")
     assert capsys.readouterr().out == ""
 
 

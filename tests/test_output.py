@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae.output import left_behind, lock, table, to_json, whole_file, write_atomically
+from scratchvae.output import (
+    left_behind,
+    lock,
+    remove_left_behind,
+    table,
+    to_json,
+    whole_file,
+    write_atomically,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -47,6 +55,17 @@ def test_what_dead_processes_left_is_found_and_nothing_else(tmp_path):
     for name in (dead.name, f".file.{os.getpid()}.tmp", ".file.1.tmp", ".file.tmp", "file"):
         (tmp_path / name).write_bytes(b"")
     assert [*left_behind(tmp_path)] == [dead]
+
+
+def test_files_folders_and_links_of_dead_processes_are_removed(tmp_path):
+    kept, folder = tmp_path / "kept", tmp_path / ".folder.999999999.tmp"
+    for path in (kept, folder):
+        path.mkdir()
+        (path / "000000.png").touch()
+    (tmp_path / ".file.999999999.tmp").touch()
+    (tmp_path / ".link.999999999.tmp").symlink_to(kept)
+    remove_left_behind(tmp_path)
+    assert os.listdir(tmp_path) == ["kept"] and os.listdir(kept) == ["000000.png"]
 
 
 def test_a_lock_is_taken_once(tmp_path):

@@ -57,7 +57,7 @@ def test_a_page_is_about_square_or_one_short_row(count, shape, pairs):
     assert rows % each == 0 and rows * columns >= each * count > each * (rows // each - 1) * columns
     height, width = rows * shape[1], columns * shape[2]
     one_row = columns <= (12 if pairs else 8)
-    assert one_row or 0.5 < height / width < 2 or height < width
+    assert one_row or 0.5 < height / width < 2
     assert plots.layout(count, shape, 5, pairs)[1] == min(5, count)
 
 
@@ -100,7 +100,7 @@ def test_labels_without_space_are_left_out(tmp_path):
 
 TOO_LARGE = [
     ("sample", ["--count", 1_000_000]),
-    ("sample", ["--count", 1000, "--columns", 1000]),
+    ("sample", ["--columns", 1000, "--count", 1000]),
     ("sample", ["--count", 10**12, "--npz", "x.npz"]),
     ("sample", ["--count", 10**12, "--folder", "x"]),
     ("reconstruct", ["--count", 232_070]),
@@ -110,6 +110,8 @@ TOO_LARGE = [
     ("interpolate", ["--steps", 100_000]),
     ("interpolate", ["--steps", 10**12, "--npz", "x.npz"]),
     ("interpolate", ["--steps", 600, "--pairs", "0,1"]),
+    ("interpolate", ["--steps", 10**12, "--pairs", "0,1", "--npz", "x.npz"]),
+    ("traverse", ["--steps", 600, "--dimensions", "0,1"]),
     ("manifold", ["--size", 1000]),
     ("manifold", ["--size", 10**9, "--npz", "x.npz"]),
 ]
@@ -126,8 +128,11 @@ def test_what_is_too_large_is_refused_before_any_work(command, monkeypatch, name
     tracemalloc.stop()
     assert (status, out, os.listdir()) == (2, "", [])
     assert f"{options[0]}: " in said and "expected at most" in said and "choose fewer" in said
-    assert ("or --npz FILE.npz" in said) == ("--npz" not in options and "--folder" not in options)
-    assert ("--folder DIR" in said) == (name == "sample" and "--npz FILE" in said)
+    page = "--npz" not in options and "--folder" not in options
+    others = ", or write them with --npz FILE.npz" + " or --folder DIR" * (name == "sample")
+    assert said.endswith(f": choose fewer{others if page else ''}")
+    for given in ("--pairs", "--dimensions", "--columns"):
+        assert (f"{given} and " in said or f"and {given}: " in said) == (given in options)
     assert peak < 20e6
 
 
@@ -208,6 +213,12 @@ def test_a_folder_is_not_mixed_with_other_files(command):
     assert status == 2 and said.endswith("no/new: there is no folder no: create it first")
 
 
+def test_what_a_killed_command_left_in_a_folder_is_no_file_of_the_users(command):
+    os.makedirs("empty/.empty.999999999.tmp")
+    assert command("sample", "--count", 1, "--folder", "empty")[0] == 0
+    assert os.listdir("empty") == ["000000.png"]
+
+
 @pytest.mark.parametrize("path", ["new", "."])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_folder_is_whole_or_not_there(command, monkeypatch, error, path):
@@ -247,6 +258,13 @@ def test_default_images_lie_across_the_test_set(command):
     assert command("reconstruct", "--count", 5, "--npz", "a.npz")[0] == 0
     with np.load("a.npz") as arrays:
         np.testing.assert_array_equal(arrays["test_indices"], spread(5, 20))
+
+
+def test_one_test_image_makes_no_pair(command, monkeypatch, run):
+    one = open_run(run, "numpy").test_images()[:1]
+    monkeypatch.setattr("scratchvae.runs.run.Run.test_images", lambda self: one)
+    status, _, said = command("interpolate")
+    assert status == 2 and said.endswith("--pairs: expected at least 2 test images, found 1")
 
 
 def test_the_pictures_of_a_run_show_images_across_the_test_set(tmp_path, monkeypatch):
@@ -320,6 +338,32 @@ def test_a_picture_of_one_colour_is_a_warning(command, digits, name, background)
     assert status == 0 and said == (
         f"warning: {path}: every pixel is {level}; if it is transparent, try another --background"
     )
+
+
+@pytest.mark.parametrize(
+    "options", [["--image-size", "28"], ["--image-size", "16x8", "--grey"], ["--no-grey"]]
+)
+def test_the_model_decides_the_size_and_colours_of_files(command, digits, options):
+    name = options[0].replace("--no-", "--")
+    status, _, said = command("reconstruct", "--files", digits / "white.png", *options)
+    assert (status, os.listdir()) == (2, [])
+    assert said == (
+        f"scratchvae reconstruct: error: {name}: files become images of the model's size and "
+        f"colours (28x28, grey): leave {name} out"
+    )
+
+
+def test_the_range_of_arrays_is_not_that_of_files(tmp_path):
+    """Unless an option says so."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((20, 8, 8)))
+    data = f"arrays:{tmp_path / 'a.npy'}"
+    run = trained(tmp_path / "run", model="mlp", data=data, value_range="0,1")
+    Image.fromarray(np.full((8, 8), 51, "uint8")).save(tmp_path / "mine.png")
+    files = ["--files", str(tmp_path / "mine.png"), "--npz", str(tmp_path / "a.npz")]
+    for options, level in ([], 0.2), (["--value-range", "0,102"], 0.5):
+        assert main(["reconstruct", str(run), "--engine", "numpy", *files, *options]) == 0
+        with np.load(tmp_path / "a.npz") as arrays:
+            np.testing.assert_allclose(arrays["originals"], level, atol=0.005)
 
 
 def test_files_become_images_like_those_of_the_run(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data import DATASETS, find_celeba, load_arrays
+from ..data.arrays import split_key
 from ..data.dataset import Verdict, brightest_and_flat, doubts
 from ..data.images import FACES, PARTITIONS, find_images, verify_images
 from ..data.options import image_options
@@ -117,9 +118,8 @@ def locate(name: str) -> Location:
             return Location(name, True, str(found[0].parent))
         return Location(name, False, expected)
     path = _own_path(name)
-    return Location(
-        name, path.is_dir() if name.startswith("images:") else path.is_file(), str(path)
-    )
+    there = path.is_dir() if name.startswith("images:") else split_key(path)[0].is_file()
+    return Location(name, there, str(path))
 
 
 def _celeba_folder(data_dir: str | None) -> Path:
@@ -177,7 +177,9 @@ def run_verify(args: argparse.Namespace) -> int:
         outer = _celeba_folder(args.data_dir)
         root = find_celeba(outer)[0] or outer / FACES
     elif args.data_dir is not None:
-        raise ValueError(f"--data-dir cannot be used with {args.name}, which names its own place")
+        raise ValueError(
+            f"--data-dir cannot be used with {args.name}, whose name contains its path"
+        )
     else:
         root = _own_path(args.name)
     options = image_options(value_range=args.value_range)
@@ -199,7 +201,7 @@ def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdi
     try:
         images = load_arrays(path, value_range, say).train_images
     except ValueError as error:
-        return Verdict(path, "refused", str(error).removeprefix(f"{path}: "))
+        return Verdict(path, "refused", str(error).removeprefix(f"{split_key(path)[0]}: "))
     for doubt in doubts(*brightest_and_flat(images), len(images)):
         warn(doubt)
     return Verdict(path, "ok")

@@ -8,23 +8,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..backend import asnumpy
-from ..evaluation.likelihood import model_batches
 from ..evaluation.metrics import codes
-from ..models import VAE, Model
+from ..models import VAE
 from ..output import whole_file
 from .evaluate import image_names, part_option, parts_of, written
 from .options import add_command, open_for, run_options, show
-
-BATCH = 500  # images in one call of the model
+from .pictures import codes_of
 
 
 def add(commands: Any) -> None:
     parser = add_command(
         commands, "encode", run, "write the codes of images to a file",
-        ": mu and logvar of q(z|x), or the codes z of an autoencoder; beside them the names of the "
-        "files, the labels and the names of the classes, if there are any, and the part of the "
-        "data set. Load the file with numpy.load.",
+        ": mu and logvar of q(z|x), or the codes z of an autoencoder. The file also has the names "
+        "of the images, their labels, the names of the classes (if there are any), and the part of "
+        "the data set. Load it with numpy.load.",
         "scratchvae encode runs/digits --out codes.npz",
         "scratchvae encode runs/digits --part test --out codes.npz",
         "scratchvae encode runs/faces --data images:photographs --out codes.npz",
@@ -42,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
     parts, model = parts_of(run, args.part), run.model
     arrays: dict[str, np.ndarray] = {}
     if isinstance(model, VAE):
-        both = zip(*(codes(model, part.images, BATCH) for part in parts), strict=True)
+        both = zip(*(codes(model, part.images) for part in parts), strict=True)
         arrays["mu"], arrays["logvar"] = (np.concatenate(a).astype(model.dtype) for a in both)
     else:
-        arrays["z"] = np.concatenate([embedded(model, part.images) for part in parts])
+        arrays["z"] = np.concatenate([codes_of(run, part.images) for part in parts])
     if any(part.names is not None for part in parts):
         arrays["names"] = np.array([name for part in parts for name in image_names(part)])
     if any(part.labels is not None for part in parts):
@@ -63,9 +60,3 @@ def run(args: argparse.Namespace) -> int:
     text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     show(args, {"file": args.out, "shapes": shapes}, f"{args.out}: {text}")
     return 0
-
-
-def embedded(model: Model, images: np.ndarray) -> np.ndarray:
-    """The codes of an autoencoder."""
-    all_batches = model_batches("encode", model, images, BATCH)
-    return np.concatenate([asnumpy(model.embed(x)) for x in all_batches])

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ..data import binarize
 from ..evaluation.metrics import FEW_IMAGES, per_image, report
 from ..output import table, to_json, write_atomically
 from ..runs import Run
+from ..runs.data import images_of
 from ..train import streams
 from .options import add_command, at_least, open_for, positive, run_options, show, warn
 
@@ -38,8 +40,8 @@ def add(commands: Any) -> None:
     part_option(parser, "test")
     option(
         "--per-image", type=Path, metavar="FILE.csv",
-        help="also write a line for each image: -ELBO, reconstruction and KL in nats; without a "
-        "likelihood no -ELBO, and as reconstruction the mean squared error",
+        help="also write a line for each image: -ELBO, reconstruction and KL in nats; a model "
+        "without a likelihood has no -ELBO, and its reconstruction is the mean squared error",
     )  # fmt: skip
     option(
         "--nll-samples", type=positive(int), metavar="K",
@@ -63,8 +65,8 @@ def add(commands: Any) -> None:
 
 def part_option(parser: argparse.ArgumentParser, default: str) -> None:
     """Add --part, for `parts_of`."""
-    help = f"which images of the data set: test, train or all (default: {default})"
-    names = ("test", "train", "all")
+    names = ("test", "train", "validation", "all")
+    help = f"which images of the data set: {', '.join(names[:-1])} or all (default: {default})"
     parser.add_argument("--part", choices=names, metavar="PART", default=default, help=help)
 
 
@@ -79,22 +81,27 @@ class Part(NamedTuple):
 
 def parts_of(run: Run, part: str) -> list[Part]:
     """The training, validation and test images of a run, or one of these, in black and white if it
-    binarizes; the test images are those of its metrics.json. ValueError if there are none."""
-    data, found = run.load_data(), []
-    rng = streams(run.config.seed).binarize
-    for name in ("train", "validation", "test"):
-        if part not in (name, "all"):
-            continue
-        images = run.test_images() if name == "test" else getattr(data, f"{name}_images")
-        if images is None or not len(images):
-            continue
-        if run.config.binarize and name != "test":
-            images = binarize(images, rng)
-        names, labels = (getattr(data, f"{name}_{what}", None) for what in ("names", "labels"))
-        found.append(Part(name, images, names, labels))
-    if not found:
-        raise ValueError(f"--part {part}: {run.config.data} has no such images")
-    return found
+    binarizes; validation and test images with the draw of the training. ValueError if there are
+    none."""
+    data, config = run.load_data(), run.config
+    split = images_of(replace(config, validation=0.0, patience=None), data)
+    images: dict[str, np.ndarray] = {"train": split.train, split.which: split.held_out}
+    images["test"] = split.test  # at the end
+    if part != "all":
+        images = {name: found for name, found in images.items() if name == part}
+    images = {name: found for name, found in images.items() if len(found)}
+    if not images:
+        held_out = "; those that --validation held out are in --part train"
+        raise ValueError(
+            f"--part {part}: {config.data} has no such images"
+            f"{held_out if part == 'validation' and config.validation else ''}"
+        )
+    if config.binarize and "train" in images:
+        images["train"] = binarize(images["train"], streams(config.seed).binarize)
+    return [
+        Part(name, found, getattr(data, f"{name}_names"), getattr(data, f"{name}_labels"))
+        for name, found in images.items()
+    ]
 
 
 def image_names(part: Part) -> list[str]:
@@ -156,7 +163,7 @@ def per_image_csv(parts: list[Part], numbers: dict[str, np.ndarray]) -> bytes:
 
 def in_words(run: Run, found: dict[str, Any], part: str = "test") -> str:
     """The origin of the numbers, and a table of them."""
-    what = {"train": "training images", "all": "images"}.get(part, "test images")
+    what = {"train": "training images", "all": "images"}.get(part, f"{part} images")
     lines = [
         f"weights  {run.weights}",
         f"data     {run.config.data}: {found['images']:,} {what}, {pixels(run, found)}",

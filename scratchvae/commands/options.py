@@ -22,7 +22,6 @@ from ..output import note as say
 from ..output import tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
-from ..runs.data import PATHS
 
 TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
@@ -159,8 +158,8 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     if args.data is not None:
         C, H, W = run.model.image_shape
         fitted = {"data_dir": None, "image_size": f"{W}x{H}", "grey": C == 1}
-        if not args.data.startswith(PATHS):  # only files have another range, or transparency
-            fitted |= {"background": None, "value_range": None}
+        if args.data.partition(":")[0] != run.config.data.partition(":")[0]:
+            fitted |= {"background": None, "value_range": None}  # they belong to the run's files
         moved = fitted | moved
     return replace(run, config=replace(run.config, **moved))
 
@@ -171,7 +170,7 @@ def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     A command that has written its result to a file sets `args.saved`; then the output may fail.
     """
     output = to_json(result) if args.json else text
-    if getattr(args, "saved", False):
+    if args.saved:
         tell(output)
     else:
         print(output)

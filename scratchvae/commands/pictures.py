@@ -23,11 +23,12 @@ from ..data import batches, image_options, spread
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
-from ..output import whole_folder, write_npz
+from ..output import remove_left_behind, whole_folder, write_npz
 from ..runs import Run, RunFolder
 from .options import (
     add_command,
     at_least,
+    flag,
     numbers,
     open_for,
     positive,
@@ -74,7 +75,7 @@ def add(commands: Any) -> None:
     option(one_of, "--count", "N", positive(int), count)
     option(one_of, "--images", "I,I,...", numbers, "indices of test images, counted from 0")
     files = (
-        "image files, made into images as those of the run; models of digits expect white on "
+        "image files, converted like the images of the run; models of digits expect white on "
         "black, so --background is black for them by default"
     )
     option(one_of, "--files", "FILE", str, files, nargs="+")
@@ -168,6 +169,8 @@ def run(args: argparse.Namespace) -> int:
         if path is not None and path.suffix.lower() != suffix:
             raise ValueError(f"{path}: expected a file name that ends in {suffix}")
     if (folder := args.each) is not None and folder.exists():
+        if folder.is_dir():
+            remove_left_behind(folder)
         if not folder.is_dir() or any(folder.iterdir()):
             raise FileExistsError(f"--folder: expected a new or an empty folder, got {folder}")
         folder = None  # nothing else to check
@@ -212,11 +215,11 @@ def write_each(folder: Path, parts: Iterator[np.ndarray], data_range: tuple[floa
 def check_size(
     args: argparse.Namespace, run: Run, given: str, table: int | tuple[int, int], each: int
 ) -> None:
-    """ValueError, before anything is computed, if the result of the option `given` gets too large.
+    """ValueError, before anything is computed, if the result of the options `given` gets too large.
 
     `table`: rows and columns, or a number of images for a page; `each`: numbers in memory for one.
     """
-    shape, problem, ways = run.model.image_shape, None, ["choose fewer"]
+    shape, problem, advice = run.model.image_shape, None, "choose fewer"
     if args.npz is None and args.each is None:
         from .. import plots
 
@@ -224,7 +227,8 @@ def check_size(
             pairs = args.make is reconstruct
             table = plots.layout(table, shape, args.columns or 0, pairs)
         problem = plots.too_large(*table, shape, gap=int(args.make is not manifold))
-        ways += ["--npz FILE.npz"] + ["--folder DIR"] * (args.make is sample)
+        advice += ", or write them with --npz FILE.npz" + " or --folder DIR" * (args.make is sample)
+        given += " and --columns" * (args.columns is not None)
     else:
         count = table if isinstance(table, int) else prod(table)
         if (size := count * each * run.model.dtype.itemsize) > MOST_BYTES:
@@ -233,7 +237,7 @@ def check_size(
                 f"{MOST_BYTES / 1e9:.1f} GB"
             )
     if problem:
-        raise ValueError(f"{given}: {problem}: {' or '.join(ways)}")
+        raise ValueError(f"{given}: {problem}: {advice}")
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
@@ -283,7 +287,7 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     count = len(chosen) if chosen else args.count or SHOWN
     check_size(args, run, given, count, prod(model.image_shape))
     if args.files:
-        images = read_files(run, args.files)
+        images = read_files(args, run)
         names = [f"file {i + 1}" for i in range(count)]
     else:
         if chosen is None:
@@ -306,15 +310,22 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     )
 
 
-def read_files(run: Run, files: list[str]) -> np.ndarray:
-    """The user's images, made into images as those of the run: uint8 (N, C, H, W)."""
+def read_files(args: argparse.Namespace, run: Run) -> np.ndarray:
+    """The user's images, converted like the images of the run: uint8 (N, C, H, W)."""
     C, H, W = run.model.image_shape
-    names = ("crop", "background", "value_range")
-    options = {name: getattr(run.config, name, None) for name in names}
+    for name in ("image_size", "grey"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"{flag(name)}: files become images of the model's size and colours ({W}x{H}, "
+                f"{'grey' if C == 1 else 'colour'}): leave {flag(name)} out"
+            )
+    options = {name: getattr(run.config, name) for name in ("crop", "background", "value_range")}
+    if not run.config.data.startswith("images:"):  # the run's range is not that of image files
+        options["value_range"] = args.value_range
     if options["background"] is None and run.config.data.startswith(WHITE_ON_BLACK):
         options["background"] = "black"
     found = []
-    for path in files:
+    for path in args.files:
         pixels = decode_or_reason(path, image_options((H, W), C == 1, **options))
         if isinstance(pixels, str):
             raise ValueError(f"{path}: {pixels}")
@@ -349,10 +360,13 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     if pairs is not None and len(pairs) % 2:
         raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
     rows = MOST_PAIRS if pairs is None else len(pairs) // 2
-    check_size(args, run, "--steps", (rows, args.steps), each)
+    given = "--steps" if pairs is None else "--pairs and --steps"
+    check_size(args, run, given, (rows, args.steps), each)
     if pairs is None:
         total = len(run.test_images())
-        pairs = spread(2 * min(rows, max(1, total // 2)), total).tolist()
+        if total < 2:
+            raise ValueError(f"--pairs: expected at least 2 test images, found {total}")
+        pairs = spread(2 * min(rows, total // 2), total).tolist()
     ends = codes_of(run, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
     z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
@@ -369,7 +383,8 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     model, dimensions = run.model, args.dimensions
     size = prod(model.latent_shape)
     rows = min(MOST_DIMENSIONS, size) if dimensions is None else len(dimensions)
-    check_size(args, run, "--steps", (rows, args.steps), 4 * size)
+    given = "--steps" if dimensions is None else "--dimensions and --steps"
+    check_size(args, run, given, (rows, args.steps), 4 * size)
     if dimensions is None:
         images = run.test_images()
         codes = codes_of(run, images[spread(LOOKED_AT, len(images))])

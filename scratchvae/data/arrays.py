@@ -80,16 +80,15 @@ def load_arrays(
     OSError
         If the file cannot be opened or read.
     """
-    found = re.fullmatch(r"(.*\.npz):(.+)", str(file), re.IGNORECASE | re.DOTALL)
-    path = Path(found[1] if found else file).expanduser()
-    name = f"arrays:{path.name}" + (f":{found[2]}" if found else "")
+    path, key = split_key(file)
+    name = f"arrays:{path.name}" + (f":{key}" if key else "")
     try:
         with ExitStack() as stack:
             stored = _open(path, stack)
             images = stored.get("imgs")
             if "latents_classes" in stored and images and images.dtype == np.uint8:
                 value_range = value_range or (0, 1)  # dSprites
-            parts = _choose(stored, found[2] if found else None)
+            parts = _choose(stored, key)
             return _load(name, parts, value_range, say)
     except MemoryError:
         raise
@@ -98,6 +97,13 @@ def load_arrays(
             raise  # EINVAL: an offset in a damaged zip file is negative
         lines = str(error).splitlines() or [type(error).__name__]
         raise ValueError(f"{path}: {lines[0][:1500]}") from None  # zipfile may quote 64 kB
+
+
+def split_key(file: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """The path and the key in "FILE.npz:KEY"; other names have no key."""
+    found = re.fullmatch(r"(.*\.npz):(.+)", str(file), re.IGNORECASE | re.DOTALL)
+    path, key = (found[1], found[2]) if found else (file, None)
+    return Path(path).expanduser(), key
 
 
 def _load(

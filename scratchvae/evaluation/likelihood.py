@@ -72,6 +72,8 @@ def neg_elbo(
     ------
     ValueError
         If the model has no likelihood, the images have another shape, or a result is not finite.
+    TypeError
+        If the images are not uint8.
     """
     return _estimate("neg_elbo", np.add(*elbo_terms(model, images, rng, batch_size)))
 
@@ -135,6 +137,8 @@ def importance_curve(
     ------
     ValueError
         As for `neg_elbo`; also for grey levels, or if `at` or chunk_size is invalid.
+    TypeError
+        If the images are not uint8.
     """
     name = "importance sampling"
     _check_model(name, model)

@@ -61,6 +61,8 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
     ------
     ValueError
         If the model is no VAE, or the images have another shape.
+    TypeError
+        If the images are not uint8.
     """
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
@@ -139,6 +141,8 @@ def per_image(
     ------
     ValueError
         If there are no images, or they have another shape.
+    TypeError
+        If the images are not uint8.
     """
     if likelihood.no_likelihood(model) is None:
         reconstruction, kl = likelihood.elbo_terms(model, images, rng, batch_size)
@@ -232,12 +236,14 @@ def report(
     Raises
     ------
     ValueError
-        For fewer than 2 images, or for nll_samples of a model without a likelihood.
+        For fewer than 2 images or nll_images, or for nll_samples of a model without a likelihood.
+    TypeError
+        If the images are not uint8.
     """
-    if len(images) < 2 or (nll_samples and nll_images is not None and nll_images < 2):
-        raise ValueError(
-            f"report: expected at least 2 images, got {len(images)} and nll_images={nll_images}"
-        )
+    if len(images) < 2:
+        raise ValueError(f"report: expected at least 2 images, got {len(images)}")
+    if nll_samples and nll_images is not None and nll_images < 2:
+        raise ValueError(f"report: nll_images: expected at least 2 images, got {nll_images}")
     problem = likelihood.no_likelihood(model)
     if nll_samples and problem:
         raise ValueError(f"report: nll_samples needs a likelihood, but {problem}")

@@ -89,7 +89,7 @@ def interpolation(
     z : array (R, T, *latent_shape)
         From `latents.line` or `great_circle`, with T evenly spaced t.
     pairs : sequence of 2 R int
-        Which test images these are, two for each row. Default: the first 2 R.
+        Which test images these are, two for each row. Default: 0, 1, 2, ...
     """
     pairs = pairs or range(2 * len(z))
     rows = [f"test {a} to {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)]

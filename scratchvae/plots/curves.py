@@ -132,9 +132,17 @@ def code_scatter(
 
     Parameters
     ----------
+    codes : array (N, 2)
     labels : array of integers (N,)
     classes : sequence of str, optional
         The name of each label. Default: the number itself.
+
+    Raises
+    ------
+    ValueError
+        If codes or labels have another shape, or the path does not end in .png.
+    OSError
+        If the picture cannot be written.
     """
     codes, labels = np.asarray(codes), np.asarray(labels)
     if codes.ndim != 2 or codes.shape[1] != 2 or labels.shape != codes.shape[:1]:

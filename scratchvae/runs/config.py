@@ -88,11 +88,11 @@ class Config:
         str, None, "colour behind transparent pixels: white, black or R,G,B"
     )
     value_range: str | None = option(
-        str, None, "BLACK,WHITE: their values in the files or arrays, such as 0,1"
+        str, None, "BLACK,WHITE: the values of black and white in the files or arrays, such as 0,1"
     )
     split: str = option(
-        str, "spread", "how validation images are chosen (tail: by runs of format 1)",
-        choices=("spread", "tail"),
+        str, "spread", "how validation images, and test images of a folder, are chosen (tail: as "
+        "in runs of format 1)", choices=("spread", "tail"),
     )  # fmt: skip
     image_shape: tuple[int, ...] | None = option(tuple, None, "shape of the images", at_least=1)
     latent_dim: int | None = option(int, None, "latent dimensions", at_least=1, at_most=2**20)

@@ -18,8 +18,8 @@ from ..train import streams
 from .config import Config
 from .environment import about_data, environment
 
-PATHS = ("images:", "arrays:")  # before the folder or file of a data set that is one
-PYTHON = "python:"  # before the name of a data set of the user's, which only Python can pass
+PATHS = ("images:", "arrays:")  # prefixes of data sets that are a folder or a file
+PYTHON = "python:"  # prefix of a data set that was passed from Python
 
 
 def load_data(config: Config, say: Callable[[str], None] = note) -> Dataset:
@@ -56,7 +56,7 @@ def check_data(name: str, data: Any) -> None:
                 f"(N, {', '.join(map(str, data.train_images.shape[1:]))}), got {images.shape}"
             )
         for what in ("labels", "names"):
-            found = getattr(data, f"{part}_{what}", None)
+            found = getattr(data, f"{part}_{what}")
             if found is not None and len(found) != len(images):
                 raise ValueError(
                     f"{name}: data.{part}_{what} must have a value for each of {len(images):,} "
@@ -113,7 +113,8 @@ def images_of(config: Config, data: Dataset) -> Images:
 
 
 def test_images(config: Config, data: Dataset) -> np.ndarray:
-    """As in `images_of`."""
+    """The test images, binarized with the same draw as in `images_of`: uint8 (N, H, W) or
+    (N, C, H, W)."""
     test = data.test_images
     return binarize(test, streams(config.seed).binarize_held_out) if config.binarize else test
 

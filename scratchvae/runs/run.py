@@ -32,7 +32,7 @@ from ..data import Dataset
 from ..data.images import SUFFIXES
 from ..models import Model, build
 from ..models.weights import load_weights
-from ..output import left_behind, lock, write_atomically
+from ..output import lock, remove_left_behind, write_atomically
 from .checkpoint import below, take_first
 from .config import FORMAT, Config, read_config
 from .data import check_shape, load_data, test_images
@@ -68,7 +68,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process, and delete the temporary files of killed ones.
+        """Lock the folder for this process, and delete what killed ones left behind.
         RuntimeError if another process holds the lock."""
         with open(self.lock, "a+b") as file:
             if not lock(file, wait=False):
@@ -82,8 +82,7 @@ class RunFolder:
             file.write(f"{os.getpid()}\n".encode())
             file.flush()
             for folder in (self.path, self.checkpoints, self.pictures):
-                for path in left_behind(folder):
-                    path.unlink(missing_ok=True)
+                remove_left_behind(folder)
             yield
 
     def remove_begun(self) -> None:
@@ -153,11 +152,13 @@ class Run:
         return data
 
     def load_data(self) -> Dataset:
-        """The run's data set, never binarized; loaded once."""
+        """The run's data set, never binarized; loaded once. Raises as `data.load`; ValueError also
+        if the images do not have the model's shape, or came from Python."""
         return self._data
 
     def test_images(self) -> np.ndarray:
-        """The uint8 test images of the run, with its draw of black and white if it binarizes."""
+        """The uint8 test images of the run, with its draw of black and white if it binarizes.
+        Raises as `load_data`."""
         return test_images(self.config, self._data)
 
 

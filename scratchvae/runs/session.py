@@ -148,7 +148,7 @@ def _prepare(
         use(config.engine, tf32=config.tf32)
     except RuntimeError as problem:
         raise RuntimeError(
-            f"{problem}; to run on what this machine has instead of {config.engine}: --engine auto"
+            f"{problem}; --engine auto uses the best engine of this machine"
         ) from None
     if data is None:
         data = load_data(config, say)

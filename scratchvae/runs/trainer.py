@@ -57,9 +57,10 @@ class Trainer:
             way = how_to_fit(shape, kind.nearest_shape(shape))
             size = " x ".join(map(str, shape))
             raise ValueError(f"{why} (images of {data.name}, {size}{way})") from None
-        images = images_of(config, data)
-        self.train_images, self._chosen, self.held_out_images, self.test_images, _ = images
-        self.held_out, self.train_count = images.which, len(images.chosen)
+        self.train_images, self._chosen, self.held_out_images, self.test_images, self.held_out = (
+            images_of(config, data)
+        )
+        self.train_count = len(self._chosen)
         most = MAX_BYTES - (1 << 24)  # the rest is for names and the history
         if (size := 3 * self.model.flat_value.nbytes) > most:  # weights and two averages
             raise ValueError(

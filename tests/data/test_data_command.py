@@ -226,6 +226,18 @@ def test_verify_arrays(capsys, cache, tmp_path):
     assert run_json(capsys, "list", f"arrays:{path}")[1]["datasets"][0]["there"]
 
 
+def test_an_array_with_a_key_is_found_and_named_once(tmp_path, capsys):
+    path = tmp_path / "k.npz"
+    np.savez(path, images=np.full((3, 8, 8), 255, "uint8"), more=np.zeros((3, 8, 8), "uint8"))
+    for name, there in ((f"{path}:images", True), (f"{path}x:images", False)):
+        (found,) = run_json(capsys, "list", f"arrays:{name}")[1]["datasets"]
+        assert (found["there"], found["where"]) == (there, name)
+    code, found = run_json(capsys, "verify", f"arrays:{path}:nope")
+    (verdict,) = found["verdicts"]
+    assert (code, verdict["path"]) == (1, f"{path}:nope")
+    assert verdict["why"].startswith("expected the key nope, found images (3, 8, 8) uint8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -12,7 +12,7 @@ from small_runs import write_photographs
 
 import scratchvae as sv
 from scratchvae.__main__ import main
-from scratchvae.data import Dataset
+from scratchvae.data import Dataset, spread
 from scratchvae.runs import Config, open_run, resume, train
 from scratchvae.runs.data import check_data, images_of
 from scratchvae.runs.trainer import Trainer
@@ -45,6 +45,15 @@ def test_a_run_on_a_data_set_of_the_users_continues_with_it():
     assert weights("runs/mlp") == weights("straight")
     with pytest.raises(ValueError, match="the data set has changed"):
         resume("runs/mlp", lines.append, data=small_data(seed=1))
+
+
+def test_a_run_continues_after_a_killed_command_left_a_folder_in_its_pictures():
+    quietly(small_config(epochs=1), small_data())
+    left = Path("runs/mlp/pictures/.samples.999999999.tmp")
+    left.mkdir(parents=True)
+    (left / "000000.png").touch()
+    resume("runs/mlp", lambda text: None, data=small_data(), epochs=2)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
@@ -99,6 +108,11 @@ ZEROS = np.zeros((6, 4, 4), "uint8")
         (Dataset("x", *[np.zeros((6, 4, 4, 3), "uint8")] * 2), ValueError, "1 or 3 channels"),
         (Dataset("x", ZEROS, ZEROS, np.zeros(5, int)), ValueError, "train_labels must .*each of 6"),
         (Dataset("x", ZEROS, ZEROS, test_names=["a"]), ValueError, "test_names must .*, got 1"),
+        (
+            Dataset("x", ZEROS, ZEROS, validation_images=ZEROS, validation_labels=np.zeros(5, int)),
+            ValueError,
+            "validation_labels must .*each of 6",
+        ),
         (
             Dataset("x", ZEROS, ZEROS, validation_images=ZEROS.astype(bool)),
             TypeError,
@@ -177,6 +191,8 @@ def test_binarized_runs_of_both_splits_are_known_by_their_images():
         images = images_of(small_config(validation=0.25, split=split, binarize=True), data)
         assert len(images.held_out) == 5 and len(images.chosen) == 15
         assert sv.data.is_binary(images.held_out) and sv.data.is_binary(images.test)
+        expected = np.arange(15) if split == "tail" else np.delete(np.arange(20), spread(5, 20))
+        np.testing.assert_array_equal(images.chosen, expected)
 
 
 def test_large_training_images_are_not_copied():

@@ -190,7 +190,9 @@ def test_an_engine_that_this_machine_lacks_is_replaced_by_an_option(
     for line in (["--resume", str(run)], ["--config", str(run / "config.json"), "--out", "again"]):
         with pytest.raises(SystemExit):
             main(["train", *line])
-        assert capsys.readouterr().err.endswith("of " + engine + ": --engine auto\n")
+        assert capsys.readouterr().err.endswith(
+            "; --engine auto uses the best engine of this machine\n"
+        )
     with sv.using("numpy"):
         assert main(["train", "--resume", str(run), "--engine", "auto", "--quiet"]) == 0
 
