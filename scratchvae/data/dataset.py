@@ -107,8 +107,8 @@ def doubts(brightest: int, flat: int, count: int) -> list[str]:
         ]
     if 2 * flat > count:
         return [
-            f"{flat:,} of {count:,} images have one single colour. Shapes on a "
-            "transparent ground need another --background, such as black (background in Python)"
+            f"{flat:,} of {count:,} images have one single colour. If the shapes "
+            "lie on a transparent ground, choose another --background, such as black"
         ]
     return []
 
