@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..data import DATASETS, find_celeba, load_arrays
 from ..data.arrays import split_key
 from ..data.dataset import Verdict, brightest_and_flat, doubts
-from ..data.images import FACES, PARTITIONS, find_images, verify_images
+from ..data.images import FACES, PARTITIONS, celeba_files, find_images, verify_images
 from ..data.options import image_options
 from ..data.sources import (
     SOURCES,
@@ -174,8 +174,7 @@ def run_verify(args: argparse.Namespace) -> int:
             )
         return _judge(args, verify_files(args.name, files))
     if args.name == "celeba":
-        outer = _celeba_folder(args.data_dir)
-        root = find_celeba(outer)[0] or outer / FACES
+        root, parts = celeba_files(_celeba_folder(args.data_dir), warn)
     elif args.data_dir is not None:
         raise ValueError(
             f"--data-dir cannot be used with {args.name}, whose name contains its path"
@@ -185,9 +184,11 @@ def run_verify(args: argparse.Namespace) -> int:
     options = image_options(value_range=args.value_range)
     if args.name.startswith("arrays:"):
         return _judge(args, [_verify_arrays(root, options.value_range)])
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}")
-    names = sorted(name for part in find_images(root).names.values() for name in part)
+    if args.name != "celeba":
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder {root}")
+        parts = [*find_images(root).names.values()]
+    names = sorted(name for part in parts for name in part)
     if not names:
         raise FileNotFoundError(f"{root}: expected images, found none")
     from tqdm import tqdm

@@ -163,7 +163,8 @@ def _choose(stored: Mapping[str, Stored], key: str | None) -> dict[str, Stored]:
         )
     N = images[0].shape[:1]
     fit = [s for s in stored.values() if s.dtype.kind in "iu" and s.shape in (N, (*N, 1))]
-    labels = [array for array in fit if array.key.lower() in LABELS] or fit
+    named = [array for array in stored.values() if array.key.lower() in LABELS]
+    labels = named or fit
     if len(labels) == 1:
         return {"train_images": images[0], "train_labels": labels[0]}
     return {"train_images": images[0]}

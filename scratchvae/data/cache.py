@@ -166,6 +166,8 @@ class _Cache:
             indices = [i for i, why in note.damaged if type(i) is int and isinstance(why, str)]
             if (
                 note.fingerprint == fingerprint
+                and isinstance(note.digests, list)
+                and len(note.digests) <= -(-len(self.names) // self.chunk)
                 and len(indices) == len(note.damaged)
                 and indices == sorted({*indices} & {*range(self.done)})
                 and stat.S_ISREG(self.pixels.stat(follow_symlinks=False).st_mode)

@@ -22,7 +22,7 @@ from .sources import SOURCES, find_files
 PIXELS = 3 * 32 * 32  # bytes of an image: all red ones, all green ones, all blue ones
 MAX_BYTES = 1 << 26  # of a batch, which has 31 MB
 MAX_INSTRUCTIONS = 200_000  # a batch has about 40,000
-TEXT = re.compile("STRING|UNICODE|BYTES")  # the instructions that hold text
+TEXT = re.compile("STRING|UNICODE|BYTES|BYTEARRAY")  # the instructions that hold text
 
 
 def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Dataset:

@@ -118,9 +118,15 @@ def _eight_bits(image: "Picture", value_range: tuple[float, float] | None) -> "P
         if isinstance(clear, int):
             grey = Image.merge("LA", (grey, Image.fromarray((values != clear).astype("u1") * 255)))
         return grey
-    if value_range is None or image.mode == "1":
+    if value_range is None:
         return image
     low, high = value_range
+    if image.mode == "1":  # its only values are black and white
+        return image if low < high else image.convert("L").point(lambda level: 255 - level)
+    if max(low, high) > 255:
+        raise ValueError(
+            f"read with values from 0 to 255 in {image.mode}: give a value_range within these"
+        )
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colours = image.convert("L" if image.mode in ("L", "LA") else "RGB")
     _check_range(np.asarray(colours), low, high)

@@ -29,9 +29,9 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set"), "validation"),
+    **dict.fromkeys(("test", "testing", "test_set", "testing_set"), "test"),
 }
 HELD_OUT = {"validation", "test"}
 PURPOSE = {"train": "training", "validation": "validation", "test": "testing"}
@@ -109,7 +109,7 @@ def load_folder(
     parts = train, validation, test = _decoded(
         root.name, root, files, options, cache_dir, say, found.in_words
     )
-    every = _labels(root, [name for part in parts for name in part.names], found.split)
+    every = _labels(root, [name for part in parts for name in part.names], found.split, say)
     classes = sorted({*every}) if len({*every}) > 1 else None
     labels: list[Any] = [None, None, None]
     if classes:
@@ -162,6 +162,19 @@ def load_celeba(
         As for `load_folder`; also if the list is missing or damaged, or its files are absent.
     """
     options = image_options(**images)
+    root, present = celeba_files(folder, say)
+    options = _filled(options, FACE)
+    train, test = _decoded("celeba", root, present, options, cache_dir, say, _in_words)
+    return Dataset(
+        "celeba", train.images, test.images, train_names=train.names, test_names=test.names
+    )
+
+
+def celeba_files(
+    folder: str | os.PathLike[str], say: Callable[[str], None]
+) -> tuple[Path, list[list[str]]]:
+    """The folder of CelebA's images, and the files for training and for testing that are there.
+    Raises as `load_celeba`."""
     root, partition = find_celeba(folder)
     if root is None or partition is None:
         outer = Path(folder).expanduser().resolve()
@@ -169,8 +182,8 @@ def load_celeba(
             f"celeba is not in {outer}: expected the folder {FACES}/ (unpacked from {FACES}.zip) "
             f"and the file {' or '.join(PARTITIONS)}, both there or both in {outer / 'celeba'}"
         )
-    to_train, _, to_test = _read_partition(partition)
-    listed, there = [*to_train, *to_test], set(os.listdir(root))
+    train, _, test = _read_partition(partition)
+    listed, there = [*train, *test], set(os.listdir(root))
     absent = [name for name in listed if name not in there]
     if len(absent) == len(listed):
         raise FileNotFoundError(
@@ -181,12 +194,7 @@ def load_celeba(
             f"celeba: {len(absent):,} of {len(listed):,} listed files are not in {root} "
             f"({_some(absent)})"
         )
-    present = [[name for name in part if name in there] for part in (to_train, to_test)]
-    options = _filled(options, FACE)
-    train, test = _decoded("celeba", root, present, options, cache_dir, say, _in_words)
-    return Dataset(
-        "celeba", train.images, test.images, train_names=train.names, test_names=test.names
-    )
+    return root, [[name for name in part if name in there] for part in (train, test)]
 
 
 def find_celeba(folder: str | os.PathLike[str]) -> tuple[Path | None, Path | None]:
@@ -251,9 +259,14 @@ class Found:
     outside: int = 0  # images outside of the folders of the split
 
     def in_words(self, damaged: dict[str, str] | None = None) -> str:
-        """How many files there are, how many are read, and why others are not, in one line."""
+        """How many files there are, how many are read, and why others are not, in one line. Without
+        `damaged`, nothing has been read yet."""
         images, others = sum(map(len, self.names.values())), self.other_formats.total()
-        words = [f"{images + others + self.outside:,} files: {images - len(damaged or {}):,} read"]
+        words = [f"{_count(images + others + self.outside, 'file')}: "]
+        if damaged is None:
+            words[0] += f"{images:,} to read"
+        else:
+            words[0] += f"{images - len(damaged):,} read"
         if damaged:
             words.append(_in_words(damaged))
         if others:
@@ -291,7 +304,11 @@ def find_images(root: Path, old: bool = False) -> Found:
         inner = {
             e.name: PARTS.get(e.name.lower()) for e in listed if e.is_dir(follow_symlinks=False)
         }
-        kinds = {*inner.values()}
+        # A link that bears such a name is not followed, but test/ beside it is still no class.
+        linked = {
+            PARTS.get(e.name.lower()) for e in listed if e.is_symlink() and os.path.isdir(e.path)
+        }
+        kinds = {*inner.values()} | linked
         splits = not (old or part) and "train" in kinds and not kinds.isdisjoint(HELD_OUT)
         found.split |= splits
         for entry in listed:
@@ -336,15 +353,27 @@ def _split(names: list[str], share: float, rule: str) -> dict[str, list[str]]:
     return {"train": train, "validation": [], "test": [names[i] for i in sorted(chosen)]}
 
 
-def _labels(root: Path, names: Sequence[str], split: bool) -> list[str]:
+def _labels(root: Path, names: Sequence[str], split: bool, say: Callable[[str], None]) -> list[str]:
     """The class of each file: from labels.csv, or its subfolder; [] if there are none."""
     if (root / LABELS).is_file():
         known = _read_labels(root / LABELS)
-        return [known.get(name) or known.get(os.path.basename(name)) or "none" for name in names]
+        found = [known.get(name) or known.get(os.path.basename(name)) or "none" for name in names]
+        if missing := found.count("none"):
+            say(
+                f"warning: {root.name}: {LABELS} has no class for {missing:,} of {len(names):,} "
+                "images; a row is a file name, relative to the folder, and a class"
+            )
+        return found
     folders = [_folders(name, split) for name in names]
     ends = zip(min(folders), max(folders), strict=False)
     same = len([*takewhile(lambda pair: pair[0] == pair[1], ends)])  # photos/flowers/rose/1.jpg
-    return [path[same] for path in folders] if all(len(path) > same for path in folders) else []
+    outside = sum(len(path) == same for path in folders)
+    if 0 < outside < len(names) and not split:
+        say(
+            f"{root.name}: no classes, because {_count(outside, 'image')} of {len(names):,} "
+            f"{'lies' if outside == 1 else 'lie'} outside the subfolders"
+        )
+    return [] if outside else [path[same] for path in folders]
 
 
 def _folders(name: str, split: bool) -> tuple[str, ...]:
@@ -365,8 +394,11 @@ def _read_labels(path: Path) -> dict[str, str]:
             raise ValueError(f"{path}: {error}") from None
     for number, row in enumerate(rows, 1):
         if row and len(row) < 2:
-            raise ValueError(f"{path}, row {number}: expected a file name and a class, found {row}")
-    return {os.path.normpath(row[0]): row[1].strip() for row in rows if row}
+            raise ValueError(
+                f"{path}, row {number}: expected a file name, a comma and a class in UTF-8, found "
+                f"{str(row)[:80]}"
+            )
+    return {os.path.normpath(row[0].replace("\\", "/")): row[1].strip() for row in rows if row}
 
 
 def _repeated(train: Part, test: Part) -> list[str]:
@@ -392,7 +424,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number > 1)}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _read_partition(path: Path) -> tuple[list[str], list[str], list[str]]:

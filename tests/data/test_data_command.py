@@ -158,9 +158,19 @@ def test_verify_images(capsys, cache, images):
     code, found = run_json(capsys, "verify", f"images:{images}")
     assert code == 0 and found["files"] == found["sound"] == 2 and found["verdicts"] == []
     images.rename(images.parent / "img_align_celeba")
+    names = sorted(path.name for path in (images.parent / "img_align_celeba").iterdir())
+    rows = [f"{name} {2 * k}" for k, name in enumerate(names)]  # one for training, one for testing
+    (images.parent / "list_eval_partition.txt").write_text("\n".join(rows))
     code, found = run_json(capsys, "verify", "celeba", "--data-dir", str(images.parent))
     assert code == 0 and found["files"] == 2
     assert not (cache / "images").exists(), "verifying must not write a cache"
+
+
+def test_verify_celeba_wants_its_list(capsys, cache, images):
+    images.rename(images.parent / "img_align_celeba")
+    with pytest.raises(SystemExit) as end:
+        main(["data", "verify", "celeba", "--data-dir", str(images.parent)])
+    assert end.value.code == 2 and "list_eval_partition.txt" in capsys.readouterr().err
 
 
 def test_verify_doubts_dark_images(capsys, cache, tmp_path):
@@ -254,7 +264,7 @@ def test_an_array_with_a_key_is_found_and_named_once(tmp_path, capsys):
         (["verify", "arrays:a.npy", "--value-range", "1"], "value_range: expected BLACK,WHITE"),
         (["verify", "mnist"], "download it with `scratchvae data fetch mnist`"),
         (["verify", "mnist", "--data-dir", "/nowhere"], "mnist is not in /nowhere: there is no"),
-        (["verify", "celeba", "--data-dir", "/nowhere"], "/nowhere/img_align_celeba"),
+        (["verify", "celeba", "--data-dir", "/nowhere"], "celeba is not in /nowhere: expected the"),
     ],
 )
 def test_errors_are_one_line(capsys, cache, arguments, said):

@@ -156,6 +156,7 @@ CHECKED = np.array([[0, 100, 4095]], np.uint16)
         (np.array([[10, 15, 20]], np.uint8), "10,20", [0, 128, 255]),
         (np.array([[0, 55, 255]], np.uint8), "255,0", [255, 200, 0]),
         (CHECKED, "4095,0", [255, 249, 0]),
+        (np.array([[False, True, True]]), (255, 0), [255, 0, 0]),
         (np.array([[False, True, True]]), (0, 1), [0, 255, 255]),
     ],
 )
@@ -163,6 +164,13 @@ def test_black_and_white_are_what_the_user_says(tmp_path, values, value_range, e
     Image.fromarray(values).save(tmp_path / "x.png")
     options = image_options("native", grey=True, value_range=value_range)
     assert decode(str(tmp_path / "x.png"), options).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["LA", "RGB"])
+def test_a_range_beyond_eight_bits_is_refused_where_pillow_reads_eight(tmp_path, kind):
+    Image.new(kind, (3, 3), 15).save(tmp_path / "x.png")
+    options = image_options(2, value_range=(0, 4095))
+    assert "values from 0 to 255" in decode_or_reason(str(tmp_path / "x.png"), options)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,13 @@ def test_validation_images_have_labels(tmp_path, load):
         assert labels.tolist() == [0, 1]
 
 
+def test_a_link_that_is_named_train_does_not_turn_test_into_a_class(tmp_path, load):
+    write_all(tmp_path / "photographs", ["real/a.png", "real/b.png", "test/c.png"])
+    (tmp_path / "photographs/train").symlink_to(tmp_path / "photographs/real")
+    with pytest.raises(ValueError, match="1 link to folders not followed"):
+        load()
+
+
 @pytest.mark.parametrize("names", [["train/a.png", "b.png"], ["test/a.png", "val/b.png"]])
 def test_one_folder_alone_is_no_split(tmp_path, load, names):
     write_all(tmp_path / "photographs", names)
@@ -143,7 +150,7 @@ def test_one_folder_alone_is_no_split(tmp_path, load, names):
 def test_an_empty_part_is_refused(tmp_path, load, empty):
     write_all(tmp_path / "photographs", ["test/a.png", "train/b.png"])
     (tmp_path / "photographs" / empty / ("b.png" if empty == "train" else "a.png")).unlink()
-    with pytest.raises(ValueError, match="one for training and one for testing; 1 files: 1 read"):
+    with pytest.raises(ValueError, match="one for training and one for testing; 1 file: 1 to read"):
         load()
 
 
@@ -192,7 +199,23 @@ def test_labels_from_a_file(tmp_path, load, capsys, heading):
     assert "photographs: 4 files: 4 read\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"1.png\n", b'"1.png,a\n' + b"x" * 200_000])
+def test_labels_that_name_no_file_are_said(tmp_path, load, capsys):
+    write_many(tmp_path / "photographs", 3)
+    (tmp_path / "photographs/labels.csv").write_text("other.png,ripe\n.\\001.png,raw\n")
+    load()
+    assert "labels.csv has no class for 2 of 3 images" in capsys.readouterr().err
+
+
+def test_one_image_outside_the_classes_is_said(tmp_path, load, capsys):
+    write_all(tmp_path / "photographs", ["cat/a.png", "dog/b.png", "stray.png"])
+    assert load().classes is None
+    said = "photographs: no classes, because 1 image of 3 lies outside the subfolders"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", [b"1.png\n", "1.png,a\n".encode("utf-16"), b'"1.png,a\n' + b"x" * 200_000]
+)
 def test_a_damaged_file_of_labels_is_refused(tmp_path, load, content):
     write_many(tmp_path / "photographs", 3)
     (tmp_path / "photographs/labels.csv").write_bytes(content)
@@ -273,7 +296,7 @@ def test_needs_two_images(tmp_path, load, count):
         load()
     assert str(caught.value) == (
         f"{tmp_path / 'photographs'}: expected at least 2 images, one for training and one for "
-        f"testing; {count} files: {count} read"
+        f"testing; {count} file{'s' * (count != 1)}: {count} to read"
     )
 
 
