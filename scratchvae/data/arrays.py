@@ -115,6 +115,10 @@ def _load(
     arrays: dict[str, Any] = {}
     split = "test_images" in parts
     for field, stored in parts.items():
+        if field.endswith("images") and stored.dtype.kind not in "buif":
+            raise ValueError(
+                f"expected images of numbers, found {stored} (objects are never unpickled)"
+            )
         total = stored.shape[0] if stored.shape else 0
         test = spread(0 if split else round(TEST_SHARE * total) or 1, total)
         order = np.append(np.delete(np.arange(total), test), test)
@@ -174,10 +178,6 @@ def _images(
     stored: Stored, value_range: tuple[float, float] | None, order: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
     """The images as bytes, (N, H, W) or (N, 3, H, W), in the order given."""
-    if stored.dtype.kind not in "buif":
-        raise ValueError(
-            f"expected images of numbers, found {stored} (objects are never unpickled)"
-        )
     if stored.dtype == bool:
         value_range = value_range or (0, 1)
     if stored.dtype != np.uint8 and value_range is None:
