@@ -342,6 +342,22 @@ def test_two_results_need_two_files(refused, monkeypatch, tmp_path):
         assert f"{other} is named for two results: choose another name for one" in said
 
 
+@pytest.mark.parametrize("option", [[], ["--per-image", "x.csv"], ["--json"]])
+@pytest.mark.parametrize("part", ["test", "train", "validation"])
+def test_a_single_image_is_one_line(refused, monkeypatch, tmp_path, part, option):
+    few = np.zeros((3, 28, 28), "uint8")
+    counts = {"train": 3, "test": 3, "validation": 3} | {part: 1}
+    images = {f"{name}_images": few[:count] for name, count in counts.items()}
+    monkeypatch.setattr(
+        "scratchvae.runs.run.load_data", lambda *_: sv.data.Dataset("few", **images)
+    )
+    monkeypatch.chdir(tmp_path)
+    said = refused("grey", "--part", part, *option)
+    name = "training" if part == "train" else part
+    assert f"mnist has 1 {name} image, but evaluate needs at least 2: choose --part all" in said
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_part_without_images_is_one_line(refused, runs, monkeypatch):
     data = open_run(runs["grey"], "numpy").load_data()
     empty = replace(data, train_images=data.train_images[:0])

@@ -167,6 +167,8 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
         if args.data.partition(":")[0] != run.config.data.partition(":")[0]:
             fitted |= {"background": None, "value_range": None}  # they belong to the run's files
         moved = fitted | moved
+    if moved.keys() - {"data_dir"}:  # the images may differ from those of the training
+        run = replace(run, trained_on={})
     return replace(run, config=replace(run.config, **moved))
 
 
