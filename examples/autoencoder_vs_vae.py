@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 SHOWN = 16
 
@@ -47,7 +48,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for name, config in configs.items():
         model = sv.models.build(name, **config.model_options())
         optimizer = sv.optim.Adam(model, lr=config.lr)
-        print(f"{name}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
+        tell(f"{name}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}")
         rngs, history = sv.train.streams(config.seed), []
         for epoch in range(1, config.epochs + 1):
             train = sv.train.train_epoch(  # the inner loop of examples/mnist_vae.py
@@ -56,7 +57,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
             )  # fmt: skip
             test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
             words = (sv.train.in_words(losses, kl=name != "ae") for losses in (train, test))
-            print("epoch {:2}  train {}  test {}".format(epoch, *words))
+            tell("epoch {:2}  train {}  test {}".format(epoch, *words))
             history.append(sv.train.history_line(train, test))
         sv.runs.save_results(runs[name], model, data.test_images, history)
         models[name] = model
@@ -67,7 +68,7 @@ x = next(sv.data.batches(data.test_images, len(data.test_images)))
 codes = {"autoencoder": latents.posterior_codes(ae, x), "VAE": latents.posterior_codes(vae, x)}
 for name, code in codes.items():
     mean, deviation = code.mean(axis=0), code.std(axis=0)  # (latent_dim,)
-    print(
+    tell(
         f"codes of the test images, {name}: the dimensions have means from {mean.min():.2f} to "
         f"{mean.max():.2f}, standard deviations from {deviation.min():.2f} to {deviation.max():.2f}"
     )
@@ -84,4 +85,4 @@ rows = {
     ),
 }
 sv.plots.image_table([*rows.values()], out / "samples.png", [*rows])
-print(f"the answer (samples.png), weights and metrics are in {out}")
+tell(f"the answer (samples.png), weights and metrics are in {out}")

@@ -17,6 +17,7 @@ from copy import deepcopy
 import numpy as np
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -45,7 +46,7 @@ with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
 
 model = sv.models.build("celeba", **config.model_options())
 optimizer = sv.optim.Adam(model, lr=config.lr)
-print(
+tell(
     f"celeba: {model.flat_value.size:,} parameters; {data.name}: {len(data.train_images):,} "
     f"training and {len(data.test_images):,} test images; losses in {model.loss_unit}"
 )
@@ -58,7 +59,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
             f"epoch {epoch:2}",
         )  # fmt: skip
         test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        tell(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
         history.append(sv.train.history_line(train, test))
 
 sv.runs.save_results(run, model, data.test_images, history)
@@ -75,7 +76,9 @@ if end := len(x) // 2 * 2:  # an even number
 
 if config.kl_weight:
     beta = sv.loss_scales(data.test_images[0].size, mean=config.kl_weight).beta
-    print(f"KL weight {config.kl_weight:g} is beta {beta:.3f} for a decoder of unit variance")
+    tell(f"KL weight {config.kl_weight:g} is beta {beta:.3f} for a decoder of unit variance")
 error = sv.train.evaluate_deterministic(model, data.test_images).reconstruction
-print(f"test mean squared error {error:.5f} at z = mu ({data.name}); ", end="")
-print(f"weights, metrics and pictures are in {out}")
+tell(
+    f"test mean squared error {error:.5f} at z = mu ({data.name}); "
+    f"weights, metrics and pictures are in {out}"
+)

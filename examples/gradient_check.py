@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 
 def softmax(x):
@@ -40,30 +41,30 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
 
-    print("An op, element by element, by central differences\n")
+    tell("An op, element by element, by central differences\n")
     for report in sv.gradcheck.check_op("conv2d"):
-        print(report, end="\n\n")
+        tell(f"{report}\n")
 
-    print("A model, every parameter tensor, by the complex step; the noise eps is fixed\n")
+    tell("A model, every parameter tensor, by the complex step; the noise eps is fixed\n")
     model = sv.models.build("tiny", dtype="float64")
     x, eps = rng.random((2, *model.image_shape)), model.noise(2, rng)
-    print(sv.gradcheck.check_model(model, x, eps), end="\n\n")
+    tell(f"{sv.gradcheck.check_model(model, x, eps)}\n")
 
-    print("Your own functions\n")
+    tell("Your own functions\n")
     x = rng.standard_normal((3, 5))
     for method in ("central", "complex"):
-        print(sv.gradcheck.check(softmax, softmax_backward, x, method=method), end="\n\n")
+        tell(f"{sv.gradcheck.check(softmax, softmax_backward, x, method=method)}\n")
 
-    print("The same with a mistake\n")
+    tell("The same with a mistake\n")
     try:
         sv.gradcheck.check(softmax, wrong_backward, x)
     except sv.gradcheck.GradientError as error:
-        print(error)
+        tell(str(error))
 
     subject = sv.gradcheck.of_pair(softmax, softmax_backward, [x])
     picture = args.out / "softmax-step.png"
     sv.plots.errors_by_step("softmax", [sv.gradcheck.error_curve(subject, "x")], picture)
-    print(f"\n{picture}: the error of the differences against their step")
+    tell(f"\n{picture}: the error of the differences against their step")
 
 
 if __name__ == "__main__":

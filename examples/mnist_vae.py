@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -48,7 +49,7 @@ model = sv.models.build(config.model, **config.model_options())
 optimizer = sv.optim.Adam(model, lr=config.lr)
 rngs = sv.train.streams(config.seed)  # one random generator for each purpose
 images, batch_size = data.train_images, config.batch_size
-print(
+tell(
     f"{config.model}: {model.flat_value.size:,} parameters, engine {engine}; {data.name}: "
     f"{len(images):,} training and {len(data.test_images):,} test images; losses in "
     f"{model.loss_unit}"
@@ -78,7 +79,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
         # The same noise in every epoch, so that the epochs compare.
         test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
         words = (sv.train.in_words(losses, kl=config.model != "ae") for losses in (train, test))
-        print("epoch {:2}  train {}  test {}".format(epoch, *words))
+        tell("epoch {:2}  train {}  test {}".format(epoch, *words))
         if not math.isfinite(train.total + test.total):
             raise FloatingPointError(f"the loss is {train.total}: try a smaller --lr")
         history.append(sv.train.history_line(train, test))
@@ -101,4 +102,4 @@ if model.latent_shape == (2,):
 result = f"squared error {test.total:.2f} per image"
 if neg_elbo is not None:
     result = f"-ELBO {neg_elbo:.2f} nats per image, one sampled z each"
-print(f"test {result} ({data.name}); weights, metrics and pictures are in {out}")
+tell(f"test {result} ({data.name}); weights, metrics and pictures are in {out}")

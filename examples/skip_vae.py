@@ -14,10 +14,10 @@ of each model names the whole data set, even if --images trains on fewer of them
 import argparse
 import json
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 TESTED, SHOWN = 200, 10
 
@@ -53,7 +53,7 @@ with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     # Evenly spread over the list: the first images of a folder may be alike.
     training = data.train_images[:: max(1, len(data.train_images) // count)][:count]
     tested = data.test_images[:: max(1, len(data.test_images) // TESTED)][:TESTED]
-    data = replace(data, train_images=training, test_images=tested)
+    data = sv.data.Dataset(data.name, training, tested)  # without labels and names
     for skips in configs:
         sv.runs.RunFolder(out / skips).check_no_training()
     runs = {skips: sv.runs.begin(out / skips, config, data) for skips, config in configs.items()}
@@ -65,7 +65,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for skips, config in configs.items():
         model = sv.models.build("skip", **config.model_options())
         optimizer = sv.optim.AdamW(model, lr=config.lr, weight_decay=config.weight_decay)
-        print(
+        tell(
             f"\nskips = {skips}: {model.flat_value.size:,} parameters; losses in {model.loss_unit}"
         )
         rngs, history = sv.train.streams(config.seed), []
@@ -75,7 +75,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
                 f"epoch {epoch:2}",
             )  # fmt: skip
             test = sv.train.evaluate_sampled(model, tested, deepcopy(rngs.test))
-            print(
+            tell(
                 f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}"
             )
             history.append(sv.train.history_line(train, test))
@@ -96,13 +96,13 @@ metrics = {skips: effect._asdict() for skips, effect in effects.items()}
 (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
 
 variance = effects["all"].variance
-print(f"\nMean squared error of {len(x)} test images, whose variance is {variance:.5f}:")
-print("skips   z = mu    noise for z   change of the picture by the noise")
+tell(f"\nMean squared error of {len(x)} test images, whose variance is {variance:.5f}:")
+tell("skips   z = mu    noise for z   change of the picture by the noise")
 for skips, effect in effects.items():
-    print(
+    tell(
         f"{skips:6}  {effect.reconstruction:.5f}   {effect.with_noise_for_z:.5f}       "
         f"{effect.change:.1e}"
     )
-print("A small error and a small change: the skips carry the image, not z. An error as large as")
-print("the variance: the model draws nearly the same picture for every image.")
-print(f"pictures (leak.png), weights and metrics are in {out}")
+tell("A small error and a small change: the skips carry the image, not z. An error as large as")
+tell("the variance: the model draws nearly the same picture for every image.")
+tell(f"pictures (leak.png), weights and metrics are in {out}")

@@ -12,6 +12,7 @@ from copy import deepcopy
 import numpy as np
 
 import scratchvae as sv
+from scratchvae.runs import tell
 
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -38,7 +39,7 @@ with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
 
 model = sv.models.build("tiny", latent_dim=config.latent_dim, seed=config.seed)
 optimizer = sv.optim.Adam(model, lr=config.lr)
-print(sv.models.inspect.summary(model))
+tell(sv.models.inspect.summary(model))
 
 rngs, history = sv.train.streams(config.seed), []
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
@@ -48,7 +49,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
             f"epoch {epoch:2}",
         )  # fmt: skip
         test = sv.train.evaluate_sampled(model, data.test_images, deepcopy(rngs.test))
-        print(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
+        tell(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
         history.append(sv.train.history_line(train, test))
 
 neg_elbo = test.reconstruction + test.kl
@@ -65,5 +66,7 @@ if end := len(x) // 2 * 2:  # pairs 0-1, 2-3, ...
     sv.plots.interpolation(model, z, run.path / "interpolation.png")
 if model.latent_shape == (2,):
     sv.plots.manifold(model, run.path / "manifold.png")
-print(f"test -ELBO {neg_elbo:.2f} nats per image, one sampled z each ({data.name}); ", end="")
-print(f"weights, metrics and pictures are in {out}")
+tell(
+    f"test -ELBO {neg_elbo:.2f} nats per image, one sampled z each ({data.name}); "
+    f"weights, metrics and pictures are in {out}"
+)

@@ -26,21 +26,25 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write in a `with` block, flushed to disk and renamed at the end of the block.
 
     Readers see the old file or the new one, never a part, even after a crash. If the block fails,
-    the old file stays. OSError, which names `path`, if the file cannot be written.
+    the old file stays. If `path` is a link, it stays and the file that it names is written.
+    OSError, which names `path`, if the file cannot be written, or if there is no regular file but a
+    pipe or a device.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # see left_behind
+    check_regular(path)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # see left_behind
     try:
         temporary.unlink(missing_ok=True)  # from a killed process, or a link to another file
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
         if os.name == "posix":  # write the new name to disk, too
-            folder = os.open(path.parent, os.O_RDONLY)
+            folder = os.open(target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
@@ -51,6 +55,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_regular(path: Path) -> None:
+    """OSError if `path` is a pipe, a device or a socket, which a new file would replace."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(f"{path} is not a regular file: choose another name")
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

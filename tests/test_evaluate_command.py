@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hostile import pipe
 from idx_files import write_digits
 from small_runs import trained
 
@@ -308,6 +309,53 @@ def test_a_folder_is_no_file_for_results(refused, monkeypatch, tmp_path, option)
     assert "is a folder" in refused("grey", option, str(tmp_path))
     said = refused("grey", option, str(tmp_path / "no" / "x"))
     assert f"there is no folder {tmp_path / 'no'}" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "suffix"),
+    [
+        ("evaluate", "--out", "json"),
+        ("evaluate", "--per-image", "csv"),
+        ("encode", "--out", "npz"),
+        ("sample", "--out", "png"),
+        ("sample", "--npz", "npz"),
+    ],
+)
+def test_a_pipe_is_no_file_for_results(
+    runs, monkeypatch, tmp_path, capsys, command, option, suffix
+):
+    """It is refused before the model is loaded."""
+    monkeypatch.setattr(options, "open_run", None)
+    path = pipe(tmp_path / f"pipe.{suffix}")
+    with pytest.raises(SystemExit):
+        main([command, str(runs["grey"]), option, str(path)])
+    assert f"{path} is not a regular file: choose another name" in capsys.readouterr().err
+    assert path.is_fifo()
+
+
+def test_two_results_need_two_files(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr(options, "open_run", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    for other in ("x", f"{tmp_path}/x", "link"):
+        said = refused("grey", "--out", "x", "--per-image", other)
+        assert f"{other} is named for two results: choose another name for one" in said
+
+
+@pytest.mark.parametrize("option", [[], ["--per-image", "x.csv"], ["--json"]])
+@pytest.mark.parametrize("part", ["test", "train", "validation"])
+def test_a_single_image_is_one_line(refused, monkeypatch, tmp_path, part, option):
+    few = np.zeros((3, 28, 28), "uint8")
+    counts = {"train": 3, "test": 3, "validation": 3} | {part: 1}
+    images = {f"{name}_images": few[:count] for name, count in counts.items()}
+    monkeypatch.setattr(
+        "scratchvae.runs.run.load_data", lambda *_: sv.data.Dataset("few", **images)
+    )
+    monkeypatch.chdir(tmp_path)
+    said = refused("grey", "--part", part, *option)
+    name = "training" if part == "train" else part
+    assert f"mnist has 1 {name} image, but evaluate needs at least 2: choose --part all" in said
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_part_without_images_is_one_line(refused, runs, monkeypatch):

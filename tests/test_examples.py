@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -69,6 +70,33 @@ def refused(tmp_path, monkeypatch, capsys):
 
 
 SLOW = pytest.mark.slow
+WITH_PACKAGE = [p for p in (ROOT / "examples").glob("*.py") if p.stem != "minimal_vae"]
+
+
+@pytest.mark.parametrize("path", WITH_PACKAGE, ids=lambda path: path.stem)
+def test_examples_print_with_what_never_fails(path):
+    """A `print` that fails would lose the work."""
+    assert not re.findall(r"(?<!\w)print\(", path.read_text())
+
+
+@SLOW
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_the_terminal_lacks_loses_no_work(tmp_path, data_dir, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", f"{encoding}:strict")
+    arguments = ["--data-dir", str(data_dir), "--epochs", "1", "--out", "Лица"]
+    done = run(tmp_path, *arguments, example="tiny_vae")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("are in \\u041b\\u0438\\u0446\\u0430\n")
+    assert (tmp_path / "Лица/metrics.json").exists()
+
+
+def test_fewer_images_than_the_folder_has(tmp_path, refused, monkeypatch, image_dir):
+    """A folder has a name for each image; --images leaves some of them out."""
+    monkeypatch.setattr(sv.models, "build", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    arguments = ["--data-dir", str(image_dir), "--images", "5", "--engine", "numpy"]
+    assert refused(*arguments, example="skip_vae").startswith("skip_vae.py: error: ")
+    config = json.loads((tmp_path / "runs/skip/all/config.json").read_text())
+    assert config["run"]["data"]["train_images"] == 5
 
 
 @pytest.mark.parametrize("model", ["mlp", *(pytest.param(m, marks=SLOW) for m in ("conv", "ae"))])

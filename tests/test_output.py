@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import pipe
 
 from scratchvae.output import (
     left_behind,
@@ -38,6 +39,26 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path):
     write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    """Neither is a device, for which a pipe stands here."""
+    path = pipe(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is not a regular file: choose another name"):
+        write_atomically(path, b"new")
+    assert path.is_fifo() and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_its_file_is_written(tmp_path, exists):
+    target, link = tmp_path / "folder" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    if exists:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_atomically(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert [*target.parent.iterdir()] == [target]
 
 
 def test_a_file_has_no_name_before_it_is_complete(tmp_path):

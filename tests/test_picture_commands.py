@@ -221,6 +221,21 @@ def test_reconstruct_takes_files_in_grey_or_in_colour(arrays, tmp_path_factory):
 # --- sample --------------------------------------------------------------------------------------
 
 
+def test_files_that_look_black_are_a_warning(runs, tmp_path, capsys):
+    """Each is named; --value-range makes it bright."""
+    mask = np.zeros((28, 28), "uint8")
+    mask[8:20, 8:20] = 1
+    paths = [str(tmp_path / name) for name in ("mask.png", "bright.png")]
+    for path, scale in zip(paths, (1, 255), strict=True):
+        Image.fromarray(mask * np.uint8(scale)).save(path)
+    line = ["reconstruct", str(runs["three"]), "--npz", str(tmp_path / "x.npz")]
+    assert main([*line, "--files", *paths]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"warning: {paths[0]}: the brightest pixel of the image is 1 of 255")
+    assert main([*line, "--value-range", "0,1", "--files", paths[0]]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_sample_decodes_seeded_noise(runs, arrays):
     one, said = arrays("sample", "three", "--count", "5", "--seed", "7")
     assert "autoencoder" not in said and "skips" not in said

@@ -1,3 +1,5 @@
+import gzip
+import io
 import json
 import math
 import os
@@ -58,6 +60,7 @@ def test_a_file_of_pytorch_is_named_with_the_lines_that_convert_it(tmp_path, pro
         path.write_bytes(pickle.dumps([0x1950A86A20F9469CFC6C, 1001], protocol) + bytes(20))
     else:
         with zipfile.ZipFile(path, "w") as file:
+            file.writestr("b/version", "3")
             file.writestr("b/data.pkl", pickle.dumps({}, 2))
     with pytest.raises(ValueError, match="it looks like a PyTorch file; .* two lines") as error:
         load_weights(sv.models.build("mlp"), path)
@@ -65,6 +68,47 @@ def test_a_file_of_pytorch_is_named_with_the_lines_that_convert_it(tmp_path, pro
     compile(first, "", "exec")
     compile(second, "", "exec")
     assert f"torch.load({str(path)!r}, map_location='cpu'" in second and "\n" not in first + second
+
+
+def zipped(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content")
+    return file.getvalue()
+
+
+def saved(save, *arrays, **named):
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+OTHER = "it begins like a file of another kind"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (saved(np.savez, a=np.ones(3)), "it is a NumPy file"),
+        (saved(np.savez_compressed, np.ones(3), np.ones(4)), "it is a NumPy file"),
+        (saved(np.savez, **{"b/data.pkl": np.ones(3)}), "it is a NumPy file"),
+        (saved(np.save, np.ones(3)), OTHER),
+        (zipped("word/document.xml", "notdata.pkl"), OTHER),
+        (pickle.dumps({"a": [1, 2]}, 0), OTHER),
+        (b"PK is how this text begins, which is no archive", OTHER),
+        (gzip.compress(b"text"), OTHER),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), OTHER),
+        (b"weights: none", OTHER),
+    ],
+    ids=lambda value: repr(value[:8]) if isinstance(value, bytes) else "",
+)
+def test_a_file_of_another_kind_is_no_file_of_pytorch(tmp_path, content, kind):
+    path = tmp_path / "w"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        load_weights(sv.models.build("tiny"), path)
+    assert str(error.value) == f"load_weights: {path} is not a safetensors file ({kind})"
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.vae."])
@@ -127,7 +171,7 @@ def test_what_is_no_file_or_too_large_is_refused_unread(tmp_path):
         "not a file": pipe(tmp_path / "pipe"),
         f"at most {MAX_BYTES} bytes": sparse(tmp_path / "huge", 1 << 40, whole({})),
         f"a header of at most {MAX_HEADER} bytes": sparse(
-            tmp_path / "header", 90_000_000, whole(b"", length=80_000_000)
+            tmp_path / "header", 90_000_000, whole(b"{", length=80_000_000)
         ),
     }
     model = sv.models.build("tiny")

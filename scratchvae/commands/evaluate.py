@@ -123,6 +123,11 @@ def run(args: argparse.Namespace) -> int:
     seed = run.config.seed if args.seed is None else args.seed
     parts = parts_of(run, args.part)
     images = parts[0].images if len(parts) == 1 else np.concatenate([p.images for p in parts])
+    if len(images) < 2:  # for a variance over images
+        whole = "" if args.part == "all" else ": choose --part all"
+        raise ValueError(
+            f"{run.config.data} has 1 {what(args.part)[:-1]}, but evaluate needs at least 2{whole}"
+        )
     nll = args.nll_samples or 0, args.nll_images, args.grey_levels
     found = report(run.model, images, streams(seed).test, *nll)  # as in runs/results.py
     result = {
@@ -163,10 +168,9 @@ def per_image_csv(parts: list[Part], numbers: dict[str, np.ndarray]) -> bytes:
 
 def in_words(run: Run, found: dict[str, Any], part: str = "test") -> str:
     """The origin of the numbers, and a table of them."""
-    what = {"train": "training images", "all": "images"}.get(part, f"{part} images")
     lines = [
         f"weights  {run.weights}",
-        f"data     {run.config.data}: {found['images']:,} {what}, {pixels(run, found)}",
+        f"data     {run.config.data}: {found['images']:,} {what(part)}, {pixels(run, found)}",
         f"engine   {current_engine()}",
         "",
         table([["measure", "value", ""], *likelihood_rows(found), *quality_rows(found)]),
@@ -174,6 +178,11 @@ def in_words(run: Run, found: dict[str, Any], part: str = "test") -> str:
     if reason := found.get("no_likelihood"):
         lines += ["", f"no likelihood: {reason}"]
     return "\n".join(lines)
+
+
+def what(part: str) -> str:
+    """The images of a part, or of all parts, as text."""
+    return {"train": "training images", "all": "images"}.get(part, f"{part} images")
 
 
 def pixels(run: Run, found: dict[str, Any]) -> str:

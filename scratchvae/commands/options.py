@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..backend import ENGINES
+from ..output import check_regular, tell, to_json
 from ..output import note as say
-from ..output import tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
 
@@ -140,18 +140,24 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     With another data set, its images are made to fit the model, unless options say otherwise.
 
     First check, before anything is computed, that the outputs may be written: OSError if a path is
-    a folder or its folder does not exist; ValueError if a file belongs to the run.
+    a folder, a pipe or a device, or its folder does not exist; ValueError if a file belongs to the
+    run or is named twice.
     """
     files = RunFolder(args.folder)
     own = (files.config, files.history, files.metrics, files.weights, files.lock, files.checkpoints)
     taken = {path.resolve() for path in own}
+    named: set[Path] = set()
     for path in filter(None, outputs):
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+        check_regular(path)
         if not taken.isdisjoint([path.resolve(), *path.resolve().parents]):
             raise ValueError(f"{path} is a file of the run itself: choose another name")
+        if path.resolve() in named:
+            raise ValueError(f"{path} is named for two results: choose another name for one")
+        named.add(path.resolve())
     run = open_run(args.folder, args.engine, args.tf32)
     names = ("data", "data_dir", *IMAGE_OPTIONS)
     moved = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -161,6 +167,8 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
         if args.data.partition(":")[0] != run.config.data.partition(":")[0]:
             fitted |= {"background": None, "value_range": None}  # they belong to the run's files
         moved = fitted | moved
+    if moved.keys() - {"data_dir"}:  # the images may differ from those of the training
+        run = replace(run, trained_on={})
     return replace(run, config=replace(run.config, **moved))
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import batches, image_options, spread
+from ..data.dataset import doubts
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
@@ -332,6 +333,9 @@ def read_files(args: argparse.Namespace, run: Run) -> np.ndarray:
         if (pixels == pixels[:, :1, :1]).all():
             level = ", ".join(map(str, pixels[:, 0, 0]))
             warn(f"{path}: every pixel is {level}; if it is transparent, try another --background")
+        else:
+            for line in doubts(int(pixels.max()), 0, 1):
+                warn(f"{path}: {line}")
         found.append(pixels)
     return np.stack(found)
 

@@ -100,8 +100,10 @@ def brightest_and_flat(images: NDArray[np.uint8]) -> tuple[int, int]:
 def doubts(brightest: int, flat: int, count: int) -> list[str]:
     """Sentences about images that look wrong, with the remedy; usually none."""
     if count and brightest <= DARK:
+        one = count == 1
+        images, look = ("the image", "it looks") if one else (f"all {count:,} images", "they look")
         return [
-            f"the brightest pixel of all {count:,} images is {brightest} of 255: they look black. "
+            f"the brightest pixel of {images} is {brightest} of 255: {look} black. "
             "Say which values are black and white: --value-range 0,1 for masks of 0 and 1, "
             "--value-range 0,4095 for 12 bits in 16-bit files (value_range in Python)"
         ]

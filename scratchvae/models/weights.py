@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from ..output import open_file, write_atomically
 MAX_BYTES = 1 << 30  # sixty times the largest model here
 MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; parsing 16 MiB would take 8 s
 
-# The first bytes of a file of torch.save: a zip archive, or a pickle of protocol 2 to 5.
-TORCH_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+ZIP = b"PK\x03\x04"
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of protocol 2 to 5
 TO_CONVERT = (
     "it looks like a PyTorch file; where PyTorch is installed, convert it with these two lines of "
     "Python: `import torch, safetensors.torch` and `safetensors.torch.save_file(torch.load({0!r}, "
@@ -67,12 +68,10 @@ def read_tensors(
 
     try:
         with open_file(path, MAX_BYTES) as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
+            start = file.read(512)
+            length = int.from_bytes(start[:8], "little")
             if length > MAX_HEADER:
-                if start[:2] in TORCH_STARTS:
-                    raise ValueError(TO_CONVERT.format(os.fspath(path)))
-                raise ValueError(f"expected a header of at most {MAX_HEADER} bytes, found {length}")
+                raise ValueError(_other_kind(start, file).format(os.fspath(path)))
             content = start + file.read()
         arrays = load(content)
     except (SafetensorError, ValueError) as error:  # NumPy's ValueError: 65 dimensions
@@ -83,3 +82,21 @@ def read_tensors(
         ) from None
     header = json.loads(content[8 : 8 + length])  # load checked it
     return arrays, header.get("__metadata__") or {}
+
+
+def _other_kind(start: bytes, file: BinaryIO) -> str:
+    """What a file is whose first bytes, `start`, are not those of weights of ours."""
+    if start[8:9] == b"{":
+        length = int.from_bytes(start[:8], "little")
+        return f"expected a header of at most {MAX_HEADER} bytes, found {length}"
+    if start[:4] == ZIP:
+        length = int.from_bytes(start[26:28], "little")
+        if start[30 : 30 + length].endswith(b".npy"):  # its first member
+            return "it is a NumPy file"
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - MAX_HEADER))
+        if b"/data.pkl" in file.read():  # in the list of members at the end
+            return TO_CONVERT
+    if start[:2] in PICKLES:  # of torch.save before PyTorch 1.6
+        return TO_CONVERT
+    return "it begins like a file of another kind"

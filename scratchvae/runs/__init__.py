@@ -1,11 +1,11 @@
 """Training runs as folders: options, checkpoints, and how to continue.
 
 Reading order: config, schedules, data, trainer, checkpoint, run, environment, session, signals,
-results. `train` and `resume` do everything; `begin`, `save_results` and `errors_in_one_line` are
-for scripts with their own loop.
+results. `train` and `resume` do everything; `begin`, `save_results`, `errors_in_one_line` and
+`tell`, a `print` that never fails, are for scripts with their own loop.
 """
 
-from ..output import errors_in_one_line
+from ..output import errors_in_one_line, tell
 from .config import Config
 from .results import begin, save_results
 from .run import Run, RunFolder, open_run
@@ -22,5 +22,6 @@ __all__ = [
     "open_run",
     "resume",
     "save_results",
+    "tell",
     "train",
 ]

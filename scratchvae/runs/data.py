@@ -40,6 +40,8 @@ def check_data(name: str, data: Any) -> None:
         raise TypeError(f"{name}: data must be a Dataset, got {data!r}; for a folder use folder=")
     if not isinstance(data, Dataset):
         raise TypeError(f"{name}: data must be a Dataset, got {type(data).__name__}")
+    if not (isinstance(data.name, str) and data.name.strip()):
+        raise ValueError(f"{name}: data.name must be a text that is not empty, got {data.name!r}")
     parts = {"train": data.train_images, "test": data.test_images}
     if data.validation_images is not None:
         parts["validation"] = data.validation_images

@@ -20,7 +20,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ from ..data import Dataset
 from ..data.images import SUFFIXES
 from ..models import Model, build
 from ..models.weights import load_weights
-from ..output import lock, remove_left_behind, write_atomically
+from ..output import lock, note, remove_left_behind, write_atomically
 from .checkpoint import below, take_first
 from .config import FORMAT, Config, read_config
 from .data import check_shape, load_data, test_images
+from .environment import about_data, data_in_words, same_data
 
 
 class RunFolder:
@@ -144,16 +145,24 @@ class Run:
     config: Config
     model: Model
     weights: Path
+    trained_on: dict[str, Any] = field(default_factory=dict)  # `about_data`; empty: unknown
 
     @cached_property
     def _data(self) -> Dataset:
         data = load_data(self.config)
         check_shape(self.config, data)
+        if self.trained_on and not same_data(self.trained_on, now := about_data(data)):
+            note(
+                f"warning: the data set has changed since the training ("
+                f"{data_in_words(self.trained_on)}; now {data_in_words(now)}): its test images may "
+                "be training images"
+            )
         return data
 
     def load_data(self) -> Dataset:
-        """The run's data set, never binarized; loaded once. Raises as `data.load`; ValueError also
-        if the images do not have the model's shape, or came from Python."""
+        """The run's data set, never binarized; loaded once. A warning on stderr says if it has
+        changed since the training. Raises as `data.load`; ValueError also if the images do not have
+        the model's shape, or came from Python."""
         return self._data
 
     def test_images(self) -> np.ndarray:
@@ -180,7 +189,7 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
         If a file is damaged.
     """
     files = RunFolder(folder)
-    config, _ = files.read_config()
+    config, about = files.read_config()
     engine = use(engine, tf32=tf32)
     if config.image_shape is None:
         raise ValueError(f"{files.path}: config.json has no image_shape")
@@ -199,4 +208,7 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
             raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
         weights = found
     model.eval()
-    return Run(files.path, config, model, weights)
+    # A script may train on only some images of the data set that its config names.
+    recorded = {} if about.get("by_script") else about.get("data", {})
+    trained_on = recorded if "sha256" in recorded else {}
+    return Run(files.path, config, model, weights, trained_on)

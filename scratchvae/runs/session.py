@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend import use
 from ..data import Dataset
+from ..data.dataset import brightest_and_flat, doubts
 from ..models import VAE
 from ..models.inspect import finite
 from ..ops import Losses
@@ -46,8 +47,8 @@ def train(
     ----------
     config : Config
     data : Dataset, optional
-        Images of yours: uint8 (N, H, W) or (N, C, H, W), the same shape in all parts. By default
-        the data set that `config` names.
+        Images of yours: uint8 (N, H, W) or (N, C, H, W), the same shape in all parts; `config`
+        then has no options about images. By default the data set that `config` names.
     folder : str or path-like, optional
         Created if needed; must not contain a run. By default ``runs/MODEL``.
     say : callable
@@ -115,10 +116,14 @@ def resume(
         Also if the data set differs, no checkpoint is left, more than `epochs` have begun, or a
         change has no effect because training is done.
     TypeError
-        If `changes` has another option.
+        If `changes` has another option, or `data` is neither a Dataset nor a name.
     """
     if fixed := changes.keys() - MAY_CHANGE:
         raise TypeError(f"resume: expected changes among {MAY_CHANGE}, got {', '.join(fixed)}")
+    if not isinstance(named := changes.get("data", ""), str | Dataset):
+        raise TypeError(
+            f"resume: data must be a Dataset or the name of a data set, got {type(named).__name__}"
+        )
     given = changes.pop("data") if isinstance(changes.get("data"), Dataset) else None
     files = RunFolder(folder)
     before, about = files.read_config()
@@ -154,6 +159,13 @@ def _prepare(
         data = load_data(config, say)
     else:
         check_data(name, data)
+        asked = [n for n, v in config.image_options().items() if v]
+        if asked and name == "train":
+            raise ValueError(
+                f"train: {', '.join(asked)}: prepare the images of your Dataset yourself"
+            )
+        for line in doubts(*brightest_and_flat(data.train_images), len(data.train_images)):
+            say(f"warning: {data.name}: {line}")
         config = replace(config, data=PYTHON + data.name, data_dir=None)
     config, about = filled_in(config, data)
     return config, data, about

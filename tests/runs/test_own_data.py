@@ -101,6 +101,9 @@ ZEROS = np.zeros((6, 4, 4), "uint8")
         ("runs/a", TypeError, "data must be a Dataset, got 'runs/a'; for a folder use folder="),
         (Path("a"), TypeError, "for a folder use folder="),
         (ZEROS, TypeError, "data must be a Dataset, got ndarray"),
+        (Dataset("", ZEROS, ZEROS), ValueError, "data.name must be a text .* got ''"),
+        (Dataset(" ", ZEROS, ZEROS), ValueError, "data.name must be"),
+        (Dataset(None, ZEROS, ZEROS), ValueError, "data.name must be .* got None"),
         (Dataset("x", ZEROS / 255, ZEROS), TypeError, r"train_images: .*np.rint\(255 \* images\)"),
         (Dataset("x", ZEROS, ZEROS[:0]), ValueError, "test_images: expected at least one image"),
         (Dataset("x", ZEROS, ZEROS[:, :3]), ValueError, r"test_images must have .* \(N, 4, 4\)"),
@@ -128,6 +131,69 @@ def test_a_data_set_that_is_none_is_refused(name, data, error, said):
         else:
             sv.runs.begin("out", small_config(), data)
     assert not any(Path().iterdir())
+
+
+def test_data_that_look_wrong_are_trained_on_with_a_warning():
+    data = small_data()
+    dark = replace(data, train_images=data.train_images // 200)
+    lines = quietly(small_config(epochs=1), dark)
+    assert lines[0].startswith("warning: small: the brightest pixel of all 11 images is 1 of 255")
+    assert "warning" not in "".join(quietly(small_config(epochs=1), data, "bright"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"image_size": "4"},
+        {"grey": True},
+        {"crop": "none"},
+        {"background": "black"},
+        {"value_range": "0,1"},
+        {"image_size": "native", "grey": True},
+    ],
+)
+def test_options_about_images_are_not_for_a_data_set_of_the_users(option):
+    said = f"^train: {', '.join(option)}: prepare the images of your Dataset yourself$"
+    with pytest.raises(ValueError, match=said):
+        quietly(small_config(**option), small_data())
+    assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("data", [ZEROS, None, Path("a"), [1]])
+def test_a_run_continues_only_with_a_data_set(data):
+    with pytest.raises(TypeError, match="^resume: data must be a Dataset or the name of a data"):
+        resume("runs/mlp", data=data)
+
+
+def changed(capsys, *line):
+    """The warnings of a command about data that have changed."""
+    assert main([*line, "--engine", "numpy"]) == 0
+    err = capsys.readouterr().err
+    return [text for text in err.splitlines() if "the data set has changed" in text]
+
+
+def test_a_folder_that_changed_after_the_training_is_a_warning(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    photographs = write_photographs(tmp_path / "photographs")
+    options = {"data": f"images:{photographs}", "image_size": "8", "image_shape": None}
+    quietly(small_config("mlp", epochs=1, grey=True, **options))
+    lines = [
+        ["evaluate", "runs/mlp"],
+        ["encode", "runs/mlp", "--out", "codes.npz"],
+        ["reconstruct", "runs/mlp"],
+    ]
+    for line in lines:
+        assert changed(capsys, *line) == []
+    for path in sorted(photographs.iterdir())[:5]:
+        path.rename(path.with_name(f"z{path.name}"))
+    (photographs / "19.png").unlink()
+    for line in lines:
+        (said,) = changed(capsys, *line)
+        assert said.startswith("warning: the data set has changed since the training (images:")
+        assert said.endswith("its test images may be training images")
+    assert changed(capsys, "sample", "runs/mlp") == []  # it uses no images
+    assert changed(capsys, *lines[0], "--data", f"images:{photographs}") == []
+    assert changed(capsys, *lines[0], "--crop", "none") == []
 
 
 def test_a_script_on_data_of_the_users_says_so():
