@@ -200,7 +200,7 @@ class _Cache:
                 file.write(self.header(0))
             file.truncate(self.offset(start))
             for first in range(start, len(names), self.chunk):
-                digests = []
+                images = []
                 for i in range(first, min(first + self.chunk, len(names))):
                     found = next(results)
                     if isinstance(found, str):
@@ -208,11 +208,14 @@ class _Cache:
                     elif found.shape != self.shape:
                         raise ValueError(self.another_size(names[i], found.shape))
                     else:
-                        file.write(found.data)
-                        digests.append(_digest(found))
+                        images.append(found.data)
                     bar.update()
+                # In one piece: each call of hashlib or write gives the interpreter lock away, and
+                # would wait for a thread that decodes to give it back.
+                content = b"".join(images)
+                file.write(content)
                 file.flush()
-                self.note.digests.append(_of_chunk(digests))
+                self.note.digests.append(hashlib.sha256(content).hexdigest())
                 with whole_file(self.note_file) as note:
                     note.write(json.dumps(asdict(self.note)).encode())
 
@@ -229,25 +232,28 @@ class _Cache:
         or None."""
         train_end = self.offset(train_files)
 
-        def read(chunk: int) -> tuple[list[bytes], tuple[int, int]]:
+        def read(chunk: int) -> tuple[bool, list[bytes], tuple[int, int]]:
             start, end = (
                 self.offset(min(files, len(self.names)))
                 for files in (chunk * self.chunk, (chunk + 1) * self.chunk)
             )
             # Not through the map, whose pages would count as memory of this process.
             rows = np.fromfile(self.pixels, np.uint8, end - start, offset=start)
-            images = rows[: len(rows) // self.bytes * self.bytes].reshape(-1, *self.shape)
+            sound = hashlib.sha256(rows.data).hexdigest() == self.note.digests[chunk]
+            images = rows.reshape(-1, *self.shape) if sound else np.empty((0, *self.shape), "u1")
             train = images[: max(0, train_end - start) // self.bytes]
-            return [*map(_digest, images)], brightest_and_flat(train)
+            digests = [hashlib.sha256(image.data).digest()[:16] for image in images]
+            return sound, digests, brightest_and_flat(train)
 
         digests: list[bytes] = []
         brightest = flat = 0
         with ThreadPoolExecutor(cores()) as pool:
             for chunk, found in enumerate(pool.map(read, range(len(self.note.digests)))):
-                if _of_chunk(found[0]) != self.note.digests[chunk]:
+                sound, some, (level, single) = found
+                if not sound:
                     return digests, (brightest, flat), chunk
-                digests += found[0]
-                brightest, flat = max(brightest, found[1][0]), flat + found[1][1]
+                digests += some
+                brightest, flat = max(brightest, level), flat + single
         return digests, (brightest, flat), None
 
     def map(self) -> Images:
@@ -289,14 +295,6 @@ def _fingerprint(root: Path, names: Sequence[str], recipe: object) -> str:
             stamp = []
         digest.update(repr((name, stamp)).encode())
     return digest.hexdigest()
-
-
-def _digest(image: Images) -> bytes:
-    return hashlib.sha256(image.data).digest()[:16]
-
-
-def _of_chunk(digests: list[bytes]) -> str:
-    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _no_link(path: str, flags: int) -> int:
