@@ -245,6 +245,18 @@ def test_turned_upright_before_it_is_cropped(tmp_path, orientation):
     )
 
 
+@pytest.mark.parametrize("block", ["exif", "xmp"])
+def test_a_jpeg_is_turned_by_either_block(tmp_path, block):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    stored = Image.new("RGB", (8, 16))
+    stored.paste((255, 255, 255), (0, 0, 8, 8))  # the upper half, which is on the right upright
+    stored.save(tmp_path / "x.jpg", **{block: exif if block == "exif" else xmp})
+    left, right = decode(str(tmp_path / "x.jpg"), image_options("native"))[0, 4, [2, 13]]
+    assert left < 10 and right > 245
+
+
 def test_a_garbled_exif_block_costs_nothing(tmp_path):
     """Pillow rotates this picture and then fails to write its EXIF block."""
     orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
