@@ -57,7 +57,7 @@ class Instants:
         }
         for name, path in paths.items():
             setattr(os, name, self._watched(getattr(os, name), name, path))
-        session.load = self._watched(session.load, "load the data", _nameless)
+        session.load_data = self._watched(session.load_data, "load the data", _nameless)
         train.train_step = self._watched(train.train_step, "step", _nameless)
         trainer.evaluate_sampled = self._watched(trainer.evaluate_sampled, "eval", _nameless)
 

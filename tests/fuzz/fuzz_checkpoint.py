@@ -27,7 +27,7 @@ class TwoLayersInTraining(Trainer):
         self.model.dtype, self.model.device = np.dtype("float32"), "cpu"
         self.optimizer = SimpleNamespace(m=np.ones(15, "f"), v=np.ones(15, "f"), steps=7)
         self.config = SimpleNamespace(batch_size=4, clip_norm=None)
-        self.train_images = np.zeros((18, 2, 2), "uint8")
+        self.train_count = 18
         self.steps_per_epoch = 5
         self._rngs = {
             n: np.random.default_rng(i) for i, n in enumerate(("shuffle", "binarize", "noise"))
