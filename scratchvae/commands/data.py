@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..data import DATASETS, find_celeba, load_arrays
 from ..data.arrays import split_key
-from ..data.dataset import Verdict, brightest_and_flat, doubts
+from ..data.dataset import Verdict, doubts_about
 from ..data.images import FACES, PARTITIONS, celeba_files, find_images, verify_images
 from ..data.options import image_options
 from ..data.sources import (
@@ -203,7 +203,7 @@ def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdi
         images = load_arrays(path, value_range, say).train_images
     except ValueError as error:
         return Verdict(path, "refused", str(error).removeprefix(f"{split_key(path)[0]}: "))
-    for doubt in doubts(*brightest_and_flat(images), len(images)):
+    for doubt in doubts_about(images):
         warn(doubt)
     return Verdict(path, "ok")
 

@@ -13,7 +13,7 @@ from ..output import note
 from .arrays import load_arrays
 from .batches import batches, binarize, is_binary
 from .cifar import load_cifar10
-from .dataset import Dataset, brightest_and_flat, doubts, fit, spread
+from .dataset import Dataset, doubts_about, fit, spread
 from .faces import load_faces
 from .glyphs import load_glyphs
 from .idx import read_idx
@@ -104,7 +104,7 @@ def load(
         raise ValueError(f"background: expected image files, got {dataset}: leave background out")
     if kind == "arrays":
         data = load_arrays(path, options.value_range, say)
-        for line in doubts(*brightest_and_flat(data.train_images), len(data.train_images)):
+        for line in doubts_about(data.train_images):
             say(f"warning: {data.name}: {line}")
         return fit(data, options._replace(value_range=None))
     if options.value_range is not None:

@@ -64,8 +64,8 @@ def load_arrays(
         images, as in dSprites. Images: (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3.
     value_range : (black, white), optional
         The values of black and white. Required unless the images are uint8 or bool.
-    say : function of str
-        Gets a line if test images are also training images, or labels are left out.
+    say : callable
+        Receives a line if test images are also training images, or labels are left out.
 
     Returns
     -------
@@ -190,12 +190,12 @@ def _images(
     if axis is not None and stored.shape[axis] == 3:
         row.insert(0, 3)
     images = np.empty((len(order), *row), np.uint8)
-    places, start = np.argsort(order), 0
+    rows, start = np.argsort(order), 0  # which row of the result each image becomes
     for block in stored.blocks():
         if value_range is not None:
             block = _scale(block, *value_range, stored)
         block = (block if axis is None else np.moveaxis(block, axis, 1)).reshape(-1, *row)
-        images[places[start : start + len(block)]] = block
+        images[rows[start : start + len(block)]] = block
         start += len(block)
     if start != len(images):
         raise ValueError(f"damaged array: expected {len(images)} images, found {start}")

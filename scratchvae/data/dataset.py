@@ -115,6 +115,11 @@ def doubts(brightest: int, flat: int, count: int) -> list[str]:
     return []
 
 
+def doubts_about(images: NDArray[np.uint8]) -> list[str]:
+    """`doubts` about images in memory."""
+    return doubts(*brightest_and_flat(images), len(images))
+
+
 def fit(dataset: Dataset, options: ImageOptions) -> Dataset:
     """The data set with its images in the size and colours that `options` ask for."""
     validation = dataset.validation_images

@@ -6,6 +6,7 @@ The command line gives text, Python may give numbers; `image_options` checks bot
 import math
 import re
 from contextlib import suppress
+from operator import index
 from typing import Any, NamedTuple
 
 MAX_SIDE = 4096  # pixels of the images that a model gets
@@ -56,8 +57,10 @@ def image_options(
     ValueError
         If an option is invalid; names it.
     """
+    if not isinstance(grey, bool):
+        raise ValueError(f"grey: expected True or False, got {grey!r}")
     return ImageOptions(
-        _size(image_size), bool(grey), _crop(crop), _background(background), _range(value_range)
+        _size(image_size), grey, _crop(crop), _background(background), _range(value_range)
     )
 
 
@@ -93,8 +96,8 @@ def _background(colour: Any) -> tuple[int, int, int] | None:
     if isinstance(colour, str | None) and colour in named:
         return named[colour]
     with suppress(ValueError, TypeError):
-        parts = colour.split(",") if isinstance(colour, str) else colour
-        red, green, blue = map(int, parts)
+        text = isinstance(colour, str)
+        red, green, blue = map(int, colour.split(",")) if text else map(index, colour)
         if all(0 <= level <= 255 for level in (red, green, blue)):
             return red, green, blue
     raise ValueError(

@@ -45,13 +45,13 @@ FILES = {
     "test_images": "t10k-images-idx3-ubyte.gz",
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
+CHECKSUMS = Path(__file__).with_name("checksums.txt").read_text("utf-8").splitlines()
 INNER = ("", "raw", "gzip", "cifar-10-batches-py", "cifar-10-batches-bin")
 
 
 def _known(dataset: str) -> tuple[dict[str, tuple[int, str]], dict[str, str]]:
     """The downloads and the MD5 of a data set in ``checksums.txt``."""
-    lines = Path(__file__).with_name("checksums.txt").read_text("utf-8").splitlines()
-    rows = [line.split()[1:] for line in lines if line.startswith(f"{dataset} ")]
+    rows = [line.split()[1:] for line in CHECKSUMS if line.startswith(f"{dataset} ")]
     downloads = {name: (int(size), sha256) for name, size, sha256, _ in rows if size != "-"}
     return downloads, {name: md5 for name, _, _, md5 in rows if md5 != "-"}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backend import use
 from ..data import Dataset
-from ..data.dataset import brightest_and_flat, doubts
+from ..data.dataset import doubts_about
 from ..models import VAE
 from ..models.inspect import finite
 from ..ops import Losses
@@ -164,7 +164,7 @@ def _prepare(
             raise ValueError(
                 f"train: {', '.join(asked)}: prepare the images of your Dataset yourself"
             )
-        for line in doubts(*brightest_and_flat(data.train_images), len(data.train_images)):
+        for line in doubts_about(data.train_images):
             say(f"warning: {data.name}: {line}")
         config = replace(config, data=PYTHON + data.name, data_dir=None)
     config, about = filled_in(config, data)

@@ -319,9 +319,10 @@ BAD_RANGES = ("1", "1,1", "nan,1", "0,inf", "a,b", (0, 1, 2))
         *(({"crop": crop}, "crop: expected center or none .*") for crop in (-1, 0, True, "top")),
         *(
             ({"background": c}, "background: expected white, .*")
-            for c in ("red", "1,2", (0, 0, 256))
+            for c in ("red", "1,2", (0, 0, 256), (1.9, 2, 3))
         ),
         *(({"value_range": r}, "value_range: expected BLACK,WHITE.*") for r in BAD_RANGES),
+        ({"grey": "no"}, "grey: expected True or False, got 'no'"),
         ({"split": "half"}, "split: expected spread or tail, found 'half'"),
         ({"test_share": 0}, "expected a test_share between 0 and 1, found 0"),
         ({"test_share": 1.0}, "expected a test_share between 0 and 1, found 1.0"),
