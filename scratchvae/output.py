@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -15,46 +16,77 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path, PurePath
+from secrets import token_hex
 from typing import IO, Any, BinaryIO, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
+COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # for os.open: refuse a link
+
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def whole_file(path: str | os.PathLike[str], no_link: bool = False) -> Iterator[BinaryIO]:
     """A file to write in a `with` block, flushed to disk and renamed at the end of the block.
 
     Readers see the old file or the new one, never a part, even after a crash. If the block fails,
-    the old file stays. If `path` is a link, it stays and the file that it names is written.
-    OSError, which names `path`, if the file cannot be written, or if there is no regular file but a
-    pipe or a device.
+    the old file stays. If `path` is a link, it stays and the file that it names is written; with
+    `no_link` it is replaced. OSError, which names `path`, if the file cannot be written, or if
+    there is no regular file but a pipe or a device.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
     check_regular(path)
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # see left_behind
+    target = path if no_link else Path(os.path.realpath(path))
+    temporary = None
     try:
-        temporary.unlink(missing_ok=True)  # from a killed process, or a link to another file
-        with open(temporary, "xb") as file:
+        temporary, file = _new_file(target)
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-        if os.name == "posix":  # write the new name to disk, too
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _sync_folder(target.parent)
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A random name beside `path`: two containers may have processes of the same number."""
+    return path.with_name(f".{path.name[:40]}.{token_hex(8)}.tmp")
+
+
+def _new_file(target: Path) -> tuple[Path, BinaryIO]:
+    """A temporary file beside `target`, locked while it is open: see `left_behind`."""
+    while True:
+        temporary = temporary_name(target)
+        file = open(temporary, "xb")  # noqa: SIM115  (whole_file closes it)
+        with suppress(OSError):  # no locks here: then `left_behind` does not find it
+            lock(file.fileno())
+        if temporary.exists():
+            return temporary, file
+        file.close()  # `left_behind` came between the two calls
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a new name to disk, too, where that is possible."""
+    number = None
+    try:
+        number = os.open(folder, os.O_RDONLY)
+        os.fsync(number)
+    except OSError as error:
+        if error.errno == errno.EIO:  # others: folders cannot be opened or flushed here
+            raise
+    finally:
+        if number is not None:
+            os.close(number)
 
 
 def check_regular(path: Path) -> None:
@@ -63,9 +95,9 @@ def check_regular(path: Path) -> None:
         raise OSError(f"{path} is not a regular file: choose another name")
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes, no_link: bool = False) -> None:
     """Write a file as in `whole_file`: completely or not at all."""
-    with whole_file(path) as file:
+    with whole_file(path, no_link) as file:
         file.write(content)
 
 
@@ -97,9 +129,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     `path` is already an empty folder, its files are moved there, one after another. If the block
     fails, no file is left. OSError, which names `path`, if the files cannot be written."""
     new = not path.exists()
-    temporary = (path.parent if new else path) / f".{path.resolve().name}.{os.getpid()}.tmp"
+    temporary = temporary_name(path.resolve() if new else path / path.resolve().name)
+    number = None
     try:
         temporary.mkdir()
+        with suppress(OSError):
+            number = os.open(temporary, os.O_RDONLY)
+            lock(number)
         yield temporary
         if new:
             temporary.rename(path)
@@ -110,6 +146,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         why = f"cannot be written: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error
     finally:
+        if number is not None:
+            os.close(number)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -123,6 +161,19 @@ def errors_in_one_line(parser: ArgumentParser, *kinds: type[Exception]) -> Itera
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(2, f"{parser.prog}: interrupted: no results are saved\n")
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    note(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+
+
+def paint(text: str, colour: str, stream: TextIO | None) -> str:
+    """The text in one of COLOURS on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or stream is None or not stream.isatty():
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
 
 def note(text: str) -> None:
@@ -159,24 +210,25 @@ def progress(work: Iterable[Any] | None, title: str, show: bool = True, **option
 
 def left_behind(folder: Path) -> Iterator[Path]:
     """In a folder, the temporary files of `whole_file` and the temporary folders of `whole_folder`
-    whose processes are dead."""
-    for path in folder.glob(".*.tmp") if os.name == "posix" else ():
-        if found := re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name):
-            try:
-                os.kill(int(found[1]), 0)  # signal 0: only checks whether the process exists
-            except ProcessLookupError:
-                yield path
-            except PermissionError:  # it exists and belongs to another user
-                pass
+    whose processes are dead: no process has locked them."""
+    for path in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", path.name):
+            with suppress(OSError):  # gone meanwhile, a link, another user's, or no locks here
+                number = os.open(path, os.O_RDONLY | NO_LINK)
+                try:
+                    if lock(number):
+                        yield path
+                finally:
+                    os.close(number)
 
 
 def remove_left_behind(folder: Path) -> None:
     """Delete what `left_behind` finds; OSError if that is not possible."""
     for path in left_behind(folder):
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
@@ -189,10 +241,11 @@ def open_file(path: str | os.PathLike[str], at_most: float) -> BinaryIO:
     return open(path, "rb")
 
 
-def lock(file: IO[bytes], wait: bool) -> bool:
-    """Lock an open file until it is closed or the process dies.
+def lock(file: int | IO[bytes], wait: bool = False) -> bool:
+    """Lock an open file or folder until it is closed or the process dies.
 
-    False if another process has the lock and `wait` is False. Windows: no lock, always True.
+    False if another process has the lock and `wait` is False. OSError if the file system has no
+    locks, as some network file systems. Windows: no lock, always True.
     """
     try:
         import fcntl

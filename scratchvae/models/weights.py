@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from ..output import open_file, write_atomically
 
 MAX_BYTES = 1 << 30  # sixty times the largest model here
 MAX_HEADER = 1 << 20  # bytes of JSON, a hundred times ours; parsing 16 MiB would take 8 s
+DIGEST = "sha256"  # its name in the header
 
 ZIP = b"PK\x03\x04"
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of protocol 2 to 5
@@ -25,23 +27,47 @@ TO_CONVERT = (
 
 def save_weights(model: Module, path: str | os.PathLike[str], /, **metadata: object) -> None:
     """Write `model.state_dict()` and `metadata` to a .safetensors file, atomically."""
-    from safetensors.numpy import save
-
     # A header is UTF-8, but metadata may hold a folder's name, which can be any bytes.
     texts = {key: str(value).encode(errors="backslashreplace") for key, value in metadata.items()}
-    content = save(model.state_dict(), {key: text.decode() for key, text in texts.items()})
-    write_atomically(path, content)
+    write_atomically(
+        path, to_bytes(model.state_dict(), {key: text.decode() for key, text in texts.items()})
+    )
 
 
-def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
+def to_bytes(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> bytes:
+    """A .safetensors file: the arrays, and in its header the texts and a digest of everything."""
+    from safetensors.numpy import save
+
+    laid_out = {name: np.asarray(a, order="C") for name, a in arrays.items()}
+    return save(laid_out, texts | {DIGEST: digest(laid_out, texts)})
+
+
+def digest(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> str:
+    """SHA-256 over all arrays and texts, by name."""
+    sha = hashlib.sha256()
+    for name, a in sorted(arrays.items()):
+        sha.update(repr((name, a.dtype.str, a.shape)).encode())
+        sha.update(np.asarray(a, order="C").tobytes())
+    if texts:
+        sha.update(repr(sorted(texts.items())).encode())
+    return sha.hexdigest()
+
+
+def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
     """Copy the weights of a .safetensors file into `model`.
+
+    Returns
+    -------
+    dict
+        The texts in the header of the file: the `metadata` of `save_weights`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is invalid, names another model, or does not fit; the message lists all misfits.
+        If the file is invalid or damaged, names another model, or does not fit; the message lists
+        all misfits.
     """
     state, texts = read_tensors(path, "load_weights")
     # Weights of another model may have the same shapes: `skip` has the same with any `skips`.
@@ -56,13 +82,15 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
         model.load_state_dict(state)
     except ValueError as error:
         raise ValueError(f"load_weights: {path} does not fit: {error}") from None
+    return texts
 
 
 def read_tensors(
     path: str | os.PathLike[str], name: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a .safetensors file, and the texts in its header. ValueError if it is no
-    safetensors file; the message begins with `name`."""
+    safetensors file, or not what `to_bytes` wrote; the message begins with `name`. Files of other
+    programs have no digest."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -81,7 +109,11 @@ def read_tensors(
             f"{name}: {path} holds a dtype that NumPy does not have: {error}"
         ) from None
     header = json.loads(content[8 : 8 + length])  # load checked it
-    return arrays, header.get("__metadata__") or {}
+    texts = header.get("__metadata__") or {}
+    others = {key: text for key, text in texts.items() if key != DIGEST}
+    if DIGEST in texts and texts[DIGEST] != digest(arrays, others):
+        raise ValueError(f"{name}: {path} is damaged: its digest does not match")
+    return arrays, texts
 
 
 def _other_kind(start: bytes, file: BinaryIO) -> str:

@@ -5,6 +5,7 @@ The command line is made from this table; config.json holds the values.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import math
@@ -20,12 +21,15 @@ from ..backend import ENGINES
 from ..data.options import image_options
 from ..evaluation.scales import loss_scales
 from ..models import MODELS, BernoulliVAE
-from ..output import did_you_mean
+from ..output import did_you_mean, open_file
 from .schedules import KL_SCHEDULES, LR_SCHEDULES
 
-FORMAT = 2  # of config.json; runs of format 1 were made before `split` and the image options
+# Of config.json. Runs of format 1 were made before `split` and the image options, those of format 2
+# before the identity of runs.
+FORMAT = 3
 MOST_BYTES = 1 << 20  # of a config.json
 ABOUT = {"environment": dict, "data": dict, "changes": list}  # its table `run`
+IDENTITY = ("run_id", "options_sha256", "data_sha256")  # in each file of a run; see `identities`
 MOST = 2**31 - 1  # of any count
 
 # The options about images, as `data.load` has them.
@@ -220,31 +224,80 @@ class Config:
         return cls(**options)
 
 
+def config_text(config: Config, about: dict[str, Any]) -> str:
+    """The content of a config.json; `about` is its table `run`."""
+    content = {"options": config.to_json(), "run": about}
+    whole = {"format": FORMAT, **content, "sha256": digest(content)}
+    return json.dumps(whole, indent=1) + "\n"
+
+
 def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
-    """The config in a config.json, and its `run` table (see ABOUT); ValueError if invalid."""
-    with open(path, "rb") as file:
-        text = file.read(MOST_BYTES + 1)
+    """The config in a config.json, and its `run` table (see ABOUT). ValueError if it is invalid, or
+    not what a run wrote; a file of the user's needs only `format` and `options`."""
     try:
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"expected at most {MOST_BYTES} bytes, found more")
+        with open_file(path, MOST_BYTES) as file:
+            text = file.read()
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
-        if not isinstance(found, dict) or found.get("format") not in (1, FORMAT):
-            raise ValueError(f"expected a JSON object with format 1 or {FORMAT}")
-        about = found.get("run", {})
+        if not isinstance(found, dict) or found.get("format") not in range(1, FORMAT + 1):
+            raise ValueError(f"expected a JSON object with a format from 1 to {FORMAT}")
+        options, about = found.get("options"), found.get("run", {})
         if not isinstance(about, dict):
             raise ValueError(f"expected a JSON object in run, got {type(about).__name__}")
+        whole = found.get("sha256") == digest({"options": options, "run": about})
+        if found["format"] == FORMAT and ("sha256" in found or "id" in about) and not whole:
+            raise ValueError(
+                "its content is not what the run wrote: the file was edited or is damaged. Undo "
+                "that; to change options, give them to `train --config FILE`, or make a file of "
+                "your own from only `format` and `options`"
+            )
         for name, kind in ABOUT.items():
             if not isinstance(about.setdefault(name, kind()), kind):
                 raise ValueError(f"expected a {kind.__name__} in run: {name}")
-        options = found.get("options")
         if found["format"] == 1 and isinstance(options, dict):
             options = {"split": "tail"} | options
         return Config.from_json(options), about
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def identities(config: Config, about: dict[str, Any]) -> list[dict[str, str]]:
+    """What a file of a run may say of its origin: the run's id, and digests of the options and of
+    the data, as they are now or were before one of the run's changes, the present ones first. One
+    empty identity for a run of format 1 or 2."""
+    if "id" not in about:
+        return [{}]
+    options, data, found = config.to_json(), about["data"].get("sha256"), []
+    for change in [*reversed(about["changes"]), {}]:
+        # Options at their defaults do not count: a later version may have more of them.
+        given = {s.name: v for s in fields(Config) if (v := options[s.name]) != s.default}
+        identity = about["id"], digest(given), str(data)
+        found.append(dict(zip(IDENTITY, identity, strict=True)))
+        data = change.get("data_sha256", [data])[0]
+        options = options | {name: values[0] for name, values in change.items() if name in options}
+    return found
+
+
+def check_identity(path: object, found: dict[str, Any], known: list[dict[str, str]]) -> None:
+    """ValueError if a file of a run says in `found` that it is not of this one, whose `identities`
+    are `known`."""
+    said = {name: found[name] for name in IDENTITY if name in found}
+    if said in known:
+        return
+    if said.get("run_id") != known[0].get("run_id"):
+        why = "belongs to another run" if said else "does not say that it belongs to this run"
+    elif all(said["options_sha256"] != one["options_sha256"] for one in known):
+        why = "was written with other options than those in config.json"
+    else:
+        why = "was trained on other data than config.json says"
+    raise ValueError(f"{path} {why}: put the run's own file back")
 
 
 def checked(name: str, value: Any, kind: Any, **limits: Any) -> Any:

@@ -8,26 +8,26 @@ import platform
 import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..backend import numba_problem
 from ..data import Dataset
+from ..data.dataset import made_with
 from ..data.decode import cores
 
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")  # its names in the package index
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """All that affects the last digits of results: engine, threads, CPU, GPU, versions."""
-    found: dict[str, Any] = {"engine": engine, **threads(), "cpu": cpu_name()}
+    """All that affects the last digits of results: engine, threads, CPU, BLAS, GPU, versions."""
+    found: dict[str, Any] = {"engine": engine, **threads(), **processor()}
     if engine == "cuda":  # cuBLAS chooses its algorithms by the GPU
         runtime = importlib.import_module("cupy").cuda.runtime
         found["gpu"] = str(runtime.getDeviceProperties(0)["name"].decode())
     versions = {"scratchvae": __version__, "python": platform.python_version()}
-    for package in ("numpy", "numba", *(CUPY if engine == "cuda" else ())):
+    for package in ("numpy", "numba", "llvmlite", *(CUPY if engine == "cuda" else ())):
         if installed := _version(package):
             versions[package] = installed
     return found | {"versions": versions}
@@ -36,9 +36,8 @@ def environment(engine: str) -> dict[str, Any]:
 def machine_facts() -> dict[str, str | int | None]:
     """What a measured time depends on; None if unknown."""
     return {
-        "cpu": cpu_name(),
+        **processor(),
         "cores": cores(),
-        "blas": blas(),
         "python": platform.python_version(),
         "numpy": _version("numpy"),
         "numba": _version("numba"),
@@ -55,49 +54,49 @@ def threads() -> dict[str, int]:
     return {"blas threads": int(asked if asked.isdecimal() else 0) or os.cpu_count() or 1}
 
 
-def cpu_name() -> str:
-    """The processor's name, which determines the vector instructions."""
+def processor() -> dict[str, str | None]:
+    """The processor, and the instructions that kernels and BLAS use on it."""
+    name = platform.processor() or platform.machine()
     with suppress(OSError):
         if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
-            return found[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def blas() -> str | None:
-    """BLAS library, processor type and threads; None without threadpoolctl, which is optional."""
-    if not find_spec("threadpoolctl"):
-        return None
-    pools = importlib.import_module("threadpoolctl").threadpool_info()
-    return ", ".join(
-        f"{pool['internal_api']} {pool.get('architecture', '')} x{pool['num_threads']}"
-        for pool in pools
-        if pool["user_api"] == "blas"
-    )
+            name = found[1].strip()
+    if numba_problem() is not None:
+        return {"cpu": name}
+    machine = importlib.import_module("scratchvae.kernels.cpu.runtime.machine")
+    return {"cpu": name, **machine.instructions()}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences between two environments, as text such as "threads 2 -> 1"."""
+    """The differences between two environments, as text such as "threads 2 -> 1". What an earlier
+    version did not record is no difference."""
     old, new = _flat(before), _flat(now)
     return [
-        f"{name} {old.get(name, 'unknown')} -> {new.get(name, 'none')}"
-        for name in [*new, *(old.keys() - new.keys())]
-        if old.get(name) != new.get(name)
+        f"{name} {old[name]} -> {new.get(name, 'none')}"
+        for name in old
+        if old[name] != new.get(name)
     ]
 
 
-def about_data(data: Dataset) -> dict[str, Any]:
-    """What identifies a data set: name, digest and counts."""
+def about_data(data: Dataset, source: str) -> dict[str, Any]:
+    """What identifies a data set, loaded as `source`: name, digest, counts, and what made it."""
     counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
-    return {"name": data.name, "sha256": data.digest(), **counts}
+    found = {"name": data.name, "sha256": data.digest(), **counts}
+    return found | {"made with": made_with(source)}
 
 
 def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether it is the same data set, perhaps under another name."""
-    return all(before.get(name) == now[name] for name in now if name != "name")
+    return before.get("sha256") == now["sha256"]
 
 
-def data_in_words(about: dict[str, Any]) -> str:
-    """The result of `about_data` as text."""
+def changed_data(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How two data sets differ, results of `about_data`, as text."""
+    made = differences(before.get("made with", {}), now["made with"])
+    why = f", which other versions made: {', '.join(made)}" if made else ""
+    return f"the run began with {_in_words(before)}, now it is {_in_words(now)}{why}"
+
+
+def _in_words(about: dict[str, Any]) -> str:
     name, train, test = (about.get(key) for key in ("name", "train_images", "test_images"))
     digest = str(about.get("sha256"))[:12]
     return f"{name}, {train} training and {test} test images (SHA-256 {digest}...)"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -14,13 +17,15 @@ from ..data import DATASETS, Dataset, batches, spread
 from ..evaluation.metrics import report
 from ..models import Model
 from ..models.weights import save_weights
-from ..output import to_json, write_atomically
+from ..output import to_json, warn
 from ..train import streams
-from .checkpoint import Arrays, below, take_first
+from .checkpoint import Arrays, below
 from .config import Config
 from .data import PATHS, PYTHON, check_data, filled_in
-from .run import RunFolder
+from .run import Damaged, NotOurs, RunFolder
 from .trainer import Trainer
+
+LAST_STEP = "last_step"  # of the training, which may be later than that of the best weights
 
 
 def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:
@@ -51,6 +56,7 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     check_data("begin", data)
     files = RunFolder(folder)
     files.check_no_training()
+    files.check_no_links()
     files.path.mkdir(parents=True, exist_ok=True)
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
@@ -58,7 +64,7 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     if data.name not in DATASETS and not data.name.startswith(PATHS):
         name = PYTHON + data.name
     config, about = filled_in(replace(config, data=name), data)
-    files.write_config(config, about | {"by_script": True})
+    files.write_config(config, about | {"id": token_hex(16), "changes": [], "by_script": True})
     return files
 
 
@@ -74,7 +80,7 @@ def save_results(
     Parameters
     ----------
     files : RunFolder
-        Contains the config.json of the run.
+        The result of `begin`.
     model : Model
     test_images : uint8 array (N, H, W) or (N, C, H, W)
         With at least two, metrics.json has a report on them under ``test``.
@@ -87,20 +93,32 @@ def save_results(
     -------
     dict
         The content of metrics.json.
+
+    Raises
+    ------
+    NotOurs
+        If another run has begun in the folder since `begin`.
     """
+    begun = files.identities
     config, about = files.read_config()
+    if begun[0] and begun[0]["run_id"] != files.identities[0].get("run_id"):
+        raise NotOurs(f"save_results: another run has begun in {files.path} meanwhile")
     enough = len(test_images) > 1  # for a variance over images
     metrics = {
+        "run": about.get("id"),
         "model": config.model,
         "data": about["data"].get("name"),
         **facts,
         "test": report(model, test_images, streams(config.seed).test) if enough else None,
         "history": history,
     }
-    options = {n: v for n, v in config.to_json().items() if v is not None}
-    save_weights(model, files.weights, **options | {"epoch": facts.get("epoch", len(history))})
+    files.check_owner()
+    # The header names no path of this machine: weights are given to others.
+    origin = {"model": config.model, **config.model_options(), **files.identities[0]}
+    trained = {"epoch": len(history)} | {n: facts[n] for n in ("epoch", LAST_STEP) if n in facts}
+    save_weights(model, files.weights, **origin, **trained)
     files.write_history(history)
-    write_atomically(files.metrics, (to_json(metrics) + "\n").encode())
+    files.write(files.metrics, to_json(metrics) + "\n")
     return metrics
 
 
@@ -112,24 +130,34 @@ def leave_results(trainer: Trainer, files: RunFolder) -> dict[str, Any]:
     from .. import plots  # here: matplotlib takes a second to import
 
     epoch = trainer.best_epoch if trainer.held_out == "validation" else trainer.epoch
-    if epoch != trainer.epoch:
-        _take_best(trainer, files)
     model: Any = trainer.model
+    if epoch != trainer.epoch:
+        model.load_state_dict(below("model.", find_best(trainer, files)))
     if hasattr(model, "kl_weight"):  # after a warm-up, or in the middle of a cycle
         model.kl_weight = trainer.full_kl_weight
-    metrics = save_results(
-        files, model, trainer.test_images, trainer.history,
-        epoch=epoch, step=epoch * trainer.steps_per_epoch, epochs_trained=trainer.epoch,
-    )  # fmt: skip
-    plots.loss_curves(trainer.history, files.path / "loss.png", model.loss_unit, trainer.held_out)
-    leave_pictures(trainer, files.path)
+    facts = {"epoch": epoch, "step": epoch * trainer.steps_per_epoch, LAST_STEP: trainer.step}
+    facts |= {"epochs_trained": trainer.epoch, "stopped_early": trainer.out_of_patience}
+    metrics = save_results(files, model, trainer.test_images, trainer.history, **facts)
+    path, unit = files.path / "loss.png", model.loss_unit
+    draw(files, partial(plots.loss_curves, trainer.history, path, unit, trainer.held_out))
+    draw(files, partial(leave_pictures, trainer, files.path))
     return metrics
+
+
+def draw(files: RunFolder, work: Callable[[], object]) -> None:
+    """Draw pictures of a run. If that fails, a warning: everything else is saved without them."""
+    files.check_owner()
+    try:
+        work()
+    except Exception as problem:
+        warn(f"{files.path}: a picture could not be drawn: {problem}")
 
 
 def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     """Draw reconstructions and samples, always with the same images and the same codes."""
     from .. import plots
 
+    folder.mkdir(exist_ok=True)
     model = trainer.model
     few = trainer.test_images[spread(8, len(trainer.test_images))]
     x = next(batches(few, 8, None, model.data_range, model.dtype))
@@ -138,19 +166,20 @@ def leave_pictures(trainer: Trainer, folder: Path, prefix: str = "") -> None:
     plots.samples(model, z, folder / f"{prefix}samples.png")
 
 
-def _take_best(trainer: Trainer, files: RunFolder) -> None:
-    """Load the weights of the best epoch; ValueError if no sound checkpoint holds them."""
+def find_best(trainer: Trainer, files: RunFolder) -> Arrays:
+    """The checkpoint of the best epoch. Damaged: it is lost; ValueError: it is another run's."""
     epoch, score = trainer.best_epoch, trainer.best_score
-
-    def take(arrays: Arrays, progress: dict[str, Any]) -> None:
-        if progress.get("epoch") != epoch or progress.get("best_score") != score:
-            raise ValueError(f"{files.best} is not of epoch {epoch}")
-        trainer.model.load_state_dict(below("model.", arrays))
-
-    paths = (files.best, files.checkpoint(epoch * trainer.steps_per_epoch))
-    found, refused = take_first(paths, take)
-    if not found:
-        raise ValueError(
-            f"{refused[files.best]}: the weights of the best epoch, {epoch}, are lost; those of "
-            f"the last epoch are in {files.checkpoint(trainer.step)}"
-        )
+    problems = []
+    for path in (files.best, files.checkpoint(epoch * trainer.steps_per_epoch)):
+        try:
+            arrays, progress = files.read_checkpoint(path)
+        except Damaged as problem:
+            problems.append(str(problem))
+            continue
+        if progress.get("epoch") == epoch and progress.get("best_score") == score:
+            return arrays
+        problems.append(f"{path} is not of epoch {epoch}")
+    raise Damaged(
+        f"{problems[0]}: the weights of the best epoch, {epoch}, are lost; those of the last epoch "
+        f"are in {files.checkpoint(trainer.step)}"
+    )

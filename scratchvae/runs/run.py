@@ -5,24 +5,27 @@
     checkpoints/            step-000000468.safetensors, ...: the latest ones
         best.safetensors    the one with the best validation loss (with `validation`)
     pictures/               epoch-0005-samples.png, ...: of the epochs in `pictures`
-    loss.png  reconstructions.png  samples.png  ...    at the end
     weights.safetensors  metrics.json                   at the end
+    loss.png  reconstructions.png  samples.png  ...    at the end
     lock                    locked by the process that trains here
 
-`RunFolder` writes each file whole (see output.py); `open_run` reads a trained model.
+Checkpoints and weights name the run they belong to (`config.identities`); another run's are
+refused. `RunFolder` writes each file whole (see output.py); `open_run` reads a trained model.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -31,16 +34,23 @@ from ..backend import use
 from ..data import Dataset
 from ..data.images import SUFFIXES
 from ..models import Model, build
+from ..models.inspect import finite
 from ..models.weights import load_weights
-from ..output import lock, note, remove_left_behind, write_atomically
-from .checkpoint import below, take_first
-from .config import FORMAT, Config, read_config
+from ..output import NO_LINK, lock, remove_left_behind, warn, write_atomically
+from .checkpoint import Arrays, below, read_checkpoint, to_bytes
+from .config import Config, check_identity, config_text, identities, read_config
 from .data import check_shape, load_data, test_images
-from .environment import about_data, data_in_words, same_data
+from .environment import about_data, changed_data, same_data
+
+STEP = re.compile(r"step-(\d{9,18})\.safetensors")
+LOCK = re.compile(rb" *\d+( [0-9a-f]{16})?\s*")  # its content: who locked it last
 
 
 class RunFolder:
-    """The files of one run, in a folder that may not exist yet."""
+    """The files of one run, in a folder that may not exist yet.
+
+    `identities`: what its files may say of their origin, once config.json is written or read.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -48,6 +58,13 @@ class RunFolder:
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
         self.history, self.lock = self.path / "history.csv", self.path / "lock"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
+        self.identities: list[dict[str, str]] = [{}]
+        self.kept: list[int] = []  # the steps of the checkpoints that this run wrote and keeps
+        self.finished: int | None = None  # the last step of the training that left the weights
+        self._locked: int | None = None  # the lock as an open file
+        self._owner = f"{os.getpid():10} {token_hex(8)}\n".encode()
+
+    # ------------------------------------------------------------------ one owner
 
     def make(self) -> None:
         """Make the folders. FileExistsError if the folder contains pictures but no run."""
@@ -57,7 +74,18 @@ class RunFolder:
                 raise FileExistsError(
                     f"{self.path} is a folder of pictures ({found[0]}, ...): choose another folder"
                 )
+        self.check_no_links()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def check_no_links(self) -> None:
+        """OSError if a file of the run is a link, through which another file would be written."""
+        own = (self.config, self.history, self.weights, self.metrics, self.lock, self.pictures)
+        for path in (*own, self.checkpoints, self.best, *self.all_checkpoints()):
+            if path.is_symlink():
+                raise OSError(
+                    f"{path} is a link to {os.readlink(path)}: a run keeps its files in its own "
+                    "folder; remove the link, or choose another folder"
+                )
 
     def check_no_training(self) -> None:
         """FileExistsError if the folder contains a run of `train`, not one that `begin` made."""
@@ -71,28 +99,65 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Lock the folder for this process, and delete what killed ones left behind.
         RuntimeError if another process holds the lock."""
-        with open(self.lock, "a+b") as file:
-            if not lock(file, wait=False):
-                file.seek(0)
-                who = file.read(20).decode(errors="replace").strip() or "unknown"
-                raise RuntimeError(
-                    f"{self.path}: another process (PID {who}) is training in this folder; wait "
-                    "for it, or choose another folder"
-                )
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n".encode())
-            file.flush()
-            for folder in (self.path, self.checkpoints, self.pictures):
-                remove_left_behind(folder)
-            yield
+        while True:
+            self._locked = os.open(self.lock, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
+            try:
+                self._own(self._locked)
+                if not self._is_ours():
+                    continue  # deleted between the two calls
+                for folder in (self.path, self.checkpoints, self.pictures):
+                    remove_left_behind(folder)
+                yield
+                return
+            finally:
+                os.close(self._locked)
+                self._locked = None
 
-    def remove_begun(self) -> None:
-        """Remove what `make`, `locked` and `begin` wrote, after a failure before the first step."""
-        for path in (self.config, self.lock):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # the folder holds files of the user's
-            self.checkpoints.rmdir()
-            self.path.rmdir()
+    def _own(self, file: int) -> None:
+        """Lock the file and write into it who we are. OSError if it is not a lock of a run."""
+        content = os.read(file, 100) if stat.S_ISREG(os.fstat(file).st_mode) else b"?"
+        if content and not LOCK.fullmatch(content):
+            raise OSError(f"{self.lock} is not the lock of a run: choose another folder")
+        try:
+            free = lock(file)
+        except OSError as problem:
+            warn(
+                f"{self.path}: no locks on this file system ({problem.strerror}): if another "
+                "process begins to train in this folder, this one stops when it next saves"
+            )
+            free = True
+        if not free:
+            who = content.split()[0].decode() if content else "unknown"
+            raise RuntimeError(
+                f"{self.path}: another process (PID {who}) is training in this folder; wait for "
+                "it, or choose another folder"
+            )
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, self._owner)
+
+    def _is_ours(self) -> bool:
+        """Whether the lock in the folder is the file that this process has locked."""
+        assert self._locked is not None
+        with suppress(FileNotFoundError):
+            there = os.stat(self.lock, follow_symlinks=False)
+            os.lseek(self._locked, 0, os.SEEK_SET)
+            same = os.path.samestat(there, os.fstat(self._locked))
+            return same and os.read(self._locked, 100).startswith(self._owner)
+        return False
+
+    def check_owner(self) -> None:
+        """NotOurs if this process has locked the folder, but it is no longer the same one."""
+        if self._locked is None or self._is_ours():
+            return
+        what = "another run or process has taken this folder, or its lock was deleted"
+        if not self.path.exists():
+            what = "there is no folder any more: it was moved or deleted"
+        raise NotOurs(
+            f"{self.path}: {what} while this process trained; it stops and writes nothing more. If "
+            "the run was moved, `scratchvae train --resume` continues it from its last checkpoint"
+        )
+
+    # ------------------------------------------------------------------ config.json
 
     def begin(self, config: Config, about: dict[str, Any]) -> None:
         """Write the config of a new run; FileExistsError if a run or its checkpoints exist."""
@@ -106,19 +171,36 @@ class RunFolder:
                 f"{self.checkpoints} contains checkpoints of a run whose config.json is lost: "
                 "choose another folder"
             )
-        self.write_config(config, about)
+        self.write_config(config, {"id": token_hex(16), "changes": [], **about})
+
+    def remove_begun(self) -> None:
+        """Remove what `make`, `locked` and `begin` wrote, after a failure before the first step."""
+        for path in (self.config, self.lock):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder holds files of the user's
+            self.checkpoints.rmdir()
+            self.path.rmdir()
 
     def write_config(self, config: Config, about: dict[str, Any]) -> None:
-        """Replace config.json; `about` is its table `run`: environment, data, changes."""
-        content = {"format": FORMAT, "options": config.to_json(), "run": about}
-        write_atomically(self.config, (json.dumps(content, indent=1) + "\n").encode())
+        """Replace config.json; `about` is its table `run`: id, environment, data, changes."""
+        self.write(self.config, config_text(config, about))
+        self.identities = identities(config, about)
 
     def read_config(self) -> tuple[Config, dict[str, Any]]:
         """Read config.json; FileNotFoundError: no run here; ValueError: the file is damaged."""
         try:
-            return read_config(self.config)
+            config, about = read_config(self.config)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path} is not a run: it has no config.json") from None
+        self.identities = identities(config, about)
+        return config, about
+
+    # ------------------------------------------------------------------ other files
+
+    def write(self, path: Path, content: str | bytes) -> None:
+        """Write a file of the run whole; raises as `check_owner` and `whole_file`."""
+        self.check_owner()
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv: a column for each number, a line for each epoch, floats in full."""
@@ -126,7 +208,7 @@ class RunFolder:
         rows += [[epoch, *map(repr, line.values())] for epoch, line in enumerate(history, 1)]
         text = io.StringIO(newline="")
         csv.writer(text).writerows(rows)
-        write_atomically(self.history, text.getvalue().encode())
+        self.write(self.history, text.getvalue())
 
     def checkpoint(self, step: int) -> Path:
         """The file of the checkpoint after this many steps."""
@@ -134,7 +216,59 @@ class RunFolder:
 
     def all_checkpoints(self) -> list[Path]:
         """The checkpoints after a number of steps, the last one first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+        names = os.listdir(self.checkpoints) if self.checkpoints.is_dir() else []
+        steps = {int(found[1]) for name in names if (found := STEP.fullmatch(name))}
+        return [
+            path for s in sorted(steps, reverse=True) if (path := self.checkpoint(s)).name in names
+        ]
+
+    def read_checkpoint(self, path: Path) -> tuple[Arrays, dict[str, Any]]:
+        """A checkpoint of this run. Damaged: it is damaged, or a copy of another one; ValueError:
+        it is another run's."""
+        try:
+            arrays, progress = read_checkpoint(path)
+        except FileNotFoundError:
+            raise Damaged(f"there is no {path}") from None
+        except ValueError as problem:
+            raise Damaged(str(problem)) from None
+        check_identity(path, progress, self.identities)
+        return arrays, progress
+
+    def save(self, arrays: Arrays, progress: dict[str, Any], keep: int, best: bool) -> None:
+        """Write a checkpoint, if it is the `best` one also as that; then `delete_old`."""
+        step = progress["step"]
+        path, steps = self.checkpoint(step), sorted({*self.kept, step})
+        if step not in self.kept and path.exists():  # a file of the user's
+            self.put_aside(path)
+        content = to_bytes(arrays, progress | self.identities[0] | {"kept": steps})
+        self.write(path, content)
+        if best:
+            self.write(self.best, content)
+        self.kept = steps
+        self.delete_old(keep)
+
+    def delete_old(self, keep: int) -> None:
+        """Delete the checkpoints of this run before the last `keep`; not that of a finished run
+        whose results are still there."""
+        for step in self.kept[:-keep]:
+            if step != self.finished:
+                self.checkpoint(step).unlink(missing_ok=True)
+                self.kept.remove(step)
+
+    def put_aside(self, path: Path) -> Path:
+        """Rename a file so that it does not count as a checkpoint."""
+        aside = path.with_name(f"{path.name}.damaged")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}.damaged")
+        return path.rename(aside)
+
+
+class Damaged(ValueError):
+    """A checkpoint is not what a run wrote."""
+
+
+class NotOurs(RuntimeError):
+    """The folder of a run in training was moved or replaced."""
 
 
 @dataclass(frozen=True)
@@ -146,32 +280,52 @@ class Run:
     model: Model
     weights: Path
     trained_on: dict[str, Any] = field(default_factory=dict)  # `about_data`; empty: unknown
+    anyway: bool = False
 
     @cached_property
-    def _data(self) -> Dataset:
-        data = load_data(self.config)
+    def _data(self) -> tuple[Dataset, bool]:
+        """The data set, and whether it is the one of the training, as far as that is known."""
+        data, same = load_data(self.config), True
+        if before := self.trained_on:
+            now = about_data(data, self.config.data)
+            same = check_same_data(str(self.folder), before, now, self.anyway)
         check_shape(self.config, data)
-        if self.trained_on and not same_data(self.trained_on, now := about_data(data)):
-            note(
-                f"warning: the data set has changed since the training ("
-                f"{data_in_words(self.trained_on)}; now {data_in_words(now)}): its test images may "
-                "be training images"
-            )
-        return data
+        return data, same
 
     def load_data(self) -> Dataset:
-        """The run's data set, never binarized; loaded once. A warning on stderr says if it has
-        changed since the training. Raises as `data.load`; ValueError also if the images do not have
-        the model's shape, or came from Python."""
-        return self._data
+        """The run's data set, never binarized; loaded once. Raises as `data.load`; ValueError also
+        if the images do not have the model's shape, came from Python, or are not those of the
+        training (with `anyway` a warning: its test images may be training images)."""
+        return self._data[0]
+
+    def data_changed(self) -> bool:
+        """Whether the data set is not the one of the training; raises as `load_data`."""
+        return not self._data[1]
 
     def test_images(self) -> np.ndarray:
         """The uint8 test images of the run, with its draw of black and white if it binarizes.
         Raises as `load_data`."""
-        return test_images(self.config, self._data)
+        return test_images(self.config, self.load_data())
 
 
-def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = False) -> Run:
+def check_same_data(name: str, before: dict[str, Any], now: dict[str, Any], anyway: bool) -> bool:
+    """Whether a run's data set, by `about_data`, is the one that it was trained on. Otherwise
+    ValueError, which begins with `name`; with `anyway` a warning."""
+    if not before or same_data(before, now):  # nothing is known about data of a user's config.json
+        return True
+    problem = f"{name}: the data set has changed: {changed_data(before, now)}"
+    if not anyway:
+        raise ValueError(f"{problem}; restore it, or use it with --anyway (anyway=True in Python)")
+    warn(f"{problem}; its test images may be training images")
+    return False
+
+
+def open_run(
+    folder: str | os.PathLike[str],
+    engine: str = "auto",
+    tf32: bool = False,
+    anyway: bool = False,
+) -> Run:
     """Build the model of a run and load its weights.
 
     Parameters
@@ -180,13 +334,15 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
         A finished run, or an unfinished one, of which the best or latest checkpoint is loaded.
     engine, tf32
         As for `use`.
+    anyway : bool
+        Use the data set even if it is not the one that the run was trained on.
 
     Raises
     ------
     FileNotFoundError
         If there is no run, or no weights yet.
     ValueError
-        If a file is damaged.
+        If a file is damaged or edited, or belongs to another run.
     """
     files = RunFolder(folder)
     config, about = files.read_config()
@@ -196,19 +352,33 @@ def open_run(folder: str | os.PathLike[str], engine: str = "auto", tf32: bool = 
     model = build(config.model, **config.model_options())
     if engine == "cuda":
         model.to("cuda")
-    if (weights := files.weights).exists():
-        load_weights(model, weights)
+    weights = files.weights
+    if weights.exists():
+        check_identity(weights, load_weights(model, weights), files.identities)
     else:
-        paths = [path for path in (files.best, *files.all_checkpoints()) if path.exists()]
-        found, refused = take_first(
-            paths, lambda arrays, _: model.load_state_dict(below("model.", arrays))
-        )
-        if found is None:
-            why = f": {refused[paths[0]]}" if paths else ""
-            raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")
-        weights = found
+        weights = _load_checkpoint(model, files)
+    for name, a in model.state_dict().items():
+        if not finite(a):
+            raise ValueError(f"{weights}: {name} is not finite: the training diverged")
     model.eval()
     # A script may train on only some images of the data set that its config names.
-    recorded = {} if about.get("by_script") else about.get("data", {})
+    recorded = {} if about.get("by_script") else about["data"]
     trained_on = recorded if "sha256" in recorded else {}
-    return Run(files.path, config, model, weights, trained_on)
+    return Run(files.path, config, model, weights, trained_on, anyway)
+
+
+def _load_checkpoint(model: Model, files: RunFolder) -> Path:
+    """Load the best checkpoint, or else the latest sound one, and say which are damaged."""
+    why = ""
+    for path in (files.best, *files.all_checkpoints()):
+        if not path.exists():
+            continue
+        try:
+            arrays, _ = files.read_checkpoint(path)
+        except Damaged as problem:
+            why = f": {problem}"
+            warn(f"{problem}; an older checkpoint is used, if there is one")
+            continue
+        model.load_state_dict(below("model.", arrays))
+        return path
+    raise FileNotFoundError(f"{files.path}: no weights and no sound checkpoint yet{why}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,15 @@ from ..data import Dataset
 from ..data.dataset import doubts_about
 from ..models import VAE
 from ..models.inspect import finite
+from ..models.weights import read_tensors
 from ..ops import Losses
-from ..output import progress, tell, write_atomically
+from ..output import progress, tell, warn
 from ..train import in_words
-from .checkpoint import take_first, to_bytes
-from .config import MOST, Config
+from .config import MOST, Config, check_identity
 from .data import PYTHON, check_data, filled_in, load_data
-from .environment import data_in_words, differences, same_data
-from .results import leave_pictures, leave_results
-from .run import RunFolder
+from .environment import differences
+from .results import LAST_STEP, draw, find_best, leave_pictures, leave_results
+from .run import Damaged, NotOurs, RunFolder, check_same_data
 from .signals import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
@@ -40,6 +42,8 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     say: Say = tell,
     bar: bool = True,
+    trained_on: dict[str, Any] | None = None,
+    anyway: bool = False,
 ) -> dict[str, Any]:
     """Train from the beginning, and leave a run in the folder (see run.py).
 
@@ -52,9 +56,15 @@ def train(
     folder : str or path-like, optional
         Created if needed; must not contain a run. By default ``runs/MODEL``.
     say : callable
-        Receives messages, a line at a time. By default they are printed.
+        Receives messages, a line at a time. By default they are printed. Warnings are printed on
+        standard error.
     bar : bool
         Draw a progress bar if there is a terminal.
+    trained_on : dict, optional
+        To repeat a run: ``data`` in the table ``run`` of its config.json. The data set must be the
+        same.
+    anyway : bool
+        Accept another one, with a warning; config.json records it.
 
     Returns
     -------
@@ -64,11 +74,11 @@ def train(
     Raises
     ------
     Stopped
-        After SIGINT or SIGTERM, when everything is saved.
+        After SIGINT, SIGTERM or SIGHUP, when everything is saved.
     FloatingPointError
         If training diverges; the message has the step and the last good checkpoint.
     FileExistsError, RuntimeError
-        If the folder contains a run, or another process trains there.
+        If the folder contains a run, or another process trains there or has taken it.
     OSError
         If a file cannot be written; the message has it and the last good checkpoint.
     TypeError, ValueError, MemoryError
@@ -80,6 +90,12 @@ def train(
     """
     files = RunFolder(Path("runs") / config.model if folder is None else folder)
     config, data, about = _prepare("train", config, data, say)
+    kind, _, source = config.data.partition(":")
+    if kind == "images" and Path(source).resolve() == files.path.resolve():
+        raise FileExistsError(f"{files.path} is the folder of the pictures: choose another folder")
+    if trained_on and not check_same_data("train", trained_on, about["data"], anyway):
+        change = {"step": 0, "data_sha256": [trained_on["sha256"], about["data"]["sha256"]]}
+        about["changes"] = [change]
     trainer = Trainer(config, data)  # first: if it raises an error, no folder is made
     files.make()
     with files.locked():
@@ -88,13 +104,17 @@ def train(
             say(_introduction(trainer, data))
             return _run(trainer, files, say, bar)
         except Exception as problem:
-            if not trainer.step and not isinstance(problem, Stopped):
+            if not trainer.step and not isinstance(problem, Stopped | NotOurs):
                 files.remove_begun()
             raise
 
 
 def resume(
-    folder: str | os.PathLike[str], say: Say = tell, bar: bool = True, **changes: Any
+    folder: str | os.PathLike[str],
+    say: Say = tell,
+    bar: bool = True,
+    anyway: bool = False,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Continue the run in the folder from its last good checkpoint; returns and raises as `train`.
 
@@ -105,6 +125,8 @@ def resume(
     ----------
     folder, say, bar
         As for `train`.
+    anyway : bool
+        Continue, with a warning, although the data set has changed or the best weights are lost.
     **changes
         New `epochs` or `patience`, to train longer; `engine`; `data` and `data_dir`, if the data
         have moved; `data` as a Dataset, if the run began with one; `lr` and `clip_norm`, after a
@@ -113,8 +135,8 @@ def resume(
     Raises
     ------
     ValueError
-        Also if the data set differs, no checkpoint is left, more than `epochs` have begun, or a
-        change has no effect because training is done.
+        Also if the data set differs, config.json was edited, a checkpoint is another run's or none
+        is left, more than `epochs` have begun, or a change has no effect because training is done.
     TypeError
         If `changes` has another option, or `data` is neither a Dataset nor a name.
     """
@@ -127,21 +149,20 @@ def resume(
     given = changes.pop("data") if isinstance(changes.get("data"), Dataset) else None
     files = RunFolder(folder)
     before, about = files.read_config()
+    files.make()  # if the checkpoints were deleted, the run begins again
     with files.locked():
-        files.make()  # if the checkpoints were deleted, the run begins again
         config, data, now = _prepare("resume", replace(before, **changes), given, say)
-        if not same_data(about["data"], now["data"]):
-            raise ValueError(
-                f"{files.path}: the data set has changed: the run began with "
-                f"{data_in_words(about['data'])}, now it is {data_in_words(now['data'])}; restore "
-                "the data, or start a new run"
-            )
+        changed: dict[str, list[Any]] = {}
+        if not check_same_data(str(files.path), about["data"], now["data"], anyway):
+            changed["data_sha256"] = [about["data"].get("sha256"), now["data"]["sha256"]]
+            about = about | {"data": now["data"]}
         if elsewhere := differences(about["environment"], now["environment"]):
             say(f"the environment has changed ({', '.join(elsewhere)}): last digits may differ")
         trainer = Trainer(config, data)
         say(_introduction(trainer, data))
-        say(_restore(trainer, files, say))
-        _note_changes(before, trainer, files, about, say)
+        say(_restore(trainer, files))
+        changed |= _check_best(trainer, files, anyway)
+        _note_changes(before, changed, trainer, files, about, say)
         return _run(trainer, files, say, bar)
 
 
@@ -165,20 +186,38 @@ def _prepare(
                 f"train: {', '.join(asked)}: prepare the images of your Dataset yourself"
             )
         for line in doubts_about(data.train_images):
-            say(f"warning: {data.name}: {line}")
+            warn(f"{data.name}: {line}")
         config = replace(config, data=PYTHON + data.name, data_dir=None)
+    from .. import plots  # noqa: F401  (the end needs it: an error must come before the training)
+
     config, about = filled_in(config, data)
     return config, data, about
 
 
-def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
-    """Restore the newest sound checkpoint; rename damaged ones."""
-    found, damaged = take_first(files.all_checkpoints(), trainer.restore)
-    for path, problem in damaged.items():
-        # Under its old name it would count as the newest; sound ones would be deleted first.
-        aside = path.rename(path.with_name(f"{path.name}.damaged"))
-        say(f"damaged checkpoint, renamed to {aside.name}: {problem}")
-    if found:
+def _restore(trainer: Trainer, files: RunFolder) -> str:
+    """Restore the newest sound checkpoint, and put damaged ones aside. ValueError if a sound one
+    does not belong to this run or does not fit."""
+    files.finished = _finished_step(files)
+    damaged = False
+    for path in files.all_checkpoints():
+        try:
+            arrays, progress = files.read_checkpoint(path)
+        except Damaged as problem:
+            # Under its old name it would count as the newest; sound ones would be deleted first.
+            aside = files.put_aside(path)
+            warn(f"damaged checkpoint, renamed to {aside.name}: {problem}")
+            damaged = True
+            continue
+        if path != files.checkpoint(step := progress.get("step")):
+            warn(f"{path} is a copy of the checkpoint after step {step}: it is left alone")
+            continue
+        try:
+            trainer.restore(arrays, progress)
+        except ValueError as problem:
+            raise ValueError(f"{path}: {problem}") from None
+        files.kept = progress.get("kept") or [int(p.stem[5:]) for p in files.all_checkpoints()]
+        if damaged:
+            warn(f"what was trained after step {step:,} is lost, and trained again")
         where = "training is done" if trainer.done else f"continuing in epoch {trainer.epoch + 1}"
         return f"{where}, after step {trainer.step:,}"
     if files.weights.exists():
@@ -186,20 +225,57 @@ def _restore(trainer: Trainer, files: RunFolder, say: Say) -> str:
             f"{files.path}: the run is complete, but no checkpoint is left to continue from; to "
             f"repeat it: scratchvae train --config {files.config} --out ANOTHER"
         )
-    none = "no checkpoint is sound" if damaged else "there is no checkpoint yet"
-    return f"{none}: starting from the beginning"
+    if damaged:
+        warn("no checkpoint is sound: starting from the beginning")
+    return "starting from the beginning" if damaged else "there is no checkpoint yet: starting"
+
+
+def _finished_step(files: RunFolder) -> int | None:
+    """The last step of the training that left weights.safetensors, which stays until there are new
+    ones. ValueError if it is another run's."""
+    try:
+        _, texts = read_tensors(files.weights, "resume")
+    except FileNotFoundError:
+        return None
+    except ValueError as problem:
+        warn(f"{problem}; the run writes new ones at its end")
+        return None
+    check_identity(files.weights, texts, files.identities)
+    return int(texts[LAST_STEP]) if LAST_STEP in texts else None
+
+
+def _check_best(trainer: Trainer, files: RunFolder, anyway: bool) -> dict[str, list[Any]]:
+    """Look for the weights of the best epoch, now rather than at the end. Damaged if they are lost;
+    with `anyway` a warning: the best epoch is the best of those to come, or the last one."""
+    if trainer.held_out != "validation" or math.isinf(trainer.best_score):
+        return {}
+    try:
+        find_best(trainer, files)
+    except Damaged as problem:
+        if not anyway:
+            raise Damaged(f"{problem}; to continue without the best ones: --anyway") from None
+        warn(str(problem))
+        change = [trainer.best_epoch, trainer.epoch]
+        trainer.best_epoch, trainer.best_score = trainer.epoch, math.inf
+        return {"best_epoch": change}
+    return {}
 
 
 def _note_changes(
-    before: Config, trainer: Trainer, files: RunFolder, about: dict[str, Any], say: Say
+    before: Config,
+    others: dict[str, list[Any]],
+    trainer: Trainer,
+    files: RunFolder,
+    about: dict[str, Any],
+    say: Say,
 ) -> None:
-    """Record and report the changed options; ValueError if `epochs` is too small, or if a change
-    has no effect, because training is done."""
+    """Record and report the changed options and `others`; ValueError if `epochs` is too small, or
+    if a change has no effect, because training is done."""
     now, begun = trainer.config, trainer.epoch + (trainer.batch > 0)
     if now.epochs < begun:
         raise ValueError(f"epochs must be at least {begun} (already begun), got {now.epochs}")
     old, new = before.to_json(), now.to_json()
-    changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    changed = others | {name: [old[name], new[name]] for name in old if old[name] != new[name]}
     shorter = now.epochs < before.epochs or (now.patience or MOST) < (before.patience or MOST)
     if trainer.done and not shorter and (without := FOR_TRAINING & changed.keys()):
         why, more = f"all {now.epochs} epochs are done", f"--epochs {2 * now.epochs}"
@@ -223,13 +299,12 @@ def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, A
         try:
             if trainer.step:  # a killed process may have written a checkpoint but no history
                 _save(trainer, files)
-            if not trainer.done:
-                for old in (files.weights, files.metrics):  # they will be out of date
-                    old.unlink(missing_ok=True)
             while not trainer.done and not asked:
                 _epoch(trainer, files, say, bar, asked)
             asked.interrupt_from_now_on()
             metrics = leave_results(trainer, files)
+            files.finished = None
+            files.delete_old(trainer.config.keep)
             if trainer.out_of_patience:
                 why, more = _impatience(trainer)
                 kept = f"the weights are those of epoch {trainer.best_epoch}"
@@ -261,8 +336,8 @@ def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked
                 _save(trainer, files)
     line = trainer.end_epoch()
     if trainer.epoch in trainer.config.pictures:  # first: after the checkpoint, none would be drawn
-        files.pictures.mkdir(exist_ok=True)
-        leave_pictures(trainer, files.pictures, f"epoch-{trainer.epoch:04}-")
+        name = f"epoch-{trainer.epoch:04}-"
+        draw(files, partial(leave_pictures, trainer, files.pictures, name))
     _save(trainer, files)
     kl = isinstance(trainer.model, VAE)
     parts = [
@@ -274,14 +349,10 @@ def _epoch(trainer: Trainer, files: RunFolder, say: Say, bar: bool, asked: Asked
 
 def _save(trainer: Trainer, files: RunFolder) -> None:
     """Write a checkpoint and the history, and delete old checkpoints."""
-    content = to_bytes(*trainer.checkpoint())
-    write_atomically(files.checkpoint(trainer.step), content)
     judged = trainer.batch == 0 and trainer.held_out == "validation"
-    if judged and trainer.best_epoch == trainer.epoch:
-        write_atomically(files.best, content)
+    best = judged and trainer.best_epoch == trainer.epoch
+    files.save(*trainer.checkpoint(), trainer.config.keep, best)
     files.write_history(trainer.history)
-    for path in files.all_checkpoints()[trainer.config.keep :]:
-        path.unlink(missing_ok=True)
 
 
 def _introduction(trainer: Trainer, data: Dataset) -> str:

@@ -1,4 +1,4 @@
-"""After SIGINT (Ctrl-C) or SIGTERM a run finishes its step and saves before it stops."""
+"""After SIGINT (Ctrl-C), SIGTERM or SIGHUP a run finishes its step and saves before it stops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StopNow(KeyboardInterrupt):
 
 
 class Asked:
-    """True after SIGINT or SIGTERM (`signal`: the first); a second SIGINT interrupts at once."""
+    """True after a signal (`signal`: the first); a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.signal, self._at_once = 0, False
@@ -50,8 +50,10 @@ def asked_to_stop() -> Iterator[Asked]:
     """Within the block, record signals instead of ending the process."""
     asked, before = Asked(), {}
     if threading.current_thread() is threading.main_thread():  # only it receives signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, asked.note)
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+            # `nohup`, or a script that starts a job in the background, ignores some of them.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, asked.note)
     try:
         yield asked
     finally:

@@ -181,7 +181,7 @@ class Trainer:
             "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
             "history": self.history,
             "best_epoch": self.best_epoch,
-            "best_score": self.best_score if self.best_epoch else None,
+            "best_score": self.best_score if math.isfinite(self.best_score) else None,
         }
         return arrays, deepcopy(progress)
 
@@ -206,7 +206,7 @@ class Trainer:
         seen = min(batch * self.config.batch_size, self.train_count)
         sums = need("sums", lambda s: _are_numbers(s) and len(s) == 4 and s[3] == seen)
         best_epoch = need("best_epoch", count(epoch))
-        best_score = need("best_score", lambda x: not best_epoch or fits(x, float))
+        best_score = need("best_score", lambda x: x is None or fits(x, float))
         states = need("random", lambda s: isinstance(s, dict) and s.keys() == {*self._rngs})
         rngs = {name: _generator(state) for name, state in states.items()}
         averages, found = self._averages(), below("optimizer.", arrays)
@@ -219,7 +219,7 @@ class Trainer:
         self._rngs, self._next_rngs = rngs, None
         self._stepper.sums = [float(total) for total in sums]
         self.history, self.best_epoch = deepcopy(history), best_epoch
-        self.best_score = best_score if best_epoch else math.inf
+        self.best_score = math.inf if best_score is None else best_score
 
     def _arrays(self) -> Arrays:
         """Copies of all tensors; FloatingPointError if one is not finite."""

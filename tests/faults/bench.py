@@ -5,6 +5,7 @@ of the optimizer, a validation share, checkpoints within epochs, pictures.
 """
 
 import hashlib
+import json
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from safetensors.numpy import load
 from scratchvae.__main__ import main
 from scratchvae.runs import RunFolder, open_run
 from scratchvae.runs.checkpoint import read_checkpoint
+from scratchvae.runs.config import IDENTITY
 
 EVERY = 4  # steps between checkpoints
 OPTIONS = (
@@ -39,13 +41,15 @@ class Bench:
     model, engine : str
     """
 
-    def __init__(self, folder, model, engine):
+    def __init__(self, folder, model, engine, options=None):
         self.folder, self.model, self.engine = folder / f"{model}-{engine}", model, engine
         self.data, self._numbers = self.folder / "data", count(1)
         self.data.mkdir(parents=True)
         write_data(self.data)
-        self.options = [model, "--engine", engine, "--data-dir", str(self.data), *OPTIONS]
-        main(["train", *self.options, "--quiet", "--out", str(self.folder / "warm")])
+        more = ["--data-dir", str(self.data), *OPTIONS] if options is None else options
+        self.options = [model, "--engine", engine, *more]
+        if options is None:  # compile, so that the time of the next run counts
+            main(["train", *self.options, "--quiet", "--out", str(self.folder / "warm")])
         reference = self.folder / "reference"
         began = time.monotonic()
         ended = self.train(reference)
@@ -61,9 +65,9 @@ class Bench:
         """Begin a run; call `act` at the instant `at`."""
         return self._watched(run, at, act, meanwhile, *self.options, "--out", run, *options)
 
-    def resume(self, run, at=None, act=None, meanwhile=None):
+    def resume(self, run, at=None, act=None, meanwhile=None, options=()):
         """Resume a run."""
-        return self._watched(run, at, act, meanwhile, "--resume", run)
+        return self._watched(run, at, act, meanwhile, "--resume", run, *options)
 
     def go_on(self, run, **how):
         """Resume the run, or begin it if it has not begun, as a user would."""
@@ -118,17 +122,33 @@ def check_what_is_there(run):
 
 
 def contents(run):
-    """Name -> digest of every file in a run except the lock. For weights.safetensors the digest of
-    the tensors, because the order of texts in its header varies."""
+    """Name -> digest of every file in a run, without its id; only of the last checkpoint, because
+    a signal adds one, and not of the lock."""
+    checkpoints = RunFolder(run).all_checkpoints()
     files = {}
     for path in sorted(run.rglob("*")):
-        if path.is_file() and path.name != "lock":
-            content = path.read_bytes()
-            if path.name == "weights.safetensors":
-                tensors = sorted(load(content).items())
-                content = b"".join(n.encode() + a.tobytes() for n, a in tensors)
+        if path.is_file() and path.name != "lock" and path not in checkpoints[1:]:
+            content = without_identity(path).encode()
             files[str(path.relative_to(run))] = hashlib.sha256(content).hexdigest()
     return files
+
+
+def without_identity(path):
+    """The content of a file of a run as text, without what identifies the run."""
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":
+        tensors = load(content)
+        facts = json.loads(bytes(tensors.pop("facts.json", b"{}")))
+        for name in (*IDENTITY, "kept"):
+            facts.pop(name, None)
+        return repr((sorted((n, a.tobytes()) for n, a in tensors.items()), facts))
+    if path.suffix == ".json":
+        found = json.loads(content)
+        run = found.pop("run")
+        if isinstance(run, dict):
+            del run["id"], found["sha256"]
+        return repr((found, run))
+    return repr(content)
 
 
 def leftovers(run):

@@ -54,9 +54,7 @@ def last_damaged(kind, benches):
     last.write_bytes(KINDS[kind](last.read_bytes()))
     aside = f"checkpoints/{last.name}.damaged"
     ended = bench.resume(run)
-    told = [
-        line for line in ended.out.splitlines() if line.startswith("damaged checkpoint, renamed")
-    ]
+    told = [line for line in ended.err.splitlines() if "damaged checkpoint, renamed" in line]
     assert len(told) == 1 and last.name in told[0], ended
     assert f"after step {int(before.stem[5:])}\n" in ended.out, ended.out
     return f"told: {told[0].split(': ')[-1]}", bench.finish(run, aside=[aside])
@@ -70,7 +68,7 @@ def all_damaged(benches):
         path.write_bytes(path.read_bytes()[:-100])
     aside = [f"checkpoints/{path.name}.damaged" for path in RunFolder(run).all_checkpoints()]
     ended = bench.resume(run)
-    assert "no checkpoint is sound: starting from the beginning" in ended.out, ended
+    assert "no checkpoint is sound: starting from the beginning" in ended.err, ended
     return "told: no checkpoint is sound: starting from the beginning", bench.finish(
         run, aside=aside
     )

@@ -4,7 +4,9 @@ import os
 from multiprocessing import get_context
 from typing import NamedTuple
 
+import combinations
 import damage
+import identity
 import kills
 import stops
 import storage
@@ -15,6 +17,8 @@ GROUPS = {
     "damage": damage.faults,
     "storage": storage.faults,
     "stops": stops.faults,
+    "identity": identity.faults,
+    "combinations": combinations.faults,
 }
 ENGINES = ("numpy", "numba")
 _faults, _benches = [], {}  # set before the processes are forked

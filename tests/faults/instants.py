@@ -19,7 +19,7 @@ from pathlib import Path
 from scratchvae import train
 from scratchvae.runs import session, trainer
 
-TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
+TEMPORARY = re.compile(r"^\.(.+)\.[0-9a-f]{16}\.tmp$")
 
 
 def die():
