@@ -1,7 +1,9 @@
 """Files that appear complete or not at all, JSON of any numbers, and the lock."""
 
+import errno
 import json
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,12 @@ import pytest
 from hostile import pipe
 
 from scratchvae.output import (
-    left_behind,
     lock,
     remove_left_behind,
     table,
     to_json,
     whole_file,
+    whole_folder,
     write_atomically,
 )
 
@@ -71,22 +73,50 @@ def test_a_file_has_no_name_before_it_is_complete(tmp_path):
         write_atomically(tmp_path / "nowhere" / "file", b"")
 
 
-def test_what_dead_processes_left_is_found_and_nothing_else(tmp_path):
-    dead = tmp_path / ".file.999999999.tmp"  # no process has such a high number
-    for name in (dead.name, f".file.{os.getpid()}.tmp", ".file.1.tmp", ".file.tmp", "file"):
-        (tmp_path / name).write_bytes(b"")
-    assert [*left_behind(tmp_path)] == [dead]
+DEAD = "0123456789abcdef.tmp"
 
 
-def test_files_folders_and_links_of_dead_processes_are_removed(tmp_path):
-    kept, folder = tmp_path / "kept", tmp_path / ".folder.999999999.tmp"
+def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path):
+    """Not what a process has open, nor files and links of the user's."""
+    kept, folder = tmp_path / "kept", tmp_path / f".folder.{DEAD}"
     for path in (kept, folder):
         path.mkdir()
         (path / "000000.png").touch()
-    (tmp_path / ".file.999999999.tmp").touch()
-    (tmp_path / ".link.999999999.tmp").symlink_to(kept)
-    remove_left_behind(tmp_path)
-    assert os.listdir(tmp_path) == ["kept"] and os.listdir(kept) == ["000000.png"]
+    (tmp_path / f".file.{DEAD}").touch()
+    (tmp_path / f".link.{DEAD}").symlink_to(kept)
+    others = {f".link.{DEAD}", ".file.1.tmp", ".file.tmp", "file", "kept"}
+    for name in others:
+        (tmp_path / name).touch()
+    with whole_file(tmp_path / "new"), whole_folder(tmp_path / "folder"):
+        remove_left_behind(tmp_path)
+        assert len(os.listdir(tmp_path)) == len(others) + 2
+    assert {*os.listdir(tmp_path)} == others | {"new", "folder"}
+    assert os.listdir(kept) == ["000000.png"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, ".hidden", "a.tar.gz"])
+def test_any_name_that_a_file_may_have_can_be_written(tmp_path, name):
+    write_atomically(tmp_path / name, b"new")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EACCES, errno.EIO])
+def test_a_file_system_may_refuse_to_flush_a_folder(tmp_path, monkeypatch, number):
+    """The file is written then. A failing disk is an error."""
+    flush = os.fsync
+
+    def files_only(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="cannot be written: Input/output error: .*file"):
+            write_atomically(tmp_path / "file", b"new")
+    else:
+        write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_a_lock_is_taken_once(tmp_path):

@@ -27,7 +27,7 @@ def test_weights_go_round(tmp_path):
     load_weights(b, path)
     assert_array_equal(a.flat_value, b.flat_value)
     with safe_open(path, "np") as file:
-        assert file.metadata() == {"model": "conv", "latent_dim": "20"}
+        assert {"model": "conv", "latent_dim": "20"}.items() < file.metadata().items()
         assert set(file.keys()) == set(a.parameters())
 
 
@@ -138,7 +138,7 @@ def test_a_header_takes_any_text(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_weights(sv.models.build("tiny"), path, data_dir=os.fsdecode(b"photos\xff"))
     with safe_open(path, "np") as file:
-        assert file.metadata() == {"data_dir": "photos\\udcff"}
+        assert file.metadata()["data_dir"] == "photos\\udcff"
 
 
 def test_weights_of_other_skips_are_refused(tmp_path):

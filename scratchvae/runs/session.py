@@ -208,14 +208,14 @@ def _restore(trainer: Trainer, files: RunFolder) -> str:
             warn(f"damaged checkpoint, renamed to {aside.name}: {problem}")
             damaged = True
             continue
-        if path != files.checkpoint(step := progress.get("step")):
+        if (step := progress.get("step")) != int(path.stem.removeprefix("step-")):
             warn(f"{path} is a copy of the checkpoint after step {step}: it is left alone")
             continue
         try:
             trainer.restore(arrays, progress)
         except ValueError as problem:
             raise ValueError(f"{path}: {problem}") from None
-        files.kept = progress.get("kept") or [int(p.stem[5:]) for p in files.all_checkpoints()]
+        files.kept = progress.get("kept") or [step]
         if damaged:
             warn(f"what was trained after step {step:,} is lost, and trained again")
         where = "training is done" if trainer.done else f"continuing in epoch {trainer.epoch + 1}"
