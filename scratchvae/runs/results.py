@@ -22,7 +22,8 @@ from ..train import streams
 from .checkpoint import Arrays, below
 from .config import Config
 from .data import PATHS, PYTHON, check_data, filled_in
-from .run import Damaged, NotOurs, RunFolder
+from .lock import NotOurs
+from .run import Damaged, RunFolder
 from .trainer import Trainer
 
 LAST_STEP = "last_step"  # of the training, which may be later than that of the best weights

@@ -19,7 +19,6 @@ import csv
 import io
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,14 +35,14 @@ from ..data.images import SUFFIXES
 from ..models import Model, build
 from ..models.inspect import finite
 from ..models.weights import load_weights
-from ..output import NO_LINK, lock, remove_left_behind, warn, write_atomically
+from ..output import remove_left_behind, warn, write_atomically
 from .checkpoint import Arrays, below, read_checkpoint, to_bytes
 from .config import Config, check_identity, config_text, identities, read_config
 from .data import check_shape, load_data, test_images
 from .environment import about_data, changed_data, same_data
+from .lock import Lock
 
 STEP = re.compile(r"step-(\d{9,18})\.safetensors")
-LOCK = re.compile(rb" *\d+( [0-9a-f]{16})?\s*")  # its content: who locked it last
 
 
 class RunFolder:
@@ -61,8 +60,7 @@ class RunFolder:
         self.identities: list[dict[str, str]] = [{}]
         self.kept: list[int] = []  # the steps of the checkpoints that this run wrote and keeps
         self.finished: int | None = None  # the last step of the training that left the weights
-        self._locked: int | None = None  # the lock as an open file
-        self._owner = f"{os.getpid():10} {token_hex(8)}\n".encode()
+        self._owned: Lock | None = None
 
     # ------------------------------------------------------------------ one owner
 
@@ -99,63 +97,18 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Lock the folder for this process, and delete what killed ones left behind.
         RuntimeError if another process holds the lock."""
-        while True:
-            self._locked = os.open(self.lock, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
+        with Lock(self.lock) as self._owned:
             try:
-                self._own(self._locked)
-                if not self._is_ours():
-                    continue  # deleted between the two calls
                 for folder in (self.path, self.checkpoints, self.pictures):
                     remove_left_behind(folder)
                 yield
-                return
             finally:
-                os.close(self._locked)
-                self._locked = None
-
-    def _own(self, file: int) -> None:
-        """Lock the file and write into it who we are. OSError if it is not a lock of a run."""
-        content = os.read(file, 100) if stat.S_ISREG(os.fstat(file).st_mode) else b"?"
-        if content and not LOCK.fullmatch(content):
-            raise OSError(f"{self.lock} is not the lock of a run: choose another folder")
-        try:
-            free = lock(file)
-        except OSError as problem:
-            warn(
-                f"{self.path}: no locks on this file system ({problem.strerror}): if another "
-                "process begins to train in this folder, this one stops when it next saves"
-            )
-            free = True
-        if not free:
-            who = content.split()[0].decode() if content else "unknown"
-            raise RuntimeError(
-                f"{self.path}: another process (PID {who}) is training in this folder; wait for "
-                "it, or choose another folder"
-            )
-        os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, self._owner)
-
-    def _is_ours(self) -> bool:
-        """Whether the lock in the folder is the file that this process has locked."""
-        assert self._locked is not None
-        with suppress(FileNotFoundError):
-            there = os.stat(self.lock, follow_symlinks=False)
-            os.lseek(self._locked, 0, os.SEEK_SET)
-            same = os.path.samestat(there, os.fstat(self._locked))
-            return same and os.read(self._locked, 100).startswith(self._owner)
-        return False
+                self._owned = None
 
     def check_owner(self) -> None:
         """NotOurs if this process has locked the folder, but it is no longer the same one."""
-        if self._locked is None or self._is_ours():
-            return
-        what = "another run or process has taken this folder, or its lock was deleted"
-        if not self.path.exists():
-            what = "there is no folder any more: it was moved or deleted"
-        raise NotOurs(
-            f"{self.path}: {what} while this process trained; it stops and writes nothing more. If "
-            "the run was moved, `scratchvae train --resume` continues it from its last checkpoint"
-        )
+        if self._owned is not None:
+            self._owned.check()
 
     # ------------------------------------------------------------------ config.json
 
@@ -265,10 +218,6 @@ class RunFolder:
 
 class Damaged(ValueError):
     """A checkpoint is not what a run wrote."""
-
-
-class NotOurs(RuntimeError):
-    """The folder of a run in training was moved or replaced."""
 
 
 @dataclass(frozen=True)

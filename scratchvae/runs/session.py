@@ -25,8 +25,9 @@ from ..train import in_words
 from .config import MOST, Config, check_identity
 from .data import PYTHON, check_data, filled_in, load_data
 from .environment import differences
+from .lock import NotOurs
 from .results import LAST_STEP, draw, find_best, leave_pictures, leave_results
-from .run import Damaged, NotOurs, RunFolder, check_same_data
+from .run import Damaged, RunFolder, check_same_data
 from .signals import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
