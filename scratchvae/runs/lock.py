@@ -84,11 +84,13 @@ class Lock:
         """NotOurs if the folder is no longer the one that was locked."""
         if self._is_there():
             return
-        what = "another run or process has taken this folder, or its lock was deleted"
-        if not self.folder.exists():
+        if self.folder.exists():
+            what = "another run or process has taken this folder, or its lock was deleted,"
+            then = "it stops and writes nothing more here"
+        else:
             what = "there is no folder any more: it was moved or deleted"
+            then = "there is no checkpoint here"
         raise NotOurs(
-            f"{self.folder}: {what} while this process trained; it stops and writes nothing more. "
-            "If the run was moved, `scratchvae train --resume` continues it from its last "
-            "checkpoint"
+            f"{self.folder}: {what} while this process trained; {then}. If the run was moved, "
+            "resume it where it is now"
         )
