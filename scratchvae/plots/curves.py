@@ -92,7 +92,7 @@ def kernel_gradients(
         channels = channels[::-1]
     rows, columns, KH, KW = analytic.shape
     size = (3, 1, 7, 4.5) if wide else (1, 3, 10, 6)
-    figure, panels = _panels(*size, sharex=True, sharey=True, grid=False)
+    figure, panels = _panels(*size, sharex=True, sharey=True)
     shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
     for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
         gaps = np.pad(kernels, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
@@ -105,6 +105,7 @@ def kernel_gradients(
         axes.label_outer()
         axes.tick_params(length=0, labelsize=7)
         axes.spines[:].set_visible(False)
+        axes.grid(visible=False)
         scale = figure.colorbar(image, ax=axes, shrink=0.8).ax
         scale.tick_params(labelsize=7)
         scale.yaxis.get_offset_text().set_fontsize(7)
@@ -165,14 +166,13 @@ def code_scatter(
 
 
 def _panels(
-    rows: int, columns: int, width: float, height: float, grid: bool = True, **shared: bool
+    rows: int, columns: int, width: float, height: float, **shared: Any
 ) -> tuple[Figure, list[Any]]:
     """A figure of this size in inches, and its axes, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = [*figure.subplots(rows, columns, squeeze=False, **shared).flat]
-    if grid:
-        for axes in panels:
-            axes.grid(alpha=0.3)
+    for axes in panels:
+        axes.grid(alpha=0.3)
     return figure, panels
 
 

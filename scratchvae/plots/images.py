@@ -138,7 +138,7 @@ def plain(text: str) -> str:
 
 def sheet_of(
     name: str,
-    rows: Sequence[np.ndarray],
+    rows: Sequence[np.ndarray] | np.ndarray,
     data_range: tuple[float, float],
     side: int,
     gap: int = 1,
