@@ -202,8 +202,6 @@ def test_pictures_need_no_backend_no_display_and_no_home(tmp_path, backend):
     assert pixels(tmp_path / "table.png").size and pixels(tmp_path / "codes.png").size
 
 
-# --- What is no table ----------------------------------------------------------------------------
-
 NO_TABLES = {
     "rows without channels": ([np.zeros((3, 8, 8))], ValueError, r"got shapes \[\(3, 8, 8\)\]"),
     "one row": (np.zeros((3, 1, 8, 8)), ValueError, r"pass one row as \[images\]"),
@@ -260,8 +258,6 @@ def test_a_picture_has_the_format_that_its_name_says(tmp_path, name):
         with Image.open(tmp_path / "x.PNG") as picture:
             assert picture.format == "PNG"
 
-
-# --- Text and classes ----------------------------------------------------------------------------
 
 NAMES = [
     "a$b_$c",
