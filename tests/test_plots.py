@@ -157,19 +157,6 @@ def test_rows_with_labels(tmp_path):
     assert (sheet(tmp_path / "rows.png", 2, 3, 8, 8, zoom=16)[0][2:8, 20:26] == GREY).all()
 
 
-def test_loss_curves(tmp_path):
-    history = [
-        {
-            f"{s}_{p}": 100.0 / e
-            for s in ("train", "test")
-            for p in ("total", "reconstruction", "kl")
-        }
-        for e in (1, 2, 3)
-    ]
-    plots.loss_curves(history, tmp_path / "loss.png")
-    assert pixels(tmp_path / "loss.png").shape[:2] == (384, 1200)
-
-
 DRAWING = """
 import os, sys
 import numpy as np
@@ -281,9 +268,15 @@ def test_any_name_can_be_written(tmp_path, name, recwarn):
     assert not recwarn.list and len(list(tmp_path.iterdir())) == 2
 
 
-def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(curves, "save", lambda name, figure, path: figures.append(figure))
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, instead of files."""
+    drawn = []
+    monkeypatch.setattr(curves, "save", lambda name, figure, path: drawn.append(figure))
+    return drawn
+
+
+def test_names_are_shown_as_they_are(figures):
     names = ["a$b_$c", "_hidden", "\udcff", "x" * 50]
     plots.code_scatter(np.zeros((4, 2)), np.arange(4), "x.png", "of a$b_$c", names)
     (figure,) = figures
@@ -298,9 +291,7 @@ SLOW = [pytest.param(count, marks=pytest.mark.slow) for count in (26, 47, 100)]
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 62, *SLOW])
-def test_every_class_has_a_colour_of_its_own_and_a_line_in_the_legend(monkeypatch, count):
-    figures = []
-    monkeypatch.setattr(curves, "save", lambda name, figure, path: figures.append(figure))
+def test_every_class_has_a_colour_of_its_own_and_a_line_in_the_legend(figures, count):
     plots.code_scatter(np.zeros((count, 2)), np.arange(count), "x.png", "codes")
     (figure,) = figures
     colours = curves.class_colours(np.arange(count))

@@ -202,8 +202,9 @@ def test_the_same_seed_tells_the_same():
 
 def test_scalars_and_losses():
     check(lambda x: ((x**2).sum(), x), lambda dy, x: 2 * dy * x, np.arange(1.0, 4.0))
-    for method in ("central", "complex"):
-        check(sv.ops.tanh_forward, sv.ops.tanh_backward, np.array(0.3), method=method)
+    for method in ("central", "direction", "complex"):
+        for x in (np.array(0.3), np.float64(0.3)):
+            check(sv.ops.tanh_forward, sv.ops.tanh_backward, x, method=method)
     check(lambda r, k: sv.ops.elbo_forward(r, k, 2.0), sv.ops.elbo_backward, *np.ones((2, 3)))
 
 

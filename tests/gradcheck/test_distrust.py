@@ -126,19 +126,6 @@ def test_zero_does_not_agree_with_what_rounding_has_taken(method):
 
 
 @pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
-def test_a_gradient_is_wrong_however_small_it_is(method):
-    def linear(x, w):
-        return 1e-12 * x @ w.T, (x, w)
-
-    def doubled(dy, cache):
-        x, w = cache
-        return 1e-12 * dy @ w, 2e-12 * dy.T @ x
-
-    report = check(linear, doubled, X, W, method=method, raises=False)
-    assert [r.verdict for r in report] == ["ok", "FAIL"]
-
-
-@pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_sizes_whose_squares_are_no_numbers(method, scale):
     def forward(x):
@@ -312,12 +299,6 @@ def test_noise_in_one_output_is_no_kink():
         wrong = np.ones(8)
         wrong[5] += 3e-5
         assert verdict(forward, lambda dy, x, w=wrong: 3 * dy * w, x, seed=seed) != "ok"
-
-
-@pytest.mark.parametrize("method", ["central", "direction", "complex"])
-def test_numbers_without_axes(method):
-    x = np.array(3.0)
-    assert verdict(lambda x: (x * x, x), lambda dy, x: 2 * x * dy, x, method=method) == "ok"
 
 
 @pytest.mark.parametrize("x", [[1.0, 1e-9], [1.0, 1e-7]])
