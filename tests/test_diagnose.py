@@ -34,15 +34,15 @@ def test_a_sound_step_has_no_fault_and_leaves_no_trace(name):
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-@pytest.mark.parametrize(
-    ("name", "weight"),
-    [
-        ("mlp", "fc1.weight"),
-        ("conv", "deconv1.bias"),
-        ("celeba", "encoder.2.1.bias"),
-        ("skip", "decoder.3.up.weight"),
-    ],
-)
+WEIGHTS = {
+    "mlp": "fc1.weight",
+    "conv": "deconv1.bias",
+    "celeba": "encoder.2.1.bias",
+    "skip": "decoder.3.up.weight",
+}
+
+
+@pytest.mark.parametrize(("name", "weight"), WEIGHTS.items())
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_weight(name, weight, value):
     model, x, eps = step_of(name)
@@ -61,13 +61,8 @@ def test_the_batch_and_the_noise():
 @pytest.mark.parametrize(
     ("name", "weight", "value", "expected"),
     [
-        ("mlp", "fc_logvar.bias", 200.0, "the output of sample"),  # exp(100) is too large
-        (
-            "mlp",
-            "fc_logvar.bias",
-            100.0,
-            "the KL term",
-        ),  # exp(50) is not too large, but its square is
+        ("mlp", "fc_logvar.bias", 200.0, "the output of sample"),  # exp(100) is too large;
+        ("mlp", "fc_logvar.bias", 100.0, "the KL term"),  # exp(50) is not, but its square is
         ("mlp", "fc2.weight", 3e38, "the output of fc2"),
         ("conv", "conv2.weight", 3e38, "the output of conv2"),
         ("conv", "fc_mu.bias", 1e30, "the KL term"),

@@ -22,9 +22,6 @@ def images(count, shape=(1, 28, 28), seed=0):
     return np.random.default_rng(seed).random((count, *shape), dtype="float32")
 
 
-# --- Between codes and images --------------------------------------------------------------------
-
-
 def test_batches_change_nothing(model, monkeypatch):
     """Drawn codes, codes of images and images of codes, in batches of 4 and at once."""
     x = images(10)
@@ -97,9 +94,6 @@ def test_a_model_without_skips_takes_none(model):
     assert not build_skip(skips="none").has_skips
     with pytest.raises(ValueError, match="skips_from is for skip; MLP has no skips"):
         latents.decoded(model, np.zeros((1, 3), "float32"), images(1))
-
-
-# --- Walks ---------------------------------------------------------------------------------------
 
 
 def pairs(seed, shape, count=3):

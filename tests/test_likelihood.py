@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from linear_gaussian import SIGMA, LinearGaussian, images
+from linear_gaussian import LinearGaussian, images
 
 import scratchvae as sv
 from scratchvae.data import batches, binarize
@@ -42,9 +42,6 @@ def small(name="mlp", **options):
     return sv.models.build(name, latent_dim=3, image_shape=(1, 8, 8), dtype="float64", **options)
 
 
-# ------------------------------------------------------------------------------ known answers
-
-
 @pytest.mark.parametrize("samples", [1, 2, 7, 100])
 def test_with_the_posterior_itself_every_number_of_samples_is_exact(samples):
     """Then all weights are p(x), so a wrong sign or a missing log K is noticed in each of them."""
@@ -57,13 +54,6 @@ def test_with_the_posterior_itself_every_number_of_samples_is_exact(samples):
     assert [*curve] == sorted({samples, 300, 3})
     for estimate in curve.values():
         assert estimate == pytest.approx(found, abs=1e-9)
-
-
-def test_with_the_posterior_itself_the_bound_is_tight():
-    """On average, because the single z per image leaves noise."""
-    model, x = LinearGaussian(), images(1).repeat(20_000, axis=0)
-    found = neg_elbo(model, x, rng())
-    assert abs(found.value - model.nll(x).mean()) < 4 * found.standard_error < 0.05
 
 
 def test_with_a_wrong_posterior_samples_make_up_for_it():
@@ -87,7 +77,8 @@ def test_with_a_wrong_posterior_samples_make_up_for_it():
 
 
 def test_a_weight_is_what_its_definition_says():
-    """p(x|z) p(z) / q(z|x) from the densities of normal and Bernoulli variables, one by one."""
+    """p(x|z) p(z) / q(z|x) from the densities of normal and Bernoulli variables, one by one. The
+    noise comes image after image, (N, K, *latent_shape), so another program can draw it at once."""
 
     def log_normal(z, mean, deviation):
         return -0.5 * ((z - mean) / deviation) ** 2 - np.log(deviation * np.sqrt(2 * np.pi))
@@ -95,7 +86,8 @@ def test_a_weight_is_what_its_definition_says():
     model, x, K = small(), binary(4), 9
     pixels = next(batches(x, 4, dtype="float64"))
     mu, logvar = model.encode(pixels)
-    eps = model.noise(4 * K, rng()).reshape(4, K, 3)
+    generator, reference = rng(), rng()
+    eps = model.noise(4 * K, reference).reshape(4, K, 3)
     expected = []
     for n in range(4):
         deviation = np.exp(logvar[n] / 2)
@@ -104,12 +96,10 @@ def test_a_weight_is_what_its_definition_says():
         log_p = np.log(np.where(x[n] == 255, white, 1 - white)).sum((1, 2))
         log_w = log_p + (log_normal(z, 0, 1) - log_normal(z, mu[n], deviation)).sum(1)
         expected.append(-np.log(np.exp(log_w).mean()))
-    found = importance_nll(model, x, K, rng())
+    found = importance_nll(model, x, K, generator, chunk_size=4)
     assert found.value == pytest.approx(np.mean(expected), abs=1e-9)
     assert found.standard_error == pytest.approx(np.std(expected, ddof=1) / 2, abs=1e-9)
-
-
-# ------------------------------------------------------------------------------ -ELBO
+    assert generator.random() == reference.random()
 
 
 def test_the_standard_error_is_that_of_the_images():
@@ -138,9 +128,6 @@ def test_a_single_image_has_no_standard_error():
     assert math.isfinite(found.value) and math.isnan(found.standard_error) and found.images == 1
 
 
-# ------------------------------------------------------------------------------ chunks and noise
-
-
 @pytest.mark.parametrize("chunk_size", [1, 7, 30, 31, 64, 1000])
 def test_chunks_do_not_change_the_result(chunk_size):
     """30 samples per image: chunks of a part of an image, of one, of several, and of all images."""
@@ -149,21 +136,6 @@ def test_chunks_do_not_change_the_result(chunk_size):
     found = importance_curve(model, x, at, rng(), chunk_size=chunk_size)
     for k in at:
         assert found[k] == pytest.approx(expected[k], abs=1e-9)
-
-
-def test_the_noise_comes_image_after_image():
-    """So another program can draw the noise in one call: (N, K, *latent_shape)."""
-    model, x, generator = LinearGaussian(off=WRONG), images(4), rng()
-    found = importance_nll(model, x, 10, generator, chunk_size=3)
-    reference = rng()
-    eps = reference.standard_normal((4, 10, 2))
-    mu, logvar = model.encode(x / 255)
-    z = mu[:, None] + np.exp(logvar / 2)[:, None] * eps
-    error = (x / 255 - model.decode(z.reshape(40, 2))[:, 0].reshape(4, 10, 1, 6)).reshape(4, 10, 6)
-    log_p = (-0.5 * (error / SIGMA) ** 2 - np.log(SIGMA * np.sqrt(2 * np.pi))).sum(-1)
-    log_w = log_p + ((eps**2 - z**2 + logvar[:, None]) / 2).sum(-1)
-    assert found.value == pytest.approx(-np.log(np.exp(log_w).mean(1)).mean(), abs=1e-9)
-    assert generator.random() == reference.random()
 
 
 def test_a_chunk_is_never_exceeded(monkeypatch):
@@ -181,9 +153,6 @@ def test_weights_of_e_to_the_minus_thousands_do_not_underflow():
     model, x = LinearGaussian(sigma=0.003), images(3)
     found = importance_nll(model, x, 20, rng(), chunk_size=6)
     assert found.value == pytest.approx(model.nll(x).mean(), rel=1e-9) and found.value > 1000
-
-
-# ------------------------------------------------------------------------------ engines, modes
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv"])
@@ -219,9 +188,6 @@ def test_a_failure_leaves_the_mode_as_it_was(monkeypatch):
         assert model.training
 
 
-# ------------------------------------------------------------------------------ squared errors
-
-
 def test_the_gaussian_decoder_makes_the_loss_the_bound():
     """-ELBO = loss P / (2 sigma^2) + P log(2 pi sigma^2) / 2, at the sigma of the KL weight."""
     model = sv.models.build("celeba", image_shape=(3, 32, 32), latent_dim=2, dtype="float64")
@@ -255,34 +221,20 @@ def test_one_mu_for_all_places_is_paid_for_at_each_of_them(latent, monkeypatch):
     assert abs(many.value - bound.value) < 5 * (many.standard_error + bound.standard_error)
 
 
-# ------------------------------------------------------------------------------ refusals
-
-
-def no_vae():
-    return sv.models.build("ae", image_shape=(1, 8, 8))
-
-
 def with_skips(skips="all"):
     return sv.models.build("skip", image_shape=(1, 64, 64), skips=skips)
 
 
 @pytest.mark.parametrize(
-    ("build", "reason"),
+    ("model", "reason"),
     [
-        (no_vae, "AE is not a VAE: it defines no distribution"),
-        (
-            with_skips,
-            r"sees the image itself through its skips \('all'\).*build the model with skips='no",
-        ),
-        (lambda: with_skips("deep"), "through its skips .*'deep'"),
-        (
-            lambda: sv.models.build("celeba", kl_weight=0),
-            "a KL weight of 0 would mean sigma = 0 for the Gaussian decoder",
-        ),
+        (small("ae"), "AE is not a VAE: it defines no distribution"),
+        (with_skips(), r"through its skips \('all'\).*build the model with skips='none"),
+        (with_skips("deep"), "through its skips .*'deep'"),
+        (sv.models.build("celeba", kl_weight=0), "a KL weight of 0 would mean sigma = 0 for the G"),
     ],
 )
-def test_models_without_a_likelihood(build, reason):
-    model = build()
+def test_models_without_a_likelihood(model, reason):
     x = np.zeros((2, *model.image_shape), np.uint8)
     with pytest.raises(ValueError, match=f"neg_elbo: .*{reason}"):
         neg_elbo(model, x, rng())

@@ -23,23 +23,10 @@ BATCH = 500  # images in one call of the model
 def posterior_codes(
     model: Model, x: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """The code of each image, in evaluation mode.
+    """The code of each image x (N, C, H, W), in evaluation mode: (N, *latent_shape).
 
-    Parameters
-    ----------
-    x : array (N, C, H, W)
-        Images in the model's data_range and dtype.
-    rng : Generator, optional
-        Draws z ~ q(z|x). Default: z = mu, or the one code of an autoencoder.
-
-    Returns
-    -------
-    array (N, *latent_shape)
-
-    Raises
-    ------
-    ValueError
-        If z is to be drawn and the model is no VAE.
+    The images are in the model's data_range and dtype. `rng` draws z ~ q(z|x); ValueError if the
+    model is no VAE. Without it z = mu, or the one code of an autoencoder.
     """
     if rng is not None and not isinstance(model, VAE):
         raise ValueError(
@@ -62,20 +49,14 @@ def prior_codes(
 ) -> np.ndarray:
     """`count` draws from N(0, temperature^2 I): (count, *latent_shape). A temperature below 1 gives
     cleaner, more similar pictures. A larger count only appends codes."""
-    parts = [min(BATCH, count - start) for start in range(0, count, BATCH)]
-    codes = np.concatenate([asnumpy(model.noise(part, rng)) for part in parts])
+    codes = asnumpy(model.noise(count, rng))
     return codes * codes.dtype.type(temperature)
 
 
 def decoded(model: Model, z: np.ndarray, skips_from: np.ndarray | None = None) -> np.ndarray:
-    """The image of each code, in evaluation mode: (N, *image_shape), in data_range.
-
-    Parameters
-    ----------
-    z : array (N, *latent_shape)
-    skips_from : array (N, C, H, W) or (1, C, H, W), optional
-        The images whose skips are used; ValueError if the model has none. See `Skip.generate`.
-    """
+    """The image of each code z (N, *latent_shape), in evaluation mode: (N, *image_shape), in
+    data_range. `skips_from`, images (N, C, H, W) or (1, C, H, W), lend their skips; ValueError if
+    the model has none. See `Skip.generate`."""
     return np.concatenate([*decoded_parts(model, z, skips_from)])
 
 

@@ -70,10 +70,9 @@ def neg_elbo(
 
     Raises
     ------
-    ValueError
-        If the model has no likelihood, the images have another shape, or a result is not finite.
-    TypeError
-        If the images are not uint8.
+    ValueError, TypeError
+        If the model has no likelihood, the images have another shape or dtype, or a result is not
+        finite.
     """
     return _estimate("neg_elbo", np.add(*elbo_terms(model, images, rng, batch_size)))
 
@@ -135,10 +134,8 @@ def importance_curve(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         As for `neg_elbo`; also for grey levels, or if `at` or chunk_size is invalid.
-    TypeError
-        If the images are not uint8.
     """
     name = "importance sampling"
     _check_model(name, model)
@@ -217,13 +214,12 @@ def gaussian_decoder(model: Any) -> Scales:
 
 def posterior(model: Any, x: Any) -> tuple[Any, Any]:
     """mu, logvar of q(z|x), (N, *latent_shape) each; a single number is repeated over the grid."""
-    shape = (len(x), *model.latent_shape)
+    shape, grid = (len(x), *model.latent_shape), (1,) * len(model.latent_shape)
     mu, logvar, *_ = model.encode(x)
-    if mu.shape == shape:
-        return mu, logvar
-    spread = (len(x), *(1,) * len(model.latent_shape))
-    broadcast_to = array_module(mu).broadcast_to
-    return broadcast_to(mu.reshape(spread), shape), broadcast_to(logvar.reshape(spread), shape)
+    if mu.shape != shape:
+        repeated = array_module(mu).broadcast_to
+        mu, logvar = (repeated(a.reshape(len(x), *grid), shape) for a in (mu, logvar))
+    return mu, logvar
 
 
 def _neg_log_p(model: Any, x: Any, z: Any) -> np.ndarray:

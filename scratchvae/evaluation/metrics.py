@@ -59,10 +59,8 @@ def codes(model: Model, images: np.ndarray, batch_size: int = 500) -> tuple[np.n
 
     Raises
     ------
-    ValueError
-        If the model is no VAE, or the images have another shape.
-    TypeError
-        If the images are not uint8.
+    ValueError, TypeError
+        If the model is no VAE, or the images have another shape or dtype.
     """
     if not isinstance(model, VAE):
         raise ValueError(f"codes: expected a VAE; {type(model).__name__} has no mu and logvar")
@@ -93,15 +91,9 @@ def _kl(mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
 def reconstruction_error(
     model: Model, images: np.ndarray, batch_size: int = 500
 ) -> ReconstructionError:
-    """The error of `model.reconstruct` (z = mu) over a data set.
-
-    Returns
-    -------
-    ReconstructionError
-        mse, the mean over all elements of all images, scaled from data_range to [0, 1]; and psnr =
-        10 log10(1 / mse) in dB, that of the mean error: the mean of the images' own PSNRs is
-        larger, and infinite if one image is perfect.
-    """
+    """The error of `model.reconstruct` (z = mu) over a data set: mse, the mean over all elements of
+    all images; and psnr = 10 log10(1 / mse) in dB, that of the mean error. The mean of the images'
+    own PSNRs is larger, and infinite if one image is perfect."""
     mse = float(_squared_errors(model, images, batch_size).mean())
     return ReconstructionError(mse, 10 * math.log10(1 / mse) if mse else math.inf)
 
@@ -139,10 +131,8 @@ def per_image(
 
     Raises
     ------
-    ValueError
-        If there are no images, or they have another shape.
-    TypeError
-        If the images are not uint8.
+    ValueError, TypeError
+        If there are no images, or they have another shape or dtype.
     """
     if likelihood.no_likelihood(model) is None:
         reconstruction, kl = likelihood.elbo_terms(model, images, rng, batch_size)
@@ -235,10 +225,9 @@ def report(
 
     Raises
     ------
-    ValueError
-        For fewer than 2 images or nll_images, or for nll_samples of a model without a likelihood.
-    TypeError
-        If the images are not uint8.
+    ValueError, TypeError
+        For fewer than 2 images or nll_images, nll_samples of a model without a likelihood, or
+        images of another shape or dtype.
     """
     if len(images) < 2:
         raise ValueError(f"report: expected at least 2 images, got {len(images)}")

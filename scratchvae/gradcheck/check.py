@@ -80,12 +80,10 @@ def check(
 
     Raises
     ------
-    GradientError
-        (an AssertionError) if a gradient is not confirmed, or backward fails a trial of trials.py.
-    NotAnalytic, NotLinear
-        (ValueErrors) if the method does not apply to this forward.
-    TypeError, ValueError
-        If an argument, y or a gradient has a wrong type or shape.
+    GradientError, an AssertionError
+        If a gradient is not confirmed, or backward fails a trial of trials.py.
+    NotAnalytic, NotLinear, ValueError, TypeError
+        If the method does not apply to this forward, or an argument, y or a gradient does not fit.
     """
     subject = of_pair(
         forward, backward, inputs, dtype, seed,
@@ -148,16 +146,9 @@ def check_layer(
 ) -> Report:
     """Check the gradients of a layer's inputs and parameters.
 
-    Parameters
-    ----------
-    layer : Module
-        In float64 or float32, in training or evaluation mode. The check runs copies of it.
-    *inputs : float64 arrays
-        The arguments of its forward.
-    without_gradient : list of str
-        The inputs without a gradient, such as the noise: `["eps"]`.
-    batch, seed, **options
-        See `check`, also for the report and the errors.
+    The layer may be in float64 or float32, in training or evaluation mode; the check runs copies of
+    it. `inputs` are the arguments of its forward, `without_gradient` names those without a
+    gradient, such as the noise: `["eps"]`. Everything else is as in `check`.
     """
     return compare(of_layer(layer, inputs, seed, without_gradient, batch), seed=seed, **options)
 
@@ -181,7 +172,7 @@ def check_model(
     Parameters
     ----------
     model : Model
-        In float64 or float32, in training or evaluation mode. The check runs copies of it.
+        Used as in `check_layer`.
     x, eps : arrays of the model's dtype
         The batch and its noise: `model.noise(len(x), rng)`.
     method : {"complex", "central", "direction"}
@@ -190,7 +181,7 @@ def check_model(
     tolerance : float
         Default: 1e-10 for "complex", 1e-5 for differences, 1e-2 in float32, where rounding may flip
         a ReLU or a max pooling and change a gradient by parts in a thousand.
-    **options
+    samples, **options
         See `check`, also for the report and the errors.
     """
     if not isinstance(model, Model):

@@ -1,6 +1,6 @@
 """Pictures in PNG files, without a display, all labelled: `images`, `codes` of models, `curves`.
 
-The only package that imports matplotlib.
+Only `drawing.py` imports matplotlib.
 """
 
 from .codes import interpolation, manifold, reconstructions, samples, traversal

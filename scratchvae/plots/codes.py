@@ -17,7 +17,6 @@ from ..evaluation.latents import decoded, plane, posterior_codes
 from ..models import VAE
 from .images import (
     LINE_HEIGHT,
-    PAGE,
     SIDE,
     SPACE,
     Path,
@@ -25,7 +24,6 @@ from .images import (
     image_table,
     layout,
     sheet_of,
-    to_uint8,
     too_large,
     write,
 )
@@ -57,12 +55,13 @@ def reconstructions(
     if height == 2:
         image_table([x, images], path, rows, names, model.data_range)
         return
+    names = names or [f"image {i + 1}" for i in range(len(x))]
     table, labels = [], []
     for start in range(0, len(x), columns):
-        end = min(start + columns, len(x))
-        table += [x[start:end], images[start:end]]
-        first, last = (names[i] if names else f"image {i + 1}" for i in (start, end - 1))
-        labels += [first if end - start == 1 else f"{first} to {last}", rows[1]]
+        part = slice(start, start + columns)
+        table += [x[part], images[part]]
+        ends = dict.fromkeys([names[part][0], names[part][-1]])  # one, if a row has one image
+        labels += [" to ".join(ends), rows[1]]
     image_table(table, path, labels, data_range=model.data_range)
 
 
@@ -129,11 +128,8 @@ def manifold(model: Any, path: Path, size: int = 20) -> None:
     check_path("manifold", path)
     if problem := too_large(size, size, model.image_shape, gap=0):
         raise ValueError(f"manifold: {problem}")
-    images = decoded(model, plane(size, model.dtype))
-    pixels, side = to_uint8(images, model.data_range, "manifold"), max(images.shape[2:])
-    within_page, enough = PAGE // (size * side), SMALLEST_PLANE // (size * side)
-    zoom = max(1, min(SIDE // 2 // side, within_page), enough)
-    sheet = sheet_of("manifold", pixels, size, zoom, gap=0)
+    images = decoded(model, plane(size, model.dtype)).reshape(size, size, *model.image_shape)
+    sheet = sheet_of("manifold", images, model.data_range, SIDE // 2, 0, SMALLEST_PLANE)
     (height, width), far = sheet.shape[:2], 2 * SPACE
     texts, lines = [(width / 2, -SPACE, "md", "decoded z at the quantiles of N(0, 1)")], []
     texts.append((width / 2, height + far + LINE_HEIGHT, "ma", "z[0]"))

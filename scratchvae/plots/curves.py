@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import hsv_to_rgb, to_rgb
-from matplotlib.figure import Figure
 
-from .images import Path, plain, save
+from ..output import whole_file
+from .drawing import Figure, hsv_to_rgb, to_rgb
+from .images import Path, check_path, plain
 
 # Of a legend: classes in all, in a column; letters in a name.
 MOST_CLASSES, CLASSES_IN_A_COLUMN, LONGEST_NAME = 120, 30, 24
@@ -33,7 +34,6 @@ def loss_curves(
     held_out : {"test", "validation"}
     """
     epochs = np.arange(1, len(history) + 1)
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
     parts, note = {"total": f"total, {unit}"}, ""
     if any(epoch[f"{held_out}_kl"] for epoch in history):  # an autoencoder has none, and no noise
         note = ", sampled z"
@@ -42,24 +42,21 @@ def loss_curves(
             "reconstruction": f"reconstruction, {unit}",
             "kl": "KL, nats per image",
         }
-    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    figure, panels = _panels(1, len(parts), 10, 3.2)
     for axes, (part, title) in zip(panels, parts.items(), strict=True):
         for split, style in (("train", "o--"), (held_out, "o-")):
             losses = [epoch[f"{split}_{part}"] for epoch in history]
             axes.plot(epochs, losses, style, ms=3, label=split + note)
-        axes.set_title(title, fontsize=9)
-        axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        axes.set(title=title, xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.yaxis.get_major_formatter().set_useOffset(False)
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend()
+    panels[0].legend()
     save("loss_curves", figure, path)
 
 
 def errors_by_step(title: str, curves: Sequence[Any], path: Path) -> None:
     """Errors of numeric derivatives against the step h, log-log; a panel for each `Curve`."""
-    figure = Figure(figsize=(max(5.2, 4.2 * len(curves)), 4), layout="constrained")
-    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    figure, panels = _panels(1, len(curves), max(5.2, 4.2 * len(curves)), 4, sharey=True)
     for axes, curve in zip(panels, curves, strict=True):
         for name, style in (("one_sided", "C1v-"), ("central", "C0o-"), ("complex", "C2s-")):
             label = {"complex": "complex step"}.get(name, f"{name.replace('_', '-')} differences")
@@ -72,8 +69,6 @@ def errors_by_step(title: str, curves: Sequence[Any], path: Path) -> None:
             slope = factor * curve.steps**2
             axes.loglog(curve.steps, slope, "k--", lw=1, label="truncation, ~ h²")
         axes.set(xlabel="step h", ylim=(1e-17, 10), title=f"{title}: gradient of {curve.tensor}")
-        axes.title.set_fontsize(9)
-        axes.grid(alpha=0.3)
     panels[0].set_ylabel("error along a direction, relative to |dx|")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
@@ -96,24 +91,21 @@ def kernel_gradients(
         analytic, numeric = analytic.swapaxes(0, 1), numeric.swapaxes(0, 1)
         channels = channels[::-1]
     rows, columns, KH, KW = analytic.shape
-    sheet_size = (rows * (KH + 1) - 1, columns * (KW + 1) - 1)
-    figure = Figure(figsize=(7, 4.5) if wide else (10, 6), layout="constrained")
-    panels = figure.subplots(*((3, 1) if wide else (1, 3)), sharex=True, sharey=True)
+    size = (3, 1, 7, 4.5) if wide else (1, 3, 10, 6)
+    figure, panels = _panels(*size, sharex=True, sharey=True)
     shown = {"analytic": analytic, "numeric": numeric, "difference": analytic - numeric}
     for axes, (name, kernels) in zip(panels, shown.items(), strict=True):
-        sheet = np.full(sheet_size, np.nan)
-        for o, c in np.ndindex(rows, columns):
-            top, left = o * (KH + 1), c * (KW + 1)
-            sheet[top : top + KH, left : left + KW] = kernels[o, c]
+        gaps = np.pad(kernels, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+        sheet = gaps.swapaxes(1, 2).reshape(rows * (KH + 1), columns * (KW + 1))[:-1, :-1]
         most = float(np.abs(analytic if name != "difference" else kernels).max()) or 1e-300
         image = axes.imshow(sheet, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-        axes.set_title(f"{name}, within ±{most:.1e}", fontsize=9)
         axes.set_xticks([c * (KW + 1) + (KW - 1) / 2 for c in range(columns)], range(columns))
         axes.set_yticks([o * (KH + 1) + (KH - 1) / 2 for o in range(rows)], range(rows))
-        axes.set(ylabel=channels[0], xlabel=channels[1])
+        axes.set(title=f"{name}, within ±{most:.1e}", ylabel=channels[0], xlabel=channels[1])
         axes.label_outer()
         axes.tick_params(length=0, labelsize=7)
         axes.spines[:].set_visible(False)
+        axes.grid(visible=False)
         scale = figure.colorbar(image, ax=axes, shrink=0.8).ax
         scale.tick_params(labelsize=7)
         scale.yaxis.get_offset_text().set_fontsize(7)
@@ -156,14 +148,12 @@ def code_scatter(
     names = [plain(name)[:LONGEST_NAME] for name in names[:MOST_CLASSES]]
     columns = -(-len(names) // CLASSES_IN_A_COLUMN)
     width = 6.2 + columns * (0.5 + 0.07 * max(map(len, names), default=0))
-    figure = Figure(figsize=(width, 6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = _panels(1, 1, width, 6)
     # In the order of the data, so that no class lies above the others.
     axes.scatter(codes[:, 0], codes[:, 1], s=5, c=colours[which], alpha=0.6, linewidths=0)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="z[0]", ylabel="z[1]")
-    axes.set_title(fill(plain(title), 80), fontsize=9, parse_math=False)
-    axes.grid(alpha=0.3)
+    axes.set_title(fill(plain(title), 80), parse_math=False)
     handles = [axes.scatter([], [], s=5, color=colour) for colour in colours[: len(names)]]
     heading = "class" if len(names) == len(found) else f"class (the first {len(names)})"
     legend = figure.legend(
@@ -173,6 +163,27 @@ def code_scatter(
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set(text=name, parse_math=False)  # $ and _ have no meaning in a name
     save("code_scatter", figure, path)
+
+
+def _panels(
+    rows: int, columns: int, width: float, height: float, **shared: Any
+) -> tuple[Figure, list[Any]]:
+    """A figure of this size in inches, and its axes, row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = [*figure.subplots(rows, columns, squeeze=False, **shared).flat]
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure, panels
+
+
+def save(name: str, figure: Figure, path: Path) -> None:
+    """Write a figure to a PNG, whole or not at all."""
+    check_path(name, path)
+    for axes in figure.axes:
+        axes.title.set_fontsize(9)
+    with warnings.catch_warnings(), whole_file(path) as file:
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it becomes a box
+        figure.savefig(file, format="png", dpi=120)
 
 
 def class_colours(labels: np.ndarray) -> np.ndarray:

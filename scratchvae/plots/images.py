@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from ..backend import asnumpy
 from ..output import whole_file
+from .drawing import FONTS
 
 Path = str | os.PathLike[str]
-FONT = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
+FONT = ImageFont.truetype(f"{FONTS}/DejaVuSans.ttf", 13)
 SIDE, SPACE, MARGIN = 128, 6, 8  # pixels: the longest side of an image; to its label; to the edge
 PAGE = 2048  # pixels: images are not enlarged beyond this side of the whole sheet
 MOST_SIDE, MOST_PIXELS = 1 << 14, 1 << 25  # of a sheet; few programs show larger pictures
@@ -83,7 +81,7 @@ def image_table(
     Parameters
     ----------
     images : array (R, K, C, H, W), C 1 or 3, or a sequence of R arrays
-        K is that of the first row; the others may have fewer. Labels without space are left out.
+        K is that of the longest row. Labels without space are left out.
     rows, columns : sequence of str
         R labels on the left, K labels on top, or none.
     title : str
@@ -98,26 +96,20 @@ def image_table(
     check_path("image_table", path)
     found = [asnumpy(row) for row in images]
     shapes, R = [row.shape for row in found], len(found)
-    if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 4 or not shapes[0][0]:
+    if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 4 or 0 in shapes[0]:
         raise ValueError(
             "image_table: expected rows (K, C, H, W) of images of one shape, got shapes "
             f"{[*dict.fromkeys(shapes)]}; pass one row as [images], and images without channels as "
             "images[:, None]"
         )
-    K, _, H, W = shapes[0]
+    K, (_, H, W) = max(map(len, found)), shapes[0][1:]
     if len(rows) not in (0, R) or len(columns) not in (0, K):
         raise ValueError(
             f"image_table: {R} x {K} images need as many labels, got {len(rows)} x {len(columns)}"
         )
-    if max(counts := [len(row) for row in found]) > K:
-        raise ValueError(f"image_table: expected rows of at most {K} images, got {counts}")
     if problem := too_large(R, K, (H, W)):
         raise ValueError(f"image_table: {problem}")
-    pixels = np.full((R, *shapes[0]), GREY, "uint8")
-    for places, row in zip(pixels, found, strict=True):
-        places[: len(row)] = to_uint8(row, data_range, "image_table")
-    zoom = max(1, min(SIDE // max(H, W), PAGE // max(R * (H + 1), K * (W + 1))))
-    sheet = sheet_of("image_table", pixels.reshape(R * K, *shapes[0][1:]), K, zoom, gap=1)
+    sheet = sheet_of("image_table", found, data_range, SIDE)
     (high, wide), above = (np.array(sheet.shape[:2]) / (R, K)).tolist(), -SPACE
     rows, columns = [fill(plain(row), LINE) for row in rows], [*map(plain, columns)]
     left = [(-SPACE, (r + 0.5) * high, "rm", row) for r, row in enumerate(rows)]
@@ -144,17 +136,27 @@ def plain(text: str) -> str:
     )
 
 
-def sheet_of(name: str, pixels: np.ndarray, columns: int, zoom: int, gap: int) -> np.ndarray:
-    """uint8 (N, C, H, W), `columns` to a row, with `gap` pixels between and around: (height, width,
-    C). Each pixel becomes `zoom` x `zoom`: nothing is blurred."""
-    N, C, H, W = pixels.shape
+def sheet_of(
+    name: str,
+    rows: Sequence[np.ndarray] | np.ndarray,
+    data_range: tuple[float, float],
+    side: int,
+    gap: int = 1,
+    least: int = 0,
+) -> np.ndarray:
+    """Rows of images (K, C, H, W) with `gap` pixels between and around: uint8 (height, width, C).
+    Each pixel becomes a square, so nothing is blurred: as large as `side` for an image and PAGE for
+    the sheet allow, but the sheet has at least about `least` pixels."""
+    K, (C, H, W) = max(map(len, rows)), rows[0].shape[1:]
     if C not in (1, 3):
-        raise ValueError(f"{name}: images must have 1 or 3 channels, got shape {pixels.shape}")
-    rows = -(-N // columns)
-    sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap, C), GREY, "uint8")
-    for i, image in enumerate(pixels):
-        top, left = gap + (i // columns) * (H + gap), gap + (i % columns) * (W + gap)
-        sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
+        raise ValueError(f"{name}: images must have 1 or 3 channels, got shape {rows[0].shape}")
+    sheet = np.full((len(rows) * (H + gap) + gap, K * (W + gap) + gap, C), GREY, "uint8")
+    for r, row in enumerate(rows):
+        for k, image in enumerate(to_uint8(row, data_range, name)):
+            top, left = gap + r * (H + gap), gap + k * (W + gap)
+            sheet[top : top + H, left : left + W] = image.transpose(1, 2, 0)
+    longest = max(sheet.shape)
+    zoom = max(1, min(side // max(H, W), PAGE // longest), least // longest)
     return sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
@@ -180,11 +182,3 @@ def write(
         draw.line((left + x, top + y, left + to_x, top + to_y), "black")
     with whole_file(path) as file:
         picture.save(file, "PNG")
-
-
-def save(name: str, figure: Figure, path: Path) -> None:
-    """Write a figure to a PNG, whole or not at all."""
-    check_path(name, path)
-    with warnings.catch_warnings(), whole_file(path) as file:
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it becomes a box
-        figure.savefig(file, format="png", dpi=120)

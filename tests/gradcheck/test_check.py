@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import scratchvae as sv
-from scratchvae.gradcheck import METHODS, GradientError, check, compare
-from scratchvae.gradcheck.subject import of_pair
+from scratchvae.gradcheck import METHODS, GradientError, check
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -57,11 +56,6 @@ def test_a_right_backward_passes(method):
     assert report.worst.error < (1e-12 if method == "complex" else 1e-8)
     compared = 3 if method == "direction" else 12
     assert all(result.compared == compared and result.skipped == 0 for result in report)
-
-
-@every_method
-def test_a_linear_one_passes_every_method(method):
-    assert check(linear, linear_backward, *matrices(), method=method).passed
 
 
 @every_method
@@ -147,11 +141,6 @@ def test_other_failures_are_named_too():
     assert last.startswith("    not confirmed either: ") and all(n in last for n in others)
 
 
-def test_without_raising():
-    report = check(cube, lambda dy, cache: cube_backward(2 * dy, cache), *inputs(), raises=False)
-    assert not report.passed and [result.verdict for result in report] == ["FAIL", "FAIL"]
-
-
 def test_the_table():
     table = str(check(cube, cube_backward, *inputs())).splitlines()
     assert table[0] == "cube: central differences"
@@ -164,8 +153,6 @@ def test_the_table():
 def test_only_some_inputs():
     wrong = with_one_changed(0, lambda dx: 2 * dx)
     assert [r.tensor for r in check(linear, wrong, *matrices(), only=["b", "w"])] == ["b", "w"]
-    with pytest.raises(ValueError, match="linear: cannot check v; choose from x, w, b"):
-        check(linear, wrong, *matrices(), only=["v"])
 
 
 def test_samples_instead_of_every_element():
@@ -215,8 +202,9 @@ def test_the_same_seed_tells_the_same():
 
 def test_scalars_and_losses():
     check(lambda x: ((x**2).sum(), x), lambda dy, x: 2 * dy * x, np.arange(1.0, 4.0))
-    for method in ("central", "complex"):
-        check(sv.ops.tanh_forward, sv.ops.tanh_backward, np.array(0.3), method=method)
+    for method in ("central", "direction", "complex"):
+        for x in (np.array(0.3), np.float64(0.3)):
+            check(sv.ops.tanh_forward, sv.ops.tanh_backward, x, method=method)
     check(lambda r, k: sv.ops.elbo_forward(r, k, 2.0), sv.ops.elbo_backward, *np.ones((2, 3)))
 
 
@@ -238,8 +226,6 @@ def test_none_is_not_checked():
     assert [r.tensor for r in report] == ["w"] and report.passed
     check(cube, lambda dy, cache: cube_backward(dy, cache)[1], *inputs(), without_gradient=["x"])
     assert check(cube, forgetful, *inputs(), only=["w"]).passed
-    with pytest.raises(ValueError, match="check: no input is called alpha; choose from .'x', 'w'"):
-        check(cube, forgetful, *inputs(), without_gradient=["alpha"])
 
 
 def test_names_come_from_the_forward():
@@ -260,11 +246,6 @@ def test_dy_is_not_x():
 
     check(lambda x: (2 * x, None), backward, x)
     assert abs(np.corrcoef(seen[0].ravel(), x.ravel())[0, 1]) < 0.6
-
-
-def test_compare_takes_a_subject():
-    subject = of_pair(cube, cube_backward, inputs(), "float64", seed=0, name="x cubed")
-    assert compare(subject, "central").subject == "x cubed"
 
 
 def test_arrays_go_where_the_engine_computes(engine):

@@ -36,12 +36,6 @@ def test_every_op_has_a_case_and_its_arrays_have_gradients():
             assert set(case.linear) <= set(case.shapes) - set(case.constants), op
 
 
-def test_unknown_ops():
-    said = f"check_op: unknown op 'conv3d'; choose from {', '.join(CASES)}$"
-    with pytest.raises(ValueError, match=said):
-        check_op("conv3d")
-
-
 def make_layers():
     rng = np.random.default_rng(0)
     made = {"rng": rng, "dtype": "float64"}
@@ -95,26 +89,13 @@ def test_a_layer_that_forgets_its_bias():
         check_layer(layer, np.ones((2, 3)))
 
 
-def test_check_layer_counts_its_inputs():
-    with pytest.raises(
-        TypeError, match="check_layer: Reparameterize.forward takes mu, logvar, eps; got 1 inputs"
-    ):
-        check_layer(sv.layers.Reparameterize(), np.ones(3))
-
-
 def small(name="mlp", **options):
     model = sv.models.build(name, latent_dim=2, dtype="float64", **options)
     rng = np.random.default_rng(0)
     return model, rng.random((2, *model.image_shape)), model.noise(2, rng)
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "method",
-    ["complex", pytest.param("central", marks=SLOW), pytest.param("direction", marks=SLOW)],
-)
+@pytest.mark.parametrize("method", ["complex", "central", "direction"])
 def test_check_model_leaves_the_model_alone(method):
     """Bit for bit: weights, gradients, statistics, modes, the cache of a loss before backward."""
     model = sv.models.build("celeba", latent_dim=2, image_shape=(3, 32, 32), dtype="float64")
@@ -151,21 +132,23 @@ def test_a_model_in_float32():
     assert 1e-9 < report.worst.error < 1e-4
 
 
-def test_adjointness_is_not_for_models():
-    with pytest.raises(ValueError, match="check_model: a loss is not linear; use 'complex'"):
-        check_model(*small(), method="adjoint")
-
-
-def test_the_wrong_element_of_a_model_is_found():
-    model, x, eps = small(image_shape=(1, 4, 4))
-    backward = type(model).backward
+def breaking(model, change):
+    """Call `change(model)` after each of its backward passes."""
 
     class Broken(type(model)):
         def backward(self):
-            backward(self)
-            self.fc1.weight.grad[123, 7] += 1e-3
+            super().backward()
+            change(self)
 
     model.__class__ = Broken
+
+
+def test_the_wrong_element_of_a_model_is_found():
+    def change(model):
+        model.fc1.weight.grad[123, 7] += 1e-3
+
+    model, x, eps = small(image_shape=(1, 4, 4))
+    breaking(model, change)
     for method in ("complex", "central", "direction"):
         report = check_model(model, x, eps, method, samples=0, raises=False)
         assert [r.tensor for r in report if not r.passed] == ["fc1.weight"]
@@ -174,17 +157,13 @@ def test_the_wrong_element_of_a_model_is_found():
 
 
 @pytest.mark.parametrize("method", ["complex", "central", "direction"])
-@pytest.mark.parametrize("lie", [*(pytest.param(lie, marks=SLOW) for lie in (np.nan, 0.0)), 1.01])
+@pytest.mark.parametrize("lie", [np.nan, 0.0, 1.01])
 def test_lies_about_a_model(method, lie):
+    def change(model):
+        model.linear.weight.grad *= lie
+
     model, x, eps = small("tiny")
-    backward = type(model).backward
-
-    class Broken(type(model)):
-        def backward(self):
-            backward(self)
-            self.linear.weight.grad *= lie
-
-    model.__class__ = Broken
+    breaking(model, change)
     report = check_model(model, x, eps, method, samples=0, raises=False)
     assert [r.tensor for r in report if not r.passed] == ["linear.weight"]
     assert report["linear.weight"].verdict == "FAIL"

@@ -20,7 +20,6 @@ ROUND = {  # x -> x, but coarse
     "1e12 that cancels": lambda a: (a + 1e12) - 1e12,
 }
 OPTIONS = {"all": {}, "samples": {"samples": 3}, "direction": {"method": "direction"}}
-SEEDS = [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 30))]
 
 
 def zero(dy, x):
@@ -47,11 +46,7 @@ def without_the_last(dy, x):
 
 PAIRS = {
     "everywhere": (everywhere, zero, lambda dy, x: 2 * x * dy),
-    "one place": (
-        in_one_place,
-        without_the_last,
-        lambda dy, x: dy * np.append(2 * x[:-1], 1.0),
-    ),
+    "one place": (in_one_place, without_the_last, lambda dy, x: dy * np.append(2 * x[:-1], 1)),
     "a part": (
         in_a_part,
         lambda dy, x: 2 * x * dy,
@@ -66,7 +61,7 @@ def inputs(seed):
     return rng.choice([-1.0, 1.0], 6) * rng.uniform(0.3, 2.0, 6)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(30))
 def test_zero_never_agrees_with_a_function_that_stands_still(seed):
     """126 combinations for each seed; a right gradient is not reported as wrong."""
     x = inputs(seed)
@@ -79,27 +74,23 @@ def test_zero_never_agrees_with_a_function_that_stands_still(seed):
                 assert said["x"].verdict in ("ok", "unseen"), (kind, place, name)
 
 
-@pytest.mark.slow
 def test_one_element_that_is_very_coarse():
     """It is constant over a step of 0.01 as well, like a clip, but not over longer ones."""
     forward = in_one_place(lambda a: (a + 1e6).astype("float32").astype("float64") - 1e6)
     for seed in range(10):
         for options in OPTIONS.values():
-            x = inputs(seed)
-            assert not check(
-                forward, without_the_last, x, seed=seed, raises=False, **options
-            ).passed
+            said = check(
+                forward, without_the_last, inputs(seed), seed=seed, raises=False, **options
+            )
+            assert not said.passed
 
 
-@pytest.mark.slow
 def test_case_5():
     """The mean of squares in float32, from cases/numbers.md."""
 
     def forward(x):
         return float(np.float32(np.mean((x.astype("f4") - 1) ** 2))), x
 
-    x = np.random.default_rng(0).standard_normal(4)
-    assert not check(forward, zero, x, raises=False).passed
     for seed in range(15):
         x = np.random.default_rng(seed).standard_normal(4)
         for options in OPTIONS.values():
@@ -122,21 +113,15 @@ def test_the_message_names_what_works(kind, place):
 
 
 def test_a_complex_step_in_complex64_is_refused():
-    """An imaginary part of 1e-100 is zero there."""
+    """An imaginary part of 1e-100 is zero there. Beside 1e4, differences of 1e-6 are lost too."""
 
-    def forward(x):
-        return x.astype("c8" if x.dtype.kind == "c" else "f4").astype(x.dtype) ** 2, x
+    def coarse(x):
+        return x.astype("c8" if x.dtype.kind == "c" else "f4").astype(x.dtype)
 
-    for seed in range(10):
-        with pytest.raises(NotAnalytic):
-            check(forward, zero, inputs(seed), method="complex", seed=seed)
-
-    def large(x):  # differences of 1e-6 are lost too
-        return (x + 1e4).astype("c8" if x.dtype.kind == "c" else "f4").astype(x.dtype), x
-
-    for seed in range(10):
-        with pytest.raises(NotAnalytic):
-            check(large, zero, inputs(seed), method="complex", seed=seed)
+    for forward in (lambda x: (coarse(x) ** 2, x), lambda x: (coarse(x + 1e4), x)):
+        for seed in range(10):
+            with pytest.raises(NotAnalytic):
+                check(forward, zero, inputs(seed), method="complex", seed=seed)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -226,7 +211,5 @@ def test_jumps_and_kinks_nearby_are_no_rounding():
         assert check(lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x), x, seed=seed).passed
         x[0] = 0.5 + 1e-3  # beyond it, the function is x, before it 0
         for options in OPTIONS.values():
-            check(
-                lambda x: (x * (x > 0.5), x), lambda dy, x: dy * (x > 0.5), x[:1], seed=seed,
-                **options,
-            )  # fmt: skip
+            shrink = (lambda x: (x * (x > 0.5), x), lambda dy, x: dy * (x > 0.5))
+            check(*shrink, x[:1], seed=seed, **options)

@@ -11,7 +11,6 @@ import scratchvae as sv
 from scratchvae.gradcheck import (
     GradientError,
     NotAnalytic,
-    NotLinear,
     check,
     check_layer,
     check_model,
@@ -57,15 +56,6 @@ def test_a_backward_that_changes_dy_is_refused():
         check(residual, backward, X, W)
 
 
-def test_a_forward_that_changes_its_input_is_refused():
-    def relu(x):
-        np.maximum(x, 0, out=x)
-        return x, x >= 0  # too late: all of x is positive now
-
-    with pytest.raises(ValueError, match="check: relu changes its input x in place"):
-        check(relu, lambda dy, mask: dy * mask, X)
-
-
 def test_a_forward_that_always_returns_the_same_memory():
     buffer = np.zeros_like(X)
 
@@ -76,53 +66,7 @@ def test_a_forward_that_always_returns_the_same_memory():
     assert verdict(square, lambda dy, x: 0 * dy, X) == "FAIL"
 
 
-def test_noise_that_is_not_frozen_is_refused():
-    rng = np.random.default_rng(0)
-
-    def dropout(x):
-        mask = rng.random(x.shape) < 0.5
-        return x * mask, mask
-
-    with pytest.raises(
-        ValueError, match="dropout returns another y each time: draw its noise first"
-    ):
-        check(dropout, lambda dy, mask: dy * mask, X)
-
-
-class Silent(sv.layers.Linear):
-    def backward(self, dy, need_dx=True):
-        super().backward(dy)  # and no return
-
-
-def test_a_layer_that_gives_no_gradient():
-    layer = Silent(4, 3, rng=np.random.default_rng(0), dtype="float64")
-    with pytest.raises(ValueError, match="check: nothing to check, backward returned NoneType"):
-        check_layer(layer, X)
-    with pytest.raises(ValueError, match="check: 3 inputs .* need as many gradients"):
-        check_layer(sv.layers.Reparameterize(), X, X, X)
-    with pytest.raises(ValueError, match="check: no input is called noise"):
-        check_layer(sv.layers.Reparameterize(), X, X, X, without_gradient=["noise"])
-    with pytest.raises(TypeError, match="check_layer: layer must be a Module, got function"):
-        check_layer(verdict, X)
-    with pytest.raises(TypeError, match="check_layer: a model has its own loss; use check_mo"):
-        check_layer(sv.models.build("mlp"), X)
-    with pytest.raises(TypeError, match="check_model: model must be a Model, got Silent"):
-        check_model(layer, X, X)
-
-
-def test_a_point_without_a_value():
-    with pytest.raises(ValueError, match="log returns NaN or infinity: choose other inputs"):
-        check(log, lambda dy, x: dy / x, np.array([1.0, -1.0]))
-
-
-def log(x):
-    with np.errstate(invalid="ignore"):
-        return np.log(x), x
-
-
 def test_nothing_asked_is_nothing_shown():
-    with pytest.raises(ValueError, match="cannot check nothing; choose from x"):
-        check(lambda x: (x, None), lambda dy, _: 99 * dy, X, only=[])
     assert not sv.gradcheck.Report("nothing", "central", []).passed
 
 
@@ -159,59 +103,17 @@ def test_a_model_with_a_loss_of_its_own():
         check_model(model, rng.random((2, 1, 3, 3)), model.noise(2, rng))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "complex128", "int64", "bool"])
-def test_outputs_must_be_float64(dtype):
-    """In float32 a step of 1e-6 is lost, and would agree with a gradient of zero."""
-    with pytest.raises(
-        TypeError, match=f"must return .* got y of {dtype}|y of floats, got {dtype}"
-    ):
-        check(lambda x: ((5 * x + 50).astype(dtype), None), lambda dy, _: 0 * dy, abs(X))
-
-
-def test_float32_inside_is_not_shown():
-    """The gradient may be right, but this cannot be decided: never FAIL."""
-
-    def forward(x):
-        return ((5 * x + 50).astype("float32") ** 2).astype("float64"), x
-
-    for seed in range(10):
-        x = np.random.default_rng(seed).standard_normal((3, 4))
-        assert verdict(forward, lambda dy, x: 10 * dy * (5 * x + 50), x, seed=seed) == "unseen"
-
-
 @pytest.mark.parametrize("method", ["central", "direction"])
 def test_zero_does_not_agree_with_what_rounding_has_taken(method):
     """The outputs do not change at a shorter step, which agrees with a gradient of zero."""
-    for slope in (1e-5, 1e-12, 1e-9, 4e-9, 1e-8, 2e-8):
-
-        def forward(x, slope=slope):
-            return 1.5 + slope * x.sum(), None
-
+    slopes = (1e-5, 1e-12, 1e-9, 4e-9, 1e-8, 2e-8)
+    forwards = [lambda x, slope=slope: (1.5 + slope * x.sum(), None) for slope in slopes]
+    forwards += [lambda x, large=large: (x + large, None) for large in (1e3, 1e6, 1e10)]
+    for k, forward in enumerate(forwards):
         zero = verdict(forward, lambda dy, _: 0 * X, X, method=method)
-        assert zero in ("FAIL", "unseen"), slope
-    for large in (1e3, 1e6, 1e10):
-
-        def forward(x, large=large):
-            return x + large, None
-
-        assert verdict(forward, lambda dy, _: 0 * dy, X, method=method) in ("FAIL", "unseen")
-    with pytest.raises(
-        ValueError, match="h = 1e-17 is too small for the values of x: choose a lar"
-    ):
+        assert zero in ("FAIL", "unseen"), k
+    with pytest.raises(ValueError, match="h = 1e-17 is too small for the values of x: choose a l"):
         check(forward, lambda dy, _: 0 * dy, X, method=method, h=1e-17)
-
-
-@pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
-def test_a_gradient_is_wrong_however_small_it_is(method):
-    def linear(x, w):
-        return 1e-12 * x @ w.T, (x, w)
-
-    def doubled(dy, cache):
-        x, w = cache
-        return 1e-12 * dy @ w, 2e-12 * dy.T @ x
-
-    report = check(linear, doubled, X, W, method=method, raises=False)
-    assert [r.verdict for r in report] == ["ok", "FAIL"]
 
 
 @pytest.mark.parametrize("method", ["central", "complex", "direction", "adjoint"])
@@ -261,12 +163,6 @@ def test_a_direction_lost_to_a_kink_is_missed():
     assert verdict(relu, backward, x) == "ok"
 
 
-def test_linear_near_zero_is_not_linear():
-    x = np.array([100.0, 200.0, 3.0])
-    with pytest.raises(NotLinear):
-        check(lambda x: (np.clip(x, -10, 10), x), lambda dy, x: dy, x, method="adjoint")
-
-
 @pytest.mark.parametrize("mean", [100, 1000])
 def test_cancellation_inside_is_not_called_wrong(mean):
     """E[x^2] - E[x]^2 loses more digits than the rounding of y shows."""
@@ -287,11 +183,9 @@ def test_the_complex_step_at_a_kink_itself():
     x[1, 2] = 0
     report = check(lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x > 0), x, raises=False)
     assert report["x"].skipped == 1 and report.passed
+    heaviside = (lambda x: (np.where(x.real >= 0, x, 0), x), lambda dy, x: dy * (x > 0))
     try:
-        report = check(
-            lambda x: (np.where(x.real >= 0, x, 0), x), lambda dy, x: dy * (x > 0), x,
-            method="complex", raises=False,
-        )  # fmt: skip
+        report = check(*heaviside, x, method="complex", raises=False)
     except NotAnalytic:
         return  # the report says that the kink prevents the test of analyticity
     assert report["x"].verdict == "ok" and report["x"].skipped == 1
@@ -327,38 +221,6 @@ def test_odd_layers():
     assert [r.tensor for r in report] == ["x", "again", "first.bias"]
 
 
-def test_the_shape_of_y_must_not_depend_on_x():
-    with pytest.raises(ValueError, match="check: the shape of y changes with x"):
-        check(lambda x: (x[x > 0], None), lambda dy, _: X, np.array(1e-9 * (X > 0)) - 5e-10)
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
-        ({"samples": -1}, "samples must be an int of at least 0 or 'all', got -1"),
-        ({"samples": 2.5}, "samples must be an int of at least 0 or 'all', got 2.5"),
-        ({"tolerance": np.inf}, "tolerance must be a number above 0, got inf"),
-        ({"tolerance": 0}, "tolerance must be a number above 0, got 0"),
-        ({"h": "a"}, "h must be a number above 0, got 'a'"),
-        ({"only": "weight"}, "cannot check weight; choose from x"),
-        ({"only": [0]}, "cannot check 0; choose from x"),
-    ],
-)
-def test_options(option, said):
-    with pytest.raises(ValueError, match=said):
-        check(lambda x: (2 * x, None), lambda dy, _: 2 * dy, X, **option)
-
-
-def test_empty_arrays():
-    with pytest.raises(
-        TypeError, match="input 0 must be a float64 array, and not empty, got an empty array"
-    ):
-        check(lambda x: (x, None), lambda dy, _: dy, np.zeros((0, 3)))
-    with pytest.raises(TypeError, match=r"y of floats, got float64 of shape \(0,\)"):
-        check(lambda x: (x[:0], None), lambda dy, _: X[0], X[0])
-
-
 def test_a_hint_is_only_given_where_it_is_one():
     def off_at_one(dy, x):
         dx = 2 * x * dy
@@ -382,9 +244,7 @@ def test_the_error_can_be_copied_and_sent():
 def test_biases_before_a_batch_norm_in_float32():
     """Zero up to float32 rounding, which over few pixels is a millionth of the largest."""
     for seed in range(4):
-        model = sv.models.build(
-            "celeba", latent_dim=8, image_shape=(3, 32, 32), seed=seed, dtype="float32"
-        )
+        model = sv.models.build("celeba", latent_dim=8, image_shape=(3, 32, 32), seed=seed)
         rng = np.random.default_rng(seed)
         x = rng.uniform(-1, 1, (2, 3, 32, 32)).astype("float32")
         names = [f"{half}.{i}.0.bias" for half in ("encoder", "decoder") for i in range(5)]
@@ -399,10 +259,8 @@ def test_rounding_is_no_kink_to_the_complex_step(constant):
         x = np.random.default_rng(seed).standard_normal((3, 4))
         wrong = np.zeros_like(x)
         wrong[1, 2] = 1e-11 * constant
-        result = check(
-            lambda x: (x**2 + constant, x), lambda dy, x, wrong=wrong: 2 * x * dy + wrong, x,
-            method="complex", seed=seed, raises=False,
-        )["x"]  # fmt: skip
+        pair = (lambda x: (x**2 + constant, x), lambda dy, x, wrong=wrong: 2 * x * dy + wrong)
+        result = check(*pair, x, method="complex", seed=seed, raises=False)["x"]
         assert result.verdict == "FAIL" and result.skipped == 0
 
 
@@ -428,12 +286,6 @@ def test_noise_in_one_output_is_no_kink():
         assert verdict(forward, lambda dy, x, w=wrong: 3 * dy * w, x, seed=seed) != "ok"
 
 
-@pytest.mark.parametrize("method", ["central", "direction", "complex"])
-def test_numbers_without_axes(method):
-    x = np.array(3.0)
-    assert verdict(lambda x: (x * x, x), lambda dy, x: 2 * x * dy, x, method=method) == "ok"
-
-
 @pytest.mark.parametrize("x", [[1.0, 1e-9], [1.0, 1e-7]])
 def test_a_function_that_ends_within_the_step(x):
     def root(x):
@@ -453,19 +305,3 @@ def test_a_fast_wave_on_a_large_constant():
 
         slope = verdict(wave, lambda dy, x: dy * 1500 * np.cos(1500 * x), x)
         assert slope in ("ok", "unseen"), constant
-
-
-def test_inputs_are_numbers():
-    with pytest.raises(ValueError, match="check: input 0 contains NaN or infinity"):
-        check(lambda x: (x, None), lambda dy, _: dy, np.array([1.0, np.inf]))
-
-
-def test_a_backward_that_changes_its_cache():
-    """The cache may hold the caller's own x."""
-
-    def backward(dy, x):
-        x *= 2
-        return dy * x
-
-    with pytest.raises(ValueError, match="check: backward changes the input x in place"):
-        check(lambda x: (x**2, x), backward, X)

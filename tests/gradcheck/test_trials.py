@@ -197,8 +197,6 @@ def test_an_absolute_tolerance():
     for method in ("central", "direction"):
         assert check(square, nearly, X, atol=1e-4, method=method).passed
         assert not check(square, nearly, X, atol=1e-9, method=method, raises=False).passed
-    with pytest.raises(ValueError, match="atol must be a number of at least 0, got -1"):
-        check(square, nearly, X, atol=-1)
 
 
 def test_large_inputs_are_sampled(monkeypatch):
@@ -224,36 +222,6 @@ def test_large_inputs_are_sampled(monkeypatch):
     assert check(forward, wrong, x, raises=False)["x"].where == (321,)
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (np.ma.masked_array(X, X > 0), "MaskedArray"),
-        (X.view(np.matrix), "matrix"),
-        ([1.0], r"list; use np.asarray\(x, 'float64'\)"),
-        (np.zeros((0, 3)), "an empty array of float64"),
-    ],
-)
-def test_words_for_other_inputs(given, said):
-    with pytest.raises(
-        TypeError, match=f"input 0 must be a float64 array, and not empty, got {said}"
-    ):
-        check(square, square_backward, given)
-
-
-def test_a_number_is_an_array_without_axes():
-    assert check(square, square_backward, np.float64(3)).passed
-
-
-def test_masked_results_are_refused():
-    def masked(a):
-        return np.ma.masked_array(a, a > 0)
-
-    with pytest.raises(TypeError, match="y of .* must be a plain array, got MaskedArray"):
-        check(lambda x: (masked(x), x), square_backward, X)
-    with pytest.raises(TypeError, match="the gradient of x must be a plain array, got MaskedArray"):
-        check(square, lambda dy, x: masked(2 * x * dy), X)
-
-
 @pytest.mark.parametrize("limit", [10, 1e4])
 def test_a_dy_that_is_clipped_shows_where_y_is_a_number(limit):
     for seed in range(20):
@@ -263,13 +231,8 @@ def test_a_dy_that_is_clipped_shows_where_y_is_a_number(limit):
             lambda dy: np.minimum(dy, limit),
             lambda dy: dy * (abs(dy) > 1 / limit**2),
         ):
-
-            def backward(dy, x, shaped=shaped):
-                return 2 * x * shaped(dy)
-
-            assert not check(
-                lambda x: ((x * x).sum(), x), backward, x, seed=seed, raises=False
-            ).passed
+            pair = (lambda x: ((x * x).sum(), x), lambda dy, x, shaped=shaped: 2 * x * shaped(dy))
+            assert not check(*pair, x, seed=seed, raises=False).passed
 
 
 def test_trials_of_large_arrays():
@@ -287,17 +250,4 @@ def test_what_overflows_is_not_called_wrong():
     for seed in range(10):
         x = np.random.default_rng(seed).uniform(690, 709, 6)
         with np.errstate(all="ignore"):
-            assert check(
-                lambda x: (np.exp(x), x), lambda dy, x: dy * np.exp(x), x, seed=seed
-            ).passed
-
-
-def test_none_from_the_second_call_on():
-    calls = []
-
-    def backward(dy, x):
-        calls.append(1)
-        return 2 * dy if len(calls) == 1 else None
-
-    with pytest.raises((GradientError, ValueError)):
-        check(lambda x: (2 * x, x), backward, np.ones(3))
+            check(lambda x: (np.exp(x), x), lambda dy, x: dy * np.exp(x), x, seed=seed)
