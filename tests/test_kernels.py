@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core.caching import NullCache
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
@@ -31,7 +30,9 @@ def double(tmp_path):
     a function that runs it in a new process: (result, found on disk)."""
     folder = tmp_path / "kernels_for_this_test"
     folder.mkdir()
-    (folder / "__init__.py").write_text(Path(cpu.__file__).read_text())
+    for name in ("__init__.py", "runtime/__init__.py", "runtime/cache.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text((Path(cpu.__file__).parent / name).read_text())
     (folder / "other.py").write_text("FACTOR = 2.0\n")
     (folder / "double.py").write_text(
         "from . import jit\nfrom .other import FACTOR\n\n\n"
@@ -72,35 +73,6 @@ def test_an_edit_of_any_file_makes_machine_code_stale(tmp_path, monkeypatch):
         monkeypatch.setattr(cpu, "_stamp", "")
         stamps.add(cpu._sources())
     assert len(stamps) == 3
-
-
-def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same(double, monkeypatch):
-    """Numba raises if neither the install nor a home directory is writable."""
-
-    def no_place(function):
-        raise RuntimeError("cannot cache function 'f': no locator available for file")
-
-    monkeypatch.setattr(cpu, "FunctionCache", no_place)
-
-    @cpu.jit
-    def twice(x):
-        return 2 * x
-
-    assert_array_equal(twice(np.ones(3)), [2, 2, 2])
-    assert isinstance(twice._cache.on_disk, NullCache)
-
-
-@pytest.mark.parametrize(
-    ("lost", "message"), [(False, "the next start finds them"), (True, "nowhere to keep them")]
-)
-def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message):
-    monkeypatch.setattr(cpu, "_seconds", 0.0)
-    cpu._announce(0.6, lost)
-    assert capsys.readouterr().err == ""
-    cpu._announce(0.6, lost)
-    assert message in capsys.readouterr().err
-    cpu._announce(0.6, lost)
-    assert capsys.readouterr().err == ""
 
 
 def test_threads_do_not_share_memory():
