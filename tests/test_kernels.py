@@ -1,5 +1,6 @@
 """What the CPU kernels share: compilation, and memory per thread."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import scratchvae as sv
 from scratchvae.kernels import cpu
 from scratchvae.kernels.cpu.convolution import layout
-from scratchvae.kernels.cpu.runtime import threads
+from scratchvae.kernels.cpu.runtime import machine, threads
 
 DOUBLE = """
 import sys
@@ -116,3 +117,27 @@ def test_relu_backward_takes_nan_without_a_warning(engine_name):
     with sv.using(engine_name):
         _, cache = sv.ops.relu_forward(np.array([np.nan, 1.0]))
         assert_array_equal(sv.ops.relu_backward(np.ones(2), cache), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "changed"),
+    [
+        ("OPENBLAS_CORETYPE", "Sandybridge", {"blas core"}),
+        ("NUMBA_CPU_NAME", "generic", {"compiled for", "features"}),
+        ("NUMBA_CPU_FEATURES", "+avx", {"features"}),
+    ],
+)
+def test_other_instructions_are_noticed(variable, value, changed):
+    here = machine.instructions()
+    if variable == "OPENBLAS_CORETYPE" and here["blas core"] in (None, value):
+        pytest.skip("this BLAS has no such processor type, or has no other")
+    code = "from scratchvae.kernels.cpu.runtime import machine; print(dict(machine.instructions()))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, variable: value},
+    )
+    assert run.returncode == 0, run.stderr
+    there = ast.literal_eval(run.stdout)
+    assert {name for name in here if here[name] != there[name]} == changed
