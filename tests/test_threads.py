@@ -502,12 +502,8 @@ def _together(jobs):
     ("engine_name", "name"),
     [
         ("numba", "conv"),
-        *(
-            pytest.param(engine_name, name, marks=pytest.mark.slow)
-            for engine_name in ("numba", "numpy")
-            for name in MODELS
-            if (engine_name, name) != ("numba", "conv")
-        ),
+        pytest.param("numpy", "conv", marks=pytest.mark.slow),  # nothing limits BLAS there
+        *(pytest.param("numba", name, marks=pytest.mark.slow) for name in MODELS if name != "conv"),
     ],
 )
 def test_models_in_several_threads_give_the_bits_of_each_alone(
