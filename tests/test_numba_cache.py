@@ -282,8 +282,7 @@ def test_processes_that_write_at_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["empty", "bit in the machine code"])
-def test_a_command_with_a_damaged_cache(tmp_path, kind):
+def test_a_command_with_a_damaged_cache(tmp_path):
     train = """
 from scratchvae.__main__ import main
 main("train tiny --data glyphs --epochs 1 --engine numba --batch-size 500 --out {}".split())
@@ -291,7 +290,7 @@ main("train tiny --data glyphs --epochs 1 --engine numba --batch-size 500 --out 
     code = train.format(tmp_path / "run")
     ended(started(tmp_path / "cache", code))
     for path in (tmp_path / "cache").rglob("*.nbc"):
-        path.write_bytes(DAMAGES[kind](path.read_bytes()))
+        path.write_bytes(DAMAGES["bit in the machine code"](path.read_bytes()))
     _, lines = ended(started(tmp_path / "cache", code.replace("/run", "/again")))
     assert [line for line in lines if "compiling" in line] == lines[:1]
     runs = [(tmp_path / name / "metrics.json").read_text() for name in ("run", "again")]
