@@ -1,20 +1,19 @@
-"""What the CPU kernels share: compilation, and memory per thread."""
+"""What the CPU kernels share: compilation, memory order, the processor's instructions."""
 
+import ast
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core.caching import NullCache
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 
 import scratchvae as sv
 from scratchvae.kernels import cpu
 from scratchvae.kernels.cpu.convolution import layout
-from scratchvae.kernels.cpu.runtime import threads
+from scratchvae.kernels.cpu.runtime import machine, threads
 
 DOUBLE = """
 import sys
@@ -31,7 +30,9 @@ def double(tmp_path):
     a function that runs it in a new process: (result, found on disk)."""
     folder = tmp_path / "kernels_for_this_test"
     folder.mkdir()
-    (folder / "__init__.py").write_text(Path(cpu.__file__).read_text())
+    for name in ("__init__.py", "runtime/__init__.py", "runtime/cache.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text((Path(cpu.__file__).parent / name).read_text())
     (folder / "other.py").write_text("FACTOR = 2.0\n")
     (folder / "double.py").write_text(
         "from . import jit\nfrom .other import FACTOR\n\n\n"
@@ -74,57 +75,6 @@ def test_an_edit_of_any_file_makes_machine_code_stale(tmp_path, monkeypatch):
     assert len(stamps) == 3
 
 
-def test_without_a_place_for_a_cache_kernels_are_compiled_all_the_same(double, monkeypatch):
-    """Numba raises if neither the install nor a home directory is writable."""
-
-    def no_place(function):
-        raise RuntimeError("cannot cache function 'f': no locator available for file")
-
-    monkeypatch.setattr(cpu, "FunctionCache", no_place)
-
-    @cpu.jit
-    def twice(x):
-        return 2 * x
-
-    assert_array_equal(twice(np.ones(3)), [2, 2, 2])
-    assert isinstance(twice._cache.on_disk, NullCache)
-
-
-@pytest.mark.parametrize(
-    ("lost", "message"), [(False, "the next start finds them"), (True, "nowhere to keep them")]
-)
-def test_a_long_compilation_is_announced_once(monkeypatch, capsys, lost, message):
-    monkeypatch.setattr(cpu, "_seconds", 0.0)
-    cpu._announce(0.6, lost)
-    assert capsys.readouterr().err == ""
-    cpu._announce(0.6, lost)
-    assert message in capsys.readouterr().err
-    cpu._announce(0.6, lost)
-    assert capsys.readouterr().err == ""
-
-
-def test_threads_do_not_share_memory():
-    """Four threads run different convolutions at once; each gives the same numbers as alone."""
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((16, 8, 14, 14)) * 10**k for k in range(4)]
-    w = rng.standard_normal((16, 8, 4, 4))
-    with sv.using("numba"):
-        alone = [sv.ops.conv2d_forward(x, w, None, 2, 1)[0] for x in inputs]
-        together = [None] * 4
-
-        def work(k):
-            for _ in range(10):
-                together[k] = sv.ops.conv2d_forward(inputs[k], w, None, 2, 1)[0]
-
-        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for a, b in zip(alone, together, strict=True):  # BLAS may only cut its sums differently
-        assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
-
-
 @pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize("shape", [(1, 33, 70), (1, 70, 33), (2, 5, 40), (4, 40, 5)])
 def test_turned_is_the_transpose(monkeypatch, cores, shape):
@@ -144,3 +94,27 @@ def test_relu_backward_takes_nan_without_a_warning(engine_name):
     with sv.using(engine_name):
         _, cache = sv.ops.relu_forward(np.array([np.nan, 1.0]))
         assert_array_equal(sv.ops.relu_backward(np.ones(2), cache), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "changed"),
+    [
+        ("OPENBLAS_CORETYPE", "Sandybridge", {"blas core"}),
+        ("NUMBA_CPU_NAME", "generic", {"compiled for", "features"}),
+        ("NUMBA_CPU_FEATURES", "+avx", {"features"}),
+    ],
+)
+def test_other_instructions_are_noticed(variable, value, changed):
+    here = machine.instructions()
+    if variable == "OPENBLAS_CORETYPE" and here["blas core"] in (None, value):
+        pytest.skip("this BLAS has no such processor type, or has no other")
+    code = "from scratchvae.kernels.cpu.runtime import machine; print(dict(machine.instructions()))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, variable: value},
+    )
+    assert run.returncode == 0, run.stderr
+    there = ast.literal_eval(run.stdout)
+    assert {name for name in here if here[name] != there[name]} == changed

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from scratchvae import ops
 from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.kernels.cpu.runtime import blas, memory, threads
 from scratchvae.kernels.cpu.runtime.threads import share
+from scratchvae.models import MODELS, build
+from scratchvae.optim import Adam
+from scratchvae.train import evaluate_sampled, train_step
 
 LONG = 1e9  # nanoseconds: worth sharing
 
@@ -176,23 +180,27 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
     assert _blas_threads_now() == before
 
 
+def printed_by(code, **environment):
+    """Standard output of this program in a process without limits on threads but these."""
+    limits = {"NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
+    unlimited = {name: value for name, value in os.environ.items() if name not in limits}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        env=unlimited | environment,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 @pytest.mark.parametrize(
     "variable", ["NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"]
 )
 def test_a_limit_set_by_the_user_holds(variable):
     code = "from scratchvae.kernels.cpu.runtime.threads import cores; print(cores())"
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**_unlimited(), variable: "1"},
-    )
-    assert run.stdout == "1\n", run.stderr
-
-
-def _unlimited():
-    limits = {"NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
-    return {name: value for name, value in os.environ.items() if name not in limits}
+    assert printed_by(code, **{variable: "1"}) == "1\n"
 
 
 @pytest.mark.slow
@@ -216,13 +224,7 @@ sv.use("numba")
 print(sv.ops.linear_forward(np.ones((2, 3)), np.ones((4, 3)))[0].sum())
 assert environment.threads()["threads"] >= 1
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**_unlimited(), variable: value},
-    )
-    assert run.stdout == "24.0\n", run.stderr
+    assert printed_by(code, **{variable: value}) == "24.0\n"
 
 
 @pytest.mark.skipif(not blas.threads(), reason="this BLAS cannot be limited")
@@ -292,10 +294,7 @@ if child == 0:
     os._exit(len(parts))
 print(len(parts), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60
-    )
-    assert run.stdout == "4 4\n", run.stderr
+    assert printed_by(code) == "4 4\n"
 
 
 @pytest.fixture
@@ -310,34 +309,20 @@ signals = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 
 @signals
-def test_ctrl_c_waits_for_the_other_cores(monkeypatch, ctrl_c):
+@pytest.mark.parametrize("sender", [0, 1])
+def test_ctrl_c_waits_for_the_other_cores(monkeypatch, ctrl_c, sender):
+    """The interrupt comes while this thread works (part 0), or while it sleeps until the other
+    thread is done (part 1): then it is raised after that, and is not lost."""
     monkeypatch.setattr(threads, "cores", lambda: 2)
     done, together = [], threading.Barrier(2, timeout=10)
 
     def work(part):
         together.wait()
-        if part.start == 0:
+        if part.start == sender:
+            time.sleep(0.1 * sender)
             os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
-        done.append(part)
-
-    with pytest.raises(KeyboardInterrupt):
-        share(work, 2, LONG)
-    assert done == [slice(1, 2)]
-
-
-@signals
-def test_ctrl_c_while_this_thread_waits_for_another(monkeypatch, ctrl_c):
-    """This thread sleeps while the other works: the interrupt comes after that, and is not lost."""
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-    done, together = [], threading.Barrier(2, timeout=10)
-
-    def work(part):
-        together.wait()
         if part.start == 1:
-            time.sleep(0.1)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
+            time.sleep(0.2)
             done.append(part)
 
     with pytest.raises(KeyboardInterrupt):
@@ -436,6 +421,107 @@ def _number_of_threads():
 
 def _affinity():
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+
+# --- models in several threads --------------------------------------------------------------------
+
+
+def _small_model(name, seed, monkeypatch):
+    if name in ("celeba", "skip"):
+        monkeypatch.setattr(f"scratchvae.models.{name}.CHANNELS", (8, 16, 16, 16, 16))
+    return build(name, seed=seed)
+
+
+def _trains(name, seed, monkeypatch):
+    """A job that trains a new model and returns the bits of all gradients and losses."""
+
+    def job():
+        model = _small_model(name, seed, monkeypatch)
+        optimizer, rng = Adam(model, lr=1e-3), np.random.default_rng(seed)
+        low, high = model.data_range
+        x = low + (high - low) * rng.random((19, *model.image_shape), "float32")
+        bits = []
+        for _ in range(3):
+            losses = train_step(model, optimizer, x, model.noise(len(x), rng), max_norm=1.0)
+            bits += [np.array(losses).tobytes(), sha256(model.flat_grad.tobytes()).digest()]
+        return bits
+
+    return job
+
+
+def _evaluates(name, seed, monkeypatch):
+    def job():
+        model = _small_model(name, seed, monkeypatch)
+        images = np.random.default_rng(seed).integers(0, 256, (19, *model.image_shape), "uint8")
+        return evaluate_sampled(model, images, np.random.default_rng(seed), batch_size=10)
+
+    return job
+
+
+@contextmanager
+def _products_meanwhile():
+    """Another thread multiplies matrices with NumPy, on all of BLAS's threads."""
+    a, over = np.ones((300, 300), "float32"), threading.Event()
+
+    def multiply():
+        while not over.wait(0.001):
+            a @ a
+
+    thread = threading.Thread(target=multiply)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _together(jobs):
+    """The results of the jobs, each in a thread of its own; the threads take turns often."""
+    results, start = [None] * len(jobs), threading.Barrier(len(jobs), timeout=60)
+
+    def run(k):
+        start.wait()
+        results[k] = jobs[k]()
+
+    users = [threading.Thread(target=run, args=(k,)) for k in range(len(jobs))]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        for user in users:
+            user.start()
+        for user in users:
+            user.join()
+    finally:
+        sys.setswitchinterval(interval)
+    return results
+
+
+@pytest.mark.parametrize("others", ["one trains", "one evaluates", "two train", "NumPy's products"])
+@pytest.mark.parametrize(
+    ("engine_name", "name"),
+    [
+        ("numba", "conv"),
+        pytest.param("numpy", "conv", marks=pytest.mark.slow),  # nothing limits BLAS there
+        *(pytest.param("numba", name, marks=pytest.mark.slow) for name in MODELS if name != "conv"),
+    ],
+)
+def test_models_in_several_threads_give_the_bits_of_each_alone(
+    monkeypatch, engine_name, name, others
+):
+    """BLAS's limit within `share`, seen by another thread, must not change how its work is cut."""
+    jobs = [_trains(name, 0, monkeypatch)]
+    if others == "one evaluates":
+        jobs.append(_evaluates(name, 1, monkeypatch))
+    else:
+        more = {"one trains": 1, "two train": 2}.get(others, 0)
+        jobs += [_trains(name, 1 + k, monkeypatch) for k in range(more)]
+    meanwhile = _products_meanwhile() if others == "NumPy's products" else nullcontext()
+    with sv.using(engine_name):
+        alone = [job() for job in jobs]
+        with meanwhile:
+            for _ in range(3):
+                assert _together(jobs) == alone
 
 
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])

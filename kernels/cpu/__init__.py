@@ -7,21 +7,19 @@ this folder invalidates it; Numba itself checks only the function's own file.
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
+
+from .runtime.cache import Cache
 
 # Reassociation and contraction let LLVM use SIMD for sums; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -36,7 +34,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def jit(function: Callable[..., Any]) -> Any:
     """Compile loops at the first call with each dtype. nogil: other Python threads keep running."""
     compiled = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
-    compiled._cache = _Cache(function)
+    compiled._cache = Cache(function, _sources())
     compiled._compile_for_args = partial(_uninterrupted, compiled._compile_for_args)
     return compiled
 
@@ -47,7 +45,7 @@ def c_function(signature: Any, lets_others_run: bool = False) -> Any:
 
     def compiled(function: Callable[..., Any]) -> Any:
         code = CFunc(function, (signature.args, signature.return_type), {}, {})
-        code._cache = _Cache(function)
+        code._cache = Cache(function, _sources())
         code.compile()  # not on another thread: that would wait for the import to end
         prototype = ctypes.CFUNCTYPE if lets_others_run else ctypes.PYFUNCTYPE
         call: Any = prototype(*map(C_TYPES.get, (signature.return_type, *signature.args)))
@@ -83,35 +81,7 @@ def _uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     return results[0]
 
 
-class _Cache:
-    """Numba's cache on disk; prints a line if compiling takes long."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.on_disk: Any
-        try:
-            self.on_disk = FunctionCache(function)
-            self.on_disk._cache_file = IndexDataCacheFile(
-                self.on_disk.cache_path, self.on_disk._impl.filename_base, _sources()
-            )
-        except RuntimeError:  # "no locator available": read-only install, no writable home
-            self.on_disk = NullCache()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.on_disk, name)
-
-    def load_overload(self, *signature: Any) -> Any:
-        code = self.on_disk.load_overload(*signature)
-        if code is None:
-            self.start = perf_counter()
-        return code
-
-    def save_overload(self, *code: Any) -> None:
-        _announce(perf_counter() - self.start, isinstance(self.on_disk, NullCache))
-        self.on_disk.save_overload(*code)
-
-
 _stamp = ""
-_seconds = 0.0
 
 
 def _sources() -> str:
@@ -121,13 +91,3 @@ def _sources() -> str:
         files = sorted(Path(__file__).parent.rglob("*.py"))
         _stamp = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     return _stamp
-
-
-def _announce(seconds: float, lost: bool) -> None:
-    """Print once that kernels are being compiled, after one second of compiling in this process."""
-    global _seconds
-    before, _seconds = _seconds, _seconds + seconds
-    if before < 1 <= _seconds:
-        kept = "and nowhere to keep them" if lost else "once: the next start finds them on disk"
-        with suppress(OSError):  # a full disk
-            print(f"scratchvae: compiling kernels, {kept}", file=sys.stderr)

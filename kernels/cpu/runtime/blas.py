@@ -64,17 +64,26 @@ enter, leave = partial(_enter, _state), partial(_leave, _state)
 threads = partial(_threads, _state)  # how many BLAS uses without the limit; 0 if unknown
 
 
-def _find():
-    """Record the addresses of the functions that get and set BLAS's number of threads."""
+def _function(verb):
+    """A function of the OpenBLAS that NumPy is linked to, or None."""
     library = ctypes.PyDLL(_multiarray_umath.__file__)  # with the libraries it is linked to
     for name in ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}"):
-        if hasattr(library, name.format("set_num_threads")):
-            for slot, verb in ((GET, "get"), (SET, "set")):
-                function = getattr(library, name.format(f"{verb}_num_threads"))
-                _state[slot] = ctypes.cast(function, ctypes.c_void_p).value
-            return
+        if hasattr(library, name.format(verb)):
+            return getattr(library, name.format(verb))
+    return None
 
 
-_find()
+def core_name():
+    """The processor type whose kernels OpenBLAS uses, such as "Haswell"; None if unknown."""
+    function = _function("get_corename")
+    if function is None:
+        return None
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+if _function("set_num_threads"):
+    for _slot, _verb in ((GET, "get_num_threads"), (SET, "set_num_threads")):
+        _state[_slot] = ctypes.cast(_function(_verb), ctypes.c_void_p).value
 if hasattr(os, "register_at_fork"):  # a child has none of the other threads, nor their entries
     os.register_at_fork(after_in_child=partial(_leave_all, _state))
