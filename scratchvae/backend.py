@@ -18,8 +18,10 @@ import importlib.util
 import inspect
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -40,6 +42,8 @@ REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {}
 _engine = "numpy"  # until use() is called, ops run as they are written
 _host_engine = "numpy"
 _announced = False
+_blocks: list[_Block] = []  # of `using`, in the order of their beginnings
+_guard = threading.Lock()
 
 
 # ---------------------------------------------------------------------- choosing an engine
@@ -62,7 +66,8 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
     ValueError
         For an unknown name.
     RuntimeError
-        If the named engine cannot run here; the message says what to install.
+        If the named engine cannot run here; the message says what to install. Also if another
+        thread is in a block of `using` with another engine, as during `runs.train`.
     """
     global _engine, _host_engine
     if engine == "auto":
@@ -78,10 +83,17 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
         raise ValueError(
             f"use: engine must be 'auto', {', '.join(map(repr, ENGINES))}; got {engine!r}"
         )
-    _engine = engine
-    if engine != "cuda":
-        _host_engine = engine
-    _allow_tf32(tf32 and engine == "cuda")
+    tf32 = tf32 and engine == "cuda"
+    with _guard:
+        if _other_threads() and (engine, tf32) != (_engine, tf32_allowed()):
+            raise RuntimeError(
+                f"use({engine!r}): another thread is using the engine {_engine}, and all threads "
+                "share one: use that, or another process"
+            )
+        _engine = engine
+        if engine != "cuda":
+            _host_engine = engine
+        _allow_tf32(tf32)
     return engine
 
 
@@ -119,14 +131,36 @@ def _choose(tf32: bool) -> str:
 
 @contextmanager
 def using(engine: str, *, tf32: bool = False) -> Iterator[str]:
-    """`use(engine)` for a `with` block. It is global: blocks of two threads must not overlap."""
+    """`use(engine)` for a `with` block. It is for all threads: their blocks may overlap if they ask
+    for the same engine, otherwise RuntimeError; the last one to end restores the engine before."""
     global _engine, _host_engine
-    before, tf32_before = (_engine, _host_engine), tf32_allowed()
+    block = _Block(threading.get_ident(), (_engine, _host_engine), tf32_allowed())
+    name = use(engine, tf32=tf32)
+    _blocks.append(block)
     try:
-        yield use(engine, tf32=tf32)
+        yield name
     finally:
-        _engine, _host_engine = before
-        _allow_tf32(tf32_before)
+        with _guard:
+            _blocks.remove(block)
+            if others := _other_threads():
+                others[0].before, others[0].tf32 = block.before, block.tf32
+            else:
+                _engine, _host_engine = block.before
+                _allow_tf32(block.tf32)
+
+
+@dataclass(eq=False)
+class _Block:
+    """A block of `using`: its thread, and what to restore at its end."""
+
+    thread: int
+    before: tuple[str, str]
+    tf32: bool
+
+
+def _other_threads() -> list[_Block]:
+    """The open blocks of other threads."""
+    return [block for block in _blocks if block.thread != threading.get_ident()]
 
 
 def current_engine() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import use
+from ..backend import use, using
 from ..data import Dataset
 from ..data.dataset import doubts_about
 from ..models import VAE
@@ -295,8 +295,14 @@ def _note_changes(
 
 def _run(trainer: Trainer, files: RunFolder, say: Say, bar: bool) -> dict[str, Any]:
     """Train with checkpoints, then write the results."""
-    # No NumPy warnings about values that are not finite: the trainer checks the losses.
-    with asked_to_stop() as asked, np.errstate(all="ignore"):
+    config = trainer.config
+    # No NumPy warnings about values that are not finite: the trainer checks the losses. Another
+    # thread that trains at the same time may use only this engine.
+    with (
+        using(config.engine, tf32=config.tf32),
+        asked_to_stop() as asked,
+        np.errstate(all="ignore"),
+    ):
         try:
             if trainer.step:  # a killed process may have written a checkpoint but no history
                 _save(trainer, files)
