@@ -246,8 +246,8 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
         options, about = found.get("options"), found.get("run", {})
         if not isinstance(about, dict):
             raise ValueError(f"expected a JSON object in run, got {type(about).__name__}")
-        whole = found.get("sha256") == digest({"options": options, "run": about})
-        if found["format"] == FORMAT and ("sha256" in found or "id" in about) and not whole:
+        of_a_run = found["format"] == FORMAT and ("sha256" in found or "id" in about)
+        if of_a_run and found.get("sha256") != digest({"options": options, "run": about}):
             raise ValueError(
                 "its content is not what the run wrote: the file was edited or is damaged. Undo "
                 "that; to change options, give them to `train --config FILE`, or make a file of "
@@ -264,8 +264,12 @@ def read_config(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Any]]:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of a JSON value."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of a JSON value; "" if it is nested too deeply."""
+    try:
+        text = json.dumps(content, sort_keys=True)
+    except RecursionError:
+        return ""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identities(config: Config, about: dict[str, Any]) -> list[dict[str, str]]:
