@@ -424,3 +424,96 @@ def test_what_a_link_in_the_cache_leads_to_is_never_written(photographs, decoded
         with pytest.raises(OSError, match=f"symbolic links.* {link.parent}"):
             load(photographs)
     assert precious.read_bytes() == bytes(range(256)) * 100
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """As on some network file systems."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(cache, "lock", refuse)
+
+
+def test_without_locks_it_is_said_once_and_decoded_once(photographs, decoded, no_locks):
+    lines = []
+    first = load(photographs, say=lines.append)
+    folder = cache_file(photographs, "note.json").parent
+    assert [line for line in lines if "lock" in line] == [
+        f"the cache {folder} cannot be locked (No locks available): what is decoded is kept only "
+        "when all files are done; a folder that can be locked is better ($XDG_CACHE_HOME, "
+        "cache_dir)"
+    ]
+    assert_as_decoded_anew(first, photographs)
+    decoded.clear()
+    lines.clear()
+    again = load(photographs, say=lines.append)
+    assert not decoded and lines == ["photographs: 22 files: 22 read"]
+    np.testing.assert_array_equal(again.train_images, first.train_images)
+    assert sorted(os.listdir(folder)) == ["lock", "note.json", "pixels.npy"]
+
+
+@pytest.mark.parametrize("trouble", [flip_a_bit, cut_to_nothing, add, "interrupted"])
+def test_without_locks_no_file_is_changed_that_another_process_may_use(
+    photographs, decoded, no_locks, trouble
+):
+    old = load(photographs)
+    before = old.train_images.copy()
+    path = cache_file(photographs, "pixels.npy")
+    if trouble is add:
+        add(photographs)
+    elif trouble == "interrupted":
+        remove(photographs)
+        decoded.stop_at = "013.png"
+        with pytest.raises(KeyboardInterrupt):
+            load(photographs)
+        decoded.stop_at = None
+    else:
+        content = bytearray(path.read_bytes())
+        trouble(content)
+        path.unlink()
+        path.write_bytes(content)
+    assert_as_decoded_anew(load(photographs), photographs)
+    np.testing.assert_array_equal(old.train_images, before)
+    assert sorted(os.listdir(path.parent)) == ["lock", "note.json", "pixels.npy"]
+
+
+@pytest.mark.parametrize(
+    ("complete", "moment"),
+    [(False, "decode_rest"), (False, "check"), (False, "map"), (True, "check"), (True, "map")],
+)
+@pytest.mark.parametrize("change", [touch, replace, remove])
+def test_two_unlocked_processes_at_once(
+    photographs, no_locks, monkeypatch, complete, moment, change
+):
+    """While one is at work, a file changes, and the other process does all of its own work."""
+    real, other = getattr(cache._Cache, moment), []
+    before = load(photographs, cache="before")
+    if complete:
+        load(photographs)
+
+    def meanwhile(self, *arguments):
+        monkeypatch.setattr(cache._Cache, moment, real)
+        change(photographs)
+        other.append(load(photographs))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(cache._Cache, moment, meanwhile)
+    found = load(photographs)
+    after = load(photographs, cache="after")
+    np.testing.assert_array_equal(other[0].train_images, after.train_images)
+    as_before = [*found.train_names] == [*before.train_names] and np.array_equal(
+        found.train_images, before.train_images
+    )
+    assert as_before or np.array_equal(found.train_images, after.train_images)
+    np.testing.assert_array_equal(load(photographs).train_images, after.train_images)
+
+
+def test_another_fault_of_the_lock_is_told(photographs, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cache, "lock", fail)
+    with pytest.raises(OSError, match="Input/output error; decoded images are cached in"):
+        load(photographs)

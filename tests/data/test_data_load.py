@@ -72,6 +72,25 @@ def test_a_folder_that_holds_celeba_keeps_its_split(photographs, tmp_path):
         data.load(f"images:{tmp_path}")  # an incomplete CelebA is not taken for a folder of images
 
 
+@pytest.mark.parametrize(
+    ("name", "libraries"),
+    [
+        *((name, set()) for name in (*SOURCES, "arrays:x.npz", "python:mine")),
+        ("faces", {"NumPy"}),
+        ("glyphs", {"NumPy", "Pillow", "FreeType", "matplotlib", "fonts"}),
+        *((name, {"Pillow", "libjpeg", "libwebp"}) for name in ("celeba", "images:photos")),
+    ],
+)
+def test_the_libraries_that_decide_the_pixels(name, libraries):
+    assert data.made_with(name).keys() == libraries
+    assert data.made_with(name, image_size=None, grey=False, value_range="0,1") == (
+        data.made_with(name)
+    )
+    for option in ({"image_size": "28"}, {"grey": True}, {"crop": "none"}):
+        found = data.made_with(name, **option)
+        assert found.keys() == libraries | {"Pillow"} and all(found.values())
+
+
 def test_refuses_unknown_names():
     with pytest.raises(ValueError, match="'cifar'; choose from .* celeba, faces, images:FOLDER"):
         data.load("cifar")

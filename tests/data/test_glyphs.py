@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from scratchvae.data import glyphs, load_glyphs
 
@@ -114,17 +114,19 @@ def test_same_seed_same_pictures_other_seed_other_pictures(tmp_path):
     assert not np.array_equal(first.train_images, other.train_images)
 
 
-def test_hash_order_plays_no_part(tmp_path):
+def test_neither_hash_order_nor_matplotlibs_backend_plays_a_part():
+    """An invalid backend: matplotlib, which is not imported, would refuse to start."""
     code = (
-        "import hashlib, os, scratchvae.data as d\n"
+        "import hashlib, os, sys, scratchvae.data as d\n"
         "g = d.load_glyphs(train_count=30, test_count=5, cache_dir=os.devnull)\n"
+        "assert 'matplotlib' not in sys.modules and d.made_with('glyphs')['matplotlib']\n"
         "print(hashlib.sha256(g.train_images.tobytes() + g.test_images.tobytes()).hexdigest())"
     )
-    root = Path(glyphs.__file__).parents[2]
+    variables = {"PYTHONPATH": str(Path(glyphs.__file__).parents[2]), "MPLBACKEND": "Qt4Agg"}
     digests = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            env=os.environ | variables | {"PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
@@ -154,16 +156,25 @@ def test_the_cache_is_used_and_holds_the_same(small, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("VERSION", 99), ("version", lambda _: "0.0"), ("find_fonts", None)]
+    "library", ["VERSION", "NumPy", "Pillow", "FreeType", "matplotlib", "fonts"]
 )
-def test_the_cache_of_another_version_is_not_read(small, monkeypatch, name, value):
+def test_the_cache_of_another_version_is_not_read(small, tmp_path, monkeypatch, library):
     _, path, load = small
-    if name == "find_fonts":
-        fonts = glyphs.find_fonts()
-        value = lambda: fonts[:3]  # noqa: E731
-    monkeypatch.setattr(glyphs, name, value)
+    before, fonts = glyphs.made_with(), glyphs.find_fonts()
+    if library == "VERSION":
+        monkeypatch.setattr(glyphs, "VERSION", 99)
+    elif library == "NumPy":
+        monkeypatch.setattr(np, "__version__", "0.0")
+    elif library == "FreeType":
+        monkeypatch.setattr(features, "version", lambda _: "0.0")
+    elif library == "fonts":
+        monkeypatch.setattr(glyphs, "find_fonts", lambda: fonts[:3])
+    else:
+        asked = library.lower()
+        monkeypatch.setattr(glyphs, "version", lambda name: "0.0" if name == asked else "1.0")
     load()
     assert len(list(path.parent.iterdir())) == 2
+    assert (library == "VERSION") or glyphs.made_with()[library] != before[library]
 
 
 def test_refuses_negative_counts():

@@ -1,11 +1,12 @@
 """The split into training and test images: any folder of images, and CelebA with its list."""
 
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
-from hostile import bounded, sparse
+from hostile import bounded, pipe, sparse
 from photographs import values, write_grey, write_photograph
 from PIL import Image
 
@@ -488,3 +489,78 @@ def test_celeba_list_of_one_endless_line(tmp_path):
         sparse(tmp_path / "list_eval_partition.txt", 1 << 26, content)
         with bounded(), pytest.raises(ValueError, match=r"line 1: .*, found '.{80,330}'$"):
             load_celeba(tmp_path)
+
+
+CONFIG = {"format": 2, "options": {"model": "mlp"}, "run": {}}
+
+
+def write_run(folder, config=CONFIG):
+    """A run with plots, its config as JSON or as bytes."""
+    write_all(folder, ["loss.png", "pictures/epoch-0001-samples.png"])
+    content = config if isinstance(config, bytes) else json.dumps(config).encode()
+    (folder / "config.json").write_bytes(content)
+
+
+@pytest.mark.parametrize("split", ["spread", "tail"])
+@pytest.mark.parametrize("inside", [["runs/celeba"], ["a", "a/b/c", "d"], ["train", "test"]])
+def test_runs_among_the_images_are_skipped(tmp_path, load, capsys, split, inside):
+    """At any depth, also if their names are those of a split; a run in a run counts once."""
+    names = ["a.png", "b.png", "y/c.png"]
+    write_all(tmp_path / "photographs", names)
+    for name in inside:
+        write_run(tmp_path / "photographs" / name, CONFIG | {"format": len(name)})
+    data = load(split=split)
+    assert sorted([*data.train_names, *data.test_names]) == names and data.classes is None
+    said = capsys.readouterr().err.splitlines()[0]
+    count = len({name.split("/")[0] for name in inside})
+    assert said.endswith(f"3 files: 3 read, {count} run{'s' * (count > 1)} of scratchvae skipped")
+
+
+NO_RUNS = {
+    "Hugging Face": {"model_type": "vit", "image_size": 224},
+    "no number": CONFIG | {"format": "2"},
+    "no options": {"format": 2},
+    "a list": [CONFIG],
+    "empty": b"",
+    "cut": json.dumps(CONFIG).encode()[:-1],
+    "no text": b"\xff\xfe",
+    "deep": b"[" * 99_999,
+    "a number of 5000 digits": b"9" * 5000,
+    "large": json.dumps(CONFIG).encode().ljust((1 << 20) + 1),
+}
+
+
+@pytest.mark.parametrize("kind", [*NO_RUNS, "pipe", "folder", "loop", "endless"])
+def test_another_config_json_is_no_run_and_no_obstacle(tmp_path, load, kind):
+    folder = tmp_path / "photographs/inner"
+    write_run(folder, NO_RUNS.get(kind, b""))
+    path = folder / "config.json"
+    if kind not in NO_RUNS:
+        path.unlink()
+        {
+            "pipe": lambda: pipe(path),
+            "folder": path.mkdir,
+            "loop": lambda: path.symlink_to(path),
+            "endless": lambda: path.symlink_to("/dev/zero"),
+        }[kind]()
+    with bounded(megabytes=40):
+        data = load()
+    names = ["inner/loss.png", "inner/pictures/epoch-0001-samples.png"]
+    assert sorted([*data.train_names, *data.test_names]) == names
+
+
+def test_the_folder_of_a_run_is_refused_and_the_pictures_in_it_are_not(tmp_path, load):
+    write_run(tmp_path / "photographs")
+    with pytest.raises(ValueError, match=r"photographs is the folder of a run: choose a folder of"):
+        load()
+    write_many(tmp_path / "photographs/pictures", 3)
+    folder = tmp_path / "photographs/pictures"
+    assert load_folder(folder, image_size=2, cache_dir=tmp_path / "cache").train_names
+
+
+def test_a_link_to_a_run_is_a_link(tmp_path, load, capsys):
+    write_many(tmp_path / "photographs", 3)
+    write_run(tmp_path / "run")
+    (tmp_path / "photographs/run").symlink_to(tmp_path / "run")
+    load()
+    assert "3 files: 3 read, 1 link to folders not followed\n" in capsys.readouterr().err
