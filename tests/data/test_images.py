@@ -118,22 +118,6 @@ def test_train_beside_test_is_the_split(tmp_path, load, capsys, place, train, te
     )
 
 
-def test_train_val_and_test(tmp_path, load):
-    write_all(tmp_path / "photographs", ["test/a.png", "train/b.png", "val/c.png", "val/x/d.png"])
-    data = load()
-    assert values(data.train_images) == [1] and values(data.test_images) == [0]
-    assert values(data.validation_images) == [2, 3]
-    assert [*data.validation_names] == ["val/c.png", "val/x/d.png"]
-
-
-def test_validation_images_have_labels(tmp_path, load):
-    names = [f"{part}/{kind}/1.png" for part in ("train", "val", "test") for kind in "ab"]
-    write_all(tmp_path / "photographs", names)
-    data = load()
-    for labels in (data.train_labels, data.validation_labels, data.test_labels):
-        assert labels.tolist() == [0, 1]
-
-
 def test_a_link_that_is_named_train_does_not_turn_test_into_a_class(tmp_path, load):
     write_all(tmp_path / "photographs", ["real/a.png", "real/b.png", "test/c.png"])
     (tmp_path / "photographs/train").symlink_to(tmp_path / "photographs/real")
@@ -176,15 +160,18 @@ def test_subfolders_are_classes_and_all_are_in_both_parts(tmp_path, load, top):
         (data.test_names, data.test_labels),
     ):
         assert {*labels.tolist()} == {0, 1, 2}
-        assert [data.classes[label] in name for name, label in zip(names, labels, strict=True)]
         assert [data.classes[k] for k in labels] == [name.split("/")[-2] for name in names]
 
 
-def test_labels_of_a_split_folder_are_those_inside(tmp_path, load):
-    write_all(tmp_path / "photographs", ["train/a/1.png", "train/b/2.png", "test/b/3.png"])
+def test_train_val_and_test_have_the_labels_inside(tmp_path, load):
+    names = ["test/b/0.png", "train/a/1.png", "train/b/2.png", "val/a/x/3.png", "val/b/4.png"]
+    write_all(tmp_path / "photographs", names)
     data = load()
     assert data.classes == ["a", "b"]
-    assert data.train_labels.tolist() == [0, 1] and data.test_labels.tolist() == [1]
+    assert values(data.train_images) == [1, 2] and data.train_labels.tolist() == [0, 1]
+    assert values(data.test_images) == [0] and data.test_labels.tolist() == [1]
+    assert values(data.validation_images) == [3, 4] and data.validation_labels.tolist() == [0, 1]
+    assert [*data.validation_names] == names[3:]
 
 
 @pytest.mark.parametrize("heading", ["", "file,class\n"])
@@ -251,13 +238,12 @@ def test_every_format(tmp_path, load, suffix):
     assert np.abs(image - np.array([10, 200, 90])[:, None, None]).max() < 12
 
 
-def test_sizes_shapes_and_colours(tmp_path, load):
+@pytest.mark.parametrize("grey", [False, True])
+def test_sizes_shapes_and_colours(tmp_path, load, grey):
     write_many(tmp_path / "photographs", 2)
-    sizes = {7: (7, 7), "5x4": (4, 5), (6, 8): (6, 8), "native": (3, 3)}
-    for size, shape in sizes.items():
-        for grey in (False, True):
-            found = load(image_size=size, grey=grey).train_images
-            assert found.shape == (1, 1 if grey else 3, *shape)
+    for size, shape in {7: (7, 7), "5x4": (4, 5), (6, 8): (6, 8), "native": (3, 3)}.items():
+        found = load(image_size=size, grey=grey).train_images
+        assert found.shape == (1, 1 if grey else 3, *shape)
 
 
 def test_native_needs_one_size(tmp_path, load):
@@ -310,7 +296,7 @@ def test_no_folder(tmp_path, load):
 
 
 BAD_SIZES = (0, -1, 64.0, True, "64x", "x64", "64*64", "0x5", "99999", "large", (1,), [4, 4])
-BAD_RANGES = ("1", "1,1", "nan,1", "0,inf", "a,b", (0, 1, 2))
+BAD_RANGES = ("1", "1,1", "nan,1", "0,inf", "a,b", (0, 1, 2), "1," * 999, [[1] * 999] * 2)
 
 
 @pytest.mark.parametrize(
@@ -332,8 +318,9 @@ BAD_RANGES = ("1", "1,1", "nan,1", "0,inf", "a,b", (0, 1, 2))
 def test_refuses(tmp_path, options, message):
     for load in (load_folder, load_celeba):
         if load is load_folder or not options.keys() & {"test_share", "split"}:
-            with pytest.raises(ValueError, match=f"^{message}$"):
+            with pytest.raises(ValueError, match=f"^{message}$") as caught:
                 load(tmp_path, **options)
+            assert len(str(caught.value)) < 200
 
 
 def test_a_subfolder_that_cannot_be_searched_is_not_passed_over(tmp_path, load, monkeypatch):
@@ -448,39 +435,26 @@ def test_celeba_says_what_must_lie_where(tmp_path, missing):
     )
 
 
+NO_PLAIN_NAMES = ("/etc/5", "../5", ".. 0", "a\\5", "C:5", "5\0", "\udcff")
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("5.png", "a file name and 0, 1 or 2"),
-        ("5.png 0 0", "a file name and 0, 1 or 2"),
-        ("", "a file name and 0, 1 or 2"),
-        ("5.png 3", "a file name and 0, 1 or 2"),
-        ("5.png -1", "a file name and 0, 1 or 2"),
-        ("5.png;0", "a file name and 0, 1 or 2"),
-        ("/etc/5.png 0", "a plain file name"),
-        ("../5.png 0", "a plain file name"),
-        (".. 0", "a plain file name"),
-        ("a\\5.png 0", "a plain file name"),
-        ("C:5.png 0", "a plain file name"),
-        ("5\0.png 0", "a plain file name"),
+        *((line, "a file name and 0, 1 or 2") for line in ("5", "5 0 0", "", "5 3", "5 -1", "5;0")),
+        *((f"{name} 0".replace(" 0 0", " 0"), "a plain file name") for name in NO_PLAIN_NAMES),
         ("2.png 0", "every file once"),
     ],
 )
 def test_celeba_refuses_a_damaged_list(tmp_path, line, fault):
-    write_celeba(tmp_path, [*LINES[:2], line, *LINES[2:]])
+    path = tmp_path / "list_eval_partition.txt"
+    write_celeba(tmp_path, [*LINES[:2], "LINE", *LINES[2:]])
+    path.write_bytes(path.read_bytes().replace(b"LINE", line.encode(errors="surrogateescape")))
     with pytest.raises(ValueError) as caught:
         load_celeba(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(
-        f"{tmp_path / 'list_eval_partition.txt'}, line 3: expected {fault}"
-    ) and message.endswith(f"found {line!r}")
-
-
-def test_celeba_list_of_bytes_that_are_no_text(tmp_path):
-    write_celeba(tmp_path, LINES)
-    (tmp_path / "list_eval_partition.txt").write_bytes(b"1.png 0\n\xff.png 0\n")
-    with pytest.raises(ValueError, match="line 2: expected a plain file name"):
-        load_celeba(tmp_path)
+    assert str(caught.value).startswith(f"{path}, line 3: expected {fault}")
+    found = line.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    assert str(caught.value).endswith(f"found {found!r}")
 
 
 def test_celeba_list_of_one_endless_line(tmp_path):
