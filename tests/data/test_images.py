@@ -358,18 +358,23 @@ def test_home_is_understood(tmp_path, monkeypatch):
 LINES = ["1.png 0", "2.png 1", "3.png 2", "4.png 0"]
 
 
-def write_celeba(folder, lines):
+def write_celeba(folder, lines=LINES):
     for i in range(1, 5):
         write_grey(folder / "img_align_celeba" / f"{i}.png", i)
     (folder / "list_eval_partition.txt").write_bytes("\n".join(lines).encode() + b"\n")
 
 
+def load_values(folder):
+    """The training and the test images of CelebA, by value."""
+    data = load_celeba(folder, image_size=2, cache_dir=folder / "cache")
+    assert data.name == "celeba" and data.train_labels is data.test_labels is None
+    return values(data.train_images), values(data.test_images)
+
+
 @pytest.mark.parametrize("inner", ["", "celeba"])
 def test_celeba_keeps_the_split_of_its_authors(tmp_path, inner):
-    write_celeba(tmp_path / inner, LINES)
-    data = load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
-    assert data.name == "celeba" and data.train_labels is data.test_labels is None
-    assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
+    write_celeba(tmp_path / inner)
+    assert load_values(tmp_path) == ([1, 4], [3])
 
 
 def test_celeba_with_another_split_is_decoded_anew(tmp_path):
@@ -377,20 +382,15 @@ def test_celeba_with_another_split_is_decoded_anew(tmp_path):
         write_celeba(tmp_path, ["1.png 0", f"2.png {part}", "3.png 2"])
         for i in range(1, 5):
             os.utime(tmp_path / "img_align_celeba" / f"{i}.png", (1, 1))
-        data = load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
-        assert values(data.train_images) == train and values(data.test_images) == test
+        assert load_values(tmp_path) == (train, test)
 
 
 def test_celeba_files_that_are_listed_but_absent(tmp_path, capsys):
     write_celeba(tmp_path, ["\ufeff" + LINES[0], *LINES[1:], "5.png 2", "6.png 0"])  # a BOM, too
-    data = load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
-    assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
+    assert load_values(tmp_path) == ([1, 4], [3])
     assert capsys.readouterr().err.startswith(
         f"celeba: 2 of 5 listed files are not in {tmp_path / 'img_align_celeba'} (6.png, 5.png)\n"
     )
-
-
-def test_celeba_of_which_nothing_is_there(tmp_path, capsys):
     write_celeba(tmp_path, [f"{i}.jpg {i % 3}" for i in range(25)])
     with pytest.raises(FileNotFoundError, match=r"^none of the 17 files that .*txt names is in /"):
         load_celeba(tmp_path)
@@ -398,7 +398,7 @@ def test_celeba_of_which_nothing_is_there(tmp_path, capsys):
 
 
 def test_celeba_says_that_an_image_is_in_both_parts(tmp_path, capsys):
-    write_celeba(tmp_path, LINES)
+    write_celeba(tmp_path)
     for name in ("1.png", "3.png", "4.png"):
         write_photograph(tmp_path / "img_align_celeba" / name, int(name == "4.png"))
     load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
@@ -408,7 +408,7 @@ def test_celeba_says_that_an_image_is_in_both_parts(tmp_path, capsys):
 
 @pytest.mark.parametrize("doubled", [False, True])
 def test_celeba_as_kaggle_has_it(tmp_path, doubled):
-    write_celeba(tmp_path, [])
+    write_celeba(tmp_path)
     (tmp_path / "list_eval_partition.txt").unlink()
     rows = [line.replace(" ", ",") for line in LINES]
     (tmp_path / "list_eval_partition.csv").write_text("\n".join(["image_id,partition", *rows]))
@@ -416,13 +416,12 @@ def test_celeba_as_kaggle_has_it(tmp_path, doubled):
         (tmp_path / "img_align_celeba").rename(tmp_path / "inner")
         (tmp_path / "img_align_celeba").mkdir()
         (tmp_path / "inner").rename(tmp_path / "img_align_celeba/img_align_celeba")
-    data = load_celeba(tmp_path, image_size=2, cache_dir=tmp_path / "cache")
-    assert values(data.train_images) == [1, 4] and values(data.test_images) == [3]
+    assert load_values(tmp_path) == ([1, 4], [3])
 
 
 @pytest.mark.parametrize("missing", ["img_align_celeba", "list_eval_partition.txt", "both"])
 def test_celeba_says_what_must_lie_where(tmp_path, missing):
-    write_celeba(tmp_path, LINES)
+    write_celeba(tmp_path)
     for name in ("img_align_celeba", "list_eval_partition.txt"):
         if missing in (name, "both"):
             (tmp_path / name).rename(tmp_path / f"no {name}")
@@ -458,7 +457,7 @@ def test_celeba_refuses_a_damaged_list(tmp_path, line, fault):
 
 
 def test_celeba_list_of_one_endless_line(tmp_path):
-    write_celeba(tmp_path, LINES)
+    write_celeba(tmp_path)
     for content in (b"", b"a" * 5000):
         sparse(tmp_path / "list_eval_partition.txt", 1 << 26, content)
         with bounded(), pytest.raises(ValueError, match=r"line 1: .*, found '.{80,330}'$"):

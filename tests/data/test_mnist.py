@@ -46,6 +46,8 @@ def test_a_named_folder_is_a_promise(tmp_path, cache, write_mnist, monkeypatch):
     folder.mkdir()
     with pytest.raises(FileNotFoundError, match=", ".join(FILES.values())):
         load_mnist("mnist", folder)
+    with pytest.raises(ValueError, match="'cifar'; choose from mnist, fashion-mnist"):
+        find_files("cifar", folder)
 
     write_mnist(folder, {"test_labels": None, "train_images": None})
     with pytest.raises(FileNotFoundError) as caught:
@@ -139,12 +141,6 @@ def test_any_number_of_classes(tmp_path, write_mnist, name, classes):
     )
 
 
-def test_the_names_of_classes():
-    letters, balanced = SOURCES["emnist-letters"].classes, SOURCES["emnist-balanced"].classes
-    assert (letters[1], letters[26], len(letters)) == ("a", "z", 27)  # the labels are 1 to 26
-    assert "".join(balanced) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
-
-
 def test_labels_may_be_missing_but_not_half_of_them(tmp_path, write_mnist):
     arrays = write_mnist(tmp_path, {"train_labels": None, "test_labels": None})
     dataset = load_mnist("mnist", tmp_path)
@@ -176,11 +172,6 @@ def test_files_of_another_set_are_refused(tmp_path, write_mnist, monkeypatch, fo
     assert str(caught.value) == f"{path}: expected a file of mnist, found one of kmnist"
     monkeypatch.setitem(mnist.OWNERS, known, "mnist")
     load_mnist("mnist", tmp_path)
-
-
-def test_refuses_other_names():
-    with pytest.raises(ValueError, match="'cifar'; choose from mnist, fashion-mnist"):
-        find_files("cifar")
 
 
 @pytest.mark.parametrize(
