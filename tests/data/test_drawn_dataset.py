@@ -105,19 +105,17 @@ def load(tmp_path, painter):
     return load
 
 
-def test_pictures_are_drawn_once(load, painter, tmp_path):
+@pytest.mark.parametrize(
+    "other", [{"name": "lines"}, {"version": 2}, {"seed": 1}, {"made_with": {"a": "1.0"}}]
+)
+def test_pictures_are_drawn_once_and_what_decides_about_them_is_in_the_name(
+    load, painter, tmp_path, other
+):
     load()
     load()
     assert painter.calls == 1
     (path,) = (tmp_path / "dots").iterdir()
     assert path.name.startswith("dots-v1-seed0-20-10-") and path.suffix == ".npz"
-
-
-@pytest.mark.parametrize(
-    "other", [{"name": "lines"}, {"version": 2}, {"seed": 1}, {"made_with": {"a": "1.0"}}]
-)
-def test_what_decides_about_the_pictures_is_in_the_name(load, painter, tmp_path, other):
-    load()
     load(**other)
     assert painter.calls == 2
     assert len(list((tmp_path / "dots").iterdir())) == 2
@@ -126,18 +124,6 @@ def test_what_decides_about_the_pictures_is_in_the_name(load, painter, tmp_path,
 def test_the_default_cache_is_the_users(load, cache):
     load(cache_dir=None)
     assert len(list((cache / "dots").glob("*.npz"))) == 1
-
-
-def test_a_user_without_a_home_is_no_error(load, painter, monkeypatch):
-    import pooch
-
-    def homeless(_):
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(pooch, "os_cache", homeless)
-    load(cache_dir=None)
-    load(cache_dir=None)
-    assert painter.calls == 2
 
 
 def flipped(content):
