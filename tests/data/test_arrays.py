@@ -320,7 +320,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_memory_holds_the_result_and_a_block(tmp_path, save):
     path = tmp_path / ("a.npy" if save is np.save else "a.npz")
     save(path, np.zeros((2000, 100, 100), "f4"))  # 80 MB
-    with bounded(60, 20 + 43):  # the bytes, and blocks of 2**20 values in float64
+    with bounded(megabytes=20 + 43):  # the bytes, and blocks of 2**20 values in float64
         load_arrays(path, (0, 1))
 
 

@@ -128,7 +128,7 @@ BAD = {
 def test_other_files_are_refused_and_nothing_runs(tmp_path, name):
     path = tmp_path / "data_batch_1"
     path.write_bytes(BAD[name])
-    with bounded(10, 50), pytest.raises(ValueError) as caught:
+    with bounded(megabytes=50), pytest.raises(ValueError) as caught:
         cifar.read_batch(path)
     assert str(caught.value).startswith(f"{path}: expected a batch of CIFAR-10")
     assert "\n" not in str(caught.value)
