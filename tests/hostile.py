@@ -20,8 +20,8 @@ def sparse(path, size, content=b""):
 
 
 @contextmanager
-def bounded(seconds=10, megabytes=10):
-    """Limit the time and the memory (also reserved memory) of the `with` block."""
+def bounded(seconds=60, megabytes=10):
+    """Limit the time, generously, and the memory (also reserved memory) of the `with` block."""
 
     def late(*_):
         raise TimeoutError

@@ -42,11 +42,19 @@ def image_dir(tmp_path):
     return folder
 
 
-def run(tmp_path, *arguments, example="mnist_vae", warnings="error"):
+def run(tmp_path, *arguments, example="mnist_vae", warnings="error", status=0):
+    """Run an example in `tmp_path`; its output on stdout, or on stderr if it ends with 2."""
     environment = {k: v for k, v in os.environ.items() if k != "SCRATCHVAE_DATA"}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-W", warnings, str(ROOT / f"examples/{example}.py"), *arguments]
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert status or example != "mnist_vae" or done.stderr == ""
+    return done.stderr if status else done.stdout
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.fixture
@@ -84,9 +92,8 @@ def test_examples_print_with_what_never_fails(path):
 def test_a_name_that_the_terminal_lacks_loses_no_work(tmp_path, data_dir, monkeypatch, encoding):
     monkeypatch.setenv("PYTHONIOENCODING", f"{encoding}:strict")
     arguments = ["--data-dir", str(data_dir), "--epochs", "1", "--out", "Лица"]
-    done = run(tmp_path, *arguments, example="tiny_vae")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("are in \\u041b\\u0438\\u0446\\u0430\n")
+    said = run(tmp_path, *arguments, example="tiny_vae")
+    assert said.endswith("are in \\u041b\\u0438\\u0446\\u0430\n")
     assert (tmp_path / "Лица/metrics.json").exists()
 
 
@@ -102,19 +109,18 @@ def test_fewer_images_than_the_folder_has(tmp_path, refused, monkeypatch, image_
 @pytest.mark.parametrize("model", ["mlp", *(pytest.param(m, marks=SLOW) for m in ("conv", "ae"))])
 def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
     out = tmp_path / "out"
-    done = run(
+    said = run(
         tmp_path, "--model", model, "--epochs", "2", "--latent-dim", "2", "--seed", "3",
         "--data-dir", str(data_dir), "--engine", "numpy", "--out", str(out),
     )  # fmt: skip
-    assert done.returncode == 0 and done.stderr == ""
     assert set(os.listdir(out)) == PICTURES | FILES | {"manifold.png"}
     for picture in PICTURES | {"manifold.png"}:
         assert np.asarray(Image.open(out / picture)).std() > 1
 
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = metrics_of(out)
     assert metrics["model"] == model and len(metrics["history"]) == 2
     first, last = (epoch["test_total"] for epoch in metrics["history"])
-    last_line = done.stdout.splitlines()[-1]
+    last_line = said.splitlines()[-1]
     if model == "ae":
         assert metrics["test_neg_elbo"] is None and last < first
         assert last_line.startswith(f"test squared error {last:.2f} per image")
@@ -138,7 +144,7 @@ def test_a_run_leaves_pictures_weights_and_numbers(tmp_path, data_dir, model):
 @SLOW
 def test_the_commands_look_at_what_an_example_leaves(tmp_path, data_dir):
     arguments = ["--epochs", "1", "--latent-dim", "2", "--data-dir", "data", "--engine", "numpy"]
-    assert run(tmp_path, *arguments, "--out", "out").returncode == 0
+    run(tmp_path, *arguments, "--out", "out")
     for command in ("evaluate", "reconstruct", "sample", "interpolate", "traverse", "manifold"):
         words = [sys.executable, "-m", "scratchvae", command, "out", "--engine", "numpy"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -176,21 +182,14 @@ def test_an_example_replaces_its_own_results_but_no_run_of_train(tmp_path, data_
         pass
     sv.runs.begin(tmp_path / "out", config, data)
     files.checkpoint(1).touch()  # of a run that `train --resume` has begun again
-    before = files.config.read_bytes()
-    with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
-        sv.runs.begin(tmp_path / "out", config, data)
-    assert files.config.read_bytes() == before
-
-
-def test_a_run_of_train_is_not_replaced(tmp_path, data_dir):
-    """Not even before its first checkpoint, or after they were deleted."""
-    config, data = sv.runs.Config(engine="numpy"), sv.data.load("mnist", data_dir)
-    files = sv.runs.RunFolder(tmp_path / "out")
-    files.make()
-    files.begin(config, {})
-    with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
-        sv.runs.begin(tmp_path / "out", config, data)
-    assert files.config.exists()
+    new = sv.runs.RunFolder(tmp_path / "new")  # of `train`, before its first checkpoint
+    new.make()
+    new.begin(config, {})
+    for run in (files, new):
+        before = run.config.read_bytes()
+        with pytest.raises(FileExistsError, match="contains a run of `scratchvae train`"):
+            sv.runs.begin(run.path, config, data)
+        assert run.config.read_bytes() == before
 
 
 def test_the_digits_that_stand_in_for_mnist_are_named_in_the_config(tmp_path):
@@ -199,49 +198,49 @@ def test_the_digits_that_stand_in_for_mnist_are_named_in_the_config(tmp_path):
     assert files.read_config()[0].data == "glyphs"
 
 
-@pytest.mark.slow
+@SLOW
 def test_same_seed_same_numbers(tmp_path, data_dir):
     metrics = []
     for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         arguments = ["--epochs", "1", "--data-dir", str(data_dir), "--out", out, "--seed", seed]
-        assert run(tmp_path, "--engine", "numpy", *arguments).returncode == 0
-        metrics.append(json.loads((tmp_path / out / "metrics.json").read_text()))
+        run(tmp_path, "--engine", "numpy", *arguments)
+        metrics.append(metrics_of(tmp_path / out))
     assert metrics[0] == metrics[1]
     assert metrics[0]["test_neg_elbo"] != metrics[2]["test_neg_elbo"]
 
 
-@pytest.mark.slow
+@SLOW
 def test_the_elbo_counts_kl_once_whatever_beta(tmp_path, data_dir):
     arguments = ["--beta", "4", "--epochs", "1", "--data-dir", str(data_dir), "--engine", "numpy"]
-    assert run(tmp_path, *arguments).returncode == 0
-    metrics = json.loads((tmp_path / "runs/mnist/metrics.json").read_text())
+    run(tmp_path, *arguments)
+    metrics = metrics_of(tmp_path / "runs/mnist")
     (last,) = metrics["history"]
     recon, kl = last["test_reconstruction"], last["test_kl"]
     assert metrics["test_neg_elbo"] == pytest.approx(recon + kl)
     assert last["test_total"] == pytest.approx(recon + 4 * kl, rel=1e-6)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("example", ["mnist_vae", "tiny_vae", "autoencoder_vs_vae"])
 def test_a_run_that_diverges_stops_and_says_so(tmp_path, data_dir, example):
     arguments = ["--lr", "1e6", "--data-dir", str(data_dir), "--engine", "numpy"]
-    done = run(tmp_path, *arguments, example=example, warnings="ignore")
-    assert done.returncode == 2
-    *_, message = done.stderr.splitlines()
+    *_, message = run(
+        tmp_path, *arguments, example=example, warnings="ignore", status=2
+    ).splitlines()
     assert message.startswith(f"{example}.py: error: the loss ") and "smaller" in message
     assert not [*tmp_path.rglob("mlp/weights.safetensors"), *tmp_path.glob("runs/*/weights*")]
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_loss_that_is_infinite_only_on_the_test_images(tmp_path, data_dir):
     """The one step of the epoch is the first to spoil the weights."""
     arguments = ["--model", "ae", "--lr", "1e38", "--batch-size", "300", "--epochs", "1"]
     arguments += ["--data-dir", str(data_dir), "--engine", "numpy"]
-    done = run(tmp_path, *arguments, warnings="ignore")
-    assert done.returncode == 2 and "mnist_vae.py: error: the loss is" in done.stderr
+    said = run(tmp_path, *arguments, warnings="ignore", status=2)
+    assert "mnist_vae.py: error: the loss is" in said
 
 
-@pytest.mark.slow
+@SLOW
 def test_ctrl_c_ends_it_with_one_line(tmp_path, data_dir):
     arguments = ["--epochs", "100000", "--data-dir", str(data_dir), "--engine", "numpy"]
     command = [sys.executable, str(ROOT / "examples/mnist_vae.py"), *arguments]
@@ -258,13 +257,12 @@ def test_ctrl_c_ends_it_with_one_line(tmp_path, data_dir):
     assert said.splitlines()[-1] == "mnist_vae.py: interrupted: no results are saved"
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("count", [1, 3])
 def test_few_test_images(tmp_path, count):
     folder = write_digits(tmp_path / "few", 30, count)
     arguments = ["--epochs", "1", "--data-dir", str(folder), "--engine", "numpy", "--out", "out"]
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
+    run(tmp_path, *arguments)
     assert (tmp_path / "out/interpolation.png").exists() == (count > 1)
 
 
@@ -272,11 +270,10 @@ def test_few_test_images(tmp_path, count):
 def test_tiny(tmp_path, data_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(data_dir), "--latent-dim", "2", "--epochs", "2"]
-    done = run(tmp_path, *arguments, "--out", str(out), example="tiny_vae")
-    assert done.returncode == 0, done.stderr
-    assert "Total params: 12,641\n" in done.stdout
-    metrics = json.loads((out / "metrics.json").read_text())
-    assert f"test -ELBO {metrics['test_neg_elbo']:.2f} nats per image" in done.stdout
+    said = run(tmp_path, *arguments, "--out", str(out), example="tiny_vae")
+    assert "Total params: 12,641\n" in said
+    metrics = metrics_of(out)
+    assert f"test -ELBO {metrics['test_neg_elbo']:.2f} nats per image" in said
     assert metrics["model"] == "tiny"
     assert set(os.listdir(out)) >= PICTURES | {"manifold.png"}
     sv.models.build("tiny", latent_dim=2).load_state_dict(load_file(out / "weights.safetensors"))
@@ -286,14 +283,13 @@ def test_tiny(tmp_path, data_dir):
 def test_autoencoder_vs_vae(tmp_path, data_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(data_dir), "--epochs", "1", "--out", str(out)]
-    done = run(tmp_path, *arguments, example="autoencoder_vs_vae")
-    assert done.returncode == 0, done.stderr
+    said = run(tmp_path, *arguments, example="autoencoder_vs_vae")
     assert set(os.listdir(out)) == {"samples.png", "ae", "mlp"}
     for name in ("ae", "mlp"):
         assert set(os.listdir(out / name)) == FILES
         assert sv.runs.open_run(out / name, "numpy").config.model == name
     assert np.asarray(Image.open(out / "samples.png")).std() > 1
-    codes = [line for line in done.stdout.splitlines() if line.startswith("codes of the test")]
+    codes = [line for line in said.splitlines() if line.startswith("codes of the test")]
     assert ["autoencoder" in line for line in codes] == [True, False]
 
 
@@ -301,13 +297,12 @@ def test_autoencoder_vs_vae(tmp_path, data_dir):
 def test_celeba(tmp_path, image_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--batch-size", "12"]
-    done = run(tmp_path, *arguments, "--out", str(out), example="celeba_vae")
-    assert done.returncode == 0, done.stderr
-    assert "images:images: 36 training and 4 test images; losses in mean squared err" in done.stdout
-    assert "KL weight 0.00025 is beta 1.536 for a decoder of unit variance\n" in done.stdout
-    metrics = json.loads((out / "metrics.json").read_text())
+    said = run(tmp_path, *arguments, "--out", str(out), example="celeba_vae")
+    assert "images:images: 36 training and 4 test images; losses in mean squared err" in said
+    assert "KL weight 0.00025 is beta 1.536 for a decoder of unit variance\n" in said
+    metrics = metrics_of(out)
     error = 4 * metrics["test"]["reconstruction"]["mse"]  # of images from -1 to 1, not 0 to 1
-    assert f"test mean squared error {error:.5f} at z = mu (images:images)" in done.stdout
+    assert f"test mean squared error {error:.5f} at z = mu (images:images)" in said
     assert metrics["model"] == "celeba" and "test_neg_elbo" not in metrics  # it is not in nats
     opened = sv.runs.open_run(out, "numpy")
     assert opened.config.data == f"images:{image_dir}" and len(opened.test_images()) == 4
@@ -318,16 +313,14 @@ def test_celeba(tmp_path, image_dir):
     assert model.state_dict()["encoder.0.1.num_batches_tracked"] == 3
 
 
-@pytest.mark.slow
+@SLOW
 def test_gradient_check(tmp_path):
     """Every table says ok, the slip is found, and the picture is drawn."""
     out = tmp_path / "run"
-    command = [sys.executable, "-W", "error", str(ROOT / "examples/gradient_check.py")]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.endswith("  ok")]
+    said = run(tmp_path, "--out", str(out), example="gradient_check")
+    rows = [line for line in said.splitlines() if line.endswith("  ok")]
     assert len(rows) == 5 + 11 + 2
-    assert "softmax: the gradient of x, shape (3, 5), is wrong\n    at x[" in done.stdout
+    assert "softmax: the gradient of x, shape (3, 5), is wrong\n    at x[" in said
     assert len(np.unique(np.asarray(Image.open(out / "softmax-step.png")))) > 20
 
 
@@ -335,15 +328,14 @@ def test_gradient_check(tmp_path):
 def test_skip(tmp_path, image_dir):
     out = tmp_path / "out"
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--images", "20"]
-    done = run(tmp_path, *arguments, "--out", str(out), example="skip_vae")
-    assert done.returncode == 0, done.stderr
-    *_, a, b, c, _, _, _ = done.stdout.splitlines()
+    said = run(tmp_path, *arguments, "--out", str(out), example="skip_vae")
+    *_, a, b, c, _, _, _ = said.splitlines()
     leaks = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in (a, b, c)}
     assert set(leaks) == {"all", "deep", "none"}
     assert all(len(numbers) == 3 for numbers in leaks.values())
     assert set(os.listdir(out)) == {"leak.png", "metrics.json", "all", "deep", "none"}
     assert sv.runs.open_run(out / "deep", "numpy").config.skips == "deep"
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = metrics_of(out)
     for skips, numbers in leaks.items():
         *expected, variance = metrics[skips].values()
         assert numbers == pytest.approx(expected, rel=0.06, abs=1e-5) and variance > 0
@@ -356,25 +348,23 @@ def test_a_folder_without_images_is_an_error(tmp_path, refused, example):
     assert said.startswith(f"{example}.py: error: {tmp_path}: expected at least 2 images")
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_folder_of_two_images_is_enough(tmp_path, image_dir):
     for path in sorted(image_dir.iterdir())[2:]:
         path.unlink()
     Image.new("RGB", (64, 64)).save(image_dir / "2.png")
     arguments = ["--data-dir", str(image_dir), "--epochs", "1", "--out", str(tmp_path / "out")]
-    done = run(tmp_path, *arguments, example="celeba_vae")
-    assert done.returncode == 0, done.stderr
+    run(tmp_path, *arguments, example="celeba_vae")
     assert set(os.listdir(tmp_path / "out")) >= PICTURES - {"interpolation.png"}
 
 
-@pytest.mark.slow
+@SLOW
 def test_without_data_faces_are_drawn(tmp_path):
     """On a fresh machine: two epochs, and the losses fall."""
     arguments = ["--epochs", "2", "--batch-size", "64", "--engine", "numba", "--out", "out"]
-    done = run(tmp_path, *arguments, example="celeba_vae")
-    assert done.returncode == 0, done.stderr
-    assert "; faces: 8,000 training and 1,000 test images" in done.stdout
-    history = json.loads((tmp_path / "out/metrics.json").read_text())["history"]
+    said = run(tmp_path, *arguments, example="celeba_vae")
+    assert "; faces: 8,000 training and 1,000 test images" in said
+    history = metrics_of(tmp_path / "out")["history"]
     for loss in ("train_total", "test_total", "train_reconstruction", "test_reconstruction"):
         assert history[1][loss] < history[0][loss]
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..output import note
+from . import decode, faces, glyphs
 from .arrays import load_arrays
 from .batches import batches, binarize, is_binary
 from .cifar import load_cifar10
@@ -40,6 +41,7 @@ __all__ = [
     "load_glyphs",
     "load_mnist",
     "load_or_glyphs",
+    "made_with",
     "read_idx",
     "spread",
 ]
@@ -118,6 +120,35 @@ def load(
         "cifar10": partial(load_cifar10, data_dir),
     }
     return fit(loaders.get(dataset, partial(load_mnist, dataset, data_dir))(), options)
+
+
+def made_with(dataset: str, **images: Any) -> dict[str, str]:
+    """The libraries, by name, whose versions decide the pixels of a data set.
+
+    Parameters
+    ----------
+    dataset : str
+        As for `load`.
+    **images
+        As for `load`: Pillow resizes images, makes them grey and crops them.
+
+    Returns
+    -------
+    dict of str to str
+        Versions; of the fonts of the glyphs a digest. Empty if no library decides.
+
+    Raises
+    ------
+    ModuleNotFoundError, FileNotFoundError
+        As `load_glyphs`.
+    """
+    kind = dataset.partition(":")[0]
+    if kind in ("images", "celeba"):
+        return decode.made_with()
+    found = {"glyphs": glyphs.made_with, "faces": faces.made_with}.get(kind, dict)()
+    if any(images.get(name) for name in ("image_size", "grey", "crop")):
+        found["Pillow"] = decode.made_with()["Pillow"]
+    return found
 
 
 def load_or_glyphs(

@@ -8,7 +8,8 @@ data set has a folder of its own::
     lock        locked by the process that decodes
 
 The process can be killed at any time, and the machine can fail: pixels without a digest, or with
-another one than in the note, are decoded again.
+another one than in the note, are decoded again. Where the file system has no locks, each process
+decodes into a folder of its own and then moves the two files here.
 """
 
 import errno
@@ -21,10 +22,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import prod
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +40,9 @@ from .options import ImageOptions
 
 VERSION = 3  # of the recipe and of the note: with another number, every cache is decoded again
 CHUNK, CHUNK_BYTES = 1024, 1 << 24  # files and bytes between two notes, at most
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # of a file system
 Images = NDArray[np.uint8]
+Loaded = tuple[Images, list[bytes], tuple[int, int]]  # pixels, digests, brightest and flat
 
 
 @dataclass
@@ -88,26 +93,10 @@ def decode_once(
     fingerprint = _fingerprint(root, names, recipe)
     try:
         _make_own(folder)
-        with _locked(folder, say):
-            cache = _Cache(folder, root, names, shape, options)
-            cache.resume(fingerprint)
-            if cache.done < len(names):
-                cache.decode_rest()
-            digests, found, bad = cache.check(len(parts[0]))
-            if bad is not None:
-                say(
-                    f"the cache {cache.pixels} is damaged (its pixels have changed): decoding "
-                    f"{len(names) - bad * cache.chunk:,} files again"
-                )
-                cache.keep(bad)
-                cache.decode_rest()
-                digests, found, bad = cache.check(len(parts[0]))
-            if bad is not None:
-                raise OSError(
-                    errno.EIO, f"{cache.pixels}: the bytes read from the disk are not those written"
-                )
-            # Mapped under the lock: later another process may replace the file.
-            pixels = cache.map()
+        cache = _Cache(folder, root, names, shape, options)
+        with _locked(folder, say) as why_not:
+            load = partial(cache.load_unlocked, why_not) if why_not else cache.load
+            pixels, digests, found = load(fingerprint, len(parts[0]), say)
     except MachineFault:
         raise
     except OSError as error:
@@ -135,6 +124,7 @@ class _Cache:
     names: list[str]
     shape: tuple[int, ...]
     options: ImageOptions
+    note: Note = field(init=False)
 
     def __post_init__(self) -> None:
         self.pixels, self.note_file = self.folder / "pixels.npy", self.folder / "note.json"
@@ -145,6 +135,54 @@ class _Cache:
     def done(self) -> int:
         """How many files, in order, are decoded."""
         return min(len(self.note.digests) * self.chunk, len(self.names))
+
+    def load(self, fingerprint: str, train_files: int, say: Callable[[str], None]) -> Loaded:
+        """All pixels, decoded as far as they are not there, and what `check` finds. Needs the lock:
+        later another process may replace the files."""
+        self.resume(fingerprint)
+        if self.done < len(self.names):
+            self.decode_rest()
+        digests, found, bad = self.check(train_files)
+        if bad is not None:
+            say(
+                f"the cache {self.pixels} is damaged (its pixels have changed): decoding "
+                f"{len(self.names) - bad * self.chunk:,} files again"
+            )
+            self.keep(bad)
+            self.decode_rest()
+            digests, found, bad = self.check(train_files)
+        if bad is not None:
+            raise OSError(
+                errno.EIO, f"{self.pixels}: the bytes read from the disk are not those written"
+            )
+        if not self.has_header():
+            with open(self.pixels, "r+b", opener=_no_link) as file:
+                file.write(self.header(self.rows))
+        return self.map(), digests, found
+
+    def load_unlocked(
+        self, why: str, fingerprint: str, train_files: int, say: Callable[[str], None]
+    ) -> Loaded:
+        """As `load`, without a lock: no file is changed that another process may use. If there is
+        not all that is needed, `say` gets the reason `why` there is no lock."""
+        if self.read_note(fingerprint) and self.done == len(self.names):
+            before = self.pixels.stat()
+            digests, found, bad = self.check(train_files)
+            if bad is None and self.has_header():
+                pixels, now = self.map(), self.pixels.stat()
+                if (now.st_ino, now.st_ctime_ns) == (before.st_ino, before.st_ctime_ns):
+                    return pixels, digests, found
+        say(
+            f"the cache {self.folder} cannot be locked ({why}): what is decoded is kept only when "
+            "all files are done; a folder that can be locked is better ($XDG_CACHE_HOME, cache_dir)"
+        )
+        with TemporaryDirectory(prefix="unlocked-", dir=self.folder) as folder:
+            own = replace(self, folder=Path(folder))
+            loaded = own.load(fingerprint, train_files, say)
+            self.note = own.note
+            os.replace(own.pixels, self.pixels)
+            os.replace(own.note_file, self.note_file)
+        return loaded
 
     def offset(self, files: int) -> int:
         """The offset behind the pixels of so many files."""
@@ -160,24 +198,28 @@ class _Cache:
 
     def resume(self, fingerprint: str) -> None:
         """Read the note. If it is missing, damaged or of other files, begin again."""
+        if not self.read_note(fingerprint):
+            # First the note: it must never describe another file. The pixels are unlinked, not
+            # overwritten: a process that has them mapped keeps them.
+            self.note_file.unlink(missing_ok=True)
+            self.pixels.unlink(missing_ok=True)
+            self.note = Note(fingerprint)
+
+    def read_note(self, fingerprint: str) -> bool:
+        """Read the note; False if it is missing, damaged or of other files."""
         # FileNotFoundError: there is no note; the others: the note is damaged
         with suppress(FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
             self.note = note = Note(**json.loads(self.note_file.read_bytes()))
             indices = [i for i, why in note.damaged if type(i) is int and isinstance(why, str)]
-            if (
+            return (
                 note.fingerprint == fingerprint
                 and isinstance(note.digests, list)
                 and len(note.digests) <= -(-len(self.names) // self.chunk)
                 and len(indices) == len(note.damaged)
                 and indices == sorted({*indices} & {*range(self.done)})
                 and stat.S_ISREG(self.pixels.stat(follow_symlinks=False).st_mode)
-            ):
-                return
-        # First the note: it must never describe another file. The pixels are unlinked, not
-        # overwritten: a process that has them mapped keeps them.
-        self.note_file.unlink(missing_ok=True)
-        self.pixels.unlink(missing_ok=True)
-        self.note = Note(fingerprint)
+            )
+        return False
 
     def keep(self, chunks: int) -> None:
         """Forget all but the first chunks."""
@@ -256,17 +298,21 @@ class _Cache:
                 brightest, flat = max(brightest, level), flat + single
         return digests, (brightest, flat), None
 
-    def map(self) -> Images:
-        """All images, mapped from the file, whose header gets their number."""
-        rows = (self.offset(len(self.names)) - self.offset(0)) // self.bytes
-        if rows == 0:  # a file of no bytes cannot be mapped
-            return np.empty((0, *self.shape), np.uint8)
-        header = self.header(rows)
+    @property
+    def rows(self) -> int:
+        """The number of images, when all files are done."""
+        return (self.offset(len(self.names)) - self.offset(0)) // self.bytes
+
+    def has_header(self) -> bool:
+        """Whether the file begins with the header for all images."""
+        header = self.header(self.rows)
         with open(self.pixels, "rb") as file:
-            right = file.read(len(header)) == header
-        if not right:
-            with open(self.pixels, "r+b", opener=_no_link) as file:
-                file.write(header)
+            return file.read(len(header)) == header
+
+    def map(self) -> Images:
+        """All images, mapped from the file."""
+        if self.rows == 0:  # a file of no bytes cannot be mapped
+            return np.empty((0, *self.shape), np.uint8)
         return np.lib.format.open_memmap(self.pixels, mode="r")
 
 
@@ -319,13 +365,19 @@ def _make_own(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """One process at a time."""
+def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[str]:
+    """One process at a time. Yields why there is no lock, or nothing."""
     if not os.access(folder, os.W_OK):  # a complete cache can be used without writing to it
-        yield
+        yield ""
         return
     with open(folder / "lock", "ab", opener=_no_link) as file:
-        if not lock(file, wait=False):
-            say(f"waiting while another process decodes into {folder}")
-            lock(file, wait=True)
-        yield
+        why = ""
+        try:
+            if not lock(file, wait=False):
+                say(f"waiting while another process decodes into {folder}")
+                lock(file, wait=True)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            why = os.strerror(error.errno)
+        yield why

@@ -166,7 +166,7 @@ def drawn_dataset(
     counts: tuple[int, int],
     seed: int,
     version: int,
-    made_with: object,
+    made_with: dict[str, str],
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load a data set from the cache, or draw it and write it to the cache.
@@ -174,8 +174,7 @@ def drawn_dataset(
     ``draw(count, rng)`` returns a uint8 array of `count` rows for each entry of `rows`: the shape
     of a row of ``"images"`` and, with classes, of ``"labels"``. Training and test set, of sizes
     `counts`, have a generator each, spawned from `default_rng(seed)`: neither depends on the
-    other's size. `version` is that of the drawing code; `repr(made_with)` contains everything else
-    that determines a pixel.
+    other's size. `version` is that of the drawing code; `made_with` has those of the libraries.
     """
     if min(counts) < 0:
         raise ValueError(f"{name}: expected counts >= 0, found {counts[0]} and {counts[1]}")
@@ -183,20 +182,21 @@ def drawn_dataset(
     shapes = {f"train_{key}": (train, *row) for key, row in rows.items()}
     shapes |= {f"test_{key}": (test, *row) for key, row in rows.items()}
     digest = hashlib.sha256(repr(made_with).encode()).hexdigest()[:12]
-    try:
+    path: Path | None = None
+    arrays: Arrays | None = None
+    with suppress(RuntimeError):  # no home directory, so no cache
         folder = cache_folder() / name if cache_dir is None else Path(cache_dir)
-    except RuntimeError:  # no home directory
-        folder = Path(os.devnull)  # nothing can be read or stored there
-    path = folder / f"{name}-v{version}-seed{seed}-{train}-{test}-{digest}.npz"
-    arrays = _read(path, shapes)
+        path = folder / f"{name}-v{version}-seed{seed}-{train}-{test}-{digest}.npz"
+        arrays = _read(path, shapes)
     if arrays is None:
         rng_train, rng_test = np.random.default_rng(seed).spawn(2)
         arrays = {f"train_{key}": array for key, array in draw(train, rng_train).items()}
         arrays |= {f"test_{key}": array for key, array in draw(test, rng_test).items()}
-        with suppress(OSError):  # a full disk, a read-only home
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as file:
-                np.savez(file, **cast(dict[str, Any], arrays))  # compressing is slower than drawing
+        if path is not None:
+            with suppress(OSError):  # a full disk, a read-only home
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(path) as file:  # compressing is slower than drawing
+                    np.savez(file, **cast(dict[str, Any], arrays))
     return Dataset(name, **cast(dict[str, Any], arrays))
 
 

@@ -92,9 +92,14 @@ def load_faces(
         (train_count, test_count),
         seed,
         VERSION,
-        np.__version__,
+        made_with(),
         cache_dir,
     )
+
+
+def made_with() -> dict[str, str]:
+    """The library whose version decides the pixels."""
+    return {"NumPy": np.__version__}
 
 
 def draw_factors(count: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:

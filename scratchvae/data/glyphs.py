@@ -10,6 +10,7 @@ than written ones, so losses cannot be compared with published ones. How an imag
 3. **reduce**: each block of 4 x 4 pixels becomes its mean; hence the soft, grey edges.
 """
 
+import hashlib
 import os
 from functools import cache
 from importlib.metadata import version
@@ -98,9 +99,26 @@ def load_glyphs(
         (train_count, test_count),
         seed,
         VERSION,
-        (version("matplotlib"), version("pillow"), [font.name for font in fonts]),
+        made_with(),
         cache_dir,
     )
+
+
+def made_with() -> dict[str, str]:
+    """The libraries whose versions decide the pixels, and a digest of the fonts. Raises as
+    `find_fonts`."""
+    from PIL import features
+
+    fonts = hashlib.sha256()
+    for font in find_fonts():
+        fonts.update(font.read_bytes())
+    return {
+        "NumPy": np.__version__,
+        "Pillow": version("pillow"),
+        "FreeType": str(features.version("freetype2")),
+        "matplotlib": version("matplotlib"),
+        "fonts": fonts.hexdigest()[:12],
+    }
 
 
 def find_fonts() -> list[Path]:
@@ -148,7 +166,7 @@ def _master(font: Path, digit: str, stroke: int) -> "Image":
     from PIL import Image, ImageDraw, ImageFont
 
     # The basic layout engine: not every build of Pillow has the other one, Raqm.
-    face = ImageFont.truetype(font, FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
+    face = ImageFont.truetype(str(font), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
     page = Image.new("L", (2 * FONT_SIZE, 2 * FONT_SIZE))
     corner = (FONT_SIZE // 2, FONT_SIZE // 4)
     ImageDraw.Draw(page).text(corner, digit, fill=255, font=face, stroke_width=stroke)

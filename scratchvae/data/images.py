@@ -6,6 +6,7 @@ folder has a subfolder for each class, or a file ``labels.csv``, the images get 
 """
 
 import csv
+import json
 import os
 import re
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..output import note
+from ..output import note, open_file
 from .cache import Part, decode_once
 from .dataset import Dataset, Verdict, brightest_and_flat, doubts, spread
 from .decode import decode_all
@@ -45,6 +46,7 @@ PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")  # the autho
 FACES, LABELS = "img_align_celeba", "labels.csv"
 SIZE, FACE = (64, 64), 148  # pixels: of an image by default; of the square cut out of CelebA's
 MAX_LINE = 1000  # characters in the list: four times the longest name of a file
+MAX_CONFIG = 1 << 20  # bytes of the config.json of a run
 
 
 def load_folder(
@@ -60,7 +62,7 @@ def load_folder(
 
     They are decoded once and cached until a file is added, deleted or changed. A line tells how
     many files were read and why others were not: damaged, of another format, in a hidden folder,
-    behind a link to a folder.
+    behind a link to a folder, plots of a run.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ def load_folder(
     Raises
     ------
     ValueError
-        If an argument is out of range, or there are no images for training or for testing.
+        If an argument is out of range, the folder is that of a run, or there are no images for
+        training or for testing.
     OSError
         If the folder is missing or cannot be searched, a file cannot be read because of the
         machine, or the cache cannot be written.
@@ -256,6 +259,7 @@ class Found:
     other_formats: Counter[str] = field(default_factory=Counter)  # by extension
     links: int = 0  # to folders
     hidden: list[str] = field(default_factory=list)  # folders
+    runs: int = 0  # folders of runs
     outside: int = 0  # images outside of the folders of the split
 
     def in_words(self, damaged: dict[str, str] | None = None) -> str:
@@ -280,6 +284,8 @@ class Found:
         if self.hidden:
             folders = _count(len(self.hidden), "hidden folder")
             words.append(f"{folders} left out ({_some(self.hidden)})")
+        if self.runs:
+            words.append(f"{_count(self.runs, 'run')} of scratchvae skipped")
         if self.split:
             counts = [
                 f"{len(names):,} for {PURPOSE[part]}" for part, names in self.names.items() if names
@@ -291,8 +297,11 @@ class Found:
 def find_images(root: Path, old: bool = False) -> Found:
     """The image files in a folder and its subfolders, by their names relative to it.
 
-    `old`: as version 0.1 selected them. Links to files are followed, links to folders are not.
+    `old`: as version 0.1 selected them. Links to files are followed, links to folders are not. Runs
+    are skipped: a run among its own images would find its plots. ValueError if `root` is a run.
     """
+    if is_run(root):
+        raise ValueError(f"{root} is the folder of a run: choose a folder of pictures")
     names: dict[str, list[str]] = {"train": [], "validation": [], "test": [], "": []}
     found = Found(names)
     suffixes = (".jpg", ".jpeg", ".png") if old else SUFFIXES
@@ -308,7 +317,8 @@ def find_images(root: Path, old: bool = False) -> Found:
         linked = {
             PARTS.get(e.name.lower()) for e in listed if e.is_symlink() and os.path.isdir(e.path)
         }
-        kinds = {*inner.values()} | linked
+        runs = {name for name in inner if is_run(os.path.join(root, inside, name))}
+        kinds = {inner[name] for name in inner.keys() - runs} | linked
         splits = not (old or part) and "train" in kinds and not kinds.isdisjoint(HELD_OUT)
         found.split |= splits
         for entry in listed:
@@ -316,6 +326,8 @@ def find_images(root: Path, old: bool = False) -> Found:
             if entry.name in inner:
                 if not old and HIDDEN.fullmatch(entry.name):
                     found.hidden.append(name)
+                elif entry.name in runs:
+                    found.runs += 1
                 else:
                     folders.append((name, (inner[entry.name] or "") if splits else part))
             elif os.path.isdir(entry.path):  # a link
@@ -340,6 +352,17 @@ def find_images(root: Path, old: bool = False) -> Found:
         files.sort()
     found.hidden.sort()
     return found
+
+
+def is_run(folder: str | os.PathLike[str]) -> bool:
+    """Whether the folder is that of a run, finished or not: its config.json has our form."""
+    try:
+        with open_file(os.path.join(folder, "config.json"), MAX_CONFIG) as file:
+            found = json.loads(file.read(MAX_CONFIG))
+    except (OSError, ValueError, RecursionError):
+        return False
+    ours = isinstance(found, dict) and isinstance(found.get("options"), dict)
+    return ours and type(found.get("format")) is int
 
 
 def _split(names: list[str], share: float, rule: str) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import math
 import re
 from contextlib import suppress
 from operator import index
+from reprlib import repr as short  # a list may be long
 from typing import Any, NamedTuple
 
 MAX_SIDE = 4096  # pixels of the images that a model gets
@@ -58,7 +59,7 @@ def image_options(
         If an option is invalid; names it.
     """
     if not isinstance(grey, bool):
-        raise ValueError(f"grey: expected True or False, got {grey!r}")
+        raise ValueError(f"grey: expected True or False, got {short(grey)}")
     return ImageOptions(
         _size(image_size), grey, _crop(crop), _background(background), _range(value_range)
     )
@@ -80,7 +81,7 @@ def _size(size: Any) -> tuple[int, int] | str | None:
     ):
         raise ValueError(
             f"image_size: expected a number of pixels such as 64, WIDTHxHEIGHT such as 64x80 (at "
-            f"most {MAX_SIDE} each) or native, got {size!r}"
+            f"most {MAX_SIDE} each) or native, got {short(size)}"
         )
     return found
 
@@ -88,7 +89,7 @@ def _size(size: Any) -> tuple[int, int] | str | None:
 def _crop(crop: Any) -> str | int | None:
     if crop in (None, "center", "none") or (type(crop) is int and crop >= 1):
         return crop
-    raise ValueError(f"crop: expected center or none (or an int of at least 1), got {crop!r}")
+    raise ValueError(f"crop: expected center or none (or an int of at least 1), got {short(crop)}")
 
 
 def _background(colour: Any) -> tuple[int, int, int] | None:
@@ -101,7 +102,7 @@ def _background(colour: Any) -> tuple[int, int, int] | None:
         if all(0 <= level <= 255 for level in (red, green, blue)):
             return red, green, blue
     raise ValueError(
-        f"background: expected white, black or R,G,B with levels from 0 to 255, got {colour!r}"
+        f"background: expected white, black or R,G,B with levels from 0 to 255, got {short(colour)}"
     )
 
 
@@ -113,5 +114,5 @@ def _range(values: Any) -> tuple[float, float] | None:
         if low != high and math.isfinite(low) and math.isfinite(high):
             return low, high
     raise ValueError(
-        f"value_range: expected BLACK,WHITE, two different numbers such as 0,1, got {values!r}"
+        f"value_range: expected BLACK,WHITE, two different numbers such as 0,1, got {short(values)}"
     )

@@ -1,15 +1,12 @@
 """`arrays:FILE`: shapes, values, splits, keys; damaged and hostile files give one line each."""
 
 import io
-import tracemalloc
 import warnings
 import zipfile
 
 import numpy as np
 import pytest
 from hostile import bounded, pipe, sparse
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scratchvae import data
 from scratchvae.data import arrays, load_arrays, spread
@@ -286,22 +283,20 @@ def test_a_directory_that_claims_more_bytes_than_there_are(tmp_path):
     assert "damaged array: expected 80 images, found 40" in fault(path)
 
 
-def test_a_directory_outside_of_the_file(tmp_path):
-    np.savez(tmp_path / "a.npz", GREY)
-    data = bytearray((tmp_path / "a.npz").read_bytes())
-    end = data.index(b"PK\x05\x06")
-    data[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # the offset of the directory
-    (tmp_path / "a.npz").write_bytes(data)
-    fault(tmp_path / "a.npz")
-
-
-def test_a_name_of_thousands_of_bytes_is_quoted_in_part(tmp_path):
-    np.savez(tmp_path / "a.npz", GREY)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("damage", ["a byte", "a directory outside of the file", "a long name"])
+def test_damage_in_an_npz_is_found(tmp_path, save, damage):
+    save(tmp_path / "a.npz", GREY)
     content = bytearray((tmp_path / "a.npz").read_bytes())
-    content[26:28] = np.uint16(2000).tobytes()  # the length of the name in front of the array
+    if damage == "a byte":
+        content[1000] ^= 1
+    elif damage == "a long name":  # its length, in front of the array
+        content[26:28] = np.uint16(2000).tobytes()
+    else:  # the offset of the directory
+        end = content.index(b"PK\x05\x06")
+        content[end + 16 : end + 20] = b"\xff\xff\xff\x7f"
     (tmp_path / "a.npz").write_bytes(content)
-    message = fault(tmp_path / "a.npz")
-    assert "File name in directory 'arr_0.npy' and header" in message and len(message) < 2000
+    assert len(fault(tmp_path / "a.npz")) < 2000
 
 
 def test_the_limit_of_an_array_in_an_npz(tmp_path, monkeypatch):
@@ -310,32 +305,6 @@ def test_the_limit_of_an_array_in_an_npz(tmp_path, monkeypatch):
     load_arrays(tmp_path / "a.npz")
     monkeypatch.setattr(arrays, "MAX_VALUES", GREY.size - 1)
     assert "expected at most 2519 values, found arr_0 (40, 9, 7)" in fault(tmp_path / "a.npz")
-
-
-def test_a_changed_byte_in_an_npz_is_found(tmp_path):
-    for save in (np.savez, np.savez_compressed):
-        save(tmp_path / "a.npz", GREY)
-        content = bytearray((tmp_path / "a.npz").read_bytes())
-        content[1000] ^= 1
-        (tmp_path / "a.npz").write_bytes(content)
-        fault(tmp_path / "a.npz")
-
-
-@given(data=st.data())
-def test_fuzz_gives_a_dataset_or_one_line(tmp_path_factory, data):
-    stream = io.BytesIO()
-    np.savez_compressed(stream, x=GREY[:4], y=LABELS[:4])
-    content = bytearray(data.draw(st.sampled_from([npy(GREY[:4]), stream.getvalue()])))
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path_factory.getbasetemp() / "fuzz.npz"
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] or content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            assert load_arrays(path, (-1e9, 1e9)).train_images.dtype == np.uint8
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
@@ -347,16 +316,12 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     assert "found the bytes" in fault(sparse(tmp_path / "zeros.npy", 10**12))
 
 
-def test_memory_holds_the_result_and_a_block(tmp_path):
-    images = np.zeros((2000, 100, 100), "f4")  # 80 MB
-    np.save(tmp_path / "a.npy", images)
-    np.savez(tmp_path / "a.npz", images)
-    for name in ("a.npy", "a.npz"):
-        tracemalloc.start()
-        load_arrays(tmp_path / name, (0, 1))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 20e6 + 45e6, name  # the bytes, and blocks of 2**20 values in float64
+@pytest.mark.parametrize("save", [np.save, np.savez])
+def test_memory_holds_the_result_and_a_block(tmp_path, save):
+    path = tmp_path / ("a.npy" if save is np.save else "a.npz")
+    save(path, np.zeros((2000, 100, 100), "f4"))  # 80 MB
+    with bounded(megabytes=20 + 43):  # the bytes, and blocks of 2**20 values in float64
+        load_arrays(path, (0, 1))
 
 
 def test_load_by_name(tmp_path):

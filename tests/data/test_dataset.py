@@ -8,6 +8,7 @@ from PIL import Image
 
 from scratchvae.data import Dataset, dataset, spread
 from scratchvae.data.dataset import brightest_and_flat, doubts, fit
+from scratchvae.data.decode import render
 from scratchvae.data.options import image_options
 
 
@@ -83,15 +84,9 @@ def test_fit_gives_size_and_colours(shape, size, grey):
         )
         for image, old in zip(images, before, strict=True):
             pixels = old.reshape(-1, 6, 8).transpose(1, 2, 0).squeeze()
-            expected = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
-            ratio = width / height
-            across, down = min(8, round(6 * ratio)), min(6, round(8 / ratio))
-            left, top = round((8 - across) / 2), round((6 - down) / 2)
-            expected = expected.crop((left, top, left + across, top + down))
-            expected = expected.resize((width, height), Image.Resampling.BILINEAR)
-            np.testing.assert_array_equal(
-                image.reshape(channels, height, width).transpose(1, 2, 0).squeeze(), expected
-            )
+            options = image_options((height, width), grey=channels == 1)
+            expected = render(Image.fromarray(pixels), options)
+            np.testing.assert_array_equal(image.reshape(expected.shape), expected)
 
 
 def test_a_crop_without_a_size_is_the_size():

@@ -3,7 +3,6 @@
 import gzip
 import re
 import struct
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -41,18 +40,13 @@ def test_round_trip(scratch, idx_bytes, compress, shape, seed):
         np.testing.assert_array_equal(result, array)
 
 
-def test_result_is_writable_and_path_may_be_a_string(scratch, idx_bytes):
-    scratch.write_bytes(idx_bytes(DIGITS))
-    result = read_idx(str(scratch))
-    result[0] = 7
-    assert (result[0] == 7).all()
-
-
 def test_compression_is_recognised_from_content_not_from_name(tmp_path, idx_bytes):
     (tmp_path / "plain.gz").write_bytes(idx_bytes(DIGITS))
     (tmp_path / "compressed").write_bytes(gzip.compress(idx_bytes(DIGITS)))
     for name in ("plain.gz", "compressed"):
-        np.testing.assert_array_equal(read_idx(tmp_path / name), DIGITS)
+        result = read_idx(str(tmp_path / name))
+        np.testing.assert_array_equal(result, DIGITS)
+        result[0] = 7  # it is writable
 
 
 def test_large_array_spans_several_chunks(scratch, idx_bytes):
@@ -65,30 +59,18 @@ def test_large_array_spans_several_chunks(scratch, idx_bytes):
 BAD = {
     "empty": (b"", "not an IDX file of bytes: .*, found an empty file"),
     "magic": (b"<html>", "not an IDX file of bytes: .* 00 00 08 .*, found 3c 68 74 6d"),
-    "type": (
-        header(1, type_code=0x0D) + b"abcd",
-        "not an IDX file of bytes: expected 00 00 08 .*, found 00 00 0d 01",
-    ),
+    "type": (header(1, type_code=13) + b"abcd", "expected 00 00 08 .*, found 00 00 0d 01"),
     "rank 0": (header() + b"a", "wrong IDX rank: expected 1 to 4 dimensions, found 0"),
     "rank 5": (header(1, 1, 1, 1, 1) + b"a", "expected 1 to 4 dimensions, found 5"),
-    "header cut": (
-        header(2, ndim=3),
-        "truncated IDX header: expected 3 sizes of 4 bytes",
-    ),
+    "header cut": (header(2, ndim=3), "truncated IDX header: expected 3 sizes of 4 bytes"),
     "zero": (header(3, 0), f"wrong IDX size: expected 1 to {MAX_BYTES} .*, found 3 x 0 = 0"),
     "absurd": (header(2**20, 2**20), f"found 1048576 x 1048576 = {2**40}"),
     # The product would be 0 in 64-bit arithmetic.
     "overflow": (header(*[2**31] * 4), f"wrong IDX size: .* = {2**124}"),
     "one above the limit": (header(MAX_BYTES + 1), "wrong IDX size"),
     "at the limit": (header(MAX_BYTES) + b"a", f"truncated .* {MAX_BYTES} bytes, found 1 bytes"),
-    "data cut": (
-        header(2, 3) + b"abcde",
-        "truncated IDX data: expected 2 x 3 = 6 bytes, found 5 bytes",
-    ),
-    "data over": (
-        header(2, 3) + b"abcdefg",
-        "over-long IDX data: expected 2 x 3 = 6 bytes, found more",
-    ),
+    "cut": (header(2, 3) + b"abcde", "truncated IDX data: expected 2 x 3 = 6 bytes, found 5 bytes"),
+    "over": (header(2, 3) + b"abcdefg", "over-long IDX data: expected 2 x 3 = 6 bytes, found more"),
 }
 
 
@@ -147,42 +129,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 )
 def test_broken_promises_cost_no_memory(scratch, content):
     scratch.write_bytes(content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match="IDX"):
-            read_idx(scratch)
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
-@settings(deadline=None, max_examples=300)
-@given(data=st.data())
-def test_fuzz_gives_an_array_or_value_error(scratch, idx_bytes, compress, data):
-    content = bytearray(compress(idx_bytes(DIGITS)))
-    for _ in range(data.draw(st.integers(0, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    keep = data.draw(st.integers(0, len(content)))
-    tail = data.draw(st.binary(max_size=3))
-    scratch.write_bytes(content[:keep] + tail)
-    try:
-        result = read_idx(scratch)
-    except ValueError as error:
-        assert str(error).startswith(f"{scratch}: ")
-    else:
-        assert result.dtype == np.uint8 and 1 <= result.ndim <= 4 and result.size > 0
-
-
-@settings(deadline=None, max_examples=200)
-@given(content=st.binary(max_size=40))
-def test_fuzz_any_bytes(scratch, content):
-    for prefix in (b"", b"\x1f\x8b\x08", b"\0\0\x08"):
-        scratch.write_bytes(prefix + content)
-        try:
-            assert read_idx(scratch).size > 0
-        except ValueError as error:
-            assert str(error).startswith(f"{scratch}: ")
+    with bounded(), pytest.raises(ValueError, match="IDX"):
+        read_idx(scratch)
 
 
 def test_every_truncation_is_refused(scratch, idx_bytes):

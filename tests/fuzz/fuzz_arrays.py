@@ -10,7 +10,7 @@ from mutating import INTEGERS, mutated
 from scratchvae.data import load_arrays
 
 MEGABYTES = 300  # a deflated kilobyte holds a megabyte of pixels
-TYPES = (
+TYPES = [
     "|u1",
     "|u1",
     "|b1",
@@ -24,7 +24,7 @@ TYPES = (
     "<M8[s]",
     "|V9",
     "<f2",
-)
+]
 
 
 def npy(header, data, version=(1, 0)):
@@ -73,9 +73,7 @@ def build(random):
     if random.random() < 0.5:
         content = mutated(content, random, seeds()[:3])
     if random.random() < 0.5:
-        names = random.sample(
-            ("x_train.npy", "x_test.npy", "imgs.npy", "latents_classes.npy", "a"), 2
-        )
+        names = random.sample(("x_train.npy", "x_test.npy", "imgs.npy", "labels.npy", "a"), 2)
         content = zipped({name: random.choice((content, seeds()[0])) for name in names})
     return content if random.random() < 0.7 else mutated(content, random, seeds())
 

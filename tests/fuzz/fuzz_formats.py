@@ -1,6 +1,7 @@
 """Photographs in the other formats: WebP, BMP, TIFF, GIF and PPM, whole and damaged."""
 
 import io
+from functools import cache
 
 import numpy as np
 from fuzz_image import MEGABYTES, parser
@@ -16,6 +17,7 @@ SAVED = (
 MODES = ("RGB", "L", "1", "P", "RGBA", "I;16", "CMYK", "F")
 
 
+@cache
 def seeds():
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
     found = []
@@ -32,8 +34,5 @@ def seeds():
     return found
 
 
-SEEDS = seeds()
-
-
 def build(random):
-    return mutated(random.choice(SEEDS), random, SEEDS)
+    return mutated(random.choice(seeds()), random, seeds())

@@ -1,6 +1,7 @@
 """IDX: headers that do not match the data, plain and inside a valid gzip stream."""
 
 import gzip
+import math
 import struct
 from functools import cache
 
@@ -20,20 +21,14 @@ def idx(sizes, data, zeros=0, type_code=8, ndim=None):
 
 @cache
 def seeds():
-    plain = [
-        idx((2, 3, 4), bytes(range(24))),
-        idx((5,), b"\0\1\2\3\4"),
-        idx((1, 2, 1, 3), bytes(6)),
-    ]
+    plain = [idx((2, 3, 4), bytes(range(24))), idx((5,), bytes(5)), idx((1, 2, 1, 3), bytes(6))]
     return plain + [gzip.compress(content, mtime=0) for content in plain]
 
 
 def build(random):
     """A header with wrong values, data of the right or of a wrong length, sometimes gzipped."""
     sizes = [random.randrange(1, 5) for _ in range(random.randrange(1, 6))]
-    promised = 1
-    for size in sizes:
-        promised *= size
+    promised = math.prod(sizes)
     if random.random() < 0.4:
         sizes[random.randrange(len(sizes))] = random.choice((*INTEGERS, MAX_BYTES, MAX_BYTES + 1))
     code = random.choice((8, 8, 8, 8, 9, 13, random.randrange(256)))

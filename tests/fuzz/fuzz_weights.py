@@ -4,7 +4,7 @@ import json
 from functools import cache
 
 import numpy as np
-from mutating import LONGER_INTEGERS, mutated
+from mutating import LONGER_INTEGERS, edit, mutated
 from safetensors.numpy import save
 
 from scratchvae.layers import BatchNorm2d, Linear
@@ -16,7 +16,16 @@ DTYPES = (
     *("F64", "F32", "F16", "BF16", "I64", "U64", "I32", "U32", "I16", "U16", "I8", "U8", "BOOL"),
     *("C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "f32", "float32", "", "object", "O"),
 )
-ODD = (None, True, -1, 0.5, 1e400, "", "F32", [], {}, [[1]], {"dtype": "F32"}, "\0", "\ud800")
+NUMBERS = (0, 4, 12, 24, 28, 10**6, -1, *LONGER_INTEGERS)
+OF_NAMES = {
+    "dtype": DTYPES,
+    "shape": (
+        *([0], [-1, 3], [2, 3], [0, 2**62, 2**62], [2**32, 2**32], [2**31] * 4),
+        *([1] * count + [3] for count in (1, 31, 32, 33, 64, 65, 1000)),
+    ),
+    "data_offsets": [[start, end] for start in NUMBERS for end in NUMBERS],
+    "__metadata__": ({"a": "b"}, {"a": 1}, {"a": None}, {"a": "b" * 9999}, ["a"]),
+}
 
 
 class TwoLayers(Module):
@@ -41,8 +50,7 @@ def build(random):
     length = int.from_bytes(content[:8], "little")
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     for _ in range(random.choice((0, 1, 1, 2, 4))):
-        if header:
-            random.choice(EDITS)(header, random)
+        edit(header, random, of_names=OF_NAMES)
     text = json.dumps(header).encode()  # writes NaN and Infinity, which are not JSON
     text = random.choice(TEXTS)(text, random)
     if random.random() < 0.2:
@@ -53,73 +61,6 @@ def build(random):
     return (length % 2**64).to_bytes(8, "little") + text + data
 
 
-def _entry(header, random):
-    name = random.choice([*header])
-    if not isinstance(header[name], dict):
-        header[name] = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-    return header[name]
-
-
-def edit_dtype(header, random):
-    _entry(header, random)["dtype"] = random.choice(DTYPES + ODD)
-
-
-def edit_shape(header, random):
-    entry = _entry(header, random)
-    shape = list(entry["shape"]) if isinstance(entry.get("shape"), list) else []
-    choices = (
-        [random.choice(LONGER_INTEGERS) for _ in range(random.randrange(5))],
-        [0, *shape],
-        [1] * random.choice((1, 32, 33, 64, 65, 1000)) + shape,
-        [0, *[random.choice(LONGER_INTEGERS)] * random.randrange(4)],
-        [-1, *shape],
-        shape[::-1],
-        random.choice(ODD),
-    )
-    entry["shape"] = random.choice(choices)
-
-
-def edit_offsets(header, random):
-    entry = _entry(header, random)
-    numbers = (0, 4, 12, 24, 28, 10**6, -1, *LONGER_INTEGERS)
-    pair = [random.choice(numbers), random.choice(numbers)]
-    entry["data_offsets"] = random.choice((pair, pair, pair[::-1], [0, 0], random.choice(ODD)))
-
-
-def share_offsets(header, random):
-    _entry(header, random)["data_offsets"] = _entry(header, random).get("data_offsets")
-
-
-def forget(header, random):
-    del header[random.choice([*header])]
-
-
-def forget_a_field(header, random):
-    _entry(header, random).pop(random.choice(("dtype", "shape", "data_offsets")), None)
-
-
-def add_a_field(header, random):
-    _entry(header, random)[random.choice(("x", "", "dtype "))] = random.choice(ODD)
-
-
-def rename(header, random):
-    names = ("__metadata__", "", "fc.weight", "fc", "a" * 300, "\0", "\u202e", "../x", "bn.x\n")
-    header[random.choice(names)] = header.pop(random.choice([*header]))
-
-
-def replace(header, random):
-    header[random.choice([*header])] = random.choice(ODD)
-
-
-def add_metadata(header, random):
-    values = (*ODD, {"a": "b"}, {"a": 1}, {"a": None}, {"a": "b" * 9999}, ["a"])
-    header["__metadata__"] = random.choice(values)
-
-
-EDITS = (
-    *(edit_dtype, edit_shape, edit_shape, edit_offsets, edit_offsets, share_offsets, forget),
-    *(forget_a_field, add_a_field, rename, replace, add_metadata),
-)
 LENGTHS = (*LONGER_INTEGERS, 100_000_000, 100_000_001, 8, 10, 300)
 TEXTS = (
     *(lambda text, random: text,) * 10,
@@ -129,9 +70,7 @@ TEXTS = (
     lambda text, random: text.replace(b"{", b"[").replace(b"}", b"]"),
     lambda text, random: b"[" * random.choice((10, 127, 129, 20_000)),
     lambda text, random: b'{"a":' * random.choice((10, 127, 129, 9_000)),
-    lambda text, random: text.replace(
-        b"[", b"[9" + b"9" * random.choice((20, 400, 5000)) + b",", 1
-    ),
+    lambda text, random: text.replace(b"[", b"[" + b"9" * random.choice((20, 5000)) + b",", 1),
     lambda text, random: text.replace(b'"', b'"\xff', 1),
     lambda text, random: text.replace(b'"', b'"\\ud800', 1),
     lambda text, random: text[: random.randrange(len(text))],

@@ -4,6 +4,7 @@
 - `build(random)`, one input in the form of the format, with wrong values in critical fields;
 - `parser(folder)`, a function of a path that returns True for a file that was read and False for
   one that was rejected as documented; any other outcome is a surprise. It may write in `folder`;
+  `reader` makes such a function;
 - `MEGABYTES`, the address space that the parser may use beyond that of its imports.
 """
 

@@ -5,14 +5,13 @@
 
 import signal
 from pathlib import Path
-from random import Random
 
 import fuzzing
-import mutating
 import pytest
 import worker
 from fuzzing import fuzz, keep
 from inputs import make_input
+from mutating import MAX_BYTES
 from parsers import PARSERS
 
 HERE = Path(__file__).resolve().parent
@@ -29,11 +28,6 @@ def test_every_file_of_the_corpus_ends_as_its_name_says(name):
         assert verdict == ("accepted" if path.name.startswith("accepted") else "refused"), path
 
 
-def test_the_corpus_is_small():
-    files = [path for path in (HERE / "corpus").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 50_000
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARSERS)
 def test_thousands_of_inputs_hold_no_surprise(name, tmp_path):
@@ -47,14 +41,8 @@ def test_thousands_of_inputs_hold_no_surprise(name, tmp_path):
 def test_an_input_is_the_same_every_time_and_no_two_seeds_agree(name):
     for number in range(20):
         content = make_input(name, 0, number)
-        assert content == make_input(name, 0, number) and len(content) <= mutating.MAX_BYTES
+        assert content == make_input(name, 0, number) and len(content) <= MAX_BYTES
     assert [make_input(name, 0, i) for i in range(9)] != [make_input(name, 1, i) for i in range(9)]
-
-
-def test_damage_takes_any_content():
-    for number in range(200):
-        for content in (b"", b"a", b"ab"):
-            assert isinstance(mutating.mutated(content, Random(number), [b"c"]), bytes)
 
 
 def test_the_judge_knows_a_surprise_from_a_refusal(tmp_path):
