@@ -213,7 +213,3 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> Arrays | None:
         return None
     fits = all(arrays[f].shape == shapes[f] and arrays[f].dtype == np.uint8 for f in shapes)
     return arrays if fits else None
-
-
-def made_with(name: str) -> dict[str, str]:
-    return {}

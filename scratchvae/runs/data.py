@@ -156,7 +156,10 @@ def filled_in(config: Config, data: Dataset) -> tuple[Config, dict[str, Any]]:
     shape = config.image_shape or image_shape(data)  # the trainer refuses what does not fit
     engine = current_engine()
     config = replace(config, engine=engine, image_shape=shape, data=name, data_dir=data_dir)
-    return config, {"environment": environment(engine), "data": about_data(data, name)}
+    return config, {
+        "environment": environment(engine),
+        "data": about_data(data, name, config.image_options()),
+    }
 
 
 def absolute(path: str) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..backend import numba_problem
-from ..data import Dataset
-from ..data.dataset import made_with
+from ..data import Dataset, made_with
 from ..data.decode import cores
 
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")  # its names in the package index
@@ -77,11 +76,12 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def about_data(data: Dataset, source: str) -> dict[str, Any]:
-    """What identifies a data set, loaded as `source`: name, digest, counts, and what made it."""
+def about_data(data: Dataset, source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What identifies a data set, loaded as `source` with the `options` about images: name, digest,
+    counts, and the versions that made it."""
     counts = {"train_images": len(data.train_images), "test_images": len(data.test_images)}
     found = {"name": data.name, "sha256": data.digest(), **counts}
-    return found | {"made with": made_with(source)}
+    return found | {"made with": made_with(source, **options)}
 
 
 def same_data(before: dict[str, Any], now: dict[str, Any]) -> bool:

@@ -236,7 +236,7 @@ class Run:
         """The data set, and whether it is the one of the training, as far as that is known."""
         data, same = load_data(self.config), True
         if before := self.trained_on:
-            now = about_data(data, self.config.data)
+            now = about_data(data, self.config.data, self.config.image_options())
             same = check_same_data(str(self.folder), before, now, self.anyway)
         check_shape(self.config, data)
         return data, same
