@@ -99,6 +99,26 @@ def test_a_learning_rate_of_numpys_is_a_number(engine, kind):
     assert_array_equal(*results)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "limit"),
+    [
+        ("SGD", {}, 2),
+        ("SGD", {"momentum": 0.5}, 3),
+        ("SGD", {"momentum": 0.5, "nesterov": True}, 1.5),
+        ("AdamW", {}, 2),
+    ],
+)
+def test_from_which_weight_decay_on_the_weights_grow(model, kind, options, limit):
+    """The advice after a divergence names the decay from there on."""
+    start = values(model)
+    for product, grows in ((0.98 * limit, False), (1.02 * limit, True)):
+        model.flat_value = start
+        optimizer = getattr(optim, kind)(model, lr=0.1, weight_decay=product / 0.1, **options)
+        moved = run(model, optimizer, [0 * start] * 300)
+        assert (np.abs(moved).max() > np.abs(start).max()) == grows
+        assert ("weight_decay times lr is" in optim.how_to_stop_growth(optimizer)) == grows
+
+
 def test_defaults_are_pytorchs(model):
     adam, adamw, sgd = optim.Adam(model), optim.AdamW(model), optim.SGD(model)
     assert (adam.lr, adam.betas, adam.eps, adam.weight_decay) == (1e-3, (0.9, 0.999), 1e-8, 0)
