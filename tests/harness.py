@@ -50,8 +50,8 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
         expected, expected_cache = _call(forward.reference, cast, options)
         dy = _read_only(np.random.default_rng(7).standard_normal(np.shape(expected)).astype(dtype))
         floor = 0.05 * np.abs(dy).max()
-        gradients = _tuple(backward(on_device(dy), cache))
-        expected_gradients = _tuple(backward(on_device(dy), expected_cache))
+        gradients = as_tuple(backward(on_device(dy), cache))
+        expected_gradients = as_tuple(backward(on_device(dy), expected_cache))
         assert len(gradients) == len(list(indices))
         for result in (y, expected, *gradients, *expected_gradients):
             for a in (*cast, dy):
@@ -75,7 +75,7 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
         _assert_close(f"{op}_forward of strided inputs", y, expected, dtype)
         spread_dy = on_device(_spread_out(dy))
         for ours, theirs in zip(
-            _tuple(backward(spread_dy, cache)), expected_gradients, strict=True
+            as_tuple(backward(spread_dy, cache)), expected_gradients, strict=True
         ):
             if ours is not None:
                 _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype, floor)
@@ -112,7 +112,7 @@ def _check_gradients(op, arrays, options, indices, linear):
         return _call(forward, given, options)
 
     def gradients_of_moving(dy, cache):
-        return tuple(g for g in _tuple(backward(on_device(dy), cache)) if g is not None)
+        return tuple(g for g in as_tuple(backward(on_device(dy), cache)) if g is not None)
 
     inputs = [_read_only(arrays[k]) for k in moving]
     # Launches on a GPU are slow; all gradients there have been compared with the reference's.
@@ -145,7 +145,7 @@ def _check_batch(op, arrays, options, indices):
             dy = np.asarray(np.random.default_rng(7).standard_normal(y.shape))
         else:
             dy = dy if axis is None else dy.take(order, axis)
-        return y, dy, _tuple(backward(on_device(dy), cache))
+        return y, dy, as_tuple(backward(on_device(dy), cache))
 
     y, dy, gradients = results(np.arange(len(order)))
     other_y, _, other_gradients = results(order, dy)
@@ -160,6 +160,17 @@ def _check_batch(op, arrays, options, indices):
         for n in range(len(order)):
             alone, _, _ = results(np.array([n]))
             _assert_close(f"{op} of one image", alone, _take(y, [n], axis), "float64")
+
+
+def run_op(op, arrays, options, dy, forward=None):
+    """y, new statistics and gradients as NumPy arrays, without those that are None. `options`: by
+    name; `dy`: an array or a function of y's shape; `forward`: if not the op's own."""
+    forward = forward or getattr(ops, f"{op}_forward")
+    y, cache, *statistics = forward(*map(on_device, arrays), **options)
+    dy = dy(y.shape) if callable(dy) else dy
+    gradients = as_tuple(getattr(ops, f"{op}_backward")(on_device(dy), cache))
+    found = [y, *sum(statistics, ()), *gradients]
+    return [sv.asnumpy(a) for a in found if a is not None]
 
 
 def _take(y, order, axis):
@@ -187,7 +198,7 @@ def _total(y):
     return y.total if isinstance(y, Losses) else y
 
 
-def _tuple(gradients):
+def as_tuple(gradients):
     return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
