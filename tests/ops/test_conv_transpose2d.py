@@ -9,38 +9,24 @@ import scratchvae as sv
 from scratchvae.kernels.cpu.convolution.correlate import ALGORITHMS
 from scratchvae.ops import conv_transpose2d_forward
 
-small = st.integers(1, 3)
-pairs = st.tuples(small, small)
+
+def pair(low, high):
+    return st.tuples(st.integers(low, high), st.integers(low, high))
 
 
 @given(
     seed=st.integers(0, 2**32 - 1),
     batch=st.integers(1, 5),
-    channels=pairs,
-    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    kernel=pairs,
-    stride=pairs,
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    output_padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    channels=pair(1, 3),
+    # size, kernel_size, stride, padding, output_padding
+    window=st.tuples(pair(1, 4), pair(1, 3), pair(1, 3), pair(0, 2), pair(0, 2)),
     bias=st.booleans(),
     padded_bytes=st.sampled_from([1, 2000, 1 << 20]),  # one image a tile, a few, all
     algorithm=st.sampled_from(sorted(ALGORITHMS)),  # of the kernel
 )
-def test_conv_transpose2d(
-    engine,
-    seed,
-    batch,
-    channels,
-    size,
-    kernel,
-    stride,
-    padding,
-    output_padding,
-    bias,
-    padded_bytes,
-    algorithm,
-):
-    sizes = zip(size, kernel, stride, padding, output_padding, strict=True)
+def test_conv_transpose2d(engine, seed, batch, channels, window, bias, padded_bytes, algorithm):
+    size, kernel, stride, padding, output_padding = window
+    sizes = zip(*window, strict=True)
     assume(all(op < s and (n - 1) * s - 2 * p + k + op > 0 for n, k, s, p, op in sizes))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels[0], *size))
