@@ -45,42 +45,31 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
     naive = getattr(ops, f"{op}_naive", None)
 
-    for dtype in ("float64", "float32"):
+    for dtype in TOLERANCE:
         cast = [a if a is None else _read_only(a.astype(dtype)) for a in arrays]
         before = [None if a is None else a.tobytes() for a in cast]
-        y, cache = _call(forward, cast, options)
         expected, expected_cache = _call(forward.reference, cast, options)
         dy = _read_only(np.random.default_rng(7).standard_normal(np.shape(expected)).astype(dtype))
         floor = 0.05 * np.abs(dy).max()
-        gradients = as_tuple(backward(on_device(dy), cache))
-        expected_gradients = as_tuple(backward(on_device(dy), expected_cache))
-        assert len(gradients) == len(list(indices))
-        for result in (y, expected, *gradients, *expected_gradients):
-            for a in (*cast, dy):
-                if result is not None and a is not None:
-                    assert not np.shares_memory(sv.asnumpy(result), a), (
-                        f"{op} returns memory of an input"
-                    )
-
-        assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
+        right = as_tuple(backward(on_device(dy), expected_cache))
         if naive is not None:
             _assert_close(f"{op}_naive", _total(naive(*cast, *options)), expected, dtype)
-        _assert_close(f"{op}_forward", y, expected, dtype)
-        for k, ours, theirs in zip(indices, gradients, expected_gradients, strict=True):
-            assert (ours is None) == (theirs is None) == (cast[k] is None)
-            if ours is not None:
-                assert ours.shape == cast[k].shape
-                _assert_close(f"{op}_backward, input {k}", ours, theirs, dtype, floor)
-
-        spread = [a if a is None else _spread_out(a) for a in cast]
-        y, cache = _call(forward, spread, options)
-        _assert_close(f"{op}_forward of strided inputs", y, expected, dtype)
-        spread_dy = on_device(_spread_out(dy))
-        for ours, theirs in zip(
-            as_tuple(backward(spread_dy, cache)), expected_gradients, strict=True
-        ):
-            if ours is not None:
-                _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype, floor)
+        for what, view in (("", np.asarray), (" of strided inputs", _spread_out)):
+            given = [a if a is None else view(a) for a in cast]
+            y, cache = _call(forward, given, options)
+            gradients = as_tuple(backward(on_device(view(dy)), cache))
+            assert len(gradients) == len(list(indices))
+            _assert_close(f"{op}_forward{what}", y, expected, dtype)
+            for k, ours, theirs in zip(indices, gradients, right, strict=True):
+                assert (ours is None) == (theirs is None) == (cast[k] is None)
+                if ours is not None:
+                    assert ours.shape == cast[k].shape
+                    _assert_close(f"{op}_backward{what}, input {k}", ours, theirs, dtype, floor)
+            results = [a for a in (y, expected, *gradients, *right) if a is not None]
+            for a in (a for a in (*cast, dy) if a is not None):
+                shared = [result for result in results if np.shares_memory(sv.asnumpy(result), a)]
+                assert not shared, f"{op} returns memory of an input"
+        assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
 
     _check_batch(op, arrays, options, indices)
     if gradient:
