@@ -3,6 +3,7 @@ most 5e-6 of the largest number in float32, 1e-12 in float64, or four times the 
 
 import numpy as np
 import pytest
+from harness import run_op
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,27 +22,24 @@ KINDS = {
 }
 
 
-def results(op, x, w, options, dy=None, kind=None):
-    """y, dx, dw, and their dy."""
-    y, cache = getattr(ops, f"{op}_forward")(x, w, None, *options)
-    dy = KINDS[kind](np.random.default_rng(1), y.shape) if dy is None else dy
-    dy = dy.astype(x.dtype)
-    return (y, *getattr(ops, f"{op}_backward")(dy, cache)[:2]), dy
-
-
 def check(op, N, C, O, image, kernel_size, options, dtype, kind="independent", kind_of_w=None):
     rng = np.random.default_rng(0)
     x = KINDS[kind](rng, (N, C, *image)).astype(dtype)
     first = (O, C) if op == "conv2d" else (C, O)
     w = KINDS[kind_of_w or "independent"](rng, (*first, *kernel_size)).astype(dtype)
+
+    def dy(shape):
+        return KINDS[kind](np.random.default_rng(1), shape).astype(dtype)
+
+    names = "stride", "padding", "output_padding"
     with sv.using("numba"):
-        found, dy = results(op, x, w, options, kind=kind)
+        found = run_op(op, (x, w, None), dict(zip(names, options, strict=False)), dy)
     exact = {"float32": "float64", "float64": "longdouble"}[dtype]
     if x.size * w.size > 1e7:  # longdouble has no BLAS, and float64 is accurate enough
         exact = "float64"
     with sv.using("numpy"):
-        right, _ = reference(op, x.astype(exact), w.astype(exact), options, dy.astype(exact))
-        own, _ = reference(op, x, w, options, dy)
+        right = reference(op, x.astype(exact), w.astype(exact), options, dy)
+        own = reference(op, x, w, options, dy)
     for name, a, b, c in zip(("y", "dx", "dw"), found, own, right, strict=True):
         size = abs(c).max()
         error, allowed = abs(a - c).max() / size, abs(b - c).max() / size
@@ -51,7 +49,8 @@ def check(op, N, C, O, image, kernel_size, options, dtype, kind="independent", k
 def reference(op, x, w, options, dy):
     """`ops` reject other dtypes than float32 and float64; the reference bodies do not."""
     y, cache = getattr(ops, f"{op}_forward").reference.__wrapped__(x, w, None, *options)
-    return (y, *getattr(ops, f"{op}_backward").reference(dy, cache)[:2]), dy
+    dy = dy(y.shape).astype(y.dtype)
+    return y, *getattr(ops, f"{op}_backward").reference(dy, cache)[:2]
 
 
 @pytest.mark.parametrize("dtype", LIMIT)
