@@ -110,9 +110,7 @@ def test_backward_refuses_what_is_no_array(engine, op):
     backward = getattr(ops, f"{op}_backward")
     if op == "elbo":
         for dy, came in ((None, "NoneType"), ([1.0], "list"), (np.ma.masked_array(1.0), "Masked")):
-            with pytest.raises(
-                ValueError, match=f"elbo_backward: dtotal must be a number, got {came}"
-            ):
+            with pytest.raises(ValueError, match=f"elbo_backward: dtotal must be .* got {came}"):
                 backward(dy, cache)
         with pytest.raises(ValueError, match=r"dtotal must be a number, got shape \(3,\)"):
             backward(on_device(np.ones(3)), cache)
@@ -179,9 +177,7 @@ def test_errstate_does_no_harm(engine, op):
 @every_op
 def test_backward_refuses_a_foreign_cache(engine, op):
     backward = getattr(ops, f"{op}_backward")
-    with pytest.raises(
-        TypeError, match=f"{op}_backward: expected the cache of {op}_forward, got tuple"
-    ):
+    with pytest.raises(TypeError, match=f"{op}_backward: expected the cache of {op}_.* got tuple"):
         backward(on_device(np.ones(3)), ())
     other = "relu" if op != "relu" else "tanh"
     _, cache, *_ = run(other, arrays_of(other))

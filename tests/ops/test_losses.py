@@ -63,9 +63,7 @@ def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
         y, _ = ops.bce_forward(on_device(logits), on_device(target))
         assert_array_equal(np.isnan(sv.asnumpy(y)), [False, True])
         return
-    with pytest.raises(
-        ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"
-    ):
+    with pytest.raises(ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values"):
         ops.bce_forward(logits, target)
 
 
@@ -77,9 +75,7 @@ def test_mse(engine, seed, shape, reduction):
 
 def test_mse_refuses_other_reductions(engine):
     a = on_device(np.zeros((2, 3)))
-    with pytest.raises(
-        ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"
-    ):
+    with pytest.raises(ValueError, match="mse_forward: reduction must be 'mean' or .* got 'none'"):
         ops.mse_forward(a, a, "none")
 
 
