@@ -31,6 +31,12 @@ def batch(model, n=3, seed=1):
     return sv.asarray(x), model.noise(n, rng)
 
 
+def build(name, **options):
+    """The model, images and noise."""
+    model = sv.models.build(name, seed=0, **options)
+    return model, *batch(model)
+
+
 @pytest.fixture(scope="module")
 def found_right():
     """Name of a model -> its report by the complex step, its gradients on NumPy, and the batch."""
@@ -163,8 +169,7 @@ def test_whatever_comes_between_loss_and_backward(name):
 
 @variational
 def test_a_failed_loss_leaves_nothing_to_go_back_through(name):
-    model = sv.models.build(name)
-    x, eps = batch(model)
+    model, x, eps = build(name)
     model.loss(x, eps)
     with pytest.raises(ValueError, match=r"eps must have shape \(3, .*got \(2, "):
         model.loss(x, eps[:2])
@@ -193,10 +198,7 @@ def floats(losses):
 
 @every_model
 def test_loss_is_what_its_parts_say(engine, name):
-    model = sv.models.build(
-        name, seed=0, dtype="float64", **({} if name == "ae" else {"kl_weight": 3.0})
-    )
-    x, eps = batch(model)
+    model, x, eps = build(name, dtype="float64", **({} if name == "ae" else {"kl_weight": 3.0}))
     losses = floats(model.loss(x, eps, keep=False))
     if name == "ae":
         expected = ((model.forward(x, keep=False) - x) ** 2).sum() / len(x)
@@ -215,8 +217,7 @@ def test_loss_is_what_its_parts_say(engine, name):
 @every_model
 def test_everything_stays_float32(engine, name):
     """float64 noise or a float64 constant would make everything after it twice as slow."""
-    model = sv.models.build(name, **({} if name == "ae" else {"free_bits": 0.05}))
-    x, eps = batch(model)
+    model, x, eps = build(name, **({} if name == "ae" else {"free_bits": 0.05}))
     assert eps.dtype == np.float32
     losses = model.loss(x, eps)
     assert [part.dtype for part in losses] == [np.float32] * 3
@@ -239,8 +240,7 @@ def test_shapes_and_range(engine, name):
 
 @every_model
 def test_one_backward_for_each_loss(name):
-    model = sv.models.build(name)
-    x, eps = batch(model)
+    model, x, eps = build(name)
     with pytest.raises(RuntimeError, match=f"{type(model).__name__}.backward: no cache"):
         model.backward()
     model.loss(x, eps)
@@ -254,8 +254,7 @@ def test_one_backward_for_each_loss(name):
 
 @every_model
 def test_a_second_forward_leaves_the_first_result_intact(engine, name):
-    model = sv.models.build(name)
-    x, eps = batch(model)
+    model, x, eps = build(name)
     first = model.reconstruct(x)
     kept = first.copy()
     model.reconstruct(x[::-1] ** 2)
@@ -266,8 +265,7 @@ def test_a_second_forward_leaves_the_first_result_intact(engine, name):
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
 def test_the_model_says_what_it_was_given(name, engine):
     """The error names the model, not an op inside it that the caller does not know."""
-    model = sv.models.build(name)
-    x, eps = batch(model)
+    model, x, eps = build(name)
     who = type(model).__name__
     calls = {
         "loss: x": lambda a: model.loss(a, eps),
@@ -281,14 +279,10 @@ def test_the_model_says_what_it_was_given(name, engine):
     with sv.using(engine):
         for what, call in calls.items():
             right = eps if what in ("generate: z", "loss: eps") else x
-            for wrong, came in (
-                (right.tolist(), "list"),
-                (np.ma.masked_array(right), "MaskedArray"),
-                (None, "NoneType"),
-                (3.0, "float"),
-            ):
+            for wrong in (right.tolist(), np.ma.masked_array(right), None, 3.0):
                 if wrong is None and "skips_from" in what:
                     continue
+                came = type(wrong).__name__
                 expected = f"{who}.{what} must be a NumPy or CuPy array, got {came}"
                 with pytest.raises(TypeError, match=re.escape(expected)):
                     call(wrong)
@@ -296,14 +290,8 @@ def test_the_model_says_what_it_was_given(name, engine):
                 expected = f"{who}.{what} must be float32 like the model, got {dtype}"
                 with pytest.raises(TypeError, match=re.escape(expected)):
                     call(right.astype(dtype))
-            wider = np.concatenate([right, right], axis=-1)
-            for wrong in (
-                right[..., None],
-                right.ravel(),
-                right[:0],
-                wider,
-                np.array(1, "float32"),
-            ):
+            wider, number = np.concatenate([right, right], axis=-1), np.array(1, "float32")
+            for wrong in (right[..., None], right.ravel(), right[:0], wider, number):
                 with pytest.raises(ValueError, match=rf"{who}.{what} must have shape \("):
                     call(wrong)
             if what in ("loss: x", "embed: x"):
@@ -342,8 +330,8 @@ def test_pictures_are_made_in_evaluation_mode(name):
 @variational
 def test_reconstruct_is_the_forward_pass_without_noise(name):
     """It uses z = mu and is deterministic; forward with noise is sampled."""
-    model = sv.models.build(name, dtype="float64").eval()
-    x, eps = batch(model)
+    model, x, eps = build(name, dtype="float64")
+    model.eval()
     output = model.forward(x, 0 * eps)[0]
     if isinstance(model, sv.models.BernoulliVAE):
         output = 1 / (1 + np.exp(-output))
