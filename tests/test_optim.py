@@ -129,10 +129,6 @@ def test_clip_grad_norm(engine, model):
     came, grad = clipped(norm / 4)
     assert came == pytest.approx(norm)
     assert_allclose(grad, g / 4, rtol=1e-6)
-    model.flat_grad[0] = np.nan
-    came, grad = clipped(1.0)
-    assert np.isnan(came)
-    assert_allclose(grad[1:], g[1:] / 4, rtol=1e-6)
 
 
 SIZES = {  # of gradients whose squares do not fit into their dtype, and of ordinary ones

@@ -299,10 +299,17 @@ def test_advice_between_two_steps(tensor, steps, clipped, expected):
     assert advice(model, optimizer, tensor, clipped=clipped) == expected
 
 
-def test_advice_for_a_gradient_whose_square_overflows():
-    """Adam's weight decay is a part of the gradient."""
-    model = sv.models.build("mlp", image_shape=(1, 4, 4))
-    optimizer = sv.optim.Adam(model, weight_decay=1e30)
-    optimizer.steps = 1
-    said = advice(model, optimizer, "optimizer.v")
-    assert said == "a weight_decay of 1e+30 makes the gradients very large; try a smaller one"
+@pytest.mark.parametrize(
+    ("options", "settings", "cause"),
+    [({}, {"weight_decay": 1e30}, "weight_decay"), ({"kl_weight": 1e30}, {}, "KL weight")],
+)
+def test_advice_for_gradients_whose_squares_overflow(options, settings, cause):
+    """All weights and losses stay finite: Adam divides by infinity."""
+    model = sv.models.build("mlp", image_shape=(1, 4, 4), **options)
+    optimizer = sv.optim.Adam(model, **settings)
+    with np.errstate(all="ignore"):
+        x = np.zeros((2, 1, 4, 4), "float32")
+        train_step(model, optimizer, x, model.noise(2, np.random.default_rng(0)))
+    assert np.isinf(optimizer.v).any() and np.isfinite(model.flat_value).all()
+    said = f"a {cause} of 1e+30 makes the gradients very large; try a smaller one"
+    assert advice(model, optimizer, "optimizer.v") == said
