@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import assume
-from hypothesis import strategies as st
 
 import scratchvae as sv
 from scratchvae import ops
@@ -151,17 +149,6 @@ def _check_batch(op, arrays, options, indices):
         for n in range(len(order)):
             alone, _, _ = results(np.array([n]))
             _assert_close(f"{op} of one image", alone, _take(y, [n], axis), "float64")
-
-
-@st.composite
-def windows(draw, sides=(1, 6), paddings=(0, 1)):
-    """size, kernel_size, stride, padding of windows that fit into the padded image."""
-    limits = sides, (1, 3), (1, 3), paddings
-    size, kernel, stride, padding = draw(
-        st.tuples(*(st.tuples(*[st.integers(*limit)] * 2) for limit in limits))
-    )
-    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
-    return size, kernel, stride, padding
 
 
 def run_op(op, arrays, options, dy, forward=None):

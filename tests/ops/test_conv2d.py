@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from harness import check_op, convolutions, on_device, windows
+from drawing import windows
+from harness import check_op, convolutions, on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose

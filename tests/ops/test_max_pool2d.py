@@ -1,5 +1,6 @@
 import numpy as np
-from harness import check_op, on_device, windows
+from drawing import windows
+from harness import check_op, on_device
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
