@@ -201,3 +201,32 @@ def clip_grad_norm(model: Model, max_norm: float) -> Any:
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm}")
     return clip_to_norm(model.flat_grad, max_norm)
+
+
+def how_to_stop_growth(optimizer: Optimizer, clipped: bool = False) -> str:
+    """What to change if the updates have made weights too large: the end of an error message.
+
+    With a gradient of zero, each step of SGD or AdamW is a linear map of the weights (and of the
+    velocity). It enlarges them from lr weight_decay = 2 on; with momentum mu from 2 (1 + mu) on,
+    with nesterov from 2 (1 + mu) / (1 + 2 mu) on. `clipped`: the gradients are clipped already.
+    """
+    lr, decay, dtype = optimizer.lr, getattr(optimizer, "weight_decay", 0.0), optimizer.model.dtype
+    momentum, limit = getattr(optimizer, "momentum", 0.0), math.inf
+    if isinstance(optimizer, SGD):
+        limit = 2 * (1 + momentum) / (1 + 2 * momentum if optimizer.nesterov else 1)
+    elif isinstance(optimizer, AdamW):
+        limit = 2.0
+    if momentum >= 1:
+        return f"with a momentum of {momentum:g} the updates grow without end; try one below 1"
+    if isinstance(optimizer, Adam) and dtype.type(optimizer.eps) == 0:
+        eps = f"eps ({optimizer.eps:g}) is 0 in {dtype}"
+        return f"{eps}, so a gradient of 0 gives 0 / 0; try a larger one"
+    if lr * decay >= limit:
+        return (
+            f"weight_decay times lr is {lr * decay:g}, and from {limit:g} on the decay enlarges "
+            f"the weights; try a smaller weight_decay (now {decay:g}) or lr (now {lr:g})"
+        )
+    if limit == math.inf and decay > 1000:  # Adam adds it to the gradient
+        return f"a weight_decay of {decay:g} makes the gradients very large; try a smaller one"
+    more = "" if clipped or lr >= 1 else " or gradient clipping"
+    return f"try a smaller lr (now {lr:g}){more}"

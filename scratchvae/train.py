@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
@@ -16,7 +17,7 @@ from .layers import BatchNorm2d
 from .models import Model
 from .models.inspect import first_not_finite
 from .ops import Losses
-from .optim import Optimizer, clip_grad_norm
+from .optim import Optimizer, clip_grad_norm, how_to_stop_growth
 from .output import progress
 
 
@@ -42,8 +43,9 @@ def train_step(
     Raises
     ------
     FloatingPointError
-        If the loss is not finite. The message names the first tensor that is not, and the weights
-        stay. The GPU raises no such error: reading the loss would wait for every kernel.
+        If the loss is not finite. The message names the first tensor that is not, and says what
+        to change; the weights stay. The GPU raises no such error: reading the loss would wait
+        for every kernel.
 
     Notes
     -----
@@ -54,16 +56,72 @@ def train_step(
     optimizer.zero_grad()
     losses = model.loss(x, eps)
     if model.device == "cpu" and not np.isfinite(losses.total):
+        tensor = first_not_finite(model, x, eps)
         raise FloatingPointError(
             f"the loss of step {optimizer.steps + 1} is {float(losses.total)}; the first tensor "
-            f"that is not finite is {first_not_finite(model, x, eps)}: a smaller lr or clipping "
-            "may help"
+            f"that is not finite is {tensor}: "
+            + advice(model, optimizer, tensor, losses, eps, clipped=max_norm is not None)
         )
     model.backward()
     if max_norm is not None:
         clip_grad_norm(model, max_norm)
     optimizer.step()
     return losses
+
+
+def advice(
+    model: Model,
+    optimizer: Optimizer,
+    tensor: str,
+    losses: Losses | None = None,
+    eps: Any = None,
+    clipped: bool = False,
+) -> str:
+    """What to change if a number is not finite: the end of an error message.
+
+    Parameters
+    ----------
+    tensor : str
+        The first tensor that is not finite: a name from `first_not_finite`, or "model.NAME" or
+        "optimizer.NAME" between two steps.
+    losses, eps : optional
+        The losses and the noise of the step.
+    clipped : bool
+        Whether the gradients are clipped.
+    """
+    if tensor == "the batch":
+        return "check the images"
+    if tensor == "the noise":
+        return "expected standard normal numbers, such as those of model.noise"
+    settings = {
+        "the KL weight": getattr(model, "kl_weight", 0.0),
+        "free_bits": getattr(model, "free_bits", 0.0),
+    }
+    most = math.inf
+    if tensor == "the loss" and losses is not None:  # both terms are finite, the total is not
+        most = max(float(losses.reconstruction), float(losses.kl))
+    elif optimizer.steps:
+        most = float(np.finfo(model.dtype).max)
+        settings |= {"lr": optimizer.lr, "weight_decay": getattr(optimizer, "weight_decay", 0.0)}
+    name, value = max(settings.items(), key=lambda item: item[1])
+    if value > most:
+        return f"{name}, {value:g}, is too large for {model.dtype}; try a smaller one"
+    if not optimizer.steps:
+        return _before_the_first_update(model, tensor, eps)
+    kl_weight = settings["the KL weight"]
+    if kl_weight > 1000 and optimizer.lr < 1:
+        return f"a KL weight of {kl_weight:g} makes the gradients very large; try a smaller one"
+    return how_to_stop_growth(optimizer, clipped)
+
+
+def _before_the_first_update(model: Model, tensor: str, eps: Any) -> str:
+    """`advice` where neither the learning rate nor another setting of the optimizer can matter."""
+    if tensor.startswith(("the weight ", "model.")):
+        return "no update has been made; load or build other weights"
+    sizes = {name: float(abs(p.value).max()) for name, p in model.parameters().items()}
+    largest = max(sizes, key=sizes.__getitem__)
+    text = f"no update has been made; check the weights (up to {sizes[largest]:g}, in {largest})"
+    return text if eps is None else f"{text} and the noise (up to {float(abs(eps).max()):g})"
 
 
 class CPUStepper:

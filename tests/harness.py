@@ -43,42 +43,31 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
     forward, backward = getattr(ops, f"{op}_forward"), getattr(ops, f"{op}_backward")
     naive = getattr(ops, f"{op}_naive", None)
 
-    for dtype in ("float64", "float32"):
+    for dtype in TOLERANCE:
         cast = [a if a is None else _read_only(a.astype(dtype)) for a in arrays]
         before = [None if a is None else a.tobytes() for a in cast]
-        y, cache = _call(forward, cast, options)
         expected, expected_cache = _call(forward.reference, cast, options)
         dy = _read_only(np.random.default_rng(7).standard_normal(np.shape(expected)).astype(dtype))
         floor = 0.05 * np.abs(dy).max()
-        gradients = _tuple(backward(on_device(dy), cache))
-        expected_gradients = _tuple(backward(on_device(dy), expected_cache))
-        assert len(gradients) == len(list(indices))
-        for result in (y, expected, *gradients, *expected_gradients):
-            for a in (*cast, dy):
-                if result is not None and a is not None:
-                    assert not np.shares_memory(sv.asnumpy(result), a), (
-                        f"{op} returns memory of an input"
-                    )
-
-        assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
+        right = as_tuple(backward(on_device(dy), expected_cache))
         if naive is not None:
             _assert_close(f"{op}_naive", _total(naive(*cast, *options)), expected, dtype)
-        _assert_close(f"{op}_forward", y, expected, dtype)
-        for k, ours, theirs in zip(indices, gradients, expected_gradients, strict=True):
-            assert (ours is None) == (theirs is None) == (cast[k] is None)
-            if ours is not None:
-                assert ours.shape == cast[k].shape
-                _assert_close(f"{op}_backward, input {k}", ours, theirs, dtype, floor)
-
-        spread = [a if a is None else _spread_out(a) for a in cast]
-        y, cache = _call(forward, spread, options)
-        _assert_close(f"{op}_forward of strided inputs", y, expected, dtype)
-        spread_dy = on_device(_spread_out(dy))
-        for ours, theirs in zip(
-            _tuple(backward(spread_dy, cache)), expected_gradients, strict=True
-        ):
-            if ours is not None:
-                _assert_close(f"{op}_backward of strided inputs", ours, theirs, dtype, floor)
+        for what, view in (("", np.asarray), (" of strided inputs", _spread_out)):
+            given = [a if a is None else view(a) for a in cast]
+            y, cache = _call(forward, given, options)
+            gradients = as_tuple(backward(on_device(view(dy)), cache))
+            assert len(gradients) == len(list(indices))
+            _assert_close(f"{op}_forward{what}", y, expected, dtype)
+            for k, ours, theirs in zip(indices, gradients, right, strict=True):
+                assert (ours is None) == (theirs is None) == (cast[k] is None)
+                if ours is not None:
+                    assert ours.shape == cast[k].shape
+                    _assert_close(f"{op}_backward{what}, input {k}", ours, theirs, dtype, floor)
+            results = [a for a in (y, expected, *gradients, *right) if a is not None]
+            for a in (a for a in (*cast, dy) if a is not None):
+                shared = [result for result in results if np.shares_memory(sv.asnumpy(result), a)]
+                assert not shared, f"{op} returns memory of an input"
+        assert before == [None if a is None else a.tobytes() for a in cast], f"{op} changes inputs"
 
     _check_batch(op, arrays, options, indices)
     if gradient:
@@ -112,7 +101,7 @@ def _check_gradients(op, arrays, options, indices, linear):
         return _call(forward, given, options)
 
     def gradients_of_moving(dy, cache):
-        return tuple(g for g in _tuple(backward(on_device(dy), cache)) if g is not None)
+        return tuple(g for g in as_tuple(backward(on_device(dy), cache)) if g is not None)
 
     inputs = [_read_only(arrays[k]) for k in moving]
     # Launches on a GPU are slow; all gradients there have been compared with the reference's.
@@ -145,7 +134,7 @@ def _check_batch(op, arrays, options, indices):
             dy = np.asarray(np.random.default_rng(7).standard_normal(y.shape))
         else:
             dy = dy if axis is None else dy.take(order, axis)
-        return y, dy, _tuple(backward(on_device(dy), cache))
+        return y, dy, as_tuple(backward(on_device(dy), cache))
 
     y, dy, gradients = results(np.arange(len(order)))
     other_y, _, other_gradients = results(order, dy)
@@ -160,6 +149,17 @@ def _check_batch(op, arrays, options, indices):
         for n in range(len(order)):
             alone, _, _ = results(np.array([n]))
             _assert_close(f"{op} of one image", alone, _take(y, [n], axis), "float64")
+
+
+def run_op(op, arrays, options, dy, forward=None):
+    """y, new statistics and gradients as NumPy arrays, without those that are None. `options`: by
+    name; `dy`: an array or a function of y's shape; `forward`: if not the op's own."""
+    forward = forward or getattr(ops, f"{op}_forward")
+    y, cache, *statistics = forward(*map(on_device, arrays), **options)
+    dy = dy(y.shape) if callable(dy) else dy
+    gradients = as_tuple(getattr(ops, f"{op}_backward")(on_device(dy), cache))
+    found = [y, *sum(statistics, ()), *gradients]
+    return [sv.asnumpy(a) for a in found if a is not None]
 
 
 def _take(y, order, axis):
@@ -187,7 +187,7 @@ def _total(y):
     return y.total if isinstance(y, Losses) else y
 
 
-def _tuple(gradients):
+def as_tuple(gradients):
     return gradients if isinstance(gradients, tuple) else (gradients,)
 
 

@@ -38,9 +38,7 @@ def test_use_says_which_engine_it_chose():
 
 
 def test_unknown_engine():
-    with pytest.raises(
-        ValueError, match="use: engine must be 'auto', 'numpy', 'numba', 'cuda'; got 'tpu'"
-    ):
+    with pytest.raises(ValueError, match="use: engine must be 'auto', 'numpy', .*; got 'tpu'"):
         sv.use("tpu")
 
 
@@ -61,9 +59,7 @@ def test_cuda_with_a_broken_driver(monkeypatch):
         raise OSError("libcuda.so: wrong version")
 
     fake_cupy(monkeypatch, cuda=types.SimpleNamespace(is_available=lambda: True), ones=ones)
-    with pytest.raises(
-        RuntimeError, match=r"test kernel failed \(OSError: libcuda.so: wrong version"
-    ):
+    with pytest.raises(RuntimeError, match=r"test kernel failed \(OSError: libcuda.so: wrong"):
         sv.use("cuda")
 
 
@@ -96,9 +92,7 @@ def broken_numba(monkeypatch):
 
 
 def test_a_broken_numba_is_said_and_left_aside(no_cupy, broken_numba, capsys):
-    with pytest.raises(
-        RuntimeError, match=r"use\('numba'\): Numba cannot be imported \(.*pip install"
-    ):
+    with pytest.raises(RuntimeError, match=r"use\('numba'\): Numba cannot be .*pip install"):
         sv.use("numba")
     backend._announced = False
     assert sv.use("auto") == "numpy"
@@ -147,9 +141,7 @@ def test_using_lasts_for_a_block():
 
 
 def test_mixed_devices_raise():
-    with pytest.raises(
-        TypeError, match=r"different devices \(GPU, CPU\): move them with sv.asarray"
-    ):
+    with pytest.raises(TypeError, match=r"different devices \(GPU, CPU\): move them with sv"):
         backend.engine_of(FakeGpuArray(), np.zeros(4, "float32"))
     assert backend.engine_of(FakeGpuArray()) == "cuda"
 

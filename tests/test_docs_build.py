@@ -118,14 +118,6 @@ def test_every_command_has_a_page():
     assert set(commands.choices) <= {page.stem for page in PAGES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_links_and_pictures_exist(page):
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)", text)]
-    assert links
-    assert [n for n in links if "://" not in n and not (page.parent / n).exists()] == []
-
-
 @pytest.mark.slow
 def test_the_pages_show_what_the_commands_print():
     found = docs_build("--check")

@@ -2,8 +2,7 @@
 
 Both get the same weights, batches and noise. The seeds are chosen: if a value before a ReLU is
 within rounding of zero, or two candidates of a max pooling within rounding of each other, two
-correct programs may take different branches, and a gradient jumps. With these seeds that happens
-only in the step-by-step test, which allows for it.
+correct programs may take different branches, and a gradient jumps.
 """
 
 from copy import deepcopy
@@ -161,46 +160,35 @@ def assert_same_state(ours, theirs):
         assert_array_equal(array, expected[name])
 
 
-def assert_same_outputs(case, ours, theirs, dtype):
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", MAIN)
+@pytest.mark.parametrize("writer", ["ours", "theirs"])
+def test_weights_travel(writer, case, dtype, tmp_path):
+    """After two batches, with statistics and num_batches_tracked of the writer's own."""
+    from safetensors.torch import load_file, save_file
+
+    _, theirs = twins(case, dtype)
+    name, options = CASES[case]
+    ours, file = sv.models.build(name, seed=1, dtype=dtype, **options), tmp_path / "weights"
+    batches = [draw(case, ours, np.random.default_rng(seed)) for seed in range(2)]
+    if writer == "ours":
+        optimizer, _ = optimizers(case, ours, theirs)
+        for batch in batches:
+            sv.train.train_step(ours, optimizer, *batch)
+        save_weights(ours, file)
+        theirs.load_state_dict(load_file(file), strict=True)
+    else:
+        for batch in batches:
+            theirs.losses(*tensors(theirs, *batch))
+        save_file(theirs.state_dict(), file)
+        load_weights(ours, file)
+    assert_same_state(ours, theirs)
+    assert all(n == 2 for name, n in arrays(theirs).items() if name.endswith("_tracked"))
     ours.eval()
     theirs.eval()
     batch = draw(case, ours, np.random.default_rng(5))
     for expected, got in outputs(ours, theirs, *batch):
         assert tensor_error(expected, got) <= {"float64": 1e-12, "float32": 1e-5}[dtype]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", MAIN)
-def test_our_weights_in_pytorch(case, dtype, tmp_path):
-    from safetensors.torch import load_file
-
-    _, theirs = twins(case, dtype)
-    name, options = CASES[case]
-    ours = sv.models.build(name, seed=1, dtype=dtype, **options)
-    optimizer, _ = optimizers(case, ours, theirs)
-    for seed in range(2):  # with our own statistics and num_batches_tracked
-        sv.train.train_step(ours, optimizer, *draw(case, ours, np.random.default_rng(seed)))
-    save_weights(ours, tmp_path / "ours.safetensors")
-    theirs.load_state_dict(load_file(tmp_path / "ours.safetensors"), strict=True)
-    assert_same_state(ours, theirs)
-    assert all(n == 2 for name, n in arrays(theirs).items() if name.endswith("_tracked"))
-    assert_same_outputs(case, ours, theirs, dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", MAIN)
-def test_pytorchs_weights_in_ours(case, dtype, tmp_path):
-    from safetensors.torch import save_file
-
-    _, theirs = twins(case, dtype)
-    name, options = CASES[case]
-    ours = sv.models.build(name, seed=1, dtype=dtype, **options)
-    for seed in range(2):
-        theirs.losses(*tensors(theirs, *draw(case, ours, np.random.default_rng(seed))))
-    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
-    load_weights(ours, tmp_path / "theirs.safetensors")
-    assert_same_state(ours, theirs)
-    assert_same_outputs(case, ours, theirs, dtype)
 
 
 class End:
@@ -240,10 +228,7 @@ def idle_biases(ours, training):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("case", "training"),
-    [
-        *((case, True) for case in CASES),
-        ("celeba", False),
-    ],  # no other model has layers with two modes
+    [*((case, True) for case in CASES), ("celeba", False)],  # only celeba has layers of two modes
 )
 def test_one_step(engine, case, dtype, training):
     """Outputs, losses, gradients and running statistics, compared with PyTorch in float64.
@@ -291,16 +276,6 @@ def test_one_step(engine, case, dtype, training):
 # --- Many steps ----------------------------------------------------------------------------------
 
 
-def follow(ours, optimizer, theirs, their_optimizer):
-    """Copy PyTorch's weights, buffers and Adam moments to ours."""
-    ours.load_state_dict(arrays(theirs))
-    states = [their_optimizer.state[p] for p in theirs.parameters()]
-    if all(states):  # none before the first step
-        optimizer.m[...] = np.concatenate([s["exp_avg"].numpy().ravel() for s in states])
-        optimizer.v[...] = np.concatenate([s["exp_avg_sq"].numpy().ravel() for s in states])
-        optimizer.steps = int(states[0]["step"])
-
-
 LONG = [
     (case, dtype) for case in MAIN for dtype in DTYPES if (case, dtype) != ("celeba", "float32")
 ]
@@ -308,7 +283,8 @@ LONG = [
 
 @pytest.mark.parametrize(("case", "dtype"), LONG)
 def test_training(case, dtype):
-    """All losses, and the weights at the end.
+    """All losses, and the weights at the end. In float32 two runs of `celeba` diverge within five
+    steps, also PyTorch's own (NCHW and channels_last): test_one_step has it.
 
     float32: the KL term of `skip` falls to 1e-2 nats (scalar) and 1e-4 (learned), the remainder
     after 1 + logvar - mu^2 - exp(logvar) has cancelled. PyTorch's two memory formats differ by
@@ -331,60 +307,3 @@ def test_training(case, dtype):
         assert max(total, reconstruction, kl) <= 1e-8
         final = errors(arrays(theirs), ours.state_dict())
         assert max(final.values()) <= (1e-6 if case == "celeba" else 1e-9), final
-
-
-def distances(reference, other):
-    """The differences between two training steps, by kind. Gradients of the idle biases are left
-    out: they are only rounding, and test_one_step limits them."""
-    gradients = errors(reference["gradients"], other["gradients"])
-    return {
-        "losses": max(loss_errors(reference["losses"], other["losses"])),
-        "statistics": max(errors(reference["statistics"], other["statistics"]).values()),
-        "gradients": [e for name, e in gradients.items() if not name.endswith(".0.bias")],
-        "losses after": max(loss_errors(reference["losses after"], other["losses after"])),
-    }
-
-
-def test_celeba_in_float32_step_by_step():
-    """In float32 two runs of `celeba` diverge within five steps, also PyTorch's own (NCHW and
-    channels_last). So all of them start every step from the state that PyTorch (NCHW) has reached.
-
-    The distance between PyTorch's two formats is the measure, and ours may be twice as large. It is
-    the largest distance over the steps, because that of a single step may be zero by chance; for
-    gradients, the median for each tensor. At a few steps, a value within rounding of LeakyReLU's
-    kink falls on different sides, and gradients jump by some hundredths. On some processors
-    PyTorch's two formats jump at none of the twenty steps and ours at one, so that the largest
-    distance may be as large as such a jump.
-    """
-    ours, theirs = twins("celeba", "float32")
-    last, rng = channels_last(theirs), np.random.default_rng(0)
-    our_optimizer, optimizer = optimizers("celeba", ours, theirs)
-    _, last_optimizer = optimizers("celeba", ours, last)
-    sides = [
-        (theirs, their_pass, optimizer, arrays),
-        (last, their_pass, last_optimizer, arrays),
-        (ours, our_pass, our_optimizer, type(ours).state_dict),
-    ]
-    history = {"PyTorch's": [], "ours": []}
-    with sv.using("numba"):
-        for _ in range(20):
-            follow(ours, our_optimizer, theirs, optimizer)
-            last.load_state_dict(theirs.state_dict())
-            last_optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
-            batch, steps = draw("celeba", ours, rng), []
-            for model, run, stepper, state in sides:
-                losses, gradients = run(model, *batch)
-                running = {n: a.copy() for n, a in state(model).items() if ".running_" in n}
-                stepper.step()
-                step = {"losses": losses, "statistics": running, "gradients": gradients}
-                steps.append(step | {"losses after": run(model, *batch).losses})
-            for who, step in zip(history, steps[1:], strict=True):
-                history[who].append(distances(steps[0], step))
-    kinds = ("losses", "statistics", "gradients", "losses after")
-    for kind, over_steps in [*((kind, np.max) for kind in kinds), ("gradients", np.median)]:
-        limit, distance = (
-            over_steps([step[kind] for step in each], axis=0) for each in history.values()
-        )
-        a_jump = 0.03 if (kind, over_steps) == ("gradients", np.max) else 0.0
-        allowed = np.maximum(2 * limit, a_jump)
-        assert np.all(distance <= allowed), (kind, np.max(distance / allowed), distance, limit)

@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import scratchvae as sv
 from scratchvae.data import batches
 from scratchvae.train import (
+    advice,
     evaluate_deterministic,
     evaluate_sampled,
     streams,
@@ -223,3 +224,92 @@ def test_errstate_does_no_harm_to_a_step(name, engine):
             ours = step()
     for one, other in zip(ours, expected, strict=True):
         assert_array_equal(one, other)
+
+
+def set_weight(value):
+    return lambda model, x, eps: model.fc2.weight.value.fill(value)
+
+
+def set_noise(value):
+    return lambda model, x, eps: eps.fill(value)
+
+
+LOAD = "no update has been made; load or build other weights"
+CAUSES = {  # options of the model and the optimizer, a change before the step, and the message
+    "KL weight": ({"kl_weight": 1e39}, {}, None, "step 1 .* the loss: the KL weight, 1e.39, is to"),
+    "KL weight, later": (
+        {"kl_weight": 1e30}, {"kind": "SGD"}, None, "step 2 .*: a KL weight of 1e.30 makes the"
+    ),
+    "free bits": ({"free_bits": 1e39}, {}, None, "step 1 .* the loss: free_bits, 1e.39, is too "),
+    "float64": (
+        {"free_bits": 1e308, "dtype": "float64"}, {}, None, "too large for float64; try a smaller"
+    ),
+    "lr": ({}, {"lr": 1e30}, None, r"step 2 .*: try a smaller lr \(now 1e.30\)$"),
+    "lr and free bits": ({"free_bits": 9.0}, {"lr": 1e30}, None, "step 2 .*: try a smaller lr"),
+    "lr outside the dtype": ({}, {"lr": 1e39}, None, "step 2 .*: lr, 1e.39, is too large for floa"),
+    "lr below 1": ({}, {"kind": "SGD", "lr": 0.9}, None, r"lr \(now 0.9\) or gradient clipping$"),
+    "AdamW's decay": (
+        {}, {"kind": "AdamW", "weight_decay": 1e6}, None,
+        r"step 2 .*: weight_decay times lr is 1000, .*decay \(now 1e.06\) or lr \(now 0.001\)$",
+    ),
+    "SGD's decay": ({}, {"kind": "SGD", "weight_decay": 1e6}, None, "weight_decay times lr is 100"),
+    "Adam's decay": ({}, {"weight_decay": 1e39}, None, "weight_decay, 1e.39, is too large for fl"),
+    "momentum": ({}, {"kind": "SGD", "momentum": 9.0}, None, "with a momentum of 9 the updates g"),
+    "eps": ({}, {"eps": 1e-50}, None, r"eps \(1e-50\) is 0 in float32, so a gradient of 0 gives"),
+    "weights": ({}, {}, set_weight(np.inf), f"step 1 is nan; .* the weight fc2.weight: {LOAD}$"),
+    "large weights": (
+        {"kl_weight": 4.0}, {"lr": 1e30}, set_weight(3e38),
+        r"step 1 .*: no update .* weights \(up to 3e.38, in fc2.weight\) and the noise \(up to \d.",
+    ),
+    "noise": ({}, {}, set_noise(np.nan), "step 1 .* the noise: expected standard normal numbers"),
+    "large noise": ({}, {}, set_noise(3e38), r"step 1 .*: no update .* noise \(up to 3e.38\)$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_advice_fits_the_cause(cause, engine):
+    options, settings, before, message = CAUSES[cause]
+    kind = getattr(sv.optim, settings.get("kind", "Adam"))
+    with sv.using(engine), np.errstate(all="ignore"):
+        model = sv.models.build("mlp", image_shape=(1, 4, 4), **options)
+        optimizer = kind(model, **{n: v for n, v in settings.items() if n != "kind"})
+        rng = np.random.default_rng(0)
+        with pytest.raises(FloatingPointError, match=message):
+            for _ in range(100):
+                x, eps = rng.random((8, 1, 4, 4)).astype(model.dtype), model.noise(8, rng)
+                if before:
+                    before(model, x, eps)
+                train_step(model, optimizer, x, eps)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "steps", "clipped", "expected"),
+    [
+        ("the batch", 0, False, "check the images"),
+        ("model.fc1.bias", 0, False, LOAD),
+        ("model.fc1.bias", 3, False, "try a smaller lr (now 0.001) or gradient clipping"),
+        ("optimizer.v", 3, True, "try a smaller lr (now 0.001)"),
+    ],
+)
+def test_advice_between_two_steps(tensor, steps, clipped, expected):
+    model = sv.models.build("mlp", image_shape=(1, 4, 4))
+    optimizer = sv.optim.Adam(model)
+    optimizer.steps = steps
+    assert advice(model, optimizer, tensor, clipped=clipped) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "cause"),
+    [({}, {"weight_decay": 1e30}, "weight_decay"), ({"kl_weight": 1e30}, {}, "KL weight")],
+)
+def test_advice_for_gradients_whose_squares_overflow(options, settings, cause):
+    """All weights and losses stay finite: Adam divides by infinity."""
+    model = sv.models.build("mlp", image_shape=(1, 4, 4), **options)
+    optimizer = sv.optim.Adam(model, **settings)
+    with np.errstate(all="ignore"):
+        x = np.zeros((2, 1, 4, 4), "float32")
+        train_step(model, optimizer, x, model.noise(2, np.random.default_rng(0)))
+    assert np.isinf(optimizer.v).any() and np.isfinite(model.flat_value).all()
+    said = f"a {cause} of 1e+30 makes the gradients very large; try a smaller one"
+    assert advice(model, optimizer, "optimizer.v") == said

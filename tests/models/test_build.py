@@ -10,48 +10,24 @@ import scratchvae as sv
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("vgg", {}, "build: unknown model 'vgg'; there are mlp, conv, tiny, celeba, skip, ae"),
-        ("mlp", {"dtype": "float16"}, "build: dtype must be 'float32' or 'float64', got 'float16'"),
-        (
-            "ae",
-            {"kl_weight": 1.0},
-            "build: model 'ae' has no option kl_weight; it has latent_dim, image",
-        ),
-        (
-            "skip",
-            {"latent_dim": 3},
-            "build: model 'skip' has no option latent_dim; it has image_shape, skips, latent, kl_w",
-        ),
-        ("mlp", {"latent_dim": 0}, "build: latent_dim must be an int of at least 1, got 0"),
-        ("conv", {"latent_dim": "2"}, "build: latent_dim must be an int of at least 1, got '2'"),
-        (
-            "mlp",
-            {"image_shape": (28, 28)},
-            r"build: image_shape must be \(C, H, W\), got \(28, 28\)",
-        ),
-        (
-            "mlp",
-            {"image_shape": (1, 0, 28)},
-            "build: image_shape must be an int of at least 1, got 0",
-        ),
-        (
-            "mlp",
-            {"kl_weight": float("nan")},
-            "build: kl_weight must be a number of at least 0, got nan",
-        ),
+        ("vgg", {}, "unknown model 'vgg'; there are mlp, conv, tiny, celeba, skip, ae"),
+        ("mlp", {"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ("ae", {"kl_weight": 1.0}, "model 'ae' has no option kl_weight; it has latent_dim, image"),
+        ("skip", {"latent_dim": 3}, "model 'skip' has no option latent_dim; it has image_shape, "),
+        ("mlp", {"latent_dim": 0}, "latent_dim must be an int of at least 1, got 0"),
+        ("conv", {"latent_dim": "2"}, "latent_dim must be an int of at least 1, got '2'"),
+        ("mlp", {"image_shape": (8, 8)}, r"image_shape must be \(C, H, W\), got \(8, 8\)"),
+        ("mlp", {"image_shape": (1, 0, 8)}, "image_shape must be an int of at least 1, got 0"),
+        ("mlp", {"kl_weight": np.nan}, "kl_weight must be a number of at least 0, got nan"),
         *(
-            (
-                "skip",
-                {"free_bits": bad},
-                f"build: free_bits must be a number of at least 0, got {bad!r}",
-            )
+            ("skip", {"free_bits": bad}, f"free_bits must be a number of at least 0, got {bad!r}")
             for bad in (-0.5, float("nan"), float("inf"), "0.5", None)
         ),
-        ("ae", {"free_bits": 0.5}, "build: model 'ae' has no option free_bits; it has latent_dim"),
+        ("ae", {"free_bits": 0.5}, "model 'ae' has no option free_bits; it has latent_dim"),
     ],
 )
 def test_errors(name, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"build: {message}"):
         sv.models.build(name, **options)
 
 
@@ -70,16 +46,10 @@ def test_image_sizes_that_a_structure_does_not_admit(name, image_shape, message)
         sv.models.build(name, image_shape=image_shape)
 
 
-@pytest.mark.parametrize(
-    ("name", "image_shape"),
-    [
-        ("mlp", (2, 3, 5)),
-        ("conv", (3, 4, 12)),
-        ("celeba", (1, 32, 96)),
-        ("celeba", (32, 32, 32)),
-        ("skip", (1, 64, 128)),
-    ],
-)
+ADMITTED = {"mlp": (2, 3, 5), "conv": (3, 4, 12), "celeba": (1, 32, 96), "skip": (1, 64, 128)}
+
+
+@pytest.mark.parametrize(("name", "image_shape"), ADMITTED.items())
 def test_image_sizes_that_it_does(name, image_shape):
     model = sv.models.build(name, image_shape=image_shape)
     rng = np.random.default_rng(0)

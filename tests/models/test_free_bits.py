@@ -99,12 +99,3 @@ def test_backward_is_that_of_the_loss(engine, before, after):
     model.free_bits = after
     model.backward()
     assert_array_equal(sv.asnumpy(model.flat_grad), losses_and_gradient(other)[-1])
-
-
-def test_everything_stays_float32(engine):
-    model = sv.models.build("mlp", image_shape=(1, 4, 4), free_bits=0.05)
-    x, eps = batch(model)
-    losses = model.loss(x.astype("float32"), eps)
-    model.backward()
-    assert [part.dtype for part in losses] == [np.float32] * 3
-    assert model.flat_grad.dtype == np.float32

@@ -9,12 +9,6 @@ OPTIONS = [(skips, latent) for skips in ("all", "deep", "none") for latent in ("
 every_option = pytest.mark.parametrize(("skips", "latent"), OPTIONS)
 
 
-@pytest.fixture
-def few_channels(monkeypatch):
-    """The same structure with fewer channels: checking its gradients takes a second."""
-    monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
-
-
 def small(skips="all", latent="scalar", n=2, dtype="float64"):
     model = sv.models.build(
         "skip", image_shape=(1, 64, 64), skips=skips, latent=latent, dtype=dtype

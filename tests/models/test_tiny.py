@@ -27,6 +27,6 @@ def test_images_may_come_without_their_channel_axis():
 def test_it_says_which_shapes_it_takes():
     model = sv.models.build("tiny")
     with pytest.raises(
-        ValueError, match=r"Tiny.loss: x must have shape \(N, 1, 28, 28\) or \(N, 28, 28\) with N"
+        ValueError, match=r"x must have shape \(N, 1, 28, 28\) or \(N, 28, 28\) with"
     ):
         model.loss(np.zeros((2, 14, 14), "float32"), model.noise(2, np.random.default_rng(0)))

@@ -30,7 +30,5 @@ def test_seven_to_four_overlaps(engine):
 
 
 def test_errors(engine):
-    with pytest.raises(
-        ValueError, match="adaptive_avg_pool2d_forward: output_size must be at least 1"
-    ):
+    with pytest.raises(ValueError, match="adaptive_avg_pool2d_forward: output_size must be at"):
         adaptive_avg_pool2d_forward(on_device(np.zeros((1, 1, 2, 2))), 0)

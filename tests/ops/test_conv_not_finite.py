@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from harness import convolutions, on_device
+from harness import convolutions, run_op
 from numpy.testing import assert_array_equal
 
 import scratchvae as sv
@@ -22,26 +22,20 @@ GEOMETRIES = [  # image, C, O, kernel_size, stride, padding, output_padding (of 
 VALUES = [np.nan, np.inf]
 
 
-def results(op, arrays, dy, options):
-    with np.errstate(all="ignore"):
-        y, cache = getattr(ops, f"{op}_forward")(*map(on_device, arrays), *options)
-        gradients = getattr(ops, f"{op}_backward")(on_device(dy), cache)
-    return [sv.asnumpy(a) for a in (y, *gradients)]
-
-
 def case(op, geometry, dtype):
     """x, w, b, dy without zeros, and options."""
     image, C, O, kernel_size, stride, padding, output_padding = geometry
     sizes = zip(image, kernel_size, stride, padding, output_padding, strict=True)
     if op == "conv2d":
         grid = [(H + 2 * P - K) // S + 1 for H, K, S, P, _ in sizes]
-        w, options = (O, C, *kernel_size), (stride, padding)
+        w, more = (O, C, *kernel_size), {}
     else:
         grid = [(H - 1) * S - 2 * P + K + OP for H, K, S, P, OP in sizes]
-        w, options = (C, O, *kernel_size), (stride, padding, output_padding)
+        w, more = (C, O, *kernel_size), {"output_padding": output_padding}
     rng = np.random.default_rng(0)
     shapes = (2, C, *image), w, (O,), (2, O, *grid)
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes], options
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    return arrays, {"stride": stride, "padding": padding} | more
 
 
 def spots(shape):
@@ -67,32 +61,19 @@ def expected(op, arrays, dy, options, engine):
     """The result of the engine numpy. On a GPU, dx of conv2d and y of conv_transpose2d also sum
     over zeros outside the image: the result for an image with a margin of zeros."""
     with sv.using("numpy"):
-        y, dx, dw, db = results(op, arrays, dy, options)
+        y, dx, dw, db = run_op(op, arrays, options, dy)
         if engine.startswith("cuda"):
             x, w, b = arrays
-            stride, padding, *_ = options
-            small = dy if op == "conv2d" else x
-            margin = [(0, 0), (0, 0), *[(k, k) for k in w.shape[2:]]]
-            zeros = np.pad(small, margin)
+            stride, padding = options["stride"], options["padding"]
+            small, bias = (dy, None) if op == "conv2d" else (x, b)
+            zeros = np.pad(small, [(0, 0), (0, 0), *[(k, k) for k in w.shape[2:]]])
             cut = tuple(p + k * s for p, k, s in zip(padding, w.shape[2:], stride, strict=True))
             size = (dx if op == "conv2d" else y).shape[2:]
-            with np.errstate(all="ignore"):
-                w = np.ascontiguousarray(w)
-                bias = None if op == "conv2d" else b
-                painted, _ = ops.conv_transpose2d_forward(zeros, w, bias, stride, 0)
+            w = np.ascontiguousarray(w)
+            painted, _ = ops.conv_transpose2d_forward(zeros, w, bias, stride, 0)
             painted = painted[:, :, cut[0] :, cut[1] :][:, :, : size[0], : size[1]]
             y, dx = (y, painted) if op == "conv2d" else (painted, dx)
     return y, dx, dw, db
-
-
-def check(op, geometry, dtype, engine):
-    for name, (*arrays, dy), options in sweep(op, geometry, dtype):
-        found = results(op, arrays, dy, options)
-        right = expected(op, arrays, dy, options, engine)
-        for which, ours, theirs in zip(("y", "dx", "dw", "db"), found, right, strict=True):
-            same = f"{op} {geometry}: {name}, {which}"
-            assert_array_equal(np.isfinite(ours), np.isfinite(theirs), same)
-            assert_array_equal(np.isnan(ours), np.isnan(theirs), same)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -101,24 +82,14 @@ def check(op, geometry, dtype, engine):
 def test_as_the_reference(engine, op, geometry, dtype):
     if engine == "numpy" or (engine == "cuda_on_host" and dtype == "float64"):
         pytest.skip("the reference itself; on the CPU one dtype is enough")
-    with convolutions("direct"):
-        check(op, geometry, dtype, engine)
-
-
-@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
-def test_with_an_activation(op):
-    (*arrays, dy), options = case(op, GEOMETRIES[0], "float32")
-    arrays[1][0, 0, 0, 0] = np.inf
-    found = {}
-    for engine in ("numpy", "numba"):
-        with sv.using(engine):
-            y, *_ = results(op, arrays, dy, options)
-            with np.errstate(all="ignore"):
-                _, cache = ops.leaky_relu_forward(y, 0.2)
-                dh = ops.leaky_relu_backward(dy, cache)
-            found[engine] = results(op, arrays, dh, options)
-    for ours, theirs in zip(found["numba"], found["numpy"], strict=True):
-        assert_array_equal(np.isfinite(ours), np.isfinite(theirs))
+    for name, (*arrays, dy), options in sweep(op, geometry, dtype):
+        with convolutions("direct"), np.errstate(all="ignore"):
+            found = run_op(op, arrays, options, dy)
+            right = expected(op, arrays, dy, options, engine)
+        for which, ours, theirs in zip(("y", "dx", "dw", "db"), found, right, strict=True):
+            same = f"{op} {geometry}: {name}, {which}"
+            assert_array_equal(np.isfinite(ours), np.isfinite(theirs), same)
+            assert_array_equal(np.isnan(ours), np.isnan(theirs), same)
 
 
 @pytest.mark.parity
@@ -131,10 +102,10 @@ def test_as_pytorch(op, geometry):
     for name, (x, w, b, dy), options in sweep(op, geometry, "float32"):
         given = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]
         with torch.backends.mkldnn.flags(enabled=False):
-            y = getattr(torch.nn.functional, op)(*given, *options)
+            y = getattr(torch.nn.functional, op)(*given, **options)
             y.backward(torch.tensor(dy))
         theirs = [a.detach().numpy() for a in (y, *(a.grad for a in given))]
-        with sv.using("numba"), convolutions("direct"):
-            found = results(op, (x, w, b), dy, options)
+        with sv.using("numba"), convolutions("direct"), np.errstate(all="ignore"):
+            found = run_op(op, (x, w, b), options, dy)
         for which, a, b in zip(("y", "dx", "dw", "db"), found, theirs, strict=True):
             assert_array_equal(np.isfinite(a), np.isfinite(b), f"{op} {geometry}: {name}, {which}")

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import WEIGHTS, convolutions
+from harness import WEIGHTS, convolutions, run_op
 from numpy.testing import assert_allclose
 
 import scratchvae as sv
-from scratchvae import ops
 from scratchvae.backend import find_kernel
 from scratchvae.kernels.cpu.convolution import correlate
 from scratchvae.ops import CASES
@@ -36,13 +35,10 @@ def check_on_cores(op, case, N):
     results = []
     for engine in ("numpy", "numba"):
         with sv.using(engine):
-            y, cache, *_ = getattr(ops, f"{op}_forward")(**arrays, **case.options)
-            dy = np.random.default_rng(1).standard_normal(y.shape)
-            gradients = getattr(ops, f"{op}_backward")(dy, cache)
-        results.append((y, *(gradients if isinstance(gradients, tuple) else (gradients,))))
-    for ours, theirs in zip(*reversed(results), strict=True):
-        if theirs is not None:
-            assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+            draw = np.random.default_rng(1).standard_normal
+            results.append(run_op(op, arrays.values(), case.options, draw))
+    for theirs, ours in zip(*results, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("N", [5, 2])  # shared unevenly; fewer than cores

@@ -5,7 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from harness import on_device
+from numpy.testing import assert_allclose
 
+import scratchvae as sv
 from scratchvae import ops
 from scratchvae.backend import find_kernel
 
@@ -45,3 +48,15 @@ def test_its_file_says_what_it_computes(op):
 def test_a_gpu_has_a_kernel_for_it(op):
     if find_kernel("cuda", op, f"{op}_forward") is None:
         pytest.skip(f"kernels/cuda/{op}.py is missing: on a GPU the reference body runs")
+
+
+@pytest.mark.parametrize("op", ["linear", "conv2d", "conv_transpose2d"])
+def test_dx_is_left_out_on_request(engine, op):
+    arrays = map(on_device, ops.CASES[op][0].arrays(0).values())
+    y, cache = getattr(ops, f"{op}_forward")(*arrays, **ops.CASES[op][0].options)
+    backward = getattr(ops, f"{op}_backward")
+    _, *expected = backward(y, cache)
+    dx, *gradients = backward(y, cache, need_dx=False)
+    assert dx is None
+    for ours, theirs in zip(gradients, expected, strict=True):
+        assert_allclose(sv.asnumpy(ours), sv.asnumpy(theirs), rtol=1e-12)

@@ -8,16 +8,15 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from harness import on_device
+from harness import TOLERANCE, on_device, run_op
 from numpy.testing import assert_allclose, assert_array_equal
 
 import scratchvae as sv
-from scratchvae.backend import REGISTRY
+from scratchvae import ops
 from scratchvae.data.batches import look_up
 from scratchvae.ops import CASES
 from scratchvae.optim import adam_step, clip_to_norm, sgd_step
 
-TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 OPS = sorted(set(CASES) - {"elbo"})
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_cores", "memory_full_of_nan")]
@@ -72,11 +71,10 @@ def layouts(a):
     """name, view: the same numbers (except in the repeated ones) in different layouts."""
     for order in permutations(range(a.ndim)):
         yield f"axes in memory {order}", in_order(a, order)
-    axes = range(a.ndim)
-    for reversed_axes in ([k] for k in axes):
+    axes = [*range(a.ndim)]
+    for reversed_axes in (*([k] for k in axes), axes):
         yield f"axes {reversed_axes} backwards", backwards(a, reversed_axes)
-    yield "all axes backwards", backwards(a, [*axes])
-    yield "axes swapped and backwards", backwards(a.T, [*axes]).T
+    yield "axes swapped and backwards", backwards(a.T, axes).T
     yield "gaps", with_gaps(a)
     yield "gaps, axes swapped", with_gaps(a.T).T
     yield "a row of a wider array", np.concatenate([a, a], axis=-1)[..., : a.shape[-1]]
@@ -88,38 +86,26 @@ def layouts(a):
     yield "one number everywhere", np.broadcast_to(a.flat[0], a.shape)
 
 
-def run(functions, arrays, options, dy):
-    forward, backward = functions
-    y, cache, *more = forward(*arrays, **options)
-    gradients = backward(dy, cache)
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    running = more[0] if more else ()
-    return [y, *running, *(g for g in gradients if g is not None)]
-
-
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("op", OPS)
 def test_any_layout(engine, op, dtype):
-    functions = REGISTRY[op][f"{op}_forward"], REGISTRY[op][f"{op}_backward"]
-    reference = functions[0].reference, functions[1]
+    reference = getattr(ops, f"{op}_forward").reference
     for case in CASES[op]:
         arrays = [a.astype(dtype) for a in case.arrays(0).values()]
-        y = sv.asnumpy(functions[0](*map(on_device, arrays), **case.options)[0])
-        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        shape = reference(*arrays, **case.options)[0].shape
+        dy = np.random.default_rng(1).standard_normal(shape).astype(dtype)
         given = [*arrays, dy]
         for k, a in enumerate(given):
             for name, view in layouts(a):
                 moved = [*given[:k], view, *given[k + 1 :]]
                 before = view.tobytes()
-                ours = run(
-                    functions, [*map(on_device, moved[:-1])], case.options, on_device(moved[-1])
-                )
-                plain = [m.copy() for m in moved]
-                theirs = run(reference, plain[:-1], case.options, plain[-1])
+                ours = run_op(op, moved[:-1], case.options, moved[-1])
+                *plain, plain_dy = (m.copy() for m in moved)
+                with sv.using("numpy"):
+                    theirs = run_op(op, plain, case.options, plain_dy, reference)
                 assert view.tobytes() == before
                 what = f"{op}, {[*case.shapes, 'dy'][k]}: {name}"
                 for one, other in zip(ours, theirs, strict=True):
-                    one = sv.asnumpy(one)
                     assert one.dtype == other.dtype, what
                     scale = max(np.abs(other).max(), 0.05)
                     assert_allclose(one, other, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=what)

@@ -54,13 +54,6 @@ def test_bce_is_smooth_at_zero():
     assert_allclose(y.imag / 1e-100, 0.2)
 
 
-def test_bce_of_a_coin(engine):
-    """p = 1/2 everywhere: log 2 per pixel, 543.4 nats for a digit of 784 pixels."""
-    logits, target = np.zeros((2, 784)), np.random.default_rng(0).random((2, 784))
-    y, _ = ops.bce_forward(on_device(logits), on_device(target))
-    assert_allclose(sv.asnumpy(y), 784 * np.log(2))
-
-
 @pytest.mark.parametrize("bad", [-0.01, 1.01, np.nan])
 def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
     """On the GPU, where checking the targets would mean waiting, that image's loss is NaN."""
@@ -70,9 +63,7 @@ def test_bce_refuses_targets_that_are_no_probabilities(engine, bad):
         y, _ = ops.bce_forward(on_device(logits), on_device(target))
         assert_array_equal(np.isnan(sv.asnumpy(y)), [False, True])
         return
-    with pytest.raises(
-        ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values from"
-    ):
+    with pytest.raises(ValueError, match=r"bce_forward: target must lie in \[0, 1\], got values"):
         ops.bce_forward(logits, target)
 
 
@@ -84,9 +75,7 @@ def test_mse(engine, seed, shape, reduction):
 
 def test_mse_refuses_other_reductions(engine):
     a = on_device(np.zeros((2, 3)))
-    with pytest.raises(
-        ValueError, match="mse_forward: reduction must be 'mean' or 'sum', got 'none'"
-    ):
+    with pytest.raises(ValueError, match="mse_forward: reduction must be 'mean' or .* got 'none'"):
         ops.mse_forward(a, a, "none")
 
 
@@ -138,12 +127,8 @@ def test_elbo_is_a_mean_over_the_batch(engine):
         assert_allclose(np.tile(once, 2) / 2, halved)
 
 
-@pytest.mark.parametrize(
-    ("op", "arrays"),
-    [("reparameterize", 3), ("bce", 2), ("mse", 2), ("kl", 2), ("elbo", 2)],
-)
-def test_shapes_must_agree(engine, op, arrays):
-    shapes = [(2,)] * (arrays - 1) + [(3,)] if op == "elbo" else [(2, 3)] * (arrays - 1) + [(2, 4)]
-    given = [on_device(np.zeros(shape)) for shape in shapes]
+@pytest.mark.parametrize("op", ["reparameterize", "bce", "mse", "kl", "kl_free_bits", "elbo"])
+def test_shapes_must_agree(engine, op):
+    *arrays, last = map(on_device, ops.CASES[op][0].arrays(0).values())
     with pytest.raises(ValueError, match=rf"{op}_forward: \w+ .*must have .* got "):
-        getattr(ops, f"{op}_forward")(*given)
+        getattr(ops, f"{op}_forward")(*arrays, last[..., 1:], **ops.CASES[op][0].options)
