@@ -168,15 +168,10 @@ def test_not_shown_is_not_passed(capsys, small_models):
         ([], "give either an op or a model, or --all"),
         (["conv2d", "--all"], "give either an op or a model, or --all"),
         (
-            ["conv3d"],
-            "unknown op or model 'conv3d' (did you mean conv2d?); choose from adaptive_avg_pool2d,",
-        ),
-        (
             ["relu", "--method", "adjoint"],
             "relu is not linear, so the method adjoint does not apply",
         ),
         (["mlp", "--method", "adjoint"], "a loss is not linear"),
-        (["relu", "--method", "guess"], "invalid choice: 'guess'"),
         (["relu", "--seed", "-1"], "argument --seed: must be 0 or more, got -1"),
     ],
 )
@@ -212,4 +207,7 @@ def test_a_folder_that_cannot_be(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as error:
         main(["check", "relu", "--plot", str(tmp_path / "file")])
-    assert error.value.code == 2 and "File exists" in capsys.readouterr().err
+    assert (
+        error.value.code == 2
+        and "--plot: expected a folder, got the file" in capsys.readouterr().err
+    )

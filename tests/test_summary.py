@@ -159,13 +159,12 @@ def test_json_has_what_the_table_has(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vgg"], "argument MODEL: invalid choice: 'vgg' (choose from "),
         (["skip", "--latent-dim", "3"], "build: model 'skip' has no option latent_dim; it has "),
         (["tiny", "--image-shape", "1", "32", "32"], "Tiny: image_shape must be (1, 28, 28), "),
         (["conv", "--image-shape", "1", "30", "32"], "must be multiples of 4, got 30 x 32"),
         (["mlp", "--latent-dim", "0"], "build: latent_dim must be an int of at least 1, got 0"),
         (["mlp", "--image-shape", "1", "x", "1"], "argument --image-shape: invalid int value: 'x'"),
-        (["skip", "--skips", "some"], "Skip: skips must be 'all', 'deep' or 'none', got 'some'"),
+        (["skip", "--skips", "some"], "unknown choice 'some'; choose from all, deep, none"),
         (["mlp", "--image-shape", "9", "999999", "999999"], "Unable to allocate"),
     ],
 )

@@ -53,7 +53,7 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line; a long usage text would hide it."""
         message = " ".join(message.split())
-        if found := re.search(r"^(.*: )invalid choice: '(.*)' \(choose from (.*)\)$", message):
+        if found := re.search(r"^(.*: )invalid choice: '([^'\\]*)' \(choose from (.*)\)$", message):
             message = found[1] + unknown("choice", found[2], re.findall(r"[\w-]+", found[3]))
         error = paint("error:", "red", sys.stderr)
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
