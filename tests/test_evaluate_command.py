@@ -343,13 +343,17 @@ def encoded(runs, tmp_path, capsys):
     """Run `encode`; return the arrays."""
 
     def encode(name, *options):
-        path = tmp_path / "codes.npz"
+        path = tmp_path / "new" / "codes.npz"
+        path.parent.mkdir()
         words = ["encode", str(runs[name]), "--engine", "numpy", "--out", str(path), *options]
         assert main(words) == 0
         assert capsys.readouterr().out.startswith(f"{path}: ")
-        assert os.listdir(tmp_path) == ["codes.npz"]
+        assert os.listdir(path.parent) == ["codes.npz"]
         with np.load(path) as found:
-            return dict(found)
+            arrays = dict(found)
+        path.unlink()
+        path.parent.rmdir()
+        return arrays
 
     return encode
 
@@ -402,16 +406,9 @@ def test_the_users_validation_images_are_a_part(encoded, run, runs, monkeypatch,
     part = encoded(name, "--part", "validation")
     for key in ("mu", "labels", "names", "part"):
         np.testing.assert_array_equal(part[key], found[key][53:60], key)
-    path = tmp_path / "codes.npz"
-    path.unlink()
-    out = run(name, "--part", "validation", "--per-image", str(path.with_suffix(".csv")))
+    path = tmp_path / "images.csv"
+    out = run(name, "--part", "validation", "--per-image", str(path))
     assert "mnist: 7 validation images, " in out
-    assert [line["image"] for line in lines_of(path.with_suffix(".csv"))] == data.validation_names
+    assert [line["image"] for line in lines_of(path)] == data.validation_names
     data = replace(data, validation_labels=None)
-    assert {*encoded_again(runs, name, path)["labels"][53:60]} == {-1}, "-1: unknown"
-
-
-def encoded_again(runs, name, path):
-    assert main(["encode", str(runs[name]), "--engine", "numpy", "--out", str(path)]) == 0
-    with np.load(path) as found:
-        return dict(found)
+    assert {*encoded(name)["labels"][53:60]} == {-1}, "-1: unknown"

@@ -23,7 +23,6 @@ from scratchvae.commands.options import (
     paint,
     positive,
     run_options,
-    say,
     show,
     warn,
 )
@@ -228,46 +227,16 @@ def test_a_terminal_may_be_narrow(monkeypatch):
     assert "\nmany words\n" in CommandParser(prog="p", description="many words").format_help()
 
 
-def test_json_is_what_any_reader_takes(capsys):
-    show(
-        argparse.Namespace(json=True, saved=False),
-        {
-            "loss": np.float32(1.5),
-            "steps": np.int64(3),
-            "nan": float("nan"),
-            "inf": [np.float64("-inf"), (1, True, None)],
-            "array": np.array([[1.0, np.nan]]),
-            "path": Path("a/b"),
-            2: "größer",
-        },
-        "text",
-    )
-    out, err = capsys.readouterr()
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    assert err == ""
-    assert json.loads(out, parse_constant=refuse) == {
-        "loss": 1.5,
-        "steps": 3,
-        "nan": None,
-        "inf": [None, [1, True, None]],
-        "array": [[1.0, None]],
-        "path": "a/b",
-        "2": "größer",
-    }
-
-
 def test_json_of_something_else_prints_nothing(capsys):
+    args = argparse.Namespace(json=True, saved=False)
+    show(args, {"path": Path("a/b"), 2: ["größer", np.float32(1.5), float("nan")]}, "text")
+    assert json.loads(capsys.readouterr().out) == {"path": "a/b", "2": ["größer", 1.5, None]}
     with pytest.raises(TypeError, match="object"):
-        show(argparse.Namespace(json=True, saved=False), {"first": 1, "thing": object()}, "text")
-    assert capsys.readouterr().out == ""
+        show(args, {"first": 1, "thing": object()}, "text")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_remarks_go_to_standard_error(capsys):
-    say("epoch 1")
-    assert capsys.readouterr() == ("", "epoch 1\n")
     warn("z is silent")
     assert capsys.readouterr() == ("", "warning: z is silent\n")
 

@@ -17,11 +17,11 @@ import numpy as np
 from ..backend import ENGINES, to_device, using
 from ..models import MODELS, build
 from ..optim import Adam
-from ..output import table
+from ..output import note, table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
 from .kernels import problems
-from .options import SPECS, add_command, config_option, one_of, option, positive, say, show
+from .options import SPECS, add_command, config_option, one_of, option, positive, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     found = {args.engine: None} if args.engine else problems()
     for engine, problem in found.items():
         if problem:
-            say(f"skipping {engine}: {problem}")
+            note(f"skipping {engine}: {problem}")
     engines = [engine for engine, problem in found.items() if not problem]
     facts = machine_facts()
     if not args.json:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"batch {args.batch_size}, {args.dtype}\n", flush=True)
     results = []
     for model in args.models:
-        say(f"timing {model} on {', '.join(engines)} ...")
+        note(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
     rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
     for model, engine, _, milliseconds, images, speedup in map(dict.values, results):

@@ -16,8 +16,8 @@ from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
-from ..output import table, to_json
-from .options import add_command, at_least, config_option, one_of, option, path, say
+from ..output import note, table, to_json
+from .options import add_command, at_least, config_option, one_of, option, path
 
 OP_METHODS = ("central", "complex", "adjoint")
 BATCH = 2  # images for a model: batch norm needs at least two
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         done = _check_all(args) if args.all else _check_one(args)
         for checked in done:
             if checked.wrong:
-                say(f"\n{checked.report.failure()}")
+                note(f"\n{checked.report.failure()}")
         pictures = _draw(args) if args.plot is not None else []
     passed = not any(checked.wrong for checked in done)
     if args.json:

@@ -22,8 +22,8 @@ from ..data.sources import (
     find_on_disk,
     verify_files,
 )
-from ..output import cache_folder, table
-from .options import add_command, option, say, show, text, unknown, warn
+from ..output import cache_folder, note, table
+from .options import add_command, option, show, text, unknown, warn
 
 DRAWN = ("glyphs", "faces")
 
@@ -146,7 +146,7 @@ def _bytes_in(folder: Path) -> int:
 
 def run_fetch(args: argparse.Namespace) -> int:
     args.saved = True  # the data set is in the cache, whatever happens to the output
-    say(f"fetching {args.name} into {cache_of(args.name)}")
+    note(f"fetching {args.name} into {cache_of(args.name)}")
     verdicts = verify_files(args.name, download_files(args.name))
     # Of a file from an archive, only the archive's hash may be known, and that is right.
     return _judge(args, verdicts, accepted=("ok", "unknown"))
@@ -191,7 +191,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdict:
     try:
-        images = load_arrays(path, value_range, say).train_images
+        images = load_arrays(path, value_range, note).train_images
     except ValueError as error:
         return Verdict(path, "refused", str(error).removeprefix(f"{split_key(path)[0]}: "))
     for doubt in doubts_about(images):

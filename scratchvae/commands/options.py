@@ -17,8 +17,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ..output import check_regular, did_you_mean, tell, to_json
-from ..output import note as say
+from ..output import check_regular, did_you_mean, note, tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
 
@@ -265,7 +264,7 @@ def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    say(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+    note(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:

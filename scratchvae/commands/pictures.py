@@ -25,7 +25,7 @@ from ..data.dataset import doubts
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
-from ..output import remove_left_behind, whole_folder, write_npz
+from ..output import note, remove_left_behind, whole_folder, write_npz
 from ..runs import Run, RunFolder
 from .options import (
     add_command,
@@ -37,7 +37,6 @@ from .options import (
     path,
     positive,
     run_options,
-    say,
     show,
     text,
     warn,
@@ -268,12 +267,12 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
             raise ValueError(f"--skips-from: the model {run.config.model} has no skips")
         return None
     if index is None:
-        say(
+        note(
             "decoding without skips, although the decoder was trained with them; --skips-from "
             "INDEX uses the skips of a test image"
         )
         return None
-    say(f"decoding with the skips of test image {index}")
+    note(f"decoding with the skips of test image {index}")
     return as_floats(run, images_at(run, [index], "--skips-from"))
 
 
@@ -341,7 +340,7 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
     model = run.model
     check_size(args, run, args.count, 2 * prod(model.latent_shape))
     if not isinstance(model, VAE):
-        say(
+        note(
             "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
             "decoded from codes unlike those of training"
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..models import MODELS
-from ..output import tell
+from ..output import note, tell
 from ..runs.config import RECIPE, RECIPES, Config, read_config
 from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
-from .options import SPECS, add_command, config_option, flag, one_of, option, path, say, show, warn
+from .options import SPECS, add_command, config_option, flag, one_of, option, path, show, warn
 
 # Groups of options in --help, by the first option of each.
 GROUPS = {
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             folder = args.out or Path("runs") / config.model
             metrics = train(config, None, folder, report, talk)
     except Stopped as stopped:
-        say(f"{args.parser.prog}: {stopped}")
+        note(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
         show(args, metrics, "")
