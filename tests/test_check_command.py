@@ -23,6 +23,12 @@ def run(capsys, *arguments):
     return code, out, "".join(lines)
 
 
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", *arguments])
+    return capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.fixture
 def small_models(monkeypatch):
     for name in ("celeba", "skip"):
@@ -176,16 +182,12 @@ def test_not_shown_is_not_passed(capsys, small_models):
     ],
 )
 def test_usage_errors(capsys, arguments, said):
-    with pytest.raises(SystemExit) as error:
-        main(["check", *arguments, "--engine", "numpy"])
-    assert error.value.code == 2 and said in capsys.readouterr().err
+    assert said in fails(capsys, *arguments, "--engine", "numpy")
 
 
 def test_cuda_where_there_is_none(capsys, monkeypatch):
     monkeypatch.setattr("scratchvae.backend.gpu_problem", lambda: "no GPU here")
-    with pytest.raises(SystemExit) as error:
-        main(["check", "relu", "--engine", "cuda"])
-    assert error.value.code == 2 and "no GPU here" in capsys.readouterr().err
+    assert "no GPU here" in fails(capsys, "relu", "--engine", "cuda")
 
 
 @pytest.mark.slow
@@ -203,11 +205,9 @@ def test_plots(capsys, tmp_path):
     assert (folder / "tiny-step.png").exists() and (folder / "tiny-kernels.png").exists()
 
 
-def test_a_folder_that_cannot_be(capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit) as error:
-        main(["check", "relu", "--plot", str(tmp_path / "file")])
-    assert (
-        error.value.code == 2
-        and "--plot: expected a folder, got the file" in capsys.readouterr().err
-    )
+def test_a_folder_that_cannot_be(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("scratchvae.commands.check.check_op", None)
+    path = tmp_path / "file"
+    path.write_text("")
+    said = f"--plot: expected a folder, got the file {path}"
+    assert said in fails(capsys, "relu", "--plot", str(path))

@@ -117,6 +117,13 @@ def test_a_job_in_the_background_ignores_interrupts():
     )
 
 
+def test_no_file_takes_the_number_of_a_closed_stream():
+    null = "all(os.path.samestat(os.fstat(n), os.stat(os.devnull)) for n in range(3))"
+    code = f"import os, scratchvae.__main__ as m; m.main = lambda: 7 * {null}; m.program()"
+    script = f"{sys.executable} -c '{code}' <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", script]).returncode == 7
+
+
 # --- Errors --------------------------------------------------------------------------------------
 
 
