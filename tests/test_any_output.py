@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ LINES = {
     "bench": "bench FOLDER",
 }
 REFUSED = ("data fetch", "summary", "check", "bench")  # they take no name of a folder
+PRINTED = ("data", "data list", "data verify", "kernels")  # their result is only printed
 
 
 @pytest.fixture(scope="module", params=[CYRILLIC, LATIN_1], ids=["cyrillic", "latin-1"])
@@ -84,9 +86,16 @@ def escaped(text):
     return text.encode("ascii", "backslashreplace").decode()
 
 
+def words_of(command, here, new):
+    """The line of a command; `train` makes this folder."""
+    folder, run = here
+    words = LINES[command].replace("RUN-2", f"{run}-{new}")
+    return words.replace("RUN", str(run)).replace("FOLDER", str(folder)).split(" ")
+
+
 def test_every_command_is_tried():
     leaves = {words.removeprefix("scratchvae ") for words in parsers()} - {"scratchvae"}
-    assert leaves <= set(LINES)
+    assert leaves == set(LINES)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -95,19 +104,16 @@ def test_every_command_is_tried():
     [
         pytest.param(c, marks=() if c in ("data list", "evaluate") else pytest.mark.slow)
         for c in LINES
-        if f"scratchvae {c}" in parsers()
     ],
 )
 def test_a_name_that_the_terminal_lacks_is_written_with_escapes(
     here, monkeypatch, command, encoding
 ):
-    folder, run = here
-    words = LINES[command].replace("RUN-2", f"{run}-{command}-{encoding}")
-    words = words.replace("RUN", str(run)).replace("FOLDER", str(folder)).split(" ")
-    status, out, err = call(monkeypatch, words, encoding)
+    words = words_of(command, here, f"{command}-{encoding}")
+    status, _, err = call(monkeypatch, words, encoding)
     assert "internal error" not in err and "codec" not in err
     if command in REFUSED:
-        assert status == 2 and escaped(folder.name) in escaped(err)
+        assert status == 2 and escaped(here[0].name) in escaped(err)
     else:
         assert status == 0, err
 
@@ -154,46 +160,90 @@ def test_a_bar_needs_no_stream(monkeypatch):
     assert [*progress(range(3), "epoch 1")] == [0, 1, 2]
 
 
-def shell(script, folder):
-    script = f'unset PYTHONUNBUFFERED; scratchvae="{sys.executable} -m scratchvae"; {script}'
-    return subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=120, cwd=folder
-    )
+SWEEP = """
+import json, os, sys
+from scratchvae.__main__ import program, take_missing_descriptors
+take_missing_descriptors()
+import scratchvae.commands, scratchvae.plots  # once for all
+lines, ended = json.load(open(sys.argv[1])), []
+for words in lines:
+    if not (child := os.fork()):
+        sys.argv[1:] = words
+        program()
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+json.dump(ended, open(sys.argv[1], "w"))
+"""
+ALONE = [">&-", "2>&-", "> /dev/full", "2> /dev/full"]
+STREAMS = [*ALONE, "<&- >&- 2>&-", "> /dev/full 2>&1"]
+
+
+def statuses(lines, streams, folder):
+    """The exit statuses of commands whose streams are closed or on a full disk; and stderr."""
+    path = folder / "lines.json"
+    path.write_text(json.dumps(lines))
+    script = f"unset PYTHONUNBUFFERED; {sys.executable} -c '{SWEEP}' {path} {streams}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(path.read_text()), done.stderr
+
+
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+
+
+@full_disk
+@pytest.mark.parametrize("streams", STREAMS)
+def test_an_exit_status_tells_of_the_work_and_not_of_the_streams(tmp_path, streams):
+    """With a full disk, a result that is only printed is an error, unless there was another."""
+    relu = ["check", "relu", "--method", "adjoint", "--engine", "numpy"]
+    wrong = [["trian"], ["summary", "vgg"], relu]
+    lines = [[], ["--help"], ["kernels"], *wrong]
+    found, err = statuses(lines, streams, tmp_path)
+    full = streams.startswith("> /dev/full")
+    assert found == [2 * full, 2 * full, 2 * full, 2, 2, 2]
+    assert "Traceback" not in err and "Exception ignored" not in err
+    if streams == "> /dev/full":
+        *heads, unknown, vgg, relu = err.splitlines()
+        programs = ("scratchvae", "scratchvae", "scratchvae kernels")
+        assert heads == [f"{program}: error: No space left on device" for program in programs]
+        assert relu.endswith("relu is not linear, so the method adjoint does not apply")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@full_disk
 @pytest.mark.parametrize("here", [CYRILLIC], indirect=True)
-@pytest.mark.parametrize(
-    "where",
-    ["> /dev/full", ">&-", "| true", "2> /dev/full", "2>&-", "> /dev/full 2>&1", ">&- 2>&-"],
-)
-def test_training_goes_on_without_its_output(here, where):
-    """The exit status tells of the work: 0, and 2 for a folder that contains a run."""
-    _, run = here
-    out = f"{run.name}{where}".replace("/", "_")
-    line = f"$scratchvae train --config '{run.name}/config.json' --out '{out}' {where}"
-    for status in (0, 2):
-        done = shell(f"set -o pipefail; {line}", run.parent)
-        assert done.returncode == status, done.stderr
-        assert "Exception ignored" not in done.stderr
-    assert (run.parent / out / "metrics.json").exists()
+@pytest.mark.parametrize("streams", ALONE)
+def test_every_command_goes_on_without_its_streams(here, tmp_path, streams):
+    name = streams.replace("/", "_").replace(" ", "")
+    commands = [*LINES, "train"]  # the second time the folder contains a run
+    found, err = statuses([words_of(c, here, name) for c in commands], streams, tmp_path)
+    full = streams.startswith("> /dev/full")
+    expected = [2 if c in REFUSED or (full and c in PRINTED) else 0 for c in LINES]
+    assert dict(zip(LINES, found, strict=False)) == dict(zip(LINES, expected, strict=True))
+    assert found[-1] == 2 and "Exception ignored" not in err
+    assert Path(f"{here[1]}-{name}", "metrics.json").exists()
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """`true` does not read its input, so the table is never read."""
+    script = f"set -o pipefail; {{ sleep 0.1; {sys.executable} -m scratchvae summary mlp; }} | true"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("here", [CYRILLIC], indirect=True)
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [
-        ("evaluate RUN", 2),
-        ("evaluate RUN --out e.json", 0),
-        ("sample RUN", 0),
-        ("train --resume RUN --json", 0),
-        ("kernels", 2),
-    ],
-)
-def test_a_full_disk_matters_only_if_nothing_else_holds_the_result(here, command, status):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_dies_of_its_signal_once_everything_is_saved(here, number):
+    """A shell loop stops after one Ctrl-C, which reaches the shell, too."""
     _, run = here
-    line = command.replace("RUN", f"'{run.name}'")
-    assert shell(f"$scratchvae {line} > /dev/full", run.parent).returncode == status
+    train = f"train --config {run}/config.json --epochs 9999 --out {run}-{number}"
+    loop = f"for s in 1 2; do {sys.executable} -um scratchvae {train}-$s; done"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    shell = subprocess.Popen(["bash", "-c", loop], start_new_session=True, text=True, **pipes)
+    while not (line := shell.stdout.readline()).startswith("epoch"):
+        assert line, shell.stderr.read()
+    os.killpg(shell.pid, number)
+    _, err = shell.communicate(timeout=60)
+    assert shell.returncode == -number and not Path(f"{run}-{number}-2").exists()
+    if number == signal.SIGINT:  # after SIGTERM the shell does not wait
+        assert "everything is saved; to continue: scratchvae train --resume" in err

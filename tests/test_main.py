@@ -3,7 +3,9 @@
 import argparse
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,33 +18,26 @@ import scratchvae
 from scratchvae import backend, layers, models, ops
 from scratchvae.__main__ import main, make_parser
 from scratchvae.backend import find_kernel
-from scratchvae.commands.kernels import kernels
 from scratchvae.data import DataNotFound
-from scratchvae.ops import __all__ as op_functions
 
 
-def test_kernels_lists_every_op_on_every_engine(capsys):
+def test_kernels_lists_every_op_on_every_engine(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
     assert main(["kernels"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["function", "numpy", "numba", "cuda"]
-    rows = {
-        line.split()[0]: line.split()[1:] for line in lines[2:] if line and len(line.split()) == 4
-    }
-    functions = {f for f in op_functions if f.endswith(("_forward", "_backward"))}
+    heading, _, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert heading == ["function", "numpy", "numba", "cuda"]
+    rows = {name: where for name, *where in lines[: lines.index([])]}
+    functions = {f for f in ops.__all__ if f.endswith(("_forward", "_backward"))}
     others = {"sgd_step", "adam_step", "clip_to_norm", "fill_normal", "fill_words", "record"}
     assert set(rows) == functions | others | {"look_up"}
     kernels_of_conv2d = ["kernels/cpu/conv2d.py", "kernels/cuda/conv2d.py"]
     assert rows["conv2d_forward"] == ["reference", *kernels_of_conv2d]
     assert rows["kl_forward"] == ["reference", "reference", "kernels/cuda/kl.py"]
+    assert " ".join(lines[-1]).startswith("cuda is not available: CuPy is not installed")
 
-
-def test_kernels_in_json_are_those_of_the_table(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
     assert main(["kernels", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    table = [line.split() for line in kernels().splitlines()]
-    assert all([*record.values()] in table for record in found["functions"])
-    assert len({record["function"] for record in found["functions"]}) == table.index([]) - 2
+    assert {name: where for name, *where in map(dict.values, found["functions"])} == rows
     assert found["problems"]["numpy"] is None
     assert "CuPy is not installed" in found["problems"]["cuda"]
 
@@ -60,24 +55,73 @@ def test_every_op_of_a_model_has_a_kernel_on_the_gpu():
             assert find_kernel("cuda", op, f"{op}_{end}"), op
 
 
-def test_kernels_says_why_cuda_cannot_run(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    assert "cuda is not available: CuPy is not installed" in kernels()
+# --- The program and the package -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["kernels", "surplus"]])
-def test_usage_errors_exit_with_2(arguments, capsys):
-    with pytest.raises(SystemExit) as error:
-        main(arguments)
-    assert error.value.code == 2
-    assert "scratchvae" in (err := capsys.readouterr().err) and "error: " in err
+def python(*arguments, **options):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
 
-def test_as_a_module(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "scratchvae", "--version"], capture_output=True, text=True
-    )
+def test_as_a_module():
+    run = python("-m", "scratchvae", "--version")
     assert run.stdout == f"scratchvae {scratchvae.__version__}\n", run.stderr
+
+
+def test_the_package_imports_a_name_when_it_is_used():
+    code = """if True:
+        import sys, scratchvae as sv
+        assert not {"numpy", "scratchvae.backend"} & sys.modules.keys()
+        assert {*sv.__all__} <= {*dir(sv)}
+        for name in {*sv.__all__} - {"plots"}:
+            assert getattr(sv, name).__name__.split(".")[-1] == name
+        assert not {"matplotlib", "numba", "cupy", "pooch", "PIL"} & sys.modules.keys()
+        assert sv.plots and "matplotlib" in sys.modules
+        import doctest
+        assert doctest.testmod(sv) == (0, 4)
+        sv.nonsense
+    """
+    run = python("-c", code)
+    message = "AttributeError: module 'scratchvae' has no attribute 'nonsense'"
+    assert run.stderr.splitlines()[-1] == message, run.stderr
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 129, 130, 141, 143])
+def test_the_program_dies_of_the_signal_that_ended_its_command(status):
+    code = f"import scratchvae.__main__ as m; m.main = lambda: {status}; m.program()"
+    assert python("-c", code).returncode == (128 - status if status > 128 else status)
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """An environment in which the import of tqdm, which `scratchvae` needs, is interrupted."""
+    code = "import os, signal, time; os.killpg(0, signal.SIGINT); time.sleep(20)"
+    (tmp_path / "tqdm.py").write_text(code)
+    root = Path(scratchvae.__file__).parents[1]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, root)))}
+
+
+def test_an_interrupt_during_the_imports_is_quiet_and_stops_a_shell_loop(interrupted):
+    loop = f"for s in 1 2; do echo $s; {sys.executable} -m scratchvae kernels; done"
+    done = subprocess.run(
+        ["bash", "-c", loop], capture_output=True, env=interrupted, start_new_session=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"1\n", b"")
+
+
+def test_a_job_in_the_background_ignores_interrupts():
+    ignored = "signal.getsignal(signal.SIGINT) == signal.SIG_IGN"
+    code = f"import signal, scratchvae.__main__ as m; m.main = lambda: 7 * ({ignored}); m.program()"
+    assert (
+        subprocess.run(["bash", "-c", f"trap '' INT; {sys.executable} -c '{code}'"]).returncode == 7
+    )
+
+
+def test_no_file_takes_the_number_of_a_closed_stream():
+    null = "all(os.path.samestat(os.fstat(n), os.stat(os.devnull)) for n in range(3))"
+    code = f"import os, scratchvae.__main__ as m; m.main = lambda: 7 * {null}; m.program()"
+    script = f"{sys.executable} -c '{code}' <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", script]).returncode == 7
 
 
 # --- Errors --------------------------------------------------------------------------------------
@@ -94,7 +138,7 @@ def stumble(monkeypatch):
         def add(commands):
             commands.add_parser("stumble").set_defaults(run=run)
 
-        monkeypatch.setattr("scratchvae.__main__.COMMANDS", (SimpleNamespace(add=add),))
+        monkeypatch.setattr("scratchvae.commands.COMMANDS", (SimpleNamespace(add=add),))
 
     return make
 
@@ -153,39 +197,6 @@ def test_a_command_may_end_by_itself(stumble):
         main(["stumble"])
 
 
-def shell(script):
-    """Run a bash script; $scratchvae is the command, with its output buffered as usual."""
-    script = f'unset PYTHONUNBUFFERED; scratchvae="{sys.executable} -m scratchvae"; {script}'
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
-
-
-def test_a_reader_that_leaves_is_no_error():
-    """`true` does not read its input, so the table is never read."""
-    done = shell("set -o pipefail; { sleep 0.1; $scratchvae summary mlp; } | true")
-    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_is_one_line():
-    done = shell("$scratchvae summary mlp > /dev/full")
-    assert done.returncode == 2
-    assert done.stderr == "scratchvae summary: error: No space left on device\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_another_error_comes_before_the_full_disk():
-    done = shell("$scratchvae check relu --method adjoint --engine numpy > /dev/full")
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        "scratchvae check: error: relu is not linear, so the method adjoint does not apply"
-    ]
-
-
-def test_closed_output_is_no_error():
-    done = shell("$scratchvae summary mlp >&-")
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 # --- Help ----------------------------------------------------------------------------------------
 
 
@@ -207,27 +218,58 @@ def test_help_has_examples_and_every_option_a_word(words, capsys):
     out = capsys.readouterr().out
     assert end.value.code == 0 and out.startswith(f"usage: {words} ")
     assert parser.description and "example" in (parser.epilog or "").lower()
-    assert "  scratchvae " in out
+    assert "  scratchvae " in out and "--debug" in out and "--json" in out
     for action in parser._actions:
-        assert action.help or isinstance(action, argparse._SubParsersAction), action
-    assert "--debug" in out and "--json" in out
+        inner = isinstance(action, argparse._SubParsersAction)
+        assert action.help or inner, action
+        # shtab takes a dict of choices for subcommands, and fails: use a tuple.
+        assert inner or not isinstance(action.choices, dict), action
 
 
-def test_the_first_help_has_a_line_for_every_command(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    lines = capsys.readouterr().out.splitlines()
+def test_alone_it_lists_the_commands(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
     names = {words.split()[1] for words in parsers() if " " in words}
     assert len(names) == 13
-    for name in names:
-        assert any(line.startswith(f"    {name} ") for line in lines), name
+    assert names <= {line.split()[0] for line in out.splitlines() if line.startswith("    ")}
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out == out
+    assert main(["--json"]) == 0
+    assert {*json.loads(capsys.readouterr().out)["commands"]} == names
 
 
-def test_a_misspelt_option_is_named(capsys):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("kernels surplus", "kernels: error: unrecognized arguments: surplus"),
+        (
+            "train mlp --bta 2 --no-binarise",
+            "arguments: --bta 2 --no-binarise (did you mean --beta?)",
+        ),
+        ("trian mlp", "unknown choice 'trian' (did you mean train?); choose from train, evaluate,"),
+        ("data fetsch", "unknown choice 'fetsch' (did you mean fetch?); choose from list, fetch,"),
+        ("data fetch mnits", "unknown choice 'mnits' (did you mean mnist?); choose from mnist,"),
+        ("data list mnits", "unknown data set 'mnits' (did you mean mnist?); choose from mnist,"),
+        ("train cov", "argument MODEL: unknown model 'cov' (did you mean conv?); choose from mlp,"),
+        ("bench cov", "argument MODEL: unknown model 'cov' (did you mean conv?); choose from mlp,"),
+        (
+            "check con2d",
+            "unknown op or model 'con2d' (did you mean conv2d?); choose from adaptive_",
+        ),
+        ("check --dtype flaot32", "--dtype: unknown choice 'flaot32' (did you mean float32?)"),
+        (
+            "bench --engine tpu",
+            "--engine: unknown choice 'tpu'; choose from numpy, numba, cuda (see",
+        ),
+        ("summary x'\"\n", "argument MODEL: invalid choice:"),
+    ],
+)
+def test_a_misspelt_word_is_one_line_and_is_corrected(line, said, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["train", "mlp", "--bta", "2", "--no-binarise"])
-    said = "unrecognized arguments: --bta 2 --no-binarise (did you mean --beta?)"
-    assert said in capsys.readouterr().err
+        main(line.split(" "))
+    (err,) = capsys.readouterr().err.splitlines()
+    assert said in err
 
 
 @pytest.mark.parametrize("words", ["--json kernels", "kernels --json"])
@@ -236,20 +278,12 @@ def test_json_may_stand_on_either_side_of_the_command(capsys, words):
     assert json.loads(capsys.readouterr().out)["functions"]
 
 
-@pytest.mark.parametrize("words", parsers())
-def test_shtab_takes_every_parser(words):
-    """shtab takes a dict of choices for subcommands, and fails: use a tuple."""
-    for action in parsers()[words]._actions:
-        inner = isinstance(action, argparse._SubParsersAction)
-        assert inner or not isinstance(action.choices, dict), action
-
-
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from scratchvae.__main__ import make_parser; make_parser().format_help();"
         "print([m for m in ('matplotlib', 'numba', 'cupy', 'pooch', 'PIL') if m in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = python("-c", code)
     assert run.stdout == "[]\n", run.stdout + run.stderr
 
 

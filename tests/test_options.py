@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import pipe
+from test_main import parsers
 
 from scratchvae.__main__ import main, make_parser
 from scratchvae.commands.options import (
     CommandParser,
     add_command,
     at_least,
+    check_outputs,
     paint,
     positive,
     run_options,
-    say,
     show,
     warn,
 )
+from scratchvae.runs import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -63,45 +66,138 @@ def test_other_numbers_are_usage_errors(capsys, kind, text, said):
     assert capsys.readouterr().err.endswith(f"p: error: argument --n: {said}\n")
 
 
-OUTPUTS = [
-    "evaluate {run} --out {out}",
-    "evaluate {run} --per-image {out}.csv",
-    "encode {run} --out {out}.npz",
-    "reconstruct {run} --out {out}.png",
-    "sample {run} --npz {out}.npz",
-    "manifold {run} --out {out}.png",
-]
+PICTURES = ("reconstruct", "sample", "interpolate", "traverse", "manifold")
+OUTPUTS = {
+    "evaluate --out": ".json",
+    "evaluate --per-image": ".csv",
+    "encode --out": ".npz",
+    **{f"{command} --out": ".png" for command in PICTURES},
+    **{f"{command} --npz": ".npz" for command in PICTURES},
+    "sample --folder": "",
+}
 
 
-@pytest.mark.parametrize("line", OUTPUTS)
-def test_a_folder_is_refused_as_a_file_before_anything_is_computed(
-    tmp_path, monkeypatch, capsys, line
-):
-    words = line.format(run=tmp_path / "run", out=tmp_path / "out").split()
-    Path(words[-1]).mkdir()
+@pytest.fixture
+def refused(capsys, monkeypatch):
+    """Call a command that ends with status 2 before it opens the run; return its message."""
     monkeypatch.setattr("scratchvae.commands.options.open_run", None)
-    with pytest.raises(SystemExit, match="2"):
-        main(words)
-    assert capsys.readouterr().err.endswith(
-        f" error: {words[-1]} is a folder: give the name of a file\n"
-    )
+
+    def call(*words):
+        with pytest.raises(SystemExit, match="2"):
+            main([*map(str, words)])
+        out, err = capsys.readouterr()
+        assert out == ""
+        return err.splitlines()[-1]
+
+    return call
 
 
-def test_a_range_may_begin_with_a_minus_sign():
-    args = make_parser().parse_args(["train", "mlp", "--value-range", "-1,1"])
-    assert args.value_range == "-1,1"
-    parser = CommandParser(prog="p")
-    run_options(parser)
-    assert parser.parse_args(["run", "--value-range", "-.5,1.5"]).value_range == "-.5,1.5"
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path, refused, output
+):
+    (command, option), suffix = output.split(), OUTPUTS[output]
+    run, folder = tmp_path / "run", tmp_path / f"folder{suffix}"
+    for path in (run / "checkpoints", folder / "inner"):
+        path.mkdir(parents=True)
+    fifo, lost = pipe(tmp_path / f"pipe{suffix}"), tmp_path / f"no/x{suffix}"
+    own = run / f"checkpoints/x{suffix}"
+    new = "error: --folder: expected a new or an empty folder, got {}" if not suffix else ""
+    for path, said in (
+        (folder, new or "error: {} is a folder: give the name of a file"),
+        (fifo, new or "error: {} is not a regular file: choose another name"),
+        (lost, f"error: {{}}: there is no folder {lost.parent}: create it first"),
+        (own, "error: {} is a file of the run itself: choose another name"),
+    ):
+        assert refused(command, run, option, path).endswith(said.format(path))
+    if suffix in (".png", ".npz"):
+        said = f"argument {option}: expected a file name that ends in {suffix}, got x.jpg"
+        assert said in refused(command, run, option, "x.jpg")
+    assert fifo.is_fifo() and not any(own.parent.iterdir()) and not lost.parent.exists()
 
 
-def test_options_of_the_engine_and_json():
+def test_the_other_pictures_are_checked_too(tmp_path, refused):
+    """The second of `manifold`, and those without a name of their own."""
+    (tmp_path / "a-codes.png").mkdir()
+    said = refused("manifold", tmp_path, "--out", tmp_path / "a.png")
+    assert said.endswith(f"{tmp_path}/a-codes.png is a folder: give the name of a file")
+    (tmp_path / "pictures").write_text("")
+    said = refused("sample", tmp_path)
+    assert f"there is no folder {tmp_path}/pictures" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "history.csv", "metrics.json", "weights.safetensors", "lock",
+     "checkpoints/evaluation.json", "pictures/../metrics.json"],
+)  # fmt: skip
+def test_a_file_of_the_run_is_not_overwritten(tmp_path, name):
+    for folder in ("checkpoints", "pictures"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(ValueError, match="is a file of the run itself: choose another name"):
+        check_outputs(RunFolder(tmp_path), [tmp_path / name])
+    check_outputs(RunFolder(tmp_path), [tmp_path / "evaluation.json", tmp_path / "pictures/x.png"])
+
+
+def test_two_results_need_two_files(refused, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    for other in ("x", f"{tmp_path}/x", "link"):
+        said = refused("evaluate", ".", "--out", "x", "--per-image", other)
+        assert f"{other} is named for two results: choose another name for one" in said
+
+
+def test_a_folder_that_is_read_only_is_refused(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    said = refused("evaluate", tmp_path, "--out", tmp_path / "x.json")
+    assert f"{tmp_path}/x.json: nothing can be written in its folder: choose another" in said
+
+
+PATHS = (
+    "out",
+    "resume",
+    "config",
+    "npz",
+    "each",
+    "plot",
+    "per_image",
+    "data_dir",
+    "files",
+    "folder",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        pytest.param(words.split()[1:], action.option_strings[-1:], id=f"{words} {action.dest}")
+        for words, parser in parsers().items()
+        for action in parser._actions
+        if action.dest in PATHS
+    ],
+)
+def test_an_empty_path_is_refused(refused, words, option):
+    said = refused(*words, *option, "")
+    assert f"argument {option[0] if option else 'RUN'}: must not be empty (see " in said
+
+
+def test_options_of_a_run():
+    """A range may begin with a minus sign."""
     parser = CommandParser(prog="p")
     run_options(parser)
     args = parser.parse_args(["run"])
-    assert (args.engine, args.tf32, "json" in args) == ("auto", False, False)
-    args = parser.parse_args(["run", "--engine", "cuda", "--tf32", "--json"])
-    assert (args.engine, args.tf32, args.json) == ("cuda", True, True)
+    assert (args.engine, args.tf32, args.value_range, "json" in args) == (
+        "auto",
+        False,
+        None,
+        False,
+    )
+    args = parser.parse_args(
+        ["run", "--engine", "cuda", "--tf32", "--json", "--value-range", "-.5,1.5"]
+    )
+    assert (args.engine, args.tf32, args.value_range, args.json) == ("cuda", True, "-.5,1.5", True)
+    args = make_parser().parse_args(["train", "mlp", "--value-range", "-1,1"])
+    assert args.value_range == "-1,1"
 
 
 @pytest.mark.parametrize("option", ["debug", "json"])
@@ -131,46 +227,16 @@ def test_a_terminal_may_be_narrow(monkeypatch):
     assert "\nmany words\n" in CommandParser(prog="p", description="many words").format_help()
 
 
-def test_json_is_what_any_reader_takes(capsys):
-    show(
-        argparse.Namespace(json=True, saved=False),
-        {
-            "loss": np.float32(1.5),
-            "steps": np.int64(3),
-            "nan": float("nan"),
-            "inf": [np.float64("-inf"), (1, True, None)],
-            "array": np.array([[1.0, np.nan]]),
-            "path": Path("a/b"),
-            2: "größer",
-        },
-        "text",
-    )
-    out, err = capsys.readouterr()
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    assert err == ""
-    assert json.loads(out, parse_constant=refuse) == {
-        "loss": 1.5,
-        "steps": 3,
-        "nan": None,
-        "inf": [None, [1, True, None]],
-        "array": [[1.0, None]],
-        "path": "a/b",
-        "2": "größer",
-    }
-
-
 def test_json_of_something_else_prints_nothing(capsys):
+    args = argparse.Namespace(json=True, saved=False)
+    show(args, {"path": Path("a/b"), 2: ["größer", np.float32(1.5), float("nan")]}, "text")
+    assert json.loads(capsys.readouterr().out) == {"path": "a/b", "2": ["größer", 1.5, None]}
     with pytest.raises(TypeError, match="object"):
-        show(argparse.Namespace(json=True, saved=False), {"first": 1, "thing": object()}, "text")
-    assert capsys.readouterr().out == ""
+        show(args, {"first": 1, "thing": object()}, "text")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_remarks_go_to_standard_error(capsys):
-    say("epoch 1")
-    assert capsys.readouterr() == ("", "epoch 1\n")
     warn("z is silent")
     assert capsys.readouterr() == ("", "warning: z is silent\n")
 

@@ -45,6 +45,19 @@ def command(run, tmp_path, monkeypatch, capsys):
     return command
 
 
+@pytest.fixture
+def arrays(command):
+    """Run a command with --npz; return its arrays and last line on stderr."""
+
+    def arrays(name, *options):
+        status, _, said = command(name, *options, "--npz", "a.npz")
+        assert status == 0, said
+        with np.load("a.npz") as found:
+            return dict(found), said
+
+    return arrays
+
+
 # --- Pages ---------------------------------------------------------------------------------------
 
 
@@ -169,16 +182,15 @@ def test_to_uint8_returns_the_bytes_that_batches_scaled(data_range, dtype):
 # --- Folders and arrays --------------------------------------------------------------------------
 
 
-def test_samples_in_a_folder_are_those_of_npz(command):
-    assert command("sample", "--count", 12, "--seed", 3, "--npz", "a.npz")[0] == 0
+def test_samples_in_a_folder_are_those_of_npz(command, arrays):
+    expected, _ = arrays("sample", "--count", 12, "--seed", 3)
     status, out, _ = command("sample", "--count", 12, "--seed", 3, "--folder", "new", "--json")
     found = json.loads(out)
     assert status == 0 and found == {"file": "new", "shape": [12, 1, 28, 28]}
     names = sorted(os.listdir("new"))
     assert names == [f"{i:06}.png" for i in range(12)] and sorted(os.listdir()) == ["a.npz", "new"]
-    with np.load("a.npz") as arrays:
-        expected = plots.to_uint8(arrays["images"], arrays["data_range"])[:, 0]
-    for name, image in zip(names, expected, strict=True):
+    pixels = plots.to_uint8(expected["images"], expected["data_range"])[:, 0]
+    for name, image in zip(names, pixels, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(f"new/{name}")), image)
 
 
@@ -235,29 +247,17 @@ def test_a_folder_is_whole_or_not_there(command, monkeypatch, error, path):
     assert status == 130 or said.endswith(f"{path}: cannot be written: No space left on device")
 
 
-def test_arrays_in_parts_are_those_of_numpy(tmp_path):
-    images = np.random.default_rng(0).random((5, 1, 2, 3)).astype("float32")
-    path, z = tmp_path / "a.npz", np.arange(4)
-    parts = iter([images[:2], images[2:]])
-    sv.output.write_npz(path, {"z": z}, "images", parts, images.shape, images.dtype)
-    with np.load(path) as found:
-        assert sorted(found) == ["images", "z"]
-        np.testing.assert_array_equal(found["images"], images)
-        np.testing.assert_array_equal(found["z"], z)
-
-
 # --- Images across the test set ------------------------------------------------------------------
 
 
-def test_default_images_lie_across_the_test_set(command):
-    chosen = {"reconstruct": spread(8, 20), "interpolate": spread(10, 20)}
-    for name, expected in chosen.items():
-        assert command(name, "--npz", "a.npz")[0] == 0
-        with np.load("a.npz") as arrays:
-            np.testing.assert_array_equal(arrays["test_indices"], expected)
-    assert command("reconstruct", "--count", 5, "--npz", "a.npz")[0] == 0
-    with np.load("a.npz") as arrays:
-        np.testing.assert_array_equal(arrays["test_indices"], spread(5, 20))
+def test_default_images_lie_across_the_test_set(arrays):
+    for name, options, count in (
+        ("reconstruct", [], 8),
+        ("reconstruct", ["--count", 5], 5),
+        ("interpolate", [], 10),
+    ):
+        found, _ = arrays(name, *options)
+        np.testing.assert_array_equal(found["test_indices"], spread(count, 20))
 
 
 def test_one_test_image_makes_no_pair(command, monkeypatch, run):
@@ -277,21 +277,19 @@ def test_the_pictures_of_a_run_show_images_across_the_test_set(tmp_path, monkeyp
     np.testing.assert_allclose(shown[0][:, 0, 0, 0] * 255, spread(8, 200), rtol=1e-6)
 
 
-def test_dimensions_and_codes_come_from_images_across_the_test_set(command, monkeypatch, run):
+def test_dimensions_and_codes_come_from_images_across_the_test_set(arrays, monkeypatch, run):
     monkeypatch.setattr(pictures, "LOOKED_AT", 4)
     monkeypatch.setattr(pictures, "MOST_CODES", 6)
     opened, seen = open_run(run, "numpy"), []
     codes_of = pictures.codes_of
     monkeypatch.setattr(pictures, "codes_of", lambda r, x: seen.append(x) or codes_of(r, x))
-    assert command("traverse", "--npz", "a.npz")[0] == 0
+    arrays("traverse")
     np.testing.assert_array_equal(seen[0], opened.test_images()[spread(4, 20)])
-    assert command("manifold", "--size", 2, "--npz", "a.npz")[0] == 0
-    with np.load("a.npz") as arrays:
-        chosen = arrays["test_indices"]
-        labels = opened.load_data().test_labels
-        np.testing.assert_array_equal(chosen, spread(6, 20))
-        np.testing.assert_array_equal(arrays["labels"], labels[chosen])
-        np.testing.assert_allclose(arrays["codes"], codes_of(opened, opened.test_images()[chosen]))
+    found, _ = arrays("manifold", "--size", 2)
+    chosen = found["test_indices"]
+    np.testing.assert_array_equal(chosen, spread(6, 20))
+    np.testing.assert_array_equal(found["labels"], opened.load_data().test_labels[chosen])
+    np.testing.assert_allclose(found["codes"], codes_of(opened, opened.test_images()[chosen]))
 
 
 # --- Your own files ------------------------------------------------------------------------------
@@ -318,26 +316,21 @@ def digits(tmp_path_factory):
         ("black", "0,0,255", 0.114, 0),
     ],
 )
-def test_a_transparent_digit_lies_on_the_background(command, digits, name, background, ground, bar):
+def test_a_transparent_digit_lies_on_the_background(arrays, digits, name, background, ground, bar):
     options = [] if background is None else ["--background", background]
-    files = ["--files", digits / f"{name}.png"]
-    status, _, said = command("reconstruct", *files, *options, "--npz", "a.npz")
-    assert (status, said) == (0, "")
-    with np.load("a.npz") as arrays:
-        (image,) = arrays["originals"]
+    found, said = arrays("reconstruct", "--files", digits / f"{name}.png", *options)
+    (image,) = found["originals"]
+    assert said == ""
     assert image[0, 0, 0] == pytest.approx(ground, abs=0.005)
     assert image[0, 14, 14] == pytest.approx(bar, abs=0.005)
 
 
 @pytest.mark.parametrize(("name", "background"), [("white", "white"), ("black", "black")])
-def test_a_picture_of_one_colour_is_a_warning(command, digits, name, background):
-    path = digits / f"{name}.png"
-    options = ["--files", path, "--background", background, "--npz", "a.npz"]
-    status, _, said = command("reconstruct", *options)
-    level = 255 if background == "white" else 0
-    assert status == 0 and said == (
-        f"warning: {path}: every pixel is {level}; if it is transparent, try another --background"
-    )
+def test_a_picture_of_one_colour_is_a_warning(arrays, digits, name, background):
+    path, level = digits / f"{name}.png", 255 if background == "white" else 0
+    _, said = arrays("reconstruct", "--files", path, "--background", background)
+    advice = "if it is transparent, try another --background"
+    assert said == f"warning: {path}: every pixel is {level}; {advice}"
 
 
 @pytest.mark.parametrize(

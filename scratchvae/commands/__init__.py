@@ -4,5 +4,8 @@
 """
 
 from . import bench, check, data, encode, evaluate, kernels, pictures, summary, train
+from .options import CommandParser, show
+
+__all__ = ["COMMANDS", "CommandParser", "show"]
 
 COMMANDS = (train, evaluate, encode, pictures, data, summary, kernels, check, bench)  # as in --help

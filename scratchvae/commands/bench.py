@@ -17,16 +17,15 @@ import numpy as np
 from ..backend import ENGINES, to_device, using
 from ..models import MODELS, build
 from ..optim import Adam
-from ..output import table
+from ..output import note, table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
 from .kernels import problems
-from .options import TF32_HELP, add_command, positive, say, show
+from .options import SPECS, add_command, config_option, one_of, option, positive, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
 WARM_UP = 3  # steps: kernels compile in the first, a GPU's graph is captured in the second
-SECONDS = 2.0
 
 
 def add(commands: Any) -> None:
@@ -38,36 +37,30 @@ def add(commands: Any) -> None:
         "scratchvae bench conv celeba --batch-size 64 --seconds 5",
         "scratchvae bench --engine numba --dtype float64 --json",
     )  # fmt: skip
-    option = parser.add_argument
-    option("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)} (default: mlp)")
-    option("--engine", choices=ENGINES, help="time only this engine (default: all available)")
-    option("--tf32", action="store_true", help=TF32_HELP)
-    option("--batch-size", type=positive(int), default=128, metavar="N", help="default: 128")
-    option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
-    length = parser.add_mutually_exclusive_group().add_argument
-    length("--steps", type=positive(int), metavar="N", help="steps per model and engine")
-    length(
-        "--seconds", type=positive(float), default=SECONDS, metavar="S",
-        help=f"seconds per model and engine (default: {SECONDS:g})",
-    )  # fmt: skip
+    known = one_of("model", MODELS)
+    option(parser, "models MODEL", known, ", ".join(MODELS), ["mlp"], shown="mlp", nargs="*")
+    option(parser, "--engine", ENGINES, "time only this engine", shown="all available")
+    option(parser, "--tf32", bool, SPECS["tf32"].metadata["help"])
+    option(parser, "--batch-size N", positive(int), "images in a step", 128)
+    config_option(parser, "dtype", "float32")
+    length = parser.add_mutually_exclusive_group()
+    option(length, "--steps N", positive(int), "steps per model and engine")
+    option(length, "--seconds S", positive(float), "seconds per model and engine", 2)
 
 
 def run(args: argparse.Namespace) -> int:
-    models = args.models or ["mlp"]
-    if unknown := [name for name in models if name not in MODELS]:
-        args.parser.error(f"unknown model {unknown[0]!r}; choose from {', '.join(MODELS)}")
     found = {args.engine: None} if args.engine else problems()
     for engine, problem in found.items():
         if problem:
-            say(f"skipping {engine}: {problem}")
+            note(f"skipping {engine}: {problem}")
     engines = [engine for engine, problem in found.items() if not problem]
     facts = machine_facts()
     if not args.json:
         print(", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None))
         print(f"batch {args.batch_size}, {args.dtype}\n", flush=True)
     results = []
-    for model in models:
-        say(f"timing {model} on {', '.join(engines)} ...")
+    for model in args.models:
+        note(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
     rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]
     for model, engine, _, milliseconds, images, speedup in map(dict.values, results):

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import ENGINES, using
+from ..backend import using
 from ..gradcheck import METHODS, Report, check_model, check_op
 from ..gradcheck.check import op_subject
 from ..gradcheck.differences import elementwise, error_curve
 from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
-from ..output import did_you_mean, table, to_json
-from .options import add_command, at_least, say
+from ..output import note, table, to_json
+from .options import add_command, at_least, config_option, one_of, option, path
 
 OP_METHODS = ("central", "complex", "adjoint")
 BATCH = 2  # images for a model: batch norm needs at least two
@@ -33,20 +33,15 @@ def add(commands: Any) -> None:
         "scratchvae check batch_norm --plot pictures",
         "scratchvae check --all",
     )  # fmt: skip
-    option = parser.add_argument
-    option(
-        "target", nargs="?", metavar="OP|MODEL",
-        help=f"an op ({', '.join(CASES)}) or a model ({', '.join(MODELS)})",
-    )  # fmt: skip
-    option("--all", action="store_true", help="check every op and every model")
-    option(
-        "--method", choices=tuple(METHODS), metavar="|".join(METHODS),
-        help="default: all that apply to an op; complex for a model",
-    )  # fmt: skip
-    option("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    option("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
-    option("--seed", type=at_least(0), default=0, metavar="N", help="random seed (default: 0)")
-    option("--plot", type=Path, metavar="DIR", help="draw errors by step size, and kernels, in DIR")
+    known = f"an op ({', '.join(CASES)}) or a model ({', '.join(MODELS)})"
+    option(parser, "target OP|MODEL", one_of("op or model", [*CASES, *MODELS]), known, nargs="?")
+    option(parser, "--all", bool, "check every op and every model")
+    methods = "all that apply to an op; complex for a model"
+    option(parser, "--method", tuple(METHODS), "how to check", shown=methods)
+    config_option(parser, "dtype", "float64")
+    config_option(parser, "engine", "auto")
+    option(parser, "--seed N", at_least(0), "random seed", 0)
+    option(parser, "--plot DIR", path, "draw errors by step size, and kernels, in DIR")
 
 
 class Checked(NamedTuple):
@@ -60,20 +55,16 @@ class Checked(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     if args.all == (args.target is not None):
         args.parser.error("give either an op or a model, or --all")
-    known = [*CASES, *MODELS]
-    if not args.all and args.target not in known:
-        args.parser.error(
-            f"unknown op or model {args.target!r}{did_you_mean(args.target, known)}; "
-            f"choose from {', '.join(known)}"
-        )
+    if args.plot is not None:
+        if args.plot.exists() and not args.plot.is_dir():
+            raise NotADirectoryError(f"--plot: expected a folder, got the file {args.plot}")
+        args.plot.mkdir(parents=True, exist_ok=True)
     with using(args.engine) as engine:
-        if args.plot is not None:
-            args.plot.mkdir(parents=True, exist_ok=True)
         _show(args, f"{args.dtype}, engine {engine}")
         done = _check_all(args) if args.all else _check_one(args)
         for checked in done:
             if checked.wrong:
-                say(f"\n{checked.report.failure()}")
+                note(f"\n{checked.report.failure()}")
         pictures = _draw(args) if args.plot is not None else []
     passed = not any(checked.wrong for checked in done)
     if args.json:
@@ -84,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(checked: Checked) -> dict[str, Any]:
-    report = checked.report
+    target, report, wrong = checked
     return {
-        "target": checked.target,
+        "target": target,
         "case": report.subject,
         "method": report.method,
         "gradients": len(report),
@@ -94,7 +85,7 @@ def _record(checked: Checked) -> dict[str, Any]:
         "unseen": _unseen(report),
         "worst_gradient": report.worst.tensor,
         "worst_error": report.worst.error,
-        "passed": not checked.wrong,
+        "passed": not wrong,
     }
 
 

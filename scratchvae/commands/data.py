@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..data import DATASETS, find_celeba, load_arrays
 from ..data.arrays import split_key
@@ -22,8 +22,8 @@ from ..data.sources import (
     find_on_disk,
     verify_files,
 )
-from ..output import cache_folder, table
-from .options import add_command, say, show, warn
+from ..output import cache_folder, note, table
+from .options import add_command, option, show, text, unknown, warn
 
 DRAWN = ("glyphs", "faces")
 
@@ -45,14 +45,14 @@ def add(commands: Any) -> None:
         "scratchvae data list",
         "scratchvae data list mnist images:photographs",
     )  # fmt: skip
-    inner.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)}")
+    option(inner, "names NAME", text, ", ".join(DATASETS), nargs="*")
 
     inner = add_command(
         actions, "fetch", run_fetch, "download a data set into the cache",
         ", except for files that are there already, and verify it.",
         "scratchvae data fetch fashion-mnist",
     )  # fmt: skip
-    inner.add_argument("name", choices=tuple(SOURCES), metavar="NAME", help=", ".join(SOURCES))
+    option(inner, "name NAME", tuple(SOURCES), ", ".join(SOURCES))
 
     inner = add_command(
         actions, "verify", run_verify, "check every file of a data set",
@@ -61,65 +61,56 @@ def add(commands: Any) -> None:
         "scratchvae data verify mnist --data-dir mnist",
         "scratchvae data verify images:photographs",
     )  # fmt: skip
-    files = ", ".join(name for name in DATASETS if name not in DRAWN)
-    inner.add_argument("name", metavar="NAME", help=files)
-    inner.add_argument(
-        "--data-dir", metavar="DIR", help="look only in this folder; not with images: or arrays:"
-    )
-    inner.add_argument(
-        "--value-range",
-        metavar="BLACK,WHITE",
-        help="the values of black and white, for images: and arrays:",
-    )
-
-
-class Location(NamedTuple):
-    """Where a data set is or should be; `there` is None if it is drawn when needed."""
-
-    name: str
-    there: bool | None
-    where: str
+    option(inner, "name NAME", text, ", ".join(name for name in DATASETS if name not in DRAWN))
+    option(inner, "--data-dir DIR", text, "look only in this folder; not with images: or arrays:")
+    values = "the values of black and white, for images: and arrays:"
+    option(inner, "--value-range BLACK,WHITE", text, values)
 
 
 def run_list(args: argparse.Namespace) -> int:
     names = args.names or [name for name in DATASETS if ":" not in name]
-    found = [locate(name) for name in names]
+    found = [(name, *locate(name)) for name in names]
     cache = _cache()
     size = _bytes_in(cache) if cache else 0
     words = {True: "found", False: "missing", None: "drawn"}
     rows = [[name, words[there], where] for name, there, where in found]
-    text = table([["data set", "status", "location"], *rows]) + "\n\n"
+    lines = [table([["data set", "status", "location"], *rows]), ""]
     if not args.names:
-        text += (
-            "images:FOLDER: any folder of pictures; arrays:FILE: a .npy or .npz file of NumPy;\n"
-        )
-        text += "drawn: made here when needed\n\n"
-    text += f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB"
-    datasets = [location._asdict() for location in found]
-    show(args, {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}, text)
+        lines += [
+            "images:FOLDER: any folder of pictures; arrays:FILE: a .npy or .npz file of NumPy;",
+            "drawn: made here when needed",
+            "",
+        ]
+    lines.append(f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB")
+    result = {
+        "datasets": [dict(zip(("name", "there", "where"), each, strict=True)) for each in found],
+        "cache": {"folder": cache, "bytes": size},
+    }
+    show(args, result, "\n".join(lines))
     return 0
 
 
-def locate(name: str) -> Location:
-    """Look for a data set; ValueError if the name is unknown."""
+def locate(name: str) -> tuple[bool | None, str]:
+    """Whether a data set is there (None: it is drawn when needed), and where it is or should be.
+    ValueError if the name is unknown."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
         if files:
-            return Location(name, True, str(next(iter(files.values())).parent))
-        return Location(name, False, "; ".join(tried))
+            return True, str(next(iter(files.values())).parent)
+        return False, "; ".join(tried)
     if name in DRAWN:
         cache = _cache()
-        return Location(name, None, f"cached in {cache / name}" if cache else "not cached")
+        return None, f"cached in {cache / name}" if cache else "not cached"
     if name == "celeba":
         outer = _celeba_folder(None)
-        found = find_celeba(outer)
-        expected = f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
-        if found[0] and found[1]:
-            return Location(name, True, str(found[0].parent))
-        return Location(name, False, expected)
+        root, partition = find_celeba(outer)
+        if root and partition:
+            return True, str(root.parent)
+        return False, f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
     path = _own_path(name)
-    there = path.is_dir() if name.startswith("images:") else split_key(path)[0].is_file()
-    return Location(name, there, str(path))
+    return (path.is_dir() if name.startswith("images:") else split_key(path)[0].is_file()), str(
+        path
+    )
 
 
 def _celeba_folder(data_dir: str | None) -> Path:
@@ -129,8 +120,10 @@ def _celeba_folder(data_dir: str | None) -> Path:
 def _own_path(name: str) -> Path:
     """The folder or file of images:FOLDER or arrays:FILE; ValueError for another name."""
     kind, _, path = name.partition(":")
-    if kind not in ("images", "arrays") or not path:
-        raise ValueError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
+    if kind not in ("images", "arrays"):
+        raise ValueError(unknown("data set", name, DATASETS))
+    if not path:
+        raise ValueError(f"expected a path after {name}, got none")
     return Path(path).expanduser().resolve()
 
 
@@ -153,7 +146,7 @@ def _bytes_in(folder: Path) -> int:
 
 def run_fetch(args: argparse.Namespace) -> int:
     args.saved = True  # the data set is in the cache, whatever happens to the output
-    say(f"fetching {args.name} into {cache_of(args.name)}")
+    note(f"fetching {args.name} into {cache_of(args.name)}")
     verdicts = verify_files(args.name, download_files(args.name))
     # Of a file from an archive, only the archive's hash may be known, and that is right.
     return _judge(args, verdicts, accepted=("ok", "unknown"))
@@ -164,10 +157,10 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.name in DRAWN:
         raise ValueError(f"{args.name} are drawn here, so there are no files to verify")
     if args.name in SOURCES:
-        if args.data_dir is not None:
-            return _judge(args, verify_files(args.name, find_files(args.name, args.data_dir)))
         files, tried = find_on_disk(args.name)
-        if not files:
+        if args.data_dir is not None:
+            files = find_files(args.name, args.data_dir)
+        elif not files:
             raise FileNotFoundError(
                 f"{args.name} is not on this machine ({'; '.join(tried)}): download it with "
                 f"`scratchvae data fetch {args.name}`"
@@ -176,9 +169,7 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.name == "celeba":
         root, parts = celeba_files(_celeba_folder(args.data_dir), warn)
     elif args.data_dir is not None:
-        raise ValueError(
-            f"--data-dir cannot be used with {args.name}, whose name contains its path"
-        )
+        raise ValueError(f"--data-dir cannot be used with {args.name}, whose name has its path")
     else:
         root = _own_path(args.name)
     options = image_options(value_range=args.value_range)
@@ -200,7 +191,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdict:
     try:
-        images = load_arrays(path, value_range, say).train_images
+        images = load_arrays(path, value_range, note).train_images
     except ValueError as error:
         return Verdict(path, "refused", str(error).removeprefix(f"{split_key(path)[0]}: "))
     for doubt in doubts_about(images):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..evaluation.metrics import codes
 from ..models import VAE
 from ..output import whole_file
 from .evaluate import image_names, part_option, parts_of, written
-from .options import add_command, open_for, run_options, show
+from .options import add_command, open_for, option, path, run_options, show
 from .pictures import codes_of
 
 
@@ -28,13 +28,12 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     run_options(parser)
     part_option(parser, "all")
-    help = "file for the arrays"
-    parser.add_argument("--out", type=Path, metavar="FILE.npz", required=True, help=help)
+    option(
+        parser, "--out FILE.npz", partial(path, suffix=".npz"), "file for the arrays", required=True
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out.suffix.lower() != ".npz":
-        raise ValueError(f"{args.out}: expected a file name that ends in .npz")
     run = open_for(args, args.out)
     parts, model = parts_of(run, args.part), run.model
     arrays: dict[str, np.ndarray] = {}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,18 @@ from ..output import table, to_json, write_atomically
 from ..runs import Run
 from ..runs.data import images_of
 from ..train import streams
-from .options import add_command, at_least, open_for, positive, run_options, show, warn
+from .options import (
+    add_command,
+    at_least,
+    flag,
+    open_for,
+    option,
+    path,
+    positive,
+    run_options,
+    show,
+    warn,
+)
 
 STRONGEST = 10  # dimensions
 
@@ -35,39 +45,31 @@ def add(commands: Any) -> None:
         "scratchvae evaluate runs/digits --json --out evaluation.json",
         "scratchvae evaluate runs/parts --data images:new-parts --part all --per-image parts.csv",
     )  # fmt: skip
-    option = parser.add_argument
     run_options(parser)
     part_option(parser, "test")
     option(
-        "--per-image", type=Path, metavar="FILE.csv",
-        help="also write a line for each image: -ELBO, reconstruction and KL in nats; a model "
-        "without a likelihood has no -ELBO, and its reconstruction is the mean squared error",
+        parser, "--per-image FILE.csv", path, "also write a line for each image: -ELBO, "
+        "reconstruction and KL in nats; a model without a likelihood has no -ELBO, and its "
+        "reconstruction is the mean squared error",
     )  # fmt: skip
+    samples = "estimate -log p(x) with K samples per image; use at least 1000"
+    option(parser, "--nll-samples K", positive(int), samples)
+    few = "use only N images across the list for this estimate, at least 2"
+    option(parser, "--nll-images N", at_least(2), few, shown="all")
     option(
-        "--nll-samples", type=positive(int), metavar="K",
-        help="estimate -log p(x) with K samples per image; use at least 1000",
+        parser, "--grey-levels", bool, "allow grey pixels in this estimate and treat them as "
+        "probabilities; the result cannot be compared with likelihoods of binary images",
     )  # fmt: skip
-    option(
-        "--nll-images", type=at_least(2), metavar="N",
-        help="use only N images across the list for this estimate, at least 2 (default: all)",
-    )  # fmt: skip
-    option(
-        "--grey-levels", action="store_true",
-        help="allow grey pixels in this estimate and treat them as probabilities; the result "
-        "cannot be compared with likelihoods of binary images",
-    )  # fmt: skip
-    option(
-        "--seed", type=at_least(0), metavar="N",
-        help="random seed (default: the run's, which reproduces its metrics.json)",
-    )  # fmt: skip
-    option("--out", type=Path, metavar="FILE.json", help="also write the result to this file")
+    reproduces = "the run's, which reproduces its metrics.json"
+    option(parser, "--seed N", at_least(0), "random seed", shown=reproduces)
+    option(parser, "--out FILE.json", path, "also write the result to this file")
 
 
 def part_option(parser: argparse.ArgumentParser, default: str) -> None:
     """Add --part, for `parts_of`."""
     names = ("test", "train", "validation", "all")
-    help = f"which images of the data set: {', '.join(names[:-1])} or all (default: {default})"
-    parser.add_argument("--part", choices=names, metavar="PART", default=default, help=help)
+    help = f"which images of the data set: {', '.join(names[:-1])} or all"
+    option(parser, "--part PART", names, help, default)
 
 
 class Part(NamedTuple):
@@ -116,9 +118,9 @@ def written(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    for option in ("nll_images", "grey_levels"):
-        if getattr(args, option) and not args.nll_samples:
-            args.parser.error(f"--{option.replace('_', '-')} needs --nll-samples")
+    for name in ("nll_images", "grey_levels"):
+        if getattr(args, name) and not args.nll_samples:
+            args.parser.error(f"{flag(name)} needs --nll-samples")
     run = open_for(args, args.out, args.per_image)
     seed = run.config.seed if args.seed is None else args.seed
     parts = parts_of(run, args.part)
@@ -173,7 +175,7 @@ def in_words(run: Run, found: dict[str, Any], part: str = "test") -> str:
         f"data     {run.config.data}: {found['images']:,} {what(part)}, {pixels(run, found)}",
         f"engine   {current_engine()}",
         "",
-        table([["measure", "value", ""], *likelihood_rows(found), *quality_rows(found)]),
+        table([["measure", "value", ""], *measures(found)]),
     ]
     if reason := found.get("no_likelihood"):
         lines += ["", f"no likelihood: {reason}"]
@@ -196,51 +198,35 @@ def pixels(run: Run, found: dict[str, Any]) -> str:
     return "grey levels treated as probabilities (the -ELBO bounds no likelihood)"
 
 
-def likelihood_rows(found: dict[str, Any]) -> list[list[str]]:
-    """The -ELBO, and -log p(x) by the number of samples."""
-    unit = "nats per image"
+def measures(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The rows of the table: name, value and unit or meaning."""
+    nats, images = "nats per image", "{:,} images across the list"
+    density = nats
     if "decoder_sigma" in found:
-        unit += f", density under a Gaussian decoder with sigma {found['decoder_sigma']:.3g}"
-    rows = []
-    if "neg_elbo" in found:
-        rows.append(["-ELBO", plus_minus(found["neg_elbo"]), unit])
+        density += f", density under a Gaussian decoder with sigma {found['decoder_sigma']:.3g}"
+    estimates = {"-ELBO": found["neg_elbo"]} if "neg_elbo" in found else {}
     for samples, estimate in found.get("nll", {}).items():
-        count = f"{int(samples):,} sample{'s' if samples != '1' else ''}"
-        images = f", {estimate['images']:,} images across the list"
-        rows.append(
-            [f"-log p(x), {count}", plus_minus(estimate),
-             unit + (images if estimate["images"] < found["images"] else "")]
-        )  # fmt: skip
-    return rows
-
-
-def plus_minus(estimate: dict[str, Any]) -> str:
-    return f"{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
-
-
-def quality_rows(found: dict[str, Any]) -> list[list[str]]:
-    """The KL, the reconstruction error and the effect of z."""
-    rows = []
+        estimates[f"-log p(x), {int(samples):,} sample{'s' if samples != '1' else ''}"] = estimate
+    for name, estimate in estimates.items():
+        value = f"{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
+        few = estimate.get("images", found["images"]) < found["images"]
+        yield name, value, f"{density}, {images.format(estimate['images'])}" if few else density
     if "kl" in found:
         kl = np.array(found["kl_per_dimension"])
-        rows.append(["KL", f"{found['kl']:.2f}", "nats per image"])
+        yield "KL", f"{found['kl']:.2f}", nats
         if len(kl) > 1:  # `skip` may have one mu and logvar for all of z
-            strongest = np.argsort(-kl, kind="stable")[:STRONGEST]
-            rows += [[f"KL of z[{d}]", f"{kl[d]:.2f}", "nats per image"] for d in strongest]
-        units = f"{found['active_units']} of {len(kl)}"
-        rows.append(["active units", units, "latent dimensions whose mu has a variance above 0.01"])
-    error = found["reconstruction"]
-    psnr = "infinite" if error["psnr"] is None else f"{error['psnr']:.2f}"
-    rows += [
-        ["mean squared error", f"{error['mse']:.3g}", "z = mu, pixels scaled to [0, 1]"],
-        ["PSNR", psnr, "dB"],
-    ]
+            for d in np.argsort(-kl, kind="stable")[:STRONGEST]:
+                yield f"KL of z[{d}]", f"{kl[d]:.2f}", nats
+        meaning = "latent dimensions whose mu has a variance above 0.01"
+        yield "active units", f"{found['active_units']} of {len(kl)}", meaning
+    mse, psnr = found["reconstruction"]["mse"], found["reconstruction"]["psnr"]
+    yield "mean squared error", f"{mse:.3g}", "z = mu, pixels scaled to [0, 1]"
+    yield "PSNR", "infinite" if psnr is None else f"{psnr:.2f}", "dB"
     if effect := found.get("effect_of_z"):
-        images = f"{min(FEW_IMAGES, found['images'])} images across the list"
-        number = {name: f"{value:.3g}" for name, value in effect.items()}
-        rows += [
-            ["error, random z", number["with_noise_for_z"], f"z ~ N(0, I) instead of mu; {images}"],
-            ["change, random z", number["change"], "mean squared; 0: the decoder does not use z"],
-            ["image variance", number["variance"], "error if every output were the mean image"],
-        ]
-    return rows
+        few = images.format(min(FEW_IMAGES, found["images"]))
+        for key, name, meaning in (
+            ("with_noise_for_z", "error, random z", f"z ~ N(0, I) instead of mu; {few}"),
+            ("change", "change, random z", "mean squared; 0: the decoder does not use z"),
+            ("variance", "image variance", "error if every output were the mean image"),
+        ):
+            yield name, f"{effect[key]:.3g}", meaning

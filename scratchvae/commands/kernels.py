@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .. import data, ops, optim  # noqa: F401  (with those of `gpu`, they fill the registry)
 from ..backend import ENGINES, REGISTRY, find_kernel, gpu_problem, numba_problem
-from ..gpu import graph, philox  # noqa: F401  (they fill the registry)
+from ..gpu import graph, philox  # noqa: F401
 from ..output import table
 from .options import add_command, show
 

@@ -1,4 +1,4 @@
-"""What the commands share: parser, number types, options and output.
+"""What the commands share: parser, options and their types, the run they use, and output.
 
 Results go to standard output (with `--json`, one JSON object), other messages to standard error.
 """
@@ -12,19 +12,21 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ..backend import ENGINES
-from ..output import check_regular, tell, to_json
-from ..output import note as say
+from ..output import check_regular, did_you_mean, note, tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
 
-TF32_HELP = "cuda: use TF32 in linear layers: faster, less precise"
+SPECS = {spec.name: spec for spec in fields(Config)}
+DATA_OPTIONS = ("data", "data_dir", *IMAGE_OPTIONS)
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
+
+
+# ------------------------------------------------------------------------ parsers and options
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -50,6 +52,8 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line; a long usage text would hide it."""
         message = " ".join(message.split())
+        if found := re.search(r"^(.*: )invalid choice: '([^'\\]*)' \(choose from (.*)\)$", message):
+            message = found[1] + unknown("choice", found[2], re.findall(r"[\w-]+", found[3]))
         error = paint("error:", "red", sys.stderr)
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
 
@@ -71,6 +75,77 @@ def add_command(
     return parser
 
 
+def option(
+    group: Any,
+    words: str,
+    kind: Any,
+    help: str,
+    default: Any = None,
+    shown: Any = None,
+    **more: Any,
+) -> None:
+    """Add an option such as "--seed N", or an argument such as "folder RUN", to a parser or group.
+
+    `kind` is bool for a switch, a tuple of choices, or an argparse type. The help ends with the
+    default, or with what is `shown` instead.
+    """
+    name, _, metavar = words.partition(" ")
+    if kind is bool:
+        more = {"action": "store_true"} | more
+    elif isinstance(kind, tuple):
+        more = {"choices": kind, "metavar": metavar or "|".join(kind), "default": default} | more
+    else:
+        more = {"type": kind, "metavar": metavar, "default": default} | more
+    shown = default if shown is None else shown
+    if shown is not None:
+        help += f" (default: {shown})"
+    group.add_argument(name, help=help, **more)
+
+
+def config_option(group: Any, name: str, default: Any = None, shown: Any = None) -> None:
+    """Add an option of a run, a field of `Config`."""
+    about = SPECS[name].metadata
+    kind, metavar = KINDS[about["kind"]]
+    if choices := about["limits"].get("choices"):
+        kind, metavar = choices, ""
+    # --no-... overrides the file of --config
+    more = {"action": argparse.BooleanOptionalAction} if kind is bool else {}
+    option(group, f"{flag(name)} {metavar}", kind, about["help"], default, shown, **more)
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Add RUN, the location of its data, and the engine, for `open_for`."""
+    option(parser, "folder RUN", path, "folder of the run")
+    for name in DATA_OPTIONS:
+        config_option(parser, name, shown="the run's")
+    config_option(parser, "engine", "auto")
+    option(parser, "--tf32", bool, SPECS["tf32"].metadata["help"])
+
+
+def flag(name: str) -> str:
+    """The option of a run on the command line: batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+# ------------------------------------------------------------------------------ types of values
+
+
+def text(given: str) -> str:
+    """An argparse type: any text but the empty one."""
+    if not given:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return given
+
+
+def path(given: str, suffix: str = "") -> Path:
+    """An argparse type. An empty path, as of `--out "$UNSET"`, would be the current folder."""
+    found = Path(text(given))
+    if suffix and found.suffix.lower() != suffix:
+        message = f"expected a file name that ends in {suffix}, got {given}"
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a finite number above zero."""
     return _number(kind, lambda value: value > 0, "above 0")
@@ -81,86 +156,64 @@ def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str],
     return _number(kind, lambda value: value >= limit, f"{limit} or more")
 
 
-def numbers(text: str) -> list[int]:
-    """An argparse type: 3,14,15."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers such as 3,14,15, got {text}") from None
-
-
 def _number(
     kind: type[int] | type[float], fits: Callable[[float], bool], what: str
 ) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not (fits(value := kind(text)) and value < math.inf):
-            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+    def parse(given: str) -> float:
+        if not (fits(value := kind(given)) and value < math.inf):
+            raise argparse.ArgumentTypeError(f"must be {what}, got {given}")
         return value
 
     parse.__name__ = kind.__name__  # for argparse: "invalid int value"
     return parse
 
 
-ARGUMENTS: dict[Any, dict[str, Any]] = {  # for `add_argument`, by the kind of an option
-    int: {"type": int, "metavar": "N"},
-    float: {"type": float, "metavar": "X"},
-    str: {"type": str, "metavar": "TEXT"},
-    tuple: {"type": numbers, "metavar": "N,N,..."},
-    bool: {"action": argparse.BooleanOptionalAction},  # --no-... overrides the file of --config
+def numbers(given: str) -> list[int]:
+    """An argparse type: 3,14,15."""
+    try:
+        return [int(part) for part in given.split(",")]
+    except ValueError:
+        message = f"expected numbers such as 3,14,15, got {given}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def one_of(what: str, known: Iterable[str]) -> Callable[[str], str]:
+    """An argparse type: one of the known names; `what` they name."""
+
+    def parse(given: str) -> str:
+        if given not in known:
+            raise argparse.ArgumentTypeError(unknown(what, given, known))
+        return given
+
+    return parse
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """An error message for a name that is not known."""
+    return f"unknown {what} {given!r}{did_you_mean(given, known)}; choose from {', '.join(known)}"
+
+
+KINDS: dict[Any, tuple[Any, str]] = {  # of a run's option -> argparse type, metavar
+    int: (int, "N"),
+    float: (float, "X"),
+    str: (text, "TEXT"),
+    tuple: (numbers, "N,N,..."),
+    bool: (bool, ""),
 }
 
 
-def flag(name: str) -> str:
-    """The option of a run on the command line: batch_size -> --batch-size."""
-    return "--" + name.replace("_", "-")
-
-
-def add_option(group: Any, spec: Any, help: str) -> None:
-    """Add the option of a run, a field of `Config`."""
-    settings = ARGUMENTS[spec.metadata["kind"]]
-    if choices := spec.metadata["limits"].get("choices"):
-        settings = {"choices": choices, "metavar": "|".join(choices)}
-    group.add_argument(flag(spec.name), help=help, **settings)
-
-
-def run_options(parser: argparse.ArgumentParser) -> None:
-    """Add RUN, the location of its data, and the engine, for `open_for`."""
-    add = parser.add_argument
-    add("folder", type=Path, metavar="RUN", help="folder of the run")
-    for spec in fields(Config):
-        if spec.name in ("data", "data_dir", *IMAGE_OPTIONS):
-            add_option(parser, spec, f"{spec.metadata['help']} (default: the run's)")
-    add("--engine", choices=("auto", *ENGINES), default="auto", help="engine (default: auto)")
-    add("--tf32", action="store_true", help=TF32_HELP)
+# ----------------------------------------------------------------------------------- the run
 
 
 def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     """Open the run that the options of `run_options` name, with their data set and folder.
 
     With another data set, its images are made to fit the model, unless options say otherwise.
-
-    First check, before anything is computed, that the outputs may be written: OSError if a path is
-    a folder, a pipe or a device, or its folder does not exist; ValueError if a file belongs to the
-    run or is named twice.
+    Before anything is computed, `check_outputs` checks that the outputs may be written.
     """
-    files = RunFolder(args.folder)
-    own = (files.config, files.history, files.metrics, files.weights, files.lock, files.checkpoints)
-    taken = {path.resolve() for path in own}
-    named: set[Path] = set()
-    for path in filter(None, outputs):
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder: give the name of a file")
-        check_regular(path)
-        if not taken.isdisjoint([path.resolve(), *path.resolve().parents]):
-            raise ValueError(f"{path} is a file of the run itself: choose another name")
-        if path.resolve() in named:
-            raise ValueError(f"{path} is named for two results: choose another name for one")
-        named.add(path.resolve())
+    check_outputs(RunFolder(args.folder), [output for output in outputs if output is not None])
     run = open_run(args.folder, args.engine, args.tf32)
-    names = ("data", "data_dir", *IMAGE_OPTIONS)
-    moved = {name: value for name in names if (value := getattr(args, name)) is not None}
+    moved = {name: value for name in DATA_OPTIONS if (value := getattr(args, name)) is not None}
     if args.data is not None:
         C, H, W = run.model.image_shape
         fitted = {"data_dir": None, "image_size": f"{W}x{H}", "grey": C == 1}
@@ -170,6 +223,31 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     if moved.keys() - {"data_dir"}:  # the images may differ from those of the training
         run = replace(run, trained_on={})
     return replace(run, config=replace(run.config, **moved))
+
+
+def check_outputs(run: RunFolder, outputs: list[Path]) -> None:
+    """OSError if an output is a folder, a pipe or a device, or if its folder is missing or
+    read-only; ValueError if it belongs to the run or is named twice."""
+    own = (run.config, run.history, run.metrics, run.weights, run.lock, run.checkpoints)
+    taken, named = {file.resolve() for file in own}, set()
+    for output in outputs:
+        target, folder = output.resolve(), output.parent
+        new = folder == run.pictures and not folder.exists()  # it is made when it is needed
+        if not (new or folder.is_dir()):
+            raise FileNotFoundError(f"{output}: there is no folder {folder}: create it first")
+        if output.is_dir():
+            raise IsADirectoryError(f"{output} is a folder: give the name of a file")
+        check_regular(output)
+        if not taken.isdisjoint([target, *target.parents]):
+            raise ValueError(f"{output} is a file of the run itself: choose another name")
+        if target in named:
+            raise ValueError(f"{output} is named for two results: choose another name for one")
+        if run.path.exists() and not os.access(run.path if new else target.parent, os.W_OK):
+            raise PermissionError(f"{output}: nothing can be written in its folder: choose another")
+        named.add(target)
+
+
+# -------------------------------------------------------------------------------------- output
 
 
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
@@ -186,7 +264,7 @@ def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    say(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+    note(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:

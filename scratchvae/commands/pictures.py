@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from ..data.dataset import doubts
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
-from ..output import remove_left_behind, whole_folder, write_npz
+from ..output import note, remove_left_behind, whole_folder, write_npz
 from ..runs import Run, RunFolder
 from .options import (
     add_command,
@@ -32,10 +33,12 @@ from .options import (
     flag,
     numbers,
     open_for,
+    option,
+    path,
     positive,
     run_options,
-    say,
     show,
+    text,
     warn,
 )
 
@@ -55,12 +58,10 @@ class Picture(NamedTuple):
 
 
 # Options of several commands, for `option`.
-COLUMNS = ("--columns", "N", positive(int), "images per row (default: as many as make a page)")
-SEED = ("--seed", "N", at_least(0), "random seed for z", 0)
-STEPS = ("--steps", "N", at_least(2), "images per row")
-SKIPS_FROM = (
-    "--skips-from", "INDEX", int, "model skip: skips of this test image (default: no skips)"
-)  # fmt: skip
+COLUMNS = ("--columns N", positive(int), "images per row", None, "as many as make a page")
+SEED = ("--seed N", at_least(0), "random seed for z", 0)
+STEPS = ("--steps N", at_least(2), "images per row")
+SKIPS_FROM = ("--skips-from INDEX", int, "model skip: skips of this test image", None, "no skips")
 
 
 def add(commands: Any) -> None:
@@ -72,16 +73,14 @@ def add(commands: Any) -> None:
         "scratchvae reconstruct runs/faces --files me.jpg you.png",
     )  # fmt: skip
     one_of = parser.add_mutually_exclusive_group()
-    count = f"N images across the test set (default: {SHOWN})"
-    option(one_of, "--count", "N", positive(int), count)
-    option(one_of, "--images", "I,I,...", numbers, "indices of test images, counted from 0")
-    files = (
-        "image files, converted like the images of the run; models of digits expect white on "
-        "black, so --background is black for them by default"
-    )
-    option(one_of, "--files", "FILE", str, files, nargs="+")
+    option(one_of, "--count N", positive(int), "N images across the test set", None, SHOWN)
+    option(one_of, "--images I,I,...", numbers, "indices of test images, counted from 0")
+    option(
+        one_of, "--files FILE", text, "image files, converted like the images of the run; models "
+        "of digits expect white on black, so --background is black for them by default", nargs="+",
+    )  # fmt: skip
     option(parser, *COLUMNS)
-    parser.add_argument("--sampled", action="store_true", help="draw z ~ q(z|x) instead of z = mu")
+    option(parser, "--sampled", bool, "draw z ~ q(z|x) instead of z = mu")
     option(parser, *SEED)
 
     parser = add_picture(
@@ -91,11 +90,11 @@ def add(commands: Any) -> None:
         "scratchvae sample runs/digits --count 10000 --npz samples.npz",
         "scratchvae sample runs/digits --count 50000 --folder samples",
     )  # fmt: skip
-    option(parser, "--count", "N", positive(int), "number of images", 64)
+    option(parser, "--count N", positive(int), "number of images", 64)
     option(parser, *COLUMNS)
     option(parser, *SEED)
     cleaner = "standard deviation of z; below 1, images are cleaner and more alike"
-    option(parser, "--temperature", "T", at_least(0, float), cleaner, 1.0)
+    option(parser, "--temperature T", at_least(0, float), cleaner, 1)
     option(parser, *SKIPS_FROM)
 
     parser = add_picture(
@@ -105,11 +104,11 @@ def add(commands: Any) -> None:
         "scratchvae interpolate runs/digits --pairs 3,5,7,9 --steps 15",
         "scratchvae interpolate runs/faces --spherical",
     )  # fmt: skip
-    pairs = f"test images, two per row (default: {2 * MOST_PAIRS} across the test set)"
-    option(parser, "--pairs", "A,B,...", numbers, pairs)
+    across = f"{2 * MOST_PAIRS} across the test set"
+    option(parser, "--pairs A,B,...", numbers, "test images, two per row", None, across)
     option(parser, *STEPS, 10)
     great_circle = "follow a great circle, not a line; it keeps the length of z"
-    parser.add_argument("--spherical", action="store_true", help=great_circle)
+    option(parser, "--spherical", bool, great_circle)
     option(parser, *SKIPS_FROM)
 
     parser = add_picture(
@@ -120,14 +119,14 @@ def add(commands: Any) -> None:
         "scratchvae traverse runs/digits --dimensions 0,5 --image 3",
         "scratchvae traverse runs/faces --range 4 --steps 15",
     )  # fmt: skip
-    dimensions = (
-        "indices of the dimensions, counted from 0 "
-        f"(default: up to {MOST_DIMENSIONS}, those whose mu varies most over test images)"
-    )
-    option(parser, "--dimensions", "D,D,...", numbers, dimensions)
-    start = "start from the code of this test image (default: from z = 0, the mean of the prior)"
-    option(parser, "--image", "INDEX", int, start)
-    option(parser, "--range", "R", positive(float), "go from -R to R", 3.0)
+    active = f"up to {MOST_DIMENSIONS}, those whose mu varies most over test images"
+    option(
+        parser, "--dimensions D,D,...", numbers, "indices of the dimensions, counted from 0",
+        shown=active,
+    )  # fmt: skip
+    start, origin = "start from the code of this test image", "from z = 0, the mean of the prior"
+    option(parser, "--image INDEX", int, start, None, origin)
+    option(parser, "--range R", positive(float), "go from -R to R", 3)
     option(parser, *STEPS, 11)
     option(parser, *SKIPS_FROM)
 
@@ -138,7 +137,7 @@ def add(commands: Any) -> None:
         "scratchvae train conv --latent-dim 2 --out runs/plane",
         "scratchvae manifold runs/plane",
     )  # fmt: skip
-    option(parser, "--size", "N", positive(int), "draw N x N images", 20)
+    option(parser, "--size N", positive(int), "draw N x N images", 20)
 
 
 def add_picture(commands: Any, make: Callable[..., Picture], *words: str) -> Any:
@@ -147,57 +146,55 @@ def add_picture(commands: Any, make: Callable[..., Picture], *words: str) -> Any
     parser.set_defaults(make=make, each=None, columns=None)
     run_options(parser)
     output = parser.add_mutually_exclusive_group()
-    path = f"RUN/pictures/{make.__name__}.png"
-    option(output, "--out", "FILE.png", Path, f"file for the picture (default: {path})")
-    option(output, "--npz", "FILE.npz", Path, "write the arrays instead of a picture")
+    png, npz = partial(path, suffix=".png"), partial(path, suffix=".npz")
+    default = f"RUN/pictures/{make.__name__}.png"
+    option(output, "--out FILE.png", png, "file for the picture", None, default)
+    option(output, "--npz FILE.npz", npz, "write the arrays instead of a picture")
     if make is sample:
         each = "write each image to a file of its own in this new folder: 000000.png, ..."
-        option(output, "--folder", "DIR", Path, each, dest="each")
+        option(output, "--folder DIR", path, each, dest="each")
     return parser
 
 
-def option(
-    group: Any, name: str, metavar: str, kind: Any, help: str, default: Any = None, **more: Any
-) -> None:
-    """Add an option; its default, if any, is appended to its help."""
-    if default is not None:
-        help += f" (default: {default:g})"
-    group.add_argument(name, metavar=metavar, type=kind, default=default, help=help, **more)
-
-
 def run(args: argparse.Namespace) -> int:
-    for path, suffix in ((args.out, ".png"), (args.npz, ".npz")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise ValueError(f"{path}: expected a file name that ends in {suffix}")
-    if (folder := args.each) is not None and folder.exists():
-        if folder.is_dir():
-            remove_left_behind(folder)
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise FileExistsError(f"--folder: expected a new or an empty folder, got {folder}")
-        folder = None  # nothing else to check
-    run = open_for(args, args.out, args.npz, folder)
+    picture = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
+    outputs = [args.npz or args.each or picture]
+    if outputs == [picture] and args.make is manifold:
+        outputs.append(codes_beside(picture))
+    elif outputs == [args.each] and args.each.exists():
+        if args.each.is_dir():
+            remove_left_behind(args.each)
+        if not args.each.is_dir() or any(args.each.iterdir()):
+            raise FileExistsError(f"--folder: expected a new or an empty folder, got {args.each}")
+        outputs = []  # nothing else to check
+    run = open_for(args, *outputs)
     arrays, draw, skips_from = args.make(args, run)
     model, z = run.model, arrays["z"]
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
     images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips_from)
-    also: list[Path] = []
     if args.npz is not None:
-        path = args.npz
         arrays["data_range"] = np.array(model.data_range)
-        write_npz(path, arrays, "images", images, shape, model.dtype)
+        write_npz(args.npz, arrays, "images", images, shape, model.dtype)
+        written = [args.npz]
     elif args.each is not None:
-        path = args.each
-        write_each(path, images, model.data_range)
+        write_each(args.each, images, model.data_range)
+        written = [args.each]
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
-        path = args.out or RunFolder(args.folder).pictures / f"{args.make.__name__}.png"
-        path.parent.mkdir(exist_ok=True)
-        also = draw(plots, path) or []
+        picture.parent.mkdir(exist_ok=True)
+        written = [picture, *(draw(plots, picture) or [])]
     args.saved = True
-    result = {"file": path, "shape": shape} | ({"also": also} if also else {})
-    show(args, result, "\n".join(map(str, [path, *also])))
+    result: dict[str, Any] = {"file": written[0], "shape": shape}
+    if written[1:]:
+        result["also"] = written[1:]
+    show(args, result, "\n".join(map(str, written)))
     return 0
+
+
+def codes_beside(picture: Path) -> Path:
+    """The second picture of `manifold`."""
+    return picture.with_name(f"{picture.stem}-codes.png")
 
 
 def write_each(folder: Path, parts: Iterator[np.ndarray], data_range: tuple[float, float]) -> None:
@@ -213,10 +210,11 @@ def write_each(folder: Path, parts: Iterator[np.ndarray], data_range: tuple[floa
             Image.fromarray(picture).save(unfinished / f"{number:06}.png")
 
 
-def check_size(
-    args: argparse.Namespace, run: Run, given: str, table: int | tuple[int, int], each: int
-) -> None:
-    """ValueError, before anything is computed, if the result of the options `given` gets too large.
+SIZES = ("files", "images", "count", "pairs", "dimensions", "steps", "size", "columns")  # options
+
+
+def check_size(args: argparse.Namespace, run: Run, table: int | tuple[int, int], each: int) -> None:
+    """ValueError, before anything is computed, if the result gets too large.
 
     `table`: rows and columns, or a number of images for a page; `each`: numbers in memory for one.
     """
@@ -225,20 +223,18 @@ def check_size(
         from .. import plots
 
         if isinstance(table, int):
-            pairs = args.make is reconstruct
-            table = plots.layout(table, shape, args.columns or 0, pairs)
+            table = plots.layout(table, shape, args.columns or 0, args.make is reconstruct)
         problem = plots.too_large(*table, shape, gap=int(args.make is not manifold))
         advice += ", or write them with --npz FILE.npz" + " or --folder DIR" * (args.make is sample)
-        given += " and --columns" * (args.columns is not None)
     else:
         count = table if isinstance(table, int) else prod(table)
-        if (size := count * each * run.model.dtype.itemsize) > MOST_BYTES:
-            problem = (
-                f"{count:,} images would take {size / 1e9:,.1f} GB of memory; expected at most "
-                f"{MOST_BYTES / 1e9:.1f} GB"
-            )
+        size = count * each * run.model.dtype.itemsize
+        if size > MOST_BYTES:
+            most = f"expected at most {MOST_BYTES / 1e9:.1f} GB"
+            problem = f"{count:,} images would take {size / 1e9:,.1f} GB of memory; {most}"
     if problem:
-        raise ValueError(f"{given}: {problem}: {advice}")
+        given = [flag(name) for name in SIZES if getattr(args, name, None) is not None]
+        raise ValueError(f"{' and '.join(given) or 'images'}: {problem}: {advice}")
 
 
 def images_at(run: Run, indices: Sequence[int], option: str) -> np.ndarray:
@@ -271,12 +267,12 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
             raise ValueError(f"--skips-from: the model {run.config.model} has no skips")
         return None
     if index is None:
-        say(
+        note(
             "decoding without skips, although the decoder was trained with them; --skips-from "
             "INDEX uses the skips of a test image"
         )
         return None
-    say(f"decoding with the skips of test image {index}")
+    note(f"decoding with the skips of test image {index}")
     return as_floats(run, images_at(run, [index], "--skips-from"))
 
 
@@ -284,9 +280,8 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
     """Two rows: the images, and under each its reconstruction; several of them on a page."""
     model, arrays = run.model, {}
     chosen: Sequence[Any] | None = args.files or args.images
-    given = "--files" if args.files else "--images" if args.images else "--count"
     count = len(chosen) if chosen else args.count or SHOWN
-    check_size(args, run, given, count, prod(model.image_shape))
+    check_size(args, run, count, prod(model.image_shape))
     if args.files:
         images = read_files(args, run)
         names = [f"file {i + 1}" for i in range(count)]
@@ -296,7 +291,7 @@ def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
             if args.count is not None and args.count > total:
                 raise ValueError(f"--count: expected at most {total} test images, got {args.count}")
             chosen = spread(count, total).tolist()
-        images = images_at(run, chosen, given)
+        images = images_at(run, chosen, "--images")
         names = [f"test {i}" for i in chosen]
         arrays["test_indices"] = np.array(chosen)
     x = as_floats(run, images)
@@ -326,16 +321,16 @@ def read_files(args: argparse.Namespace, run: Run) -> np.ndarray:
     if options["background"] is None and run.config.data.startswith(WHITE_ON_BLACK):
         options["background"] = "black"
     found = []
-    for path in args.files:
-        pixels = decode_or_reason(path, image_options((H, W), C == 1, **options))
+    for file in args.files:
+        pixels = decode_or_reason(file, image_options((H, W), C == 1, **options))
         if isinstance(pixels, str):
-            raise ValueError(f"{path}: {pixels}")
+            raise ValueError(f"{file}: {pixels}")
         if (pixels == pixels[:, :1, :1]).all():
             level = ", ".join(map(str, pixels[:, 0, 0]))
-            warn(f"{path}: every pixel is {level}; if it is transparent, try another --background")
+            warn(f"{file}: every pixel is {level}; if it is transparent, try another --background")
         else:
             for line in doubts(int(pixels.max()), 0, 1):
-                warn(f"{path}: {line}")
+                warn(f"{file}: {line}")
         found.append(pixels)
     return np.stack(found)
 
@@ -343,9 +338,9 @@ def read_files(args: argparse.Namespace, run: Run) -> np.ndarray:
 def sample(args: argparse.Namespace, run: Run) -> Picture:
     """A page of images, row by row."""
     model = run.model
-    check_size(args, run, "--count", args.count, 2 * prod(model.latent_shape))
+    check_size(args, run, args.count, 2 * prod(model.latent_shape))
     if not isinstance(model, VAE):
-        say(
+        note(
             "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
             "decoded from codes unlike those of training"
         )
@@ -360,12 +355,11 @@ def sample(args: argparse.Namespace, run: Run) -> Picture:
 
 def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     """A row for each pair; its ends are the reconstructions of the two."""
-    pairs, each = args.pairs, 4 * prod(run.model.latent_shape)
+    pairs = args.pairs
     if pairs is not None and len(pairs) % 2:
         raise ValueError(f"--pairs: expected an even number of images, got {len(pairs)}")
     rows = MOST_PAIRS if pairs is None else len(pairs) // 2
-    given = "--steps" if pairs is None else "--pairs and --steps"
-    check_size(args, run, given, (rows, args.steps), each)
+    check_size(args, run, (rows, args.steps), 4 * prod(run.model.latent_shape))
     if pairs is None:
         total = len(run.test_images())
         if total < 2:
@@ -387,8 +381,7 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     model, dimensions = run.model, args.dimensions
     size = prod(model.latent_shape)
     rows = min(MOST_DIMENSIONS, size) if dimensions is None else len(dimensions)
-    given = "--steps" if dimensions is None else "--dimensions and --steps"
-    check_size(args, run, given, (rows, args.steps), 4 * size)
+    check_size(args, run, (rows, args.steps), 4 * size)
     if dimensions is None:
         images = run.test_images()
         codes = codes_of(run, images[spread(LOOKED_AT, len(images))])
@@ -423,7 +416,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
             f"{args.folder}: expected a model with two latent dimensions, got codes of shape "
             f"{model.latent_shape}; {advice}"
         )
-    check_size(args, run, "--size", (args.size, args.size), 4 * 2)
+    check_size(args, run, (args.size, args.size), 4 * 2)
     z = latents.plane(args.size, model.dtype)
     arrays, data = {"z": z}, run.load_data()
     if (labels := data.test_labels) is not None:
@@ -435,7 +428,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
         plots.manifold(model, path, args.size)
         if labels is None:
             return []
-        second = path.with_name(f"{path.stem}-codes.png")
+        second = codes_beside(path)
         title = f"codes (mu) of {len(codes):,} test images, {data.name}"
         plots.code_scatter(codes, labels, second, title, data.classes)
         return [second]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..models import MODELS, build
 from ..models.inspect import megabytes, rows, summary
-from .options import add_command, show
+from .options import add_command, config_option, option, show
 
 
 def add(commands: Any) -> None:
@@ -16,23 +16,17 @@ def add(commands: Any) -> None:
         ".",
         "scratchvae summary celeba --latent-dim 64 --image-shape 3 128 128",
     )  # fmt: skip
-    option = parser.add_argument
-    option("model", choices=tuple(MODELS), metavar="MODEL", help=", ".join(MODELS))
-    option("--latent-dim", type=int, metavar="N", help="number of latent dimensions")
-    option(
-        "--image-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="channels, height, width"
-    )
-    option("--skips", metavar="all|deep|none", help="model skip: which skips (default: all)")
-    option(
-        "--latent", metavar="scalar|learned",
-        help="model skip: mu and logvar per image, or per dimension (default: scalar)",
-    )  # fmt: skip
+    option(parser, "model MODEL", tuple(MODELS), ", ".join(MODELS))
+    config_option(parser, "latent_dim")
+    shape = {"nargs": 3, "metavar": ("C", "H", "W")}
+    option(parser, "--image-shape", int, "channels, height, width", **shape)
+    config_option(parser, "skips")
+    config_option(parser, "latent")
 
 
 def run(args: argparse.Namespace) -> int:
     names = ("latent_dim", "image_shape", "skips", "latent")
-    options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    model = build(args.model, **options)
+    model = build(args.model, **{n: v for n in names if (v := getattr(args, n)) is not None})
     layers = rows(model)
     result = {
         "model": args.model,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..models import MODELS
-from ..output import tell
+from ..output import note, tell
 from ..runs.config import RECIPE, RECIPES, Config, read_config
 from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
-from .options import add_command, add_option, flag, say, show, warn
+from .options import SPECS, add_command, config_option, flag, one_of, option, path, show, warn
 
 # Groups of options in --help, by the first option of each.
 GROUPS = {
@@ -38,18 +37,27 @@ def add(commands: Any) -> None:
         "scratchvae train --resume runs/digits",
         "scratchvae train --config runs/digits/config.json --out runs/again",
     )  # fmt: skip
-    option = parser.add_argument
-    option("model", nargs="?", metavar="MODEL", help=f"model to train: {', '.join(MODELS)}")
-    option("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/MODEL)")
-    option("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
-    option("--config", type=Path, metavar="FILE", help="take the options from this config.json")
-    option("--quiet", action="store_true", help="print only errors")
+    known = one_of("model", MODELS)
+    option(parser, "model MODEL", known, f"model to train: {', '.join(MODELS)}", nargs="?")
+    option(parser, "--out RUN", path, "folder of the run", shown="runs/MODEL")
+    option(parser, "--resume RUN", path, "continue the run in this folder")
+    option(parser, "--config FILE", path, "take the options from this config.json")
+    option(parser, "--quiet", bool, "print only errors")
     group: Any = parser
-    for spec in fields(Config):
-        if spec.name in GROUPS:
-            group = parser.add_argument_group(GROUPS[spec.name])
-        if spec.name not in NOT_ASKED:
-            add_option(group, spec, _help(spec))
+    for name in SPECS:
+        if name in GROUPS:
+            group = parser.add_argument_group(GROUPS[name])
+        if name not in NOT_ASKED:
+            config_option(group, name, shown=default_of(name))
+
+
+def default_of(name: str) -> str | None:
+    """The default of an option, and those of the models with another one."""
+    default = RECIPE.get(name, SPECS[name].default)
+    if default is None or default is False or default == ():
+        return None
+    others = [f"{model}: {recipe[name]}" for model, recipe in RECIPES.items() if name in recipe]
+    return "; ".join([str(default), *others])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     talk = not (args.quiet or args.json)
     report = tell if talk else lambda _: None
     args.saved = True  # whatever happens to the output, the work is in the run
-    given = {n.name: v for n in fields(Config) if (v := getattr(args, n.name, None)) is not None}
+    given = {name: value for name in SPECS if (value := getattr(args, name, None)) is not None}
     try:
         if args.resume is not None:
             others = sorted(given.keys() - MAY_CHANGE) + ["out"] * (args.out is not None)
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             folder = args.out or Path("runs") / config.model
             metrics = train(config, None, folder, report, talk)
     except Stopped as stopped:
-        say(f"{args.parser.prog}: {stopped}")
+        note(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal
     if args.json:
         show(args, metrics, "")
@@ -87,13 +95,3 @@ def run(args: argparse.Namespace) -> int:
         warn(warning)
     report(f"done: weights, metrics.json and pictures are in {folder}")
     return 0
-
-
-def _help(spec: Any) -> str:
-    """The option's meaning and its default."""
-    name, text = spec.name, spec.metadata["help"]
-    default = RECIPE.get(name, spec.default)
-    if default is None or default is False or default == ():
-        return text
-    others = [f"{model}: {recipe[name]}" for model, recipe in RECIPES.items() if name in recipe]
-    return f"{text} (default: {'; '.join([str(default), *others])})"
