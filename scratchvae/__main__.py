@@ -53,7 +53,7 @@ def program() -> NoReturn:
     try:
         status = main()
     except SystemExit as end:
-        status = end.code  # type: ignore[assignment]
+        status = end.code or 0  # type: ignore[assignment]
     signal.signal(signal.SIGINT, quiet)
     if status > 128 and os.name == "posix":  # a shell stops its loop only if it sees the signal
         signal.signal(status - 128, signal.SIG_DFL)
@@ -141,8 +141,7 @@ def streams_that_take_any_text() -> None:
 
 def end_with(problem: BaseException, program: str) -> NoReturn:
     """Say in one line on standard error why the program ends, and raise SystemExit."""
-    from .commands.options import paint
-    from .output import note
+    from .output import note, paint
 
     flush(saved=True)
     if isinstance(problem, BrokenPipeError):

@@ -22,8 +22,8 @@ from ..data.sources import (
     find_on_disk,
     verify_files,
 )
-from ..output import cache_folder, note, table
-from .options import add_command, option, show, text, unknown, warn
+from ..output import cache_folder, note, table, warn
+from .options import add_command, option, show, text, unknown
 
 DRAWN = ("glyphs", "faces")
 

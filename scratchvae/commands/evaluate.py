@@ -14,7 +14,7 @@ import numpy as np
 from ..backend import current_engine
 from ..data import binarize
 from ..evaluation.metrics import FEW_IMAGES, per_image, report
-from ..output import table, to_json, write_atomically
+from ..output import table, to_json, warn, write_atomically
 from ..runs import Run
 from ..runs.data import images_of
 from ..train import streams
@@ -28,7 +28,6 @@ from .options import (
     positive,
     run_options,
     show,
-    warn,
 )
 
 STRONGEST = 10  # dimensions
@@ -140,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         "engine": current_engine(),
         "seed": seed,
         "binarized": run.config.binarize,
+        "data_changed": run.data_changed(),
         args.part: found,
     }
     try:

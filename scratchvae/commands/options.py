@@ -15,15 +15,14 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
-from ..output import check_regular, did_you_mean, note, tell, to_json
+from ..output import check_regular, did_you_mean, paint, tell, to_json
 from ..runs import Config, Run, RunFolder, open_run
 from ..runs.config import IMAGE_OPTIONS
 
 SPECS = {spec.name: spec for spec in fields(Config)}
 DATA_OPTIONS = ("data", "data_dir", *IMAGE_OPTIONS)
-COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
 
 
 # ------------------------------------------------------------------------ parsers and options
@@ -120,6 +119,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
         config_option(parser, name, shown="the run's")
     config_option(parser, "engine", "auto")
     option(parser, "--tf32", bool, SPECS["tf32"].metadata["help"])
+    option(parser, "--anyway", bool, "use the data set even if it has changed since the training")
 
 
 def flag(name: str) -> str:
@@ -212,7 +212,7 @@ def open_for(args: argparse.Namespace, *outputs: Path | None) -> Run:
     Before anything is computed, `check_outputs` checks that the outputs may be written.
     """
     check_outputs(RunFolder(args.folder), [output for output in outputs if output is not None])
-    run = open_run(args.folder, args.engine, args.tf32)
+    run = open_run(args.folder, args.engine, args.tf32, args.anyway)
     moved = {name: value for name in DATA_OPTIONS if (value := getattr(args, name)) is not None}
     if args.data is not None:
         C, H, W = run.model.image_shape
@@ -260,16 +260,3 @@ def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
         tell(output)
     else:
         print(output)
-
-
-def warn(text: str) -> None:
-    """Print a warning on standard error."""
-    note(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
-
-
-def paint(text: str, colour: str, stream: TextIO) -> str:
-    """The text in one of COLOURS on a terminal, unless NO_COLOR (no-color.org) or TERM=dumb."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    if plain or not stream.isatty():
-        return text
-    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"

@@ -25,7 +25,7 @@ from ..data.dataset import doubts
 from ..data.decode import decode_or_reason
 from ..evaluation import latents
 from ..models import VAE
-from ..output import note, remove_left_behind, whole_folder, write_npz
+from ..output import note, remove_left_behind, warn, whole_folder, write_npz
 from ..runs import Run, RunFolder
 from .options import (
     add_command,
@@ -39,7 +39,6 @@ from .options import (
     run_options,
     show,
     text,
-    warn,
 )
 
 # Default counts: reconstructed images, pairs, traversed dimensions, images that select these.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..models import MODELS
-from ..output import note, tell
-from ..runs.config import RECIPE, RECIPES, Config, read_config
+from ..output import note, tell, warn
+from ..runs.config import IMAGE_OPTIONS, RECIPE, RECIPES, Config, read_config
 from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
-from .options import SPECS, add_command, config_option, flag, one_of, option, path, show, warn
+from .options import SPECS, add_command, config_option, flag, one_of, option, path, show
 
 # Groups of options in --help, by the first option of each.
 GROUPS = {
@@ -21,6 +21,7 @@ GROUPS = {
     "kl_weight": "objective",
     "validation": "validation and checkpoints",
 }
+IMAGES = {"data", *IMAGE_OPTIONS}
 NOT_ASKED = ("model", "image_shape", "split")  # the model is positional; the others follow
 
 
@@ -42,7 +43,11 @@ def add(commands: Any) -> None:
     option(parser, "--out RUN", path, "folder of the run", shown="runs/MODEL")
     option(parser, "--resume RUN", path, "continue the run in this folder")
     option(parser, "--config FILE", path, "take the options from this config.json")
-    option(parser, "--quiet", bool, "print only errors")
+    option(parser, "--quiet", bool, "print only warnings and errors")
+    anyway = (
+        "continue or repeat a run although its data set has changed or its best weights are lost"
+    )
+    option(parser, "--anyway", bool, anyway)
     group: Any = parser
     for name in SPECS:
         if name in GROUPS:
@@ -78,14 +83,20 @@ def run(args: argparse.Namespace) -> int:
                     f"except for {', '.join(map(flag, sorted(MAY_CHANGE)))}"
                 )
             folder = args.resume
-            metrics = resume(folder, report, talk, **given)
+            metrics = resume(folder, report, talk, args.anyway, **given)
         else:
-            options = read_config(args.config)[0].to_json() if args.config else {}
+            options, trained_on = {}, None
+            if args.config:
+                before, about = read_config(args.config)
+                options = before.to_json()
+                # Other images are no mistake if options ask for them, or if a script chose some.
+                if not (given.keys() & IMAGES or about.get("by_script")):
+                    trained_on = about["data"]
             # They follow from the data set, which `given` may change.
             follow = {"image_shape": None} | ({"split": "spread"} if "data" in given else {})
             config = Config(**options | follow | given)
             folder = args.out or Path("runs") / config.model
-            metrics = train(config, None, folder, report, talk)
+            metrics = train(config, None, folder, report, talk, trained_on, args.anyway)
     except Stopped as stopped:
         note(f"{args.parser.prog}: {stopped}")
         return 128 + stopped.signal

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..backend import accelerated, array_module, is_gpu_array, tf32_allowed
 from ..models import Model
-from ..optim import Optimizer, clip_grad_norm
+from ..optim import Optimizer, clip_grad_norm, how_to_stop_growth
 from .philox import fill_normal
 from .prefetch import prefetch
 
@@ -217,10 +217,10 @@ class GPUStepper:
             *sums, bad_step = numbers.get().tolist()
         if bad_step:
             self.sums = [0.0] * 4
-            raise FloatingPointError(
-                f"the loss of step {int(bad_step)} was not finite: try a smaller lr or gradient "
-                "clipping (max_norm), and check that the images are in the model's data_range"
-            )
+            way = "check the images, the weights and the KL weight"
+            if bad_step > 1:
+                way = how_to_stop_growth(self._optimizer, self._max_norm is not None)
+            raise FloatingPointError(f"the loss of step {int(bad_step)} was not finite: {way}")
         return sums
 
     @sums.setter

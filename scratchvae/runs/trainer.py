@@ -29,7 +29,7 @@ from ..data import Dataset, batches, binarize
 from ..models import MODELS, build
 from ..models.weights import MAX_BYTES
 from ..ops import Losses
-from ..train import check_last_batch, evaluate_sampled, stepper_for, streams
+from ..train import advice, check_last_batch, evaluate_sampled, stepper_for, streams
 from .checkpoint import Arrays, below
 from .config import Config, fits
 from .data import check_shape, how_to_fit, image_shape, images_of
@@ -227,9 +227,10 @@ class Trainer:
         arrays |= {f"optimizer.{name}": asnumpy(a).copy() for name, a in self._averages().items()}
         for name, a in arrays.items():
             if not np.isfinite(a).all():
+                clipped = self.config.clip_norm is not None
                 raise FloatingPointError(
-                    f"after step {self.step} {name} is not finite: try a smaller lr or gradient "
-                    "clipping"
+                    f"after step {self.step} {name} is not finite: "
+                    f"{advice(self.model, self.optimizer, name, clipped=clipped)}"
                 )
         return arrays
 
