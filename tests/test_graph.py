@@ -63,8 +63,7 @@ def losses(stepper):
 
 
 @pytest.mark.parametrize(
-    ("name", "max_norm"),
-    [("mlp", None), ("mlp", 0.5), ("conv", None), ("tiny", None), ("ae", 0.5)],
+    ("name", "max_norm"), [("mlp", None), ("mlp", 0.5), ("conv", None), ("tiny", None), ("ae", 0.5)]
 )
 def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
     """Two batch sizes occur twice in a row, which makes two graphs; one does not. Bit for bit."""
