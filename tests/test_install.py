@@ -1,6 +1,7 @@
 """The package works from any directory, however it was installed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,16 @@ def test_the_installed_package_is_found_from_elsewhere(tmp_path):
 def test_a_checkout_works_without_an_install():
     out = python("-c", PROBE, cwd=ROOT, path=ROOT).splitlines()
     assert out == [str(ROOT / "scratchvae/__init__.py"), str(ROOT / "kernels/cpu/conv2d.py")]
+
+
+def test_ci_reads_the_minimum_versions_from_setup_cfg():
+    """A requirement in another form than NAME>=VERSION would not be installed in that version."""
+    script = (ROOT / ".ci/run").read_text()
+    code = script.partition("oldest.txt\" <<'PYTHON'\n")[2].partition("PYTHON\n")[0]
+    pins = python("-c", code, cwd=ROOT).split()
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in pins)
+    names = {pin.partition("=")[0] for pin in pins}
+    assert {"numpy", "numba", "matplotlib", "Pillow", "pytest"} <= names
 
 
 @pytest.fixture(scope="module")
