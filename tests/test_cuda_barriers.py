@@ -29,8 +29,7 @@ def watched(cupy_on_host, monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("dtype", "backwards"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_have_no_races(name, dtype, backwards, watched, monkeypatch):
     monkeypatch.setattr(build, "backwards", backwards)

@@ -19,6 +19,7 @@ from scratchvae.optim import SGD, Adam, AdamW, clip_grad_norm
 from scratchvae.train import train_step
 
 SMALL = {"mlp": (1, 4, 4), "conv": (1, 8, 8), "tiny": (1, 28, 28), "ae": (1, 4, 4)}
+IMAGE_SHAPES = SMALL | {"celeba": (3, 32, 32), "skip": (3, 64, 64)}
 
 
 @pytest.fixture(
@@ -38,7 +39,7 @@ def cupy(request):
 
 
 def build(name="mlp", dtype="float32", **options):
-    return sv.models.build(name, image_shape=SMALL[name], dtype=dtype, **options)
+    return sv.models.build(name, image_shape=IMAGE_SHAPES[name], dtype=dtype, **options)
 
 
 def images(model, N, seed=0):
@@ -47,9 +48,13 @@ def images(model, N, seed=0):
     return sv.asarray(rng.uniform(low, high, (N, *model.image_shape)).astype(model.dtype))
 
 
-def train(model, optimizer, sizes=(3, 3, 3, 2, 2, 2, 3, 1, 2), seed=5, **options):
+# Two batch sizes occur twice in a row, which makes two graphs; one does not.
+SIZES = (3, 3, 3, 2, 2, 2, 3, 1, 2)
+
+
+def train(model, optimizer, sizes, **options):
     stepper = GPUStepper(model, optimizer, **options)
-    stepper.seed = seed
+    stepper.seed = 5
     for k, N in enumerate(sizes):
         stepper.step(images(model, N, k))
     return losses(stepper), model.state_dict()
@@ -62,100 +67,96 @@ def losses(stepper):
     return Losses(*(total / count for total in totals))
 
 
+def with_and_without_graph(work):
+    """work(graph) gives the same state in both cases, bit for bit; returns that state."""
+    state, other = work(graph=True), work(graph=False)
+    for name, a in state.items():
+        assert_array_equal(a, other[name], name)
+    return state
+
+
+def set_momentum(model, momentum):
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.momentum = momentum
+
+
 @pytest.mark.parametrize(
-    ("name", "max_norm"),
-    [("mlp", None), ("mlp", 0.5), ("conv", None), ("tiny", None), ("ae", 0.5)],
+    ("name", "max_norm", "sizes"),
+    [
+        ("mlp", None, SIZES),
+        ("mlp", 0.5, SIZES),
+        ("conv", None, SIZES),
+        ("tiny", None, SIZES),
+        ("ae", 0.5, SIZES),
+        # with batch norm, whose running statistics are state of the graph
+        pytest.param("celeba", None, (2, 2, 2), marks=pytest.mark.slow),
+        pytest.param("skip", None, (2, 2, 2), marks=pytest.mark.slow),
+    ],
 )
-def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm):
-    """Two batch sizes occur twice in a row, which makes two graphs; one does not. Bit for bit."""
-    (losses, state), (other_losses, other_state) = (
-        train(model, Adam(model), graph=graph, max_norm=max_norm)
-        for graph in (True, False)
-        for model in [build(name)]
-    )
-    assert losses == other_losses
-    for key, a in state.items():
-        assert_array_equal(a, other_state[key], key)
+def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm, sizes):
+    def work(graph):
+        model = build(name)
+        losses, state = train(model, Adam(model), sizes, graph=graph, max_norm=max_norm)
+        return state | losses._asdict()
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "size"), [("celeba", 32), ("skip", 64)])
-def test_large_models_as_graphs(cupy, name, size):
-    """With batch norm, whose running statistics are state of the graph."""
-    SMALL[name] = (3, size, size)
-    results = [train(m, Adam(m), (2, 2, 2), graph=g) for g in (True, False) for m in [build(name)]]
-    assert results[0][0] == results[1][0]
-    for key, a in results[0][1].items():
-        assert_array_equal(a, results[1][1][key], key)
+    with_and_without_graph(work)
 
 
 @pytest.mark.slow
 def test_a_batch_norm_that_counts_its_batches(cupy):
     """A graph would reuse the first batch's weight in the running statistics."""
-    SMALL["celeba"] = (3, 32, 32)
-    statistics = []
-    for graph in (True, False):
+
+    def work(graph):
         model = build("celeba")
-        for module in model.modules():
-            if isinstance(module, BatchNorm2d):
-                module.momentum = None
-        train(model, SGD(model, lr=0.0), (2, 2, 2), graph=graph)
-        statistics.append(model.state_dict())
-    for key, a in statistics[0].items():
-        assert_array_equal(a, statistics[1][key], key)
-    assert statistics[0]["encoder.0.1.num_batches_tracked"] == 3
+        set_momentum(model, None)
+        return train(model, SGD(model, lr=0.0), (2, 2, 2), graph=graph)[1]
+
+    assert with_and_without_graph(work)["encoder.0.1.num_batches_tracked"] == 3
+
+
+def beside_train_step(make, change, max_norm=None, **options):
+    """Six steps, compared with `train_step` on NumPy and the same noise; `change` changes model and
+    optimizer in the middle of the run. Returns the stepper."""
+    model = build(dtype="float64", **options)
+    stepper = GPUStepper(model, make(model), max_norm=max_norm)
+    stepper.seed = 5
+    with sv.using("numpy"):
+        other = build(dtype="float64", **options)
+        optimizer = make(other)
+    total = 0.0
+    for k in range(6):
+        if k == 3:
+            change(model, stepper._optimizer)
+            change(other, optimizer)
+        x, eps = images(model, 3, k), np.empty((3, *model.latent_shape))
+        stepper.step(x)
+        fill_normal(eps, 5, k)
+        total += train_step(other, optimizer, x.get(), eps, max_norm).total
+    assert_allclose(losses(stepper).total, total / 6, rtol=1e-12)
+    assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
+    assert stepper._optimizer.steps == optimizer.steps == 6
+    return stepper
 
 
 @pytest.mark.parametrize("make", [SGD, Adam, AdamW, lambda m: SGD(m, momentum=0.9, nesterov=True)])
 def test_the_steps_are_those_of_train_step(cupy, make):
-    """Compared with NumPy and the same noise: step, lr, beta and clipping are on the device."""
-    model = build(dtype="float64", kl_weight=0.7)
-    optimizer = make(model)
-    stepper = GPUStepper(model, optimizer, max_norm=2.0)
-    stepper.seed = 5
-    with sv.using("numpy"):
-        other = build(dtype="float64", kl_weight=0.7)
-        other_optimizer = make(other)
-    total = 0.0
-    for k in range(6):
-        if k == 3:  # in the middle of a run
-            model.kl_weight = other.kl_weight = 0.2
-            optimizer.lr = other_optimizer.lr = 3e-3
-        x = images(model, 3, k)
-        stepper.step(x)
-        eps = np.empty((3, *model.latent_shape))
-        fill_normal(eps, 5, k)
-        other_optimizer.zero_grad()
-        total += other.loss(x.get(), eps).total
-        other.backward()
-        clip_grad_norm(other, 2.0)
-        other_optimizer.step()
-    assert_allclose(losses(stepper).total, total / 6, rtol=1e-12)
-    assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
-    assert optimizer.steps == other_optimizer.steps == 6
+    """Step, lr, beta and clipping are on the device."""
+
+    def change(model, optimizer):
+        model.kl_weight, optimizer.lr = 0.2, 3e-3
+
+    beside_train_step(make, change, max_norm=2.0, kl_weight=0.7)
 
 
 def test_free_bits_in_a_graph(cupy):
-    """Compared with train_step on NumPy. A new value of free_bits during a run needs a new graph,
-    because it is an argument of the kernels."""
-    model = build(dtype="float64", free_bits=0.01)
-    optimizer = SGD(model, lr=0.1)
-    stepper = GPUStepper(model, optimizer)
-    stepper.seed = 5
-    with sv.using("numpy"):
-        other = build(dtype="float64", free_bits=0.01)
-        other_optimizer = SGD(other, lr=0.1)
-    total = 0.0
-    for k in range(6):
-        if k == 3:
-            model.free_bits = other.free_bits = 0.003
-        x, eps = images(model, 3, k), np.empty((3, *model.latent_shape))
-        stepper.step(x)
-        fill_normal(eps, 5, k)
-        total += train_step(other, other_optimizer, x.get(), eps).total
+    """A new value of free_bits needs a new graph, because it is an argument of the kernels."""
+
+    def change(model, optimizer):
+        model.free_bits = 0.003
+
+    stepper = beside_train_step(lambda model: SGD(model, lr=0.1), change, free_bits=0.01)
     assert len(stepper._device.graphs) == 2
-    assert_allclose(losses(stepper).total, total / 6, rtol=1e-12)
-    assert_allclose(model.flat_value.get(), other.flat_value, rtol=1e-9, atol=1e-12)
 
 
 def test_nothing_is_copied_between_host_and_device(cupy_on_host):
@@ -269,34 +270,28 @@ def test_another_mode_is_another_graph(cupy):
 
 
 def test_what_changes_between_steps_is_not_missed(cupy):
-    """Optimizer settings, replaced arrays, a mode: compared with steps without graphs."""
-    states = []
-    for graph in (True, False):
-        model = build("mlp", dtype="float64")
+    """Optimizer settings, replaced arrays, a mode."""
+
+    def work(graph):
+        model = build(dtype="float64")
         optimizer = AdamW(model)
         stepper, x = GPUStepper(model, optimizer, graph=graph), images(model, 2)
-
-        def three(stepper=stepper, x=x):
+        for change in (
+            lambda: None,
+            lambda: setattr(optimizer, "weight_decay", 0.5),
+            lambda: setattr(optimizer, "m", cupy.zeros_like(optimizer.m)),
+            lambda: setattr(optimizer, "betas", (0.5, 0.9)),
+            lambda: setattr(model, "free_bits", 0.01),
+            lambda: model.to("cpu").to("cuda"),
+            lambda: setattr(stepper, "seed", 2**40),
+        ):
+            change()
             for _ in range(3):
                 stepper.step(x)
-
-        three()
-        optimizer.weight_decay = 0.5
-        three()
-        optimizer.m = cupy.zeros_like(optimizer.m)
-        three()
-        optimizer.betas = (0.5, 0.9)
-        three()
-        model.free_bits = 0.01
-        three()
-        model.to("cpu").to("cuda")
-        three()
-        stepper.seed = 2**40
-        three()
         assert len(stepper._device.graphs) == graph  # earlier graphs wrote to other arrays
-        states.append(model.state_dict())
-    for name, a in states[0].items():
-        assert_array_equal(a, states[1][name])
+        return model.state_dict()
+
+    with_and_without_graph(work)
 
 
 def test_two_models_do_not_run_at_once(cupy):
@@ -320,20 +315,17 @@ def test_steppers_of_an_optimizer_share_its_graphs(cupy):
 
 def test_a_constant_of_a_layer_may_change(cupy):
     """A capture fixes it; the next step is captured again."""
-    SMALL["celeba"] = (3, 32, 32)
-    states = []
-    for graph in (True, False):
+
+    def work(graph):
         model = build("celeba")
         stepper, x = GPUStepper(model, SGD(model), graph=graph), images(model, 2)
         for momentum in (0.1, 0.9):
-            for module in model.modules():
-                if isinstance(module, BatchNorm2d):
-                    module.momentum = momentum
+            set_momentum(model, momentum)
             for _ in range(3):
                 stepper.step(x)
-        states.append(model.state_dict())
-    for name, a in states[0].items():
-        assert_array_equal(a, states[1][name])
+        return model.state_dict()
+
+    with_and_without_graph(work)
 
 
 def test_a_copied_optimizer_captures_graphs_of_its_own(cupy):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import ChainMap
 from concurrent.futures import ThreadPoolExecutor
 from itertools import filterfalse
 from pathlib import Path
@@ -20,24 +21,22 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-def in_other_processes(command, names):
-    """The output of `python command --json NAME ...` for all names; 25 of them share a process."""
+def in_other_processes(names, *command):
+    """What `python COMMAND NAME ...` prints for all names; 25 of them share a process."""
+
+    def answer(group):
+        run = subprocess.run(
+            [sys.executable, *map(str, command), *group],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # the arrays are small
+        )
+        assert run.returncode in (0, 1) and run.stdout, run.stderr
+        return json.loads(run.stdout)
+
     groups = [names[k : k + 25] for k in range(0, len(names), 25)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(lambda group: _in_another_process(command, group), groups)
-        return {name: answer for group in answers for name, answer in group.items()}
-
-
-def _in_another_process(command, names):
-    """Uses one BLAS thread, because the arrays are small."""
-    run = subprocess.run(
-        [sys.executable, str(command), "--json", *names],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-    )
-    assert run.returncode in (0, 1), run.stderr + run.stdout
-    return json.loads(run.stdout)
+        return dict(ChainMap(*pool.map(answer, groups)))
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +44,7 @@ def results(request):
     """Name -> record, for the faults that this session has selected."""
     asked = [item for item in request.session.items if "results" in item.fixturenames]
     names = [item.callspec.params["name"] for item in asked]
-    return in_other_processes(HERE, list(filterfalse(problem, names)))
+    return in_other_processes([*filterfalse(problem, names)], HERE, "--json")
 
 
 def problem(name):

@@ -14,7 +14,7 @@ from scratchvae.ops import CASES as OPS
 def passing(request):
     asked = [item for item in request.session.items if "passing" in item.fixturenames]
     names = [item.callspec.params["name"] for item in asked]
-    return in_other_processes(Path(__file__).with_name("zeroed.py"), names)
+    return in_other_processes(names, Path(__file__).with_name("zeroed.py"))
 
 
 @pytest.mark.slow

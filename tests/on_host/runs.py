@@ -15,17 +15,11 @@ from scratchvae.ops.cases import Case
 # Odd sizes, beyond one block, one tile and one step over a tile's depth.
 LARGER = {
     "conv2d": [
-        Case(
-            {"x": (3, 5, 11, 9), "w": (O, 5, 3, 3), "b": (O,)},
-            {"stride": (2, 1), "padding": 1},
-        )
+        Case({"x": (3, 5, 11, 9), "w": (O, 5, 3, 3), "b": (O,)}, {"stride": (2, 1), "padding": 1})
         for O in (18, 67)
     ],
     "conv_transpose2d": [
-        Case(
-            {"x": (3, 5, 7, 6), "w": (5, O, 4, 3), "b": (O,)},
-            {"stride": (2, 1), "padding": 1},
-        )
+        Case({"x": (3, 5, 7, 6), "w": (5, O, 4, 3), "b": (O,)}, {"stride": (2, 1), "padding": 1})
         for O in (18, 67)
     ],
     "linear": [Case({"x": (37, 71), "w": (70, 71), "b": (70,)})],
