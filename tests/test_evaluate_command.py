@@ -288,6 +288,7 @@ def test_a_single_image_is_one_line(refused, monkeypatch, tmp_path, part, option
     monkeypatch.setattr(
         "scratchvae.runs.run.load_data", lambda *_: sv.data.Dataset("few", **images)
     )
+    monkeypatch.setattr("scratchvae.runs.run.same_data", lambda *_: True)
     monkeypatch.chdir(tmp_path)
     said = refused("grey", "--part", part, *option)
     name = "training" if part == "train" else part

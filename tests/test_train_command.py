@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_examples import data_dir  # noqa: F401  (a fixture)
 
 from scratchvae.__main__ import main
 from scratchvae.commands import train
-from scratchvae.runs import open_run
+from scratchvae.runs import RunFolder, open_run
 from scratchvae.runs.trainer import Trainer
 
 OPTIONS = ["--engine", "numpy", "--epochs", "2", "--latent-dim", "2"]
@@ -76,8 +77,9 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
         np.testing.assert_array_equal(same[name], a)
 
     told = []  # another data set has another shape than the recorded one, and no split to keep
-    path = tmp_path / "runs/mlp/config.json"
-    path.write_text(path.read_text().replace('"spread"', '"tail"'))
+    files = RunFolder(tmp_path / "runs/mlp")
+    config, about = files.read_config()
+    files.write_config(replace(config, split="tail"), about)
     monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told

@@ -161,30 +161,7 @@ class Config:
         for name, value in (RECIPE | RECIPES.get(self.model, {})).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        self._check_in_dtype()
         self._check_together()
-
-    def _check_in_dtype(self) -> None:
-        """ValueError for numbers that the data type of the run rounds to infinity, 0 or 1."""
-        for name in (
-            "lr",
-            "weight_decay",
-            "momentum",
-            "kl_weight",
-            "beta",
-            "free_bits",
-            "clip_norm",
-        ):
-            if (value := getattr(self, name)) is None:
-                continue
-            with np.errstate(all="ignore"):
-                rounded = float(np.dtype(self.dtype).type(value))
-            if (
-                (math.isinf(rounded) and name != "clip_norm")
-                or rounded == 0 < value
-                or (rounded == 1 and name == "momentum")
-            ):
-                raise ValueError(f"{name}: {value:g} becomes {rounded:g} in {self.dtype}")
 
     def _check_together(self) -> None:
         """ValueError for options that contradict each other, or that the model does not have."""
@@ -301,8 +278,8 @@ def identities(config: Config, about: dict[str, Any]) -> list[dict[str, str]]:
     empty identity for a run of format 1 or 2."""
     if "id" not in about:
         return [{}]
-    options, data, found = config.to_json(), about["data"].get("sha256"), []
-    for change in [*reversed(about["changes"]), {}]:
+    options, data, found = config.to_json(), about.get("data", {}).get("sha256"), []
+    for change in [*reversed(about.get("changes", [])), {}]:
         # Options at their defaults do not count: a later version may have more of them.
         given = {s.name: v for s in fields(Config) if (v := options[s.name]) != s.default}
         identity = about["id"], digest(given), str(data)

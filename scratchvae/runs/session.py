@@ -187,7 +187,7 @@ def _prepare(
                 f"train: {', '.join(asked)}: prepare the images of your Dataset yourself"
             )
         for line in doubts_about(data.train_images):
-            warn(f"{data.name}: {line}")
+            say(f"warning: {data.name}: {line}")
         config = replace(config, data=PYTHON + data.name, data_dir=None)
     from .. import plots  # noqa: F401  (the end needs it: an error must come before the training)
 

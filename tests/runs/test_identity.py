@@ -103,7 +103,7 @@ def test_a_pipe_as_config_is_refused_at_once(tmp_path):
 
 
 def test_a_lock_that_was_replaced_is_noticed(tmp_path):
-    """Also without locks of the file system: whoever writes into it last owns it."""
+    """Also without locks of the file system: the last process that writes into it owns it."""
     with Lock(tmp_path / "lock") as lock:
         lock.check()
         with pytest.raises(RuntimeError, match=f"PID {os.getpid()}. is training"):

@@ -49,7 +49,7 @@ def test_a_run_on_a_data_set_of_the_users_continues_with_it():
 
 def test_a_run_continues_after_a_killed_command_left_a_folder_in_its_pictures():
     quietly(small_config(epochs=1), small_data())
-    left = Path("runs/mlp/pictures/.samples.999999999.tmp")
+    left = Path("runs/mlp/pictures/.samples.0123456789abcdef.tmp")
     left.mkdir(parents=True)
     (left / "000000.png").touch()
     resume("runs/mlp", lambda text: None, data=small_data(), epochs=2)
@@ -165,35 +165,42 @@ def test_a_run_continues_only_with_a_data_set(data):
         resume("runs/mlp", data=data)
 
 
-def changed(capsys, *line):
-    """The warnings of a command about data that have changed."""
-    assert main([*line, "--engine", "numpy"]) == 0
-    err = capsys.readouterr().err
-    return [text for text in err.splitlines() if "the data set has changed" in text]
-
-
-def test_a_folder_that_changed_after_the_training_is_a_warning(capsys, monkeypatch, tmp_path):
+@pytest.fixture
+def photographs(monkeypatch, tmp_path):
+    """A folder of images, and a run on them in runs/mlp."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    photographs = write_photographs(tmp_path / "photographs")
-    options = {"data": f"images:{photographs}", "image_size": "8", "image_shape": None}
+    folder = write_photographs(tmp_path / "photographs")
+    options = {"data": f"images:{folder}", "image_size": "8", "image_shape": None}
     quietly(small_config("mlp", epochs=1, grey=True, **options))
-    lines = [
-        ["evaluate", "runs/mlp"],
-        ["encode", "runs/mlp", "--out", "codes.npz"],
-        ["reconstruct", "runs/mlp"],
-    ]
+    return folder
+
+
+def test_a_folder_that_changed_after_the_training_is_refused(capsys, photographs):
+    """Its test images may have been trained on. The user may want them anyway, or other images."""
+
+    def command(name, *options):
+        try:
+            status = main([name, "runs/mlp", "--engine", "numpy", *options])
+        except SystemExit as end:
+            status = end.code
+        return status, [line for line in capsys.readouterr().err.splitlines() if "changed" in line]
+
+    lines = [["evaluate"], ["encode", "--out", "codes.npz"], ["reconstruct"]]
     for line in lines:
-        assert changed(capsys, *line) == []
+        assert command(*line) == (0, [])
     for path in sorted(photographs.iterdir())[:5]:
         path.rename(path.with_name(f"z{path.name}"))
     (photographs / "19.png").unlink()
     for line in lines:
-        (said,) = changed(capsys, *line)
-        assert said.startswith("warning: the data set has changed since the training (images:")
+        status, (said,) = command(*line)
+        assert status == 2 and "the data set has changed: the run began with images:pho" in said
+        assert said.endswith("restore it, or use it with --anyway (anyway=True in Python)")
+        status, (said,) = command(*line, "--anyway")
+        assert status == 0 and said.startswith("warning: runs/mlp: the data set has changed")
         assert said.endswith("its test images may be training images")
-    assert changed(capsys, "sample", "runs/mlp") == []  # it uses no images
-    assert changed(capsys, *lines[0], "--data", f"images:{photographs}") == []
-    assert changed(capsys, *lines[0], "--crop", "none") == []
+    assert command("sample") == (0, [])  # it uses no images
+    assert command("evaluate", "--data", f"images:{photographs}") == (0, [])
+    assert command("evaluate", "--crop", "none") == (0, [])
 
 
 def test_a_script_on_data_of_the_users_says_so():

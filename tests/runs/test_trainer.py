@@ -223,7 +223,6 @@ def test_missing_progress_is_refused(saved, name):
         ("history", [[1.0]]),
         ("best_epoch", 2),
         ("best_epoch", -1),
-        ("best_score", None),
         ("best_score", float("nan")),
         ("best_score", 10**400),
         ("random", {}),
