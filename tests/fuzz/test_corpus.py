@@ -15,7 +15,7 @@ from mutating import MAX_BYTES
 from parsers import PARSERS
 
 HERE = Path(__file__).resolve().parent
-COUNT = 2000
+COUNT = 500
 
 
 @pytest.mark.slow

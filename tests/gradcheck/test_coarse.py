@@ -61,7 +61,7 @@ def inputs(seed):
     return rng.choice([-1.0, 1.0], 6) * rng.uniform(0.3, 2.0, 6)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(8))
 def test_zero_never_agrees_with_a_function_that_stands_still(seed):
     """126 combinations for each seed; a right gradient is not reported as wrong."""
     x = inputs(seed)

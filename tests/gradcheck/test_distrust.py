@@ -243,7 +243,7 @@ def test_the_error_can_be_copied_and_sent():
 @pytest.mark.slow
 def test_biases_before_a_batch_norm_in_float32():
     """Zero up to float32 rounding, which over few pixels is a millionth of the largest."""
-    for seed in range(4):
+    for seed in range(2):
         model = sv.models.build("celeba", latent_dim=8, image_shape=(3, 32, 32), seed=seed)
         rng = np.random.default_rng(seed)
         x = rng.uniform(-1, 1, (2, 3, 32, 32)).astype("float32")
