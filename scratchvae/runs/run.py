@@ -264,7 +264,9 @@ def check_same_data(name: str, before: dict[str, Any], now: dict[str, Any], anyw
         return True
     problem = f"{name}: the data set has changed: {changed_data(before, now)}"
     if not anyway:
-        raise ValueError(f"{problem}; restore it, or use it with --anyway (anyway=True in Python)")
+        raise ValueError(
+            f"{problem}; restore the data, or use these with --anyway (anyway=True in Python)"
+        )
     warn(f"{problem}; its test images may be training images")
     return False
 

@@ -194,7 +194,7 @@ def test_a_folder_that_changed_after_the_training_is_refused(capsys, photographs
     for line in lines:
         status, (said,) = command(*line)
         assert status == 2 and "the data set has changed: the run began with images:pho" in said
-        assert said.endswith("restore it, or use it with --anyway (anyway=True in Python)")
+        assert said.endswith("restore the data, or use these with --anyway (anyway=True in Python)")
         status, (said,) = command(*line, "--anyway")
         assert status == 0 and said.startswith("warning: runs/mlp: the data set has changed")
         assert said.endswith("its test images may be training images")
