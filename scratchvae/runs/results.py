@@ -100,9 +100,10 @@ def save_results(
     NotOurs
         If another run has begun in the folder since `begin`.
     """
-    begun = files.identities
-    config, about = files.read_config()
-    if begun[0] and begun[0]["run_id"] != files.identities[0].get("run_id"):
+    config, about = files.known or files.read_config()
+    if about.get("by_script") and RunFolder(files.path).read_config()[1].get("id") != about.get(
+        "id"
+    ):
         raise NotOurs(f"save_results: another run has begun in {files.path} meanwhile")
     enough = len(test_images) > 1  # for a variance over images
     metrics = {

@@ -48,7 +48,8 @@ STEP = re.compile(r"step-(\d{9,18})\.safetensors")
 class RunFolder:
     """The files of one run, in a folder that may not exist yet.
 
-    `identities`: what its files may say of their origin, once config.json is written or read.
+    Once config.json is written or read, `known` is its content, and `identities` are what the other
+    files may say of their origin.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -57,6 +58,7 @@ class RunFolder:
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
         self.history, self.lock = self.path / "history.csv", self.path / "lock"
         self.config, self.best = self.path / "config.json", self.checkpoints / "best.safetensors"
+        self.known: tuple[Config, dict[str, Any]] | None = None
         self.identities: list[dict[str, str]] = [{}]
         self.kept: list[int] = []  # the steps of the checkpoints that this run wrote and keeps
         self.finished: int | None = None  # the last step of the training that left the weights
@@ -137,7 +139,7 @@ class RunFolder:
     def write_config(self, config: Config, about: dict[str, Any]) -> None:
         """Replace config.json; `about` is its table `run`: id, environment, data, changes."""
         self.write(self.config, config_text(config, about))
-        self.identities = identities(config, about)
+        self.known, self.identities = (config, about), identities(config, about)
 
     def read_config(self) -> tuple[Config, dict[str, Any]]:
         """Read config.json; FileNotFoundError: no run here; ValueError: the file is damaged."""
@@ -145,7 +147,7 @@ class RunFolder:
             config, about = read_config(self.config)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path} is not a run: it has no config.json") from None
-        self.identities = identities(config, about)
+        self.known, self.identities = (config, about), identities(config, about)
         return config, about
 
     # ------------------------------------------------------------------ other files
