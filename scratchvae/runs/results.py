@@ -101,9 +101,8 @@ def save_results(
         If another run has begun in the folder since `begin`.
     """
     config, about = files.known or files.read_config()
-    if about.get("by_script") and RunFolder(files.path).read_config()[1].get("id") != about.get(
-        "id"
-    ):
+    _, now = RunFolder(files.path).read_config() if about.get("by_script") else (config, about)
+    if now.get("id") != about.get("id"):
         raise NotOurs(f"save_results: another run has begun in {files.path} meanwhile")
     enough = len(test_images) > 1  # for a variance over images
     metrics = {
