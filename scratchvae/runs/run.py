@@ -189,8 +189,8 @@ class RunFolder:
         check_identity(path, progress, self.identities)
         return arrays, progress
 
-    def save(self, arrays: Arrays, progress: dict[str, Any], keep: int, best: bool) -> None:
-        """Write a checkpoint, if it is the `best` one also as that; then `delete_old`."""
+    def save(self, arrays: Arrays, progress: dict[str, Any], best: bool) -> None:
+        """Write a checkpoint; if it is the `best` one, also as that."""
         step = progress["step"]
         path, steps = self.checkpoint(step), sorted({*self.kept, step})
         if step not in self.kept and path.exists():  # a file of the user's
@@ -200,7 +200,6 @@ class RunFolder:
         if best:
             self.write(self.best, content)
         self.kept = steps
-        self.delete_old(keep)
 
     def delete_old(self, keep: int) -> None:
         """Delete the checkpoints of this run before the last `keep`; not that of a finished run

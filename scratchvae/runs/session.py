@@ -358,8 +358,9 @@ def _save(trainer: Trainer, files: RunFolder) -> None:
     """Write a checkpoint and the history, and delete old checkpoints."""
     judged = trainer.batch == 0 and trainer.held_out == "validation"
     best = judged and trainer.best_epoch == trainer.epoch
-    files.save(*trainer.checkpoint(), trainer.config.keep, best)
+    files.save(*trainer.checkpoint(), best)
     files.write_history(trainer.history)
+    files.delete_old(trainer.config.keep)
 
 
 def _introduction(trainer: Trainer, data: Dataset) -> str:

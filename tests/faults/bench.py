@@ -134,7 +134,8 @@ def contents(run):
 
 
 def without_identity(path):
-    """The content of a file of a run as text, without what identifies the run."""
+    """The content of a file of a run as text, without what identifies the run and the place of its
+    data."""
     content = path.read_bytes()
     if path.suffix == ".safetensors":
         tensors = load(content)
@@ -147,7 +148,7 @@ def without_identity(path):
         run = found.pop("run")
         if path.name == "metrics.json":
             return repr(found)
-        del run["id"], found["sha256"]
+        del run["id"], found["sha256"], found["options"]["data_dir"]
         return repr((found, run))
     return repr(content)
 

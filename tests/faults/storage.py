@@ -163,7 +163,7 @@ def data_gone(benches):
     ended = bench.resume(run)
     assert ended.status == 2 and str(data) in ended.told, ended
     safe.rename(data)
-    return "one line, with the folder's name", _finish_with_own_data(bench, run)
+    return "one line, with the folder's name", bench.finish(run)
 
 
 def data_gone_meanwhile(benches):
@@ -176,7 +176,7 @@ def data_gone_meanwhile(benches):
     )
     assert ended.status == 0, ended
     shutil.copytree(bench.data, data)
-    return "trains to its end", _finish_with_own_data(bench, run)
+    return "trains to its end", bench.finish(run)
 
 
 def data_changed(benches):
@@ -190,7 +190,7 @@ def data_changed(benches):
     assert ended.status == 2 and "the data set has changed" in ended.told, ended
     shutil.rmtree(data)
     safe.rename(data)
-    return "one line: the data set has changed", _finish_with_own_data(bench, run)
+    return "one line: the data set has changed", bench.finish(run)
 
 
 def _own_data(bench):
@@ -198,16 +198,6 @@ def _own_data(bench):
     data = bench.new_run()
     shutil.copytree(bench.data, data)
     return stopped(bench, options=["--data-dir", str(data)]), data, bench.new_run()
-
-
-def _finish_with_own_data(bench, run):
-    """Finish the run; only config.json differs, because it names another data folder."""
-    config = run / "config.json"
-    ended = bench.resume(run)
-    assert ended.status == 0, ended
-    own = next(line for line in config.read_text().splitlines() if '"data_dir"' in line)
-    config.write_text(config.read_text().replace(own, f'  "data_dir": "{bench.data}",'))
-    return bench.finish(run)
 
 
 def two_at_once(benches):
