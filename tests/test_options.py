@@ -20,12 +20,11 @@ from scratchvae.commands.options import (
     add_command,
     at_least,
     check_outputs,
-    paint,
     positive,
     run_options,
     show,
-    warn,
 )
+from scratchvae.output import paint, warn
 from scratchvae.runs import RunFolder
 
 

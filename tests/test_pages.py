@@ -226,7 +226,7 @@ def test_a_folder_is_not_mixed_with_other_files(command):
 
 
 def test_what_a_killed_command_left_in_a_folder_is_no_file_of_the_users(command):
-    os.makedirs("empty/.empty.999999999.tmp")
+    os.makedirs("empty/.empty.0123456789abcdef.tmp")
     assert command("sample", "--count", 1, "--folder", "empty")[0] == 0
     assert os.listdir("empty") == ["000000.png"]
 

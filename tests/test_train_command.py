@@ -77,7 +77,8 @@ def test_a_config_makes_the_same_run_again_and_options_change_it(scratchvae, tmp
 
     told = []  # another data set has another shape than the recorded one, and no split to keep
     path = tmp_path / "runs/mlp/config.json"
-    path.write_text(path.read_text().replace('"spread"', '"tail"'))
+    options = json.loads(path.read_text())["options"] | {"split": "tail"}
+    path.write_text(json.dumps({"format": 2, "options": options}))
     monkeypatch.setattr(train, "train", lambda config, *_: told.append(config) or {})
     assert scratchvae(*again, "other", "--data", "faces", "--seed", "1")[0] == 0
     (config,) = told
