@@ -247,7 +247,7 @@ def test_alone_it_lists_the_commands(capsys):
             "train mlp --bta 2 --no-binarise",
             "arguments: --bta 2 --no-binarise (did you mean --beta?)",
         ),
-        ("trian mlp", "unknown command 'trian' (did you mean train?); choose from train, evaluate,"),
+        ("trian mlp", "unknown command 'trian' (did you mean train?); choose from train, "),
         ("data fetsch", "unknown command 'fetsch' (did you mean fetch?); choose from list, fetch,"),
         ("data fetch mnits", "unknown name 'mnits' (did you mean mnist?); choose from mnist,"),
         ("data list mnits", "unknown data set 'mnits' (did you mean mnist?); choose from mnist,"),
