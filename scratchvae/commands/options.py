@@ -151,20 +151,17 @@ def path(given: str, suffix: str = "") -> Path:
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a finite number above zero."""
-    return _number(kind, lambda value: value > 0, "above 0")
+    return at_least(math.nextafter(0, 1), kind, "above 0")
 
 
-def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """An argparse type: a finite number not below the limit."""
-    return _number(kind, lambda value: value >= limit, f"{limit} or more")
-
-
-def _number(
-    kind: type[int] | type[float], fits: Callable[[float], bool], what: str
+def at_least(
+    limit: float, kind: type[int] | type[float] = int, what: str = ""
 ) -> Callable[[str], float]:
+    """An argparse type: a finite number not below the limit."""
+
     def parse(given: str) -> float:
-        if not (fits(value := kind(given)) and value < math.inf):
-            raise argparse.ArgumentTypeError(f"must be {what}, got {given}")
+        if not limit <= (value := kind(given)) < math.inf:
+            raise argparse.ArgumentTypeError(f"must be {what or f'{limit} or more'}, got {given}")
         return value
 
     parse.__name__ = kind.__name__  # for argparse: "invalid int value"
