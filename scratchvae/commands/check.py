@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .options import add_command, at_least, config_option, option, path
 # By kind of target; the first method must confirm every gradient of a model, see `_check`.
 METHODS_OF = {"op": ("central", "complex", "adjoint"), "model": ("complex", "central")}
 DIFFERENCES = ("central", "direction")  # these have rounding, and kinks to step over
+Checked = tuple[dict[str, Any], Report]  # the record for --json, and the report
 BATCH = 2  # images for a model: batch norm needs at least two
 
 
@@ -48,14 +49,6 @@ def add(commands: Any) -> None:
     option(parser, "--plot DIR", path, "draw errors by step size, and kernels, in DIR")
 
 
-class Checked(NamedTuple):
-    """A report on an op or model, and whether it makes the check fail."""
-
-    target: str
-    report: Report
-    wrong: bool
-
-
 def run(args: argparse.Namespace) -> int:
     if args.all == (args.target is not None):
         args.parser.error("give either an op or a model, or --all")
@@ -66,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
     with using(args.engine) as engine:
         _show(args, f"{args.dtype}, engine {engine}")
         done = _check_all(args) if args.all else _check_one(args)
-        for checked in done:
-            if checked.wrong:
-                note(f"\n{checked.report.failure()}")
+        for record, report in done:
+            if not record["passed"]:
+                note(f"\n{report.failure()}")
         pictures = _draw(args) if args.plot is not None else []
-    passed = not any(checked.wrong for checked in done)
+    passed = all(record["passed"] for record, _ in done)
     if args.json:
         asked = {"dtype": args.dtype, "engine": engine, "seed": args.seed}
-        checks = [_record(*checked) for checked in done]
+        checks = [record for record, _ in done]
         print(to_json({**asked, "passed": passed, "checks": checks, "pictures": pictures}))
     return 0 if passed else 1
 
@@ -82,20 +75,6 @@ def _show(args: argparse.Namespace, *texts: str, flush: bool = False) -> None:
     """Print, unless the output is JSON."""
     if not args.json:
         print(*texts, sep="\n", flush=flush)
-
-
-def _record(target: str, report: Report, wrong: bool) -> dict[str, Any]:
-    return {
-        "target": target,
-        "case": report.subject,
-        "method": report.method,
-        "gradients": len(report),
-        "zero": len(report.zeros),
-        "unseen": _unseen(report),
-        "worst_gradient": report.worst.tensor,
-        "worst_error": report.worst.error,
-        "passed": not wrong,
-    }
 
 
 def _unseen(results: Iterable[Result]) -> int:
@@ -119,37 +98,51 @@ def _check(args: argparse.Namespace, name: str, methods: Sequence[str]) -> Itera
     """
     options: dict[str, Any] = {"seed": args.seed, "raises": False}
     for method in methods:
-        first = method == methods[0]
         if name in CASES:
             reports = check_op(name, method, dtype=args.dtype, **options)
         else:
             if args.all:
-                options["samples"] = int(first)
+                options["samples"] = int(method == methods[0])
             reports = [check_model(*_model_and_batch(args, name), method, **options)]
         for report in reports:
-            failed = any(result.verdict == "FAIL" for result in report)
-            yield Checked(name, report, not report.passed if first or name in CASES else failed)
+            wrong = not report.passed
+            if name in MODELS and method != methods[0]:
+                wrong = any(result.verdict == "FAIL" for result in report)
+            record = {
+                "target": name,
+                "case": report.subject,
+                "method": method,
+                "gradients": len(report),
+                "zero": len(report.zeros),
+                "unseen": _unseen(report),
+                "worst_gradient": report.worst.tensor,
+                "worst_error": report.worst.error,
+                "passed": not wrong,
+            }
+            yield record, report
 
 
 def _check_one(args: argparse.Namespace) -> list[Checked]:
     """One op or model, a table for each method and case."""
     name, done = args.target, []
     methods = METHODS_OF["op"] if name in CASES else METHODS_OF["model"][:1]
-    for checked in _check(args, name, [args.method] if args.method else methods):
-        _show(args, f"\n{checked.report}", flush=True)
-        done.append(checked)
+    for record, report in _check(args, name, [args.method] if args.method else methods):
+        _show(args, f"\n{report}", flush=True)
+        done.append((record, report))
     if not done:
         raise ValueError(f"{name} is not linear, so the method adjoint does not apply")
-    verdicts = [result.passed for checked in done for result in checked.report]
+    verdicts = [result.passed for _, report in done for result in report]
     _show(args, f"\n{name}: {sum(verdicts)} of {len(verdicts)} gradients right")
     return done
 
 
 def _check_all(args: argparse.Namespace) -> list[Checked]:
     """Every op, then every model, a line each."""
-    done = []
-    models = {} if args.method == "adjoint" else MODELS  # a loss is not linear
-    for kind, names in ("op", [*CASES]), ("model", [*models]):
+    done, kinds = [], [("op", [*CASES], "its cases and inputs")]
+    if args.method != "adjoint":  # a loss is not linear
+        judge = METHODS[args.method or METHODS_OF["model"][0]]
+        kinds.append(("model", [*MODELS], f"its parameters; verdict by {judge}"))
+    for kind, names, what in kinds:
         methods = [args.method] if args.method else METHODS_OF[kind]
         heads = {m: [m, "rounding", "unseen"] if m in DIFFERENCES else [m] for m in methods}
         rows, notes = [[kind, "gradients", "zero", *chain(*heads.values()), "verdict"]], []
@@ -158,7 +151,7 @@ def _check_all(args: argparse.Namespace) -> list[Checked]:
             done += checked
             row = [name]
             for method in methods:
-                results = [r for c in checked if c.report.method == method for r in c.report]
+                results = [r for _, report in checked if report.method == method for r in report]
                 if method == methods[0]:
                     zeros = [result.tensor for result in results if result.verdict == "zero"]
                     row += [str(len(results)), str(len(zeros))]
@@ -170,8 +163,8 @@ def _check_all(args: argparse.Namespace) -> list[Checked]:
                     worst = max(results, key=lambda result: result.error)
                     cells = [f"{worst.error:.1e}", f"{worst.rounding:.1e}", str(_unseen(results))]
                 row += cells[: len(heads[method])]
-            rows.append([*row, "FAIL" if any(c.wrong for c in checked) else "ok"])
-        _show(args, f"\nworst error of each {kind}\n", table(rows), *notes, flush=True)
+            rows.append([*row, "ok" if all(record["passed"] for record, _ in checked) else "FAIL"])
+        _show(args, f"\nworst error of each {kind} over {what}\n", table(rows), *notes, flush=True)
     return done
 
 
