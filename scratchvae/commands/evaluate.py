@@ -86,11 +86,8 @@ def parts_of(run: Run, part: str) -> list[Part]:
     none."""
     data, config = run.load_data(), run.config
     split = images_of(replace(config, validation=0.0, patience=None), data)
-    images: dict[str, np.ndarray] = {"train": split.train, split.which: split.held_out}
-    images["test"] = split.test  # at the end
-    if part != "all":
-        images = {name: found for name, found in images.items() if name == part}
-    images = {name: found for name, found in images.items() if len(found)}
+    every = {"train": split.train, split.which: split.held_out, "test": split.test}
+    images = {n: found for n, found in every.items() if part in (n, "all") and len(found)}
     if not images:
         held_out = "; those that --validation held out are in --part train"
         raise ValueError(

@@ -151,7 +151,7 @@ def path(given: str, suffix: str = "") -> Path:
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a finite number above zero."""
-    return at_least(math.nextafter(0, 1), kind, "above 0")
+    return at_least(math.nextafter(0, 1), kind, "above 0")  # the smallest of these floats
 
 
 def at_least(
