@@ -143,6 +143,16 @@ def test_json_of_all_names_every_op_and_model(capsys, monkeypatch):
     assert {check["target"] for check in found["checks"]} == {"linear", "relu", "mlp", "tiny"}
 
 
+def test_all_by_adjointness_leaves_out_what_is_not_linear(capsys, monkeypatch):
+    few = {name: CASES[name] for name in ("linear", "relu")}
+    monkeypatch.setattr("scratchvae.commands.check.CASES", few)
+    code, out, err = run(capsys, "--all", "--method", "adjoint")
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert (code, err) == (0, "") and "model" not in out
+    assert rows["op"] == ["gradients", "zero", "adjoint", "verdict"]
+    assert rows["linear"][0] != "0" and rows["relu"] == ["0", "0", "-", "ok"]
+
+
 def test_json_names_the_pictures(capsys, tmp_path):
     code, out, _ = run(capsys, "relu", "--json", "--plot", str(tmp_path))
     assert code == 0 and json.loads(out)["pictures"] == [str(path) for path in tmp_path.iterdir()]

@@ -290,7 +290,7 @@ def test_a_single_image_is_one_line(refused, monkeypatch, tmp_path, part, option
     )
     monkeypatch.setattr("scratchvae.runs.run.same_data", lambda *_: True)
     monkeypatch.chdir(tmp_path)
-    said = refused("grey", "--part", part, *option)
+    said = refused("grey", "--part", part, "--anyway", *option)
     name = "training" if part == "train" else part
     assert f"mnist has 1 {name} image, but evaluate needs at least 2: choose --part all" in said
     assert not any(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from ..output import note, table
 from ..runs.environment import machine_facts
 from ..train import stepper_for
 from .kernels import problems
-from .options import SPECS, add_command, config_option, one_of, option, positive, show
+from .options import SPECS, add_command, config_option, option, positive, show
 
 ROUNDS = 7
 REST = 0.1  # seconds; OpenBLAS's threads spin that long after a product
@@ -37,8 +37,7 @@ def add(commands: Any) -> None:
         "scratchvae bench conv celeba --batch-size 64 --seconds 5",
         "scratchvae bench --engine numba --dtype float64 --json",
     )  # fmt: skip
-    known = one_of("model", MODELS)
-    option(parser, "models MODEL", known, ", ".join(MODELS), ["mlp"], shown="mlp", nargs="*")
+    option(parser, "models MODEL", tuple(MODELS), ", ".join(MODELS), "mlp", nargs="*")
     option(parser, "--engine", ENGINES, "time only this engine", shown="all available")
     option(parser, "--tf32", bool, SPECS["tf32"].metadata["help"])
     option(parser, "--batch-size N", positive(int), "images in a step", 128)
@@ -59,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         print(", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None))
         print(f"batch {args.batch_size}, {args.dtype}\n", flush=True)
     results = []
-    for model in args.models:
+    # The default is no list, because argparse looks it up among the choices.
+    for model in ["mlp"] if args.models == "mlp" else args.models:
         note(f"timing {model} on {', '.join(engines)} ...")
         results += measure(model, engines, args)
     rows = [["model", "engine", "ms/step", "images/s", "speedup over numpy"]]

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..data.sources import (
     find_on_disk,
     verify_files,
 )
-from ..output import cache_folder, note, table, warn
+from ..output import cache_folder, note, progress, table, warn
 from .options import add_command, option, show, text, unknown
 
 DRAWN = ("glyphs", "faces")
@@ -70,8 +71,6 @@ def add(commands: Any) -> None:
 def run_list(args: argparse.Namespace) -> int:
     names = args.names or [name for name in DATASETS if ":" not in name]
     found = [(name, *locate(name)) for name in names]
-    cache = _cache()
-    size = _bytes_in(cache) if cache else 0
     words = {True: "found", False: "missing", None: "drawn"}
     rows = [[name, words[there], where] for name, there, where in found]
     lines = [table([["data set", "status", "location"], *rows]), ""]
@@ -81,11 +80,11 @@ def run_list(args: argparse.Namespace) -> int:
             "drawn: made here when needed",
             "",
         ]
+    cache = _cache()
+    size = _bytes_in(cache) if cache else 0
     lines.append(f"cache: {cache or 'none (no home directory)'}, {size / 1e6:,.1f} MB")
-    result = {
-        "datasets": [dict(zip(("name", "there", "where"), each, strict=True)) for each in found],
-        "cache": {"folder": cache, "bytes": size},
-    }
+    datasets = [{"name": name, "there": there, "where": where} for name, there, where in found]
+    result = {"datasets": datasets, "cache": {"folder": cache, "bytes": size}}
     show(args, result, "\n".join(lines))
     return 0
 
@@ -95,34 +94,30 @@ def locate(name: str) -> tuple[bool | None, str]:
     ValueError if the name is unknown."""
     if name in SOURCES:
         files, tried = find_on_disk(name)
-        if files:
-            return True, str(next(iter(files.values())).parent)
-        return False, "; ".join(tried)
+        folders = [str(file.parent) for file in files.values()]
+        return bool(files), folders[0] if files else "; ".join(tried)
     if name in DRAWN:
         cache = _cache()
         return None, f"cached in {cache / name}" if cache else "not cached"
+    path = _own_path(name, None)
     if name == "celeba":
-        outer = _celeba_folder(None)
-        root, partition = find_celeba(outer)
+        root, partition = find_celeba(path)
         if root and partition:
             return True, str(root.parent)
-        return False, f"{outer}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
-    path = _own_path(name)
-    return (path.is_dir() if name.startswith("images:") else split_key(path)[0].is_file()), str(
-        path
-    )
+        return False, f"{path}: expected {FACES}/ and {' or '.join(PARTITIONS)}"
+    return path.is_dir() if name.startswith("images:") else split_key(path)[0].is_file(), str(path)
 
 
-def _celeba_folder(data_dir: str | None) -> Path:
-    return Path(data_dir or os.environ.get("SCRATCHVAE_DATA", ".")).expanduser().resolve()
-
-
-def _own_path(name: str) -> Path:
-    """The folder or file of images:FOLDER or arrays:FILE; ValueError for another name."""
+def _own_path(name: str, data_dir: str | None) -> Path:
+    """The folder or file of celeba, images:FOLDER or arrays:FILE; ValueError for another name."""
     kind, _, path = name.partition(":")
-    if kind not in ("images", "arrays"):
+    if name == "celeba":
+        path = data_dir or os.environ.get("SCRATCHVAE_DATA", ".")
+    elif kind not in ("images", "arrays"):
         raise ValueError(unknown("data set", name, DATASETS))
-    if not path:
+    elif data_dir is not None:
+        raise ValueError(f"--data-dir cannot be used with {name}, whose name has its path")
+    elif not path:
         raise ValueError(f"expected a path after {name}, got none")
     return Path(path).expanduser().resolve()
 
@@ -147,46 +142,43 @@ def _bytes_in(folder: Path) -> int:
 def run_fetch(args: argparse.Namespace) -> int:
     args.saved = True  # the data set is in the cache, whatever happens to the output
     note(f"fetching {args.name} into {cache_of(args.name)}")
-    verdicts = verify_files(args.name, download_files(args.name))
     # Of a file from an archive, only the archive's hash may be known, and that is right.
+    verdicts = verify_files(args.name, download_files(args.name))
     return _judge(args, verdicts, accepted=("ok", "unknown"))
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    """Look for the files without a download, and verify them."""
-    if args.name in DRAWN:
-        raise ValueError(f"{args.name} are drawn here, so there are no files to verify")
-    if args.name in SOURCES:
-        files, tried = find_on_disk(args.name)
+    return _judge(args, _verdicts(args, args.name))
+
+
+def _verdicts(args: argparse.Namespace, name: str) -> Iterable[Verdict]:
+    """Look for the files of a data set without a download, and verify them."""
+    if name in DRAWN:
+        raise ValueError(f"{name} are drawn here, so there are no files to verify")
+    if name in SOURCES:
         if args.data_dir is not None:
-            files = find_files(args.name, args.data_dir)
-        elif not files:
+            return verify_files(name, find_files(name, args.data_dir))
+        files, tried = find_on_disk(name)
+        if not files:
             raise FileNotFoundError(
-                f"{args.name} is not on this machine ({'; '.join(tried)}): download it with "
-                f"`scratchvae data fetch {args.name}`"
+                f"{name} is not on this machine ({'; '.join(tried)}): download it with "
+                f"`scratchvae data fetch {name}`"
             )
-        return _judge(args, verify_files(args.name, files))
-    if args.name == "celeba":
-        root, parts = celeba_files(_celeba_folder(args.data_dir), warn)
-    elif args.data_dir is not None:
-        raise ValueError(f"--data-dir cannot be used with {args.name}, whose name has its path")
-    else:
-        root = _own_path(args.name)
+        return verify_files(name, files)
+    root = _own_path(name, args.data_dir)
     options = image_options(value_range=args.value_range)
-    if args.name.startswith("arrays:"):
-        return _judge(args, [_verify_arrays(root, options.value_range)])
-    if args.name != "celeba":
-        if not root.is_dir():
-            raise FileNotFoundError(f"there is no folder {root}")
+    if name.startswith("arrays:"):
+        return [_verify_arrays(root, options.value_range)]
+    if name == "celeba":
+        root, parts = celeba_files(root, warn)
+    elif root.is_dir():
         parts = [*find_images(root).names.values()]
-    names = sorted(name for part in parts for name in part)
+    else:
+        raise FileNotFoundError(f"there is no folder {root}")
+    names = sorted(chain(*parts))
     if not names:
         raise FileNotFoundError(f"{root}: expected images, found none")
-    from tqdm import tqdm
-
-    verdicts = verify_images(root, names, options, warn)
-    bar = tqdm(verdicts, root.name, len(names), leave=False, disable=None)
-    return _judge(args, bar, every=False)
+    return progress(verify_images(root, names, options, warn), root.name, total=len(names))
 
 
 def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdict:
@@ -200,15 +192,13 @@ def _verify_arrays(path: Path, value_range: tuple[float, float] | None) -> Verdi
 
 
 def _judge(
-    args: argparse.Namespace,
-    verdicts: Iterable[Verdict],
-    every: bool = True,
-    accepted: tuple[str, ...] = ("ok",),
+    args: argparse.Namespace, verdicts: Iterable[Verdict], accepted: tuple[str, ...] = ("ok",)
 ) -> int:
-    """Print the verdicts (of images only the damaged ones); 1 if one is not accepted."""
+    """Print the verdicts (of image files only the damaged ones); 1 if one is not accepted."""
     found = [*verdicts]
     broken = [verdict for verdict in found if verdict.verdict not in accepted]
-    shown, count, sound = found if every else broken, len(found), len(found) - len(broken)
+    shown = broken if args.name.startswith(("images:", "celeba")) else found
+    count, sound = len(found), len(found) - len(broken)
     records = [verdict._asdict() for verdict in shown]
     result = {"name": args.name, "files": count, "sound": sound, "verdicts": records}
     lines = [f"{path}: {what}{f' ({why})' if why else ''}" for path, what, why in shown]

@@ -45,13 +45,11 @@ def run(args: argparse.Namespace) -> int:
     if any(part.names is not None for part in parts):
         arrays["names"] = np.array([name for part in parts for name in image_names(part)])
     if any(part.labels is not None for part in parts):
-        unknown = (np.full(len(part.images), -1) for part in parts)
-        labels = [u if p.labels is None else p.labels for p, u in zip(parts, unknown, strict=True)]
+        labels = [np.full(len(p.images), -1) if p.labels is None else p.labels for p in parts]
         arrays["labels"] = np.concatenate(labels)
     if (classes := run.load_data().classes) is not None:
         arrays["classes"] = np.array([written(name) for name in classes])
-    counts = [len(part.images) for part in parts]
-    arrays["part"] = np.repeat([part.part for part in parts], counts)
+    arrays["part"] = np.repeat([part.part for part in parts], [len(part.images) for part in parts])
     with whole_file(args.out) as file:
         np.savez(file, **cast(dict[str, Any], arrays))
     args.saved = True

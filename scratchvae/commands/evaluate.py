@@ -86,11 +86,8 @@ def parts_of(run: Run, part: str) -> list[Part]:
     none."""
     data, config = run.load_data(), run.config
     split = images_of(replace(config, validation=0.0, patience=None), data)
-    images: dict[str, np.ndarray] = {"train": split.train, split.which: split.held_out}
-    images["test"] = split.test  # at the end
-    if part != "all":
-        images = {name: found for name, found in images.items() if name == part}
-    images = {name: found for name, found in images.items() if len(found)}
+    every = {"train": split.train, split.which: split.held_out, "test": split.test}
+    images = {n: found for n, found in every.items() if part in (n, "all") and len(found)}
     if not images:
         held_out = "; those that --validation held out are in --part train"
         raise ValueError(
@@ -223,10 +220,9 @@ def measures(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "mean squared error", f"{mse:.3g}", "z = mu, pixels scaled to [0, 1]"
     yield "PSNR", "infinite" if psnr is None else f"{psnr:.2f}", "dB"
     if effect := found.get("effect_of_z"):
+        keys = ("with_noise_for_z", "change", "variance")
+        error, change, variance = (f"{effect[key]:.3g}" for key in keys)
         few = images.format(min(FEW_IMAGES, found["images"]))
-        for key, name, meaning in (
-            ("with_noise_for_z", "error, random z", f"z ~ N(0, I) instead of mu; {few}"),
-            ("change", "change, random z", "mean squared; 0: the decoder does not use z"),
-            ("variance", "image variance", "error if every output were the mean image"),
-        ):
-            yield name, f"{effect[key]:.3g}", meaning
+        yield "error, random z", error, f"z ~ N(0, I) instead of mu; {few}"
+        yield "change, random z", change, "mean squared; 0: the decoder does not use z"
+        yield "image variance", variance, "error if every output were the mean image"

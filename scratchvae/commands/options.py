@@ -51,8 +51,11 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line; a long usage text would hide it."""
         message = " ".join(message.split())
-        if found := re.search(r"^(.*: )invalid choice: '([^'\\]*)' \(choose from (.*)\)$", message):
-            message = found[1] + unknown("choice", found[2], re.findall(r"[\w-]+", found[3]))
+        pattern = r"^argument ([A-Z|]*)(.*): invalid choice: '([^'\\]*)' \(choose from (.*)\)$"
+        if found := re.search(pattern, message):
+            what = found[1].lower().replace("|", " or ") or "choice"
+            known = unknown(what, found[3], re.findall(r"[\w-]+", found[4]))
+            message = f"argument {found[1]}{found[2]}: {known}"
         error = paint("error:", "red", sys.stderr)
         self.exit(2, f"{self.prog}: {error} {message} (see {self.prog} --help)\n")
 
@@ -148,20 +151,17 @@ def path(given: str, suffix: str = "") -> Path:
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argparse type: a finite number above zero."""
-    return _number(kind, lambda value: value > 0, "above 0")
+    return at_least(math.nextafter(0, 1), kind, "above 0")  # the smallest of these floats
 
 
-def at_least(limit: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """An argparse type: a finite number not below the limit."""
-    return _number(kind, lambda value: value >= limit, f"{limit} or more")
-
-
-def _number(
-    kind: type[int] | type[float], fits: Callable[[float], bool], what: str
+def at_least(
+    limit: float, kind: type[int] | type[float] = int, what: str = ""
 ) -> Callable[[str], float]:
+    """An argparse type: a finite number not below the limit."""
+
     def parse(given: str) -> float:
-        if not (fits(value := kind(given)) and value < math.inf):
-            raise argparse.ArgumentTypeError(f"must be {what}, got {given}")
+        if not limit <= (value := kind(given)) < math.inf:
+            raise argparse.ArgumentTypeError(f"must be {what or f'{limit} or more'}, got {given}")
         return value
 
     parse.__name__ = kind.__name__  # for argparse: "invalid int value"
@@ -175,17 +175,6 @@ def numbers(given: str) -> list[int]:
     except ValueError:
         message = f"expected numbers such as 3,14,15, got {given}"
         raise argparse.ArgumentTypeError(message) from None
-
-
-def one_of(what: str, known: Iterable[str]) -> Callable[[str], str]:
-    """An argparse type: one of the known names; `what` they name."""
-
-    def parse(given: str) -> str:
-        if given not in known:
-            raise argparse.ArgumentTypeError(unknown(what, given, known))
-        return given
-
-    return parse
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@
     traverse       one latent dimension at a time
     manifold       the whole latent space, if it has two dimensions
 
-Each is a function that makes a Picture.
+Each is a function that returns the arrays and a function that draws them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +48,10 @@ MOST_BYTES = 1 << 29  # of what a command keeps in memory at once
 WHITE_ON_BLACK = ("mnist", "fashion-mnist", "kmnist", "emnist", "glyphs")
 
 
-class Picture(NamedTuple):
-    """The arrays of a picture, and the function that draws it."""
-
-    arrays: dict[str, np.ndarray]  # for --npz, which adds data_range and images; one is `z`
-    draw: Callable[[Any, Path], list[Path] | None]  # (plots, path) -> further pictures it wrote
-    skips_from: np.ndarray | None = None  # for the images of z
+# For --npz, which adds data_range and images; one array is `z`.
+Arrays = dict[str, np.ndarray]
+# (plots, path of the picture, images that lend their skips) -> further pictures that it wrote
+Draw = Callable[[Any, Path, np.ndarray | None], list[Path] | None]
 
 
 # Options of several commands, for `option`.
@@ -139,10 +137,10 @@ def add(commands: Any) -> None:
     option(parser, "--size N", positive(int), "draw N x N images", 20)
 
 
-def add_picture(commands: Any, make: Callable[..., Picture], *words: str) -> Any:
+def add_picture(commands: Any, make: Callable[..., tuple[Arrays, Draw]], *words: str) -> Any:
     """Declare a command with the function's name and return its parser, as `add_command` does."""
     parser = add_command(commands, make.__name__, run, *words)
-    parser.set_defaults(make=make, each=None, columns=None)
+    parser.set_defaults(make=make, each=None, columns=None, skips_from=None)
     run_options(parser)
     output = parser.add_mutually_exclusive_group()
     png, npz = partial(path, suffix=".png"), partial(path, suffix=".npz")
@@ -167,27 +165,25 @@ def run(args: argparse.Namespace) -> int:
             raise FileExistsError(f"--folder: expected a new or an empty folder, got {args.each}")
         outputs = []  # nothing else to check
     run = open_for(args, *outputs)
-    arrays, draw, skips_from = args.make(args, run)
-    model, z = run.model, arrays["z"]
+    arrays, draw = args.make(args, run)
+    model, z, skips = run.model, arrays["z"], skips_for(args, run, arrays)
     shape = (*z.shape[: -len(model.latent_shape)], *model.image_shape)
-    images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips_from)
+    images = latents.decoded_parts(model, z.reshape(-1, *model.latent_shape), skips)
+    also: list[Path] = []
     if args.npz is not None:
         arrays["data_range"] = np.array(model.data_range)
         write_npz(args.npz, arrays, "images", images, shape, model.dtype)
-        written = [args.npz]
     elif args.each is not None:
         write_each(args.each, images, model.data_range)
-        written = [args.each]
     else:
         from .. import plots  # here: matplotlib takes a second to import
 
         picture.parent.mkdir(exist_ok=True)
-        written = [picture, *(draw(plots, picture) or [])]
+        also = draw(plots, picture, skips) or []
     args.saved = True
-    result: dict[str, Any] = {"file": written[0], "shape": shape}
-    if written[1:]:
-        result["also"] = written[1:]
-    show(args, result, "\n".join(map(str, written)))
+    file = args.npz or args.each or picture
+    result = {"file": file, "shape": shape} | ({"also": also} if also else {})
+    show(args, result, "\n".join(map(str, [file, *also])))
     return 0
 
 
@@ -258,13 +254,16 @@ def codes_of(run: Run, images: np.ndarray) -> np.ndarray:
     return np.concatenate([latents.posterior_codes(model, x) for x in parts])
 
 
-def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
-    """The image that --skips-from names, if any; prints where skips come from."""
+def skips_for(args: argparse.Namespace, run: Run, arrays: Arrays) -> np.ndarray | None:
+    """The images whose skips are used, if any: those reconstructed, or that of --skips-from. A note
+    says which."""
     index = args.skips_from
     if not run.model.has_skips:
         if index is not None:
             raise ValueError(f"--skips-from: the model {run.config.model} has no skips")
         return None
+    if "originals" in arrays:
+        return arrays["originals"]
     if index is None:
         note(
             "decoding without skips, although the decoder was trained with them; --skips-from "
@@ -275,33 +274,28 @@ def skips_for(args: argparse.Namespace, run: Run) -> np.ndarray | None:
     return as_floats(run, images_at(run, [index], "--skips-from"))
 
 
-def reconstruct(args: argparse.Namespace, run: Run) -> Picture:
+def reconstruct(args: argparse.Namespace, run: Run) -> tuple[Arrays, Draw]:
     """Two rows: the images, and under each its reconstruction; several of them on a page."""
-    model, arrays = run.model, {}
-    chosen: Sequence[Any] | None = args.files or args.images
-    count = len(chosen) if chosen else args.count or SHOWN
+    model, indices = run.model, args.images
+    count = len(args.files or indices or range(args.count or SHOWN))
     check_size(args, run, count, prod(model.image_shape))
+    arrays = {}
     if args.files:
-        images = read_files(args, run)
-        names = [f"file {i + 1}" for i in range(count)]
+        images, names = read_files(args, run), [f"file {i + 1}" for i in range(count)]
     else:
-        if chosen is None:
+        if indices is None:
             total = len(run.test_images())
-            if args.count is not None and args.count > total:
-                raise ValueError(f"--count: expected at most {total} test images, got {args.count}")
-            chosen = spread(count, total).tolist()
-        images = images_at(run, chosen, "--images")
-        names = [f"test {i}" for i in chosen]
-        arrays["test_indices"] = np.array(chosen)
+            if args.count is not None and count > total:
+                raise ValueError(f"--count: expected at most {total} test images, got {count}")
+            indices = spread(count, total).tolist()
+        images, names = images_at(run, indices, "--images"), [f"test {i}" for i in indices]
+        arrays["test_indices"] = np.array(indices)
     x = as_floats(run, images)
     rng = np.random.default_rng(args.seed) if args.sampled else None
     z = latents.posterior_codes(model, x, rng)
-    arrays |= {"originals": x, "z": z}
     drawn, columns = z if args.sampled else None, args.columns or 0
-    return Picture(
-        arrays,
-        lambda plots, path: plots.reconstructions(model, x, path, drawn, names, columns),
-        x if model.has_skips else None,
+    return arrays | {"originals": x, "z": z}, lambda plots, path, _: plots.reconstructions(
+        model, x, path, drawn, names, columns
     )
 
 
@@ -334,25 +328,22 @@ def read_files(args: argparse.Namespace, run: Run) -> np.ndarray:
     return np.stack(found)
 
 
-def sample(args: argparse.Namespace, run: Run) -> Picture:
+def sample(args: argparse.Namespace, run: Run) -> tuple[Arrays, Draw]:
     """A page of images, row by row."""
-    model = run.model
+    model, columns, temperature = run.model, args.columns or 0, args.temperature
     check_size(args, run, args.count, 2 * prod(model.latent_shape))
     if not isinstance(model, VAE):
         note(
             "an autoencoder has no prior: its codes do not follow N(0, I), so these samples are "
             "decoded from codes unlike those of training"
         )
-    columns, temperature, skips = args.columns or 0, args.temperature, skips_for(args, run)
     z = latents.prior_codes(model, args.count, np.random.default_rng(args.seed), temperature)
-    return Picture(
-        {"z": z},
-        lambda plots, path: plots.samples(model, z, path, columns, temperature, skips),
-        skips,
+    return {"z": z}, lambda plots, path, skips: plots.samples(
+        model, z, path, columns, temperature, skips
     )
 
 
-def interpolate(args: argparse.Namespace, run: Run) -> Picture:
+def interpolate(args: argparse.Namespace, run: Run) -> tuple[Arrays, Draw]:
     """A row for each pair; its ends are the reconstructions of the two."""
     pairs = args.pairs
     if pairs is not None and len(pairs) % 2:
@@ -367,15 +358,11 @@ def interpolate(args: argparse.Namespace, run: Run) -> Picture:
     ends = codes_of(run, images_at(run, pairs, "--pairs"))
     t = np.linspace(0, 1, args.steps)
     z = (latents.great_circle if args.spherical else latents.line)(ends[::2], ends[1::2], t)
-    skips = skips_for(args, run)
-    return Picture(
-        {"z": z, "t": t, "test_indices": np.array(pairs)},
-        lambda plots, path: plots.interpolation(run.model, z, path, pairs, skips),
-        skips,
-    )
+    arrays = {"z": z, "t": t, "test_indices": np.array(pairs)}
+    return arrays, lambda plots, path, skips: plots.interpolation(run.model, z, path, pairs, skips)
 
 
-def traverse(args: argparse.Namespace, run: Run) -> Picture:
+def traverse(args: argparse.Namespace, run: Run) -> tuple[Arrays, Draw]:
     """A row for each dimension, the most active one first if none are chosen."""
     model, dimensions = run.model, args.dimensions
     size = prod(model.latent_shape)
@@ -395,15 +382,12 @@ def traverse(args: argparse.Namespace, run: Run) -> Picture:
     values = np.linspace(-args.range, args.range, args.steps)
     z = latents.traversal(base, dimensions, values)
     arrays |= {"z": z, "values": values, "dimensions": np.array(dimensions)}
-    skips = skips_for(args, run)
-    return Picture(
-        arrays,
-        lambda plots, path: plots.traversal(model, z, path, dimensions, values, skips),
-        skips,
+    return arrays, lambda plots, path, skips: plots.traversal(
+        model, z, path, dimensions, values, skips
     )
 
 
-def manifold(args: argparse.Namespace, run: Run) -> Picture:
+def manifold(args: argparse.Namespace, run: Run) -> tuple[Arrays, Draw]:
     """The plane, and test images on it by their classes, if they have any."""
     model = run.model
     if model.latent_shape != (2,):
@@ -423,7 +407,7 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
         codes, labels = codes_of(run, run.test_images()[chosen]), labels[chosen]
         arrays |= {"codes": codes, "labels": labels, "test_indices": chosen}
 
-    def draw(plots: Any, path: Path) -> list[Path]:
+    def draw(plots: Any, path: Path, _: Any) -> list[Path]:
         plots.manifold(model, path, args.size)
         if labels is None:
             return []
@@ -432,4 +416,4 @@ def manifold(args: argparse.Namespace, run: Run) -> Picture:
         plots.code_scatter(codes, labels, second, title, data.classes)
         return [second]
 
-    return Picture(arrays, draw)
+    return arrays, draw

@@ -11,7 +11,7 @@ from ..output import note, tell, warn
 from ..runs.config import IMAGE_OPTIONS, RECIPE, RECIPES, Config, read_config
 from ..runs.session import MAY_CHANGE, resume, train
 from ..runs.signals import Stopped
-from .options import SPECS, add_command, config_option, flag, one_of, option, path, show
+from .options import SPECS, add_command, config_option, flag, option, path, show
 
 # Groups of options in --help, by the first option of each.
 GROUPS = {
@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
         "scratchvae train --resume runs/digits",
         "scratchvae train --config runs/digits/config.json --out runs/again",
     )  # fmt: skip
-    known = one_of("model", MODELS)
-    option(parser, "model MODEL", known, f"model to train: {', '.join(MODELS)}", nargs="?")
+    known = f"model to train: {', '.join(MODELS)}"
+    option(parser, "model MODEL", tuple(MODELS), known, nargs="?")
     option(parser, "--out RUN", path, "folder of the run", shown="runs/MODEL")
     option(parser, "--resume RUN", path, "continue the run in this folder")
     option(parser, "--config FILE", path, "take the options from this config.json")

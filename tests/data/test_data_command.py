@@ -246,7 +246,7 @@ def test_an_array_with_a_key_is_found_and_named_once(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fetch", "glyphs"], "argument NAME: unknown choice 'glyphs'; choose from mnist,"),
+        (["fetch", "glyphs"], "argument NAME: unknown name 'glyphs'; choose from mnist,"),
         (["fetch"], "the following arguments are required: NAME"),
         (["verify", "faces"], "faces are drawn here, so there are no files to verify"),
         (["verify", "images:"], "expected a path after images:, got none"),
