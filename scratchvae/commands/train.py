@@ -89,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
             if args.config:
                 before, about = read_config(args.config)
                 options = before.to_json()
-                # Other images are no mistake if options ask for them, or if a script chose some.
-                if not (given.keys() & IMAGES or about.get("by_script")):
+                if not given.keys() & IMAGES:  # options may ask for other images
                     trained_on = about["data"]
+                if about.get("by_script"):  # it may have trained on only some of them
+                    args.anyway = True
             # They follow from the data set, which `given` may change.
             follow = {"image_shape": None} | ({"split": "spread"} if "data" in given else {})
             config = Config(**options | follow | given)

@@ -279,13 +279,18 @@ def identities(config: Config, about: dict[str, Any]) -> list[dict[str, str]]:
     if "id" not in about:
         return [{}]
     options, data, found = config.to_json(), about.get("data", {}).get("sha256"), []
-    for change in [*reversed(about.get("changes", [])), {}]:
-        # Options at their defaults do not count: a later version may have more of them.
+    changes = about.get("changes", [])
+    for done in range(len(changes), -1, -1):
+        # Options at their defaults do not count: a later version may have more of them. The changes
+        # do, with their steps: two copies of a run may end with the same options.
         given = {s.name: v for s in fields(Config) if (v := options[s.name]) != s.default}
-        identity = about["id"], digest(given), str(data)
+        identity = about["id"], digest([given, changes[:done]]), str(data)
         found.append(dict(zip(IDENTITY, identity, strict=True)))
-        data = change.get("data_sha256", [data])[0]
-        options = options | {name: values[0] for name, values in change.items() if name in options}
+        for name, values in changes[done - 1].items() if done else ():
+            if name == "data_sha256":
+                data = values[0]
+            elif name in options:
+                options[name] = values[0]
     return found
 
 

@@ -57,12 +57,23 @@ def processor() -> dict[str, str | None]:
     """The processor, and the instructions that kernels and BLAS use on it."""
     name = platform.processor() or platform.machine()
     with suppress(OSError):
-        if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
-            name = found[1].strip()
-    if numba_problem() is not None:
-        return {"cpu": name}
-    machine = importlib.import_module("scratchvae.kernels.cpu.runtime.machine")
-    return {"cpu": name, **machine.instructions()}
+        if line := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            name = line[1].strip()
+    found: dict[str, str | None] = {"cpu": name, "numpy's instructions": _numpy_features()}
+    if numba_problem() is None:
+        machine = importlib.import_module("scratchvae.kernels.cpu.runtime.machine")
+        found |= machine.instructions()
+    return found
+
+
+def _numpy_features() -> str | None:
+    """How far NumPy uses this processor; $NPY_DISABLE_CPU_FEATURES takes instructions away."""
+    try:
+        known = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
+        return None
+    names = [name for name in known if known[name]]
+    return f"{names[-1]}, {len(names)} features" if names else "none"
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..output import NO_LINK, lock, warn
 
-CONTENT = re.compile(rb" *\d+( [0-9a-f]{16})?\s*")  # the process that locked it last, and a token
+CONTENT = re.compile(rb" *\d+ [0-9a-f]{16}\s*")  # the process that locked it last, and a token
 
 
 class NotOurs(RuntimeError):
@@ -50,9 +50,12 @@ class Lock:
 
     def _take(self) -> None:
         """Lock the file and write into it who we are."""
-        regular = stat.S_ISREG(os.fstat(self._file).st_mode)  # reading a pipe would block
+        found = os.fstat(self._file)
+        regular = stat.S_ISREG(found.st_mode)  # reading a pipe would block
         content = os.read(self._file, 100) if regular else b"?"
-        if content and not CONTENT.fullmatch(content):
+        # Version 0.1 wrote only the number, as other programs do.
+        old = found.st_nlink == 1 and (self.folder / "config.json").exists() and content.strip()
+        if content and not (CONTENT.fullmatch(content) or (old and old.isdigit())):
             raise OSError(f"{self.path} is not the lock of a run: choose another folder")
         try:
             free = lock(self._file)

@@ -57,7 +57,7 @@ def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunF
     check_data("begin", data)
     files = RunFolder(folder)
     files.check_no_training()
-    files.check_no_links()
+    files.check_names()
     files.path.mkdir(parents=True, exist_ok=True)
     for old in (files.weights, files.metrics, files.history):  # they belong to another config
         old.unlink(missing_ok=True)
@@ -106,7 +106,6 @@ def save_results(
         raise NotOurs(f"save_results: another run has begun in {files.path} meanwhile")
     enough = len(test_images) > 1  # for a variance over images
     metrics = {
-        "run": about.get("id"),
         "model": config.model,
         "data": about["data"].get("name"),
         **facts,

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -35,9 +37,9 @@ from ..data.images import SUFFIXES
 from ..models import Model, build
 from ..models.inspect import finite
 from ..models.weights import load_weights
-from ..output import remove_left_behind, warn, write_atomically
+from ..output import open_file, remove_left_behind, warn, write_atomically
 from .checkpoint import Arrays, below, read_checkpoint, to_bytes
-from .config import Config, check_identity, config_text, identities, read_config
+from .config import MOST_BYTES, Config, check_identity, config_text, identities, read_config
 from .data import check_shape, load_data, test_images
 from .environment import about_data, changed_data, same_data
 from .lock import Lock
@@ -53,6 +55,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not os.fspath(path):
+            raise ValueError("expected the folder of a run, got an empty path")
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.weights, self.metrics = self.path / "weights.safetensors", self.path / "metrics.json"
@@ -74,13 +78,20 @@ class RunFolder:
                 raise FileExistsError(
                     f"{self.path} is a folder of pictures ({found[0]}, ...): choose another folder"
                 )
-        self.check_no_links()
+        self.check_names()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
-    def check_no_links(self) -> None:
-        """OSError if a file of the run is a link, through which another file would be written."""
-        own = (self.config, self.history, self.weights, self.metrics, self.lock, self.pictures)
-        for path in (*own, self.checkpoints, self.best, *self.all_checkpoints()):
+    def check_names(self) -> None:
+        """OSError if a file of the run is a link, through which another file would be written, or a
+        folder."""
+        files = (self.config, self.history, self.weights, self.metrics, self.best, self.lock)
+        drawn = *self.path.glob("*.png"), *self.pictures.glob("*.png")
+        for path in (*files, self.pictures, self.checkpoints, *self.all_checkpoints(), *drawn):
+            if path.is_dir() and path in files:
+                raise IsADirectoryError(
+                    f"{path} is a folder, where a file of the run belongs: move it, or choose "
+                    "another folder"
+                )
             if path.is_symlink():
                 raise OSError(
                     f"{path} is a link to {os.readlink(path)}: a run keeps its files in its own "
@@ -194,7 +205,9 @@ class RunFolder:
         step = progress["step"]
         path, steps = self.checkpoint(step), sorted({*self.kept, step})
         if step not in self.kept and path.exists():  # a file of the user's
-            self.put_aside(path)
+            warn(
+                f"{path} is no checkpoint of this run: renamed to {self.put_aside(path, 'copy').name}"
+            )
         content = to_bytes(arrays, progress | self.identities[0] | {"kept": steps})
         self.write(path, content)
         if best:
@@ -209,12 +222,10 @@ class RunFolder:
                 self.checkpoint(step).unlink(missing_ok=True)
                 self.kept.remove(step)
 
-    def put_aside(self, path: Path) -> Path:
-        """Rename a file so that it does not count as a checkpoint."""
-        aside = path.with_name(f"{path.name}.damaged")
-        while aside.exists():
-            aside = aside.with_name(f"{aside.name}.damaged")
-        return path.rename(aside)
+    def put_aside(self, path: Path, why: str) -> Path:
+        """Rename a file so that it does not count as a checkpoint: step-....safetensors.WHY."""
+        names = (f"{path.name}.{why}{n or ''}" for n in count())
+        return path.rename(next(a for name in names if not (a := path.with_name(name)).exists()))
 
 
 class Damaged(ValueError):
@@ -230,7 +241,7 @@ class Run:
     model: Model
     weights: Path
     trained_on: dict[str, Any] = field(default_factory=dict)  # `about_data`; empty: unknown
-    anyway: bool = False
+    anyway: bool = False  # other data are only a warning
 
     @cached_property
     def _data(self) -> tuple[Dataset, bool]:
@@ -306,17 +317,45 @@ def open_run(
         model.to("cuda")
     weights = files.weights
     if weights.exists():
-        check_identity(weights, load_weights(model, weights), files.identities)
+        texts = load_weights(model, weights)
+        check_identity(weights, texts, files.identities)
+        _check_old_weights(weights, texts, config)
+        _check_metrics(files, texts)
     else:
         weights = _load_checkpoint(model, files)
     for name, a in model.state_dict().items():
         if not finite(a):
             raise ValueError(f"{weights}: {name} is not finite: the training diverged")
     model.eval()
+    trained_on = about["data"] if "sha256" in about["data"] else {}
     # A script may train on only some images of the data set that its config names.
-    recorded = {} if about.get("by_script") else about["data"]
-    trained_on = recorded if "sha256" in recorded else {}
+    anyway = anyway or bool(about.get("by_script"))
     return Run(files.path, config, model, weights, trained_on, anyway)
+
+
+def _check_old_weights(path: Path, texts: dict[str, str], config: Config) -> None:
+    """ValueError if weights of version 0.1, whose header has all options, have others."""
+    for name in ("seed", "batch_size", "optimizer", "binarize", "validation", "dtype"):
+        mine = str(getattr(config, name))
+        if "run_id" not in texts and texts.get(name, mine) != mine:
+            raise ValueError(
+                f"{path} was written with {name} {texts[name][:80]}, but config.json has {mine}: "
+                "put the run's own file back"
+            )
+
+
+def _check_metrics(files: RunFolder, texts: dict[str, str]) -> None:
+    """A warning if metrics.json is of a longer or shorter training than the weights."""
+    try:
+        with open_file(files.metrics, MOST_BYTES) as file:
+            last = json.load(file)["last_step"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return  # it is missing, old, or not needed here
+    if str(last) != texts.get("last_step", str(last)):
+        warn(
+            f"{files.weights} is of a training of {texts['last_step']} steps, metrics.json of one "
+            f"of {last}: `scratchvae train --resume {files.path}` writes both again"
+        )
 
 
 def _load_checkpoint(model: Model, files: RunFolder) -> Path:
@@ -329,7 +368,7 @@ def _load_checkpoint(model: Model, files: RunFolder) -> Path:
             arrays, _ = files.read_checkpoint(path)
         except Damaged as problem:
             why = f": {problem}"
-            warn(f"{problem}; an older checkpoint is used, if there is one")
+            warn(f"{problem}; another checkpoint is used, if there is one")
             continue
         model.load_state_dict(below("model.", arrays))
         return path

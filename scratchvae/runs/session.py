@@ -205,7 +205,7 @@ def _restore(trainer: Trainer, files: RunFolder) -> str:
             arrays, progress = files.read_checkpoint(path)
         except Damaged as problem:
             # Under its old name it would count as the newest; sound ones would be deleted first.
-            aside = files.put_aside(path)
+            aside = files.put_aside(path, "damaged")
             warn(f"damaged checkpoint, renamed to {aside.name}: {problem}")
             damaged = True
             continue
@@ -218,7 +218,7 @@ def _restore(trainer: Trainer, files: RunFolder) -> str:
             raise ValueError(f"{path}: {problem}") from None
         files.kept = progress.get("kept") or [step]
         if damaged:
-            warn(f"what was trained after step {step:,} is lost, and trained again")
+            warn(f"continuing after step {step:,}: any later training is lost, and done again")
         where = "training is done" if trainer.done else f"continuing in epoch {trainer.epoch + 1}"
         return f"{where}, after step {trainer.step:,}"
     if files.weights.exists():
@@ -226,9 +226,10 @@ def _restore(trainer: Trainer, files: RunFolder) -> str:
             f"{files.path}: the run is complete, but no checkpoint is left to continue from; to "
             f"repeat it: scratchvae train --config {files.config} --out ANOTHER"
         )
-    if damaged:
-        warn("no checkpoint is sound: starting from the beginning")
-    return "starting from the beginning" if damaged else "there is no checkpoint yet: starting"
+    none = "no checkpoint is sound" if damaged else "there is no checkpoint yet"
+    if damaged or files.history.exists():
+        warn(f"{none}: starting from the beginning; the training so far is lost")
+    return f"{none}: starting from the beginning"
 
 
 def _finished_step(files: RunFolder) -> int | None:

@@ -143,13 +143,10 @@ def without_identity(path):
         for name in (*IDENTITY, "kept"):
             facts.pop(name, None)
         return repr((sorted((n, a.tobytes()) for n, a in tensors.items()), facts))
-    if path.suffix == ".json":
+    if path.name == "config.json":
         found = json.loads(content)
-        run = found.pop("run")
-        if path.name == "metrics.json":
-            return repr(found)
-        del run["id"], found["sha256"], found["options"]["data_dir"]
-        return repr((found, run))
+        del found["run"]["id"], found["sha256"], found["options"]["data_dir"]
+        return repr(found)
     return repr(content)
 
 

@@ -5,6 +5,7 @@ What the commands do with files that do not fit is in tests/faults/identity.py.
 
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from runs.training import small_config, small_data
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+import scratchvae as sv
 from scratchvae.runs import RunFolder, open_run, resume, train
 from scratchvae.runs.checkpoint import read_checkpoint
 from scratchvae.runs.config import IDENTITY, Config, config_text, identities, read_config
@@ -38,7 +40,6 @@ def test_every_file_of_a_run_names_it(run):
     assert not any(os.sep in text for text in texts.values()), texts
     _, progress = read_checkpoint(run.all_checkpoints()[0])
     assert {name: progress[name] for name in IDENTITY} == run.identities[0]
-    assert json.loads(run.metrics.read_text())["run"] == about["id"]
 
 
 def test_two_runs_with_the_same_options_have_different_names_and_the_same_weights(tmp_path, run):
@@ -95,6 +96,59 @@ def test_a_run_accepts_what_it_wrote_before_a_change(run):
         about["data"]["sha256"], "a", "a",
     ]  # fmt: skip
     assert identities(before, {}) == [{}]
+
+
+def test_copies_of_a_run_are_told_apart_by_their_changes(tmp_path, run):
+    """Both end with the same options, but one changed them later."""
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
+    for path, changes in (
+        (run.path, [{"epochs": 4, "lr": 1e-4}]),
+        (copy.path, [{"epochs": 3}, {"epochs": 4, "lr": 1e-4}]),
+    ):
+        for change in changes:
+            resume(path, lambda text: None, data=small_data(), **change)
+    assert read_config(run.config)[0] == read_config(copy.config)[0]
+    run.weights.write_bytes(copy.weights.read_bytes())
+    with pytest.raises(ValueError, match="was written with other options than those in config"):
+        open_run(run.path, "numpy")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "weights.safetensors", "history.csv", "lock"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_training(tmp_path, name):
+    (tmp_path / "run" / name).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=f"{name} is a folder, where a file of the run"):
+        train(small_config(), small_data(), tmp_path / "run", lambda text: None)
+
+
+def test_pictures_are_not_drawn_through_links(tmp_path, run):
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (run.path / "loss.png").unlink()
+    (run.path / "loss.png").symlink_to(tmp_path / "mine.png")
+    with pytest.raises(OSError, match="is a link to"):
+        resume(run.path, lambda text: None, data=small_data(), epochs=2)
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+def test_weights_of_a_run_without_an_id_are_compared_by_their_options(run):
+    """Runs of version 0.1 have no id, but the header of their weights has all options."""
+    config, _ = run.read_config()
+    content = {"format": 2, "options": config.to_json(), "run": {}}
+    run.config.write_text(json.dumps(content))
+    texts = {name: value for name, value in config.to_json().items() if value is not None}
+    model = sv.models.build("mlp", **config.model_options())
+    sv.save_weights(model, run.weights, **texts)
+    open_run(run.path, "numpy")
+    sv.save_weights(model, run.weights, **texts | {"seed": 5})
+    with pytest.raises(ValueError, match="was written with seed 5, but config.json has 0"):
+        open_run(run.path, "numpy")
+
+
+def test_weights_and_metrics_of_different_trainings_are_a_warning(run, capsys):
+    old = run.weights.read_bytes()
+    resume(run.path, lambda text: None, data=small_data(), epochs=2)
+    run.weights.write_bytes(old)
+    open_run(run.path, "numpy")
+    assert "is of a training of 3 steps, metrics.json of one of 6" in capsys.readouterr().err
 
 
 def test_a_pipe_as_config_is_refused_at_once(tmp_path):
