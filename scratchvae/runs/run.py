@@ -205,9 +205,8 @@ class RunFolder:
         step = progress["step"]
         path, steps = self.checkpoint(step), sorted({*self.kept, step})
         if step not in self.kept and path.exists():  # a file of the user's
-            warn(
-                f"{path} is no checkpoint of this run: renamed to {self.put_aside(path, 'copy').name}"
-            )
+            aside = self.put_aside(path, "copy")
+            warn(f"{path} is no checkpoint of this run: renamed to {aside.name}")
         content = to_bytes(arrays, progress | self.identities[0] | {"kept": steps})
         self.write(path, content)
         if best:
