@@ -191,7 +191,9 @@ full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is 
 
 
 @full_disk
-@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize(
+    "streams", ["2>&-", *(pytest.param(s, marks=pytest.mark.slow) for s in STREAMS if s != "2>&-")]
+)
 def test_an_exit_status_tells_of_the_work_and_not_of_the_streams(tmp_path, streams):
     """With a full disk, a result that is only printed is an error, unless there was another."""
     relu = ["check", "relu", "--method", "adjoint", "--engine", "numpy"]

@@ -242,6 +242,7 @@ def ended(process):
     return out, [line for line in err.splitlines() if "the next start finds them" not in line]
 
 
+@pytest.mark.slow
 def test_every_file_damaged_in_another_way(tmp_path):
     """Also those of the C functions, which are compiled at import."""
     out, lines = ended(started(tmp_path))

@@ -172,7 +172,7 @@ if before["MPLBACKEND"] == "TkAgg":  # a pyplot that is imported now uses it
 """
 
 
-@pytest.mark.parametrize("backend", ["Qt4Agg", "TkAgg"])
+@pytest.mark.parametrize("backend", ["Qt4Agg", pytest.param("TkAgg", marks=pytest.mark.slow)])
 def test_pictures_need_no_backend_no_display_and_no_home(tmp_path, backend):
     """Qt4Agg is a backend that matplotlib no longer has."""
     here, home = tmp_path / "here", tmp_path / "home"

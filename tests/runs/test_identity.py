@@ -98,6 +98,7 @@ def test_a_run_accepts_what_it_wrote_before_a_change(run):
     assert identities(before, {}) == [{}]
 
 
+@pytest.mark.slow
 def test_copies_of_a_run_are_told_apart_by_their_changes(tmp_path, run):
     """Both end with the same options, but one changed them later."""
     copy = RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
@@ -173,7 +174,14 @@ def test_a_lock_that_was_replaced_is_noticed(tmp_path):
             lock.check()
 
 
-@pytest.mark.parametrize("engines", [("numpy", "numpy"), ("numba", "numba"), ("numpy", "numba")])
+@pytest.mark.parametrize(
+    "engines",
+    [
+        pytest.param(("numpy", "numpy"), marks=pytest.mark.slow),
+        pytest.param(("numba", "numba"), marks=pytest.mark.slow),
+        ("numpy", "numba"),
+    ],
+)
 def test_two_threads_train_as_each_alone_or_one_is_refused(tmp_path, engines):
     """All threads share one engine."""
     both_train, refused = threading.Barrier(2), []

@@ -12,7 +12,7 @@ from scratchvae.runs import Config, resume, train
 from scratchvae.runs.signals import Stopped
 
 
-@pytest.mark.parametrize("split", ["spread", "tail"])
+@pytest.mark.parametrize("split", ["spread", pytest.param("tail", marks=pytest.mark.slow)])
 def test_stopped_resumed_finished_and_evaluated(tmp_path, monkeypatch, capsys, split):
     write_photographs(tmp_path / "photos", 25)
     monkeypatch.chdir(tmp_path / "photos")
