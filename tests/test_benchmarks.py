@@ -154,7 +154,9 @@ def test_train_step(tmp_path):
     assert list(row["milliseconds"]) == ["ours"] and row["errors"] == {}
     assert len(row["milliseconds"]["ours"]) == 2 and min(row["milliseconds"]["ours"]) > 0
     assert written["peaks"]["sgemm"] > 0 and written["arguments"]["steps"] == 2
-    assert {"python", "numpy", "numba", "cpu", "cores", "blas"} <= set(written["machine"])
+    assert {"python", "numpy", "numba", "cpu", "cores", "blas core", "blas threads"} <= set(
+        written["machine"]
+    )
 
 
 def test_a_row_for_every_size(benchmarks, monkeypatch):

@@ -37,6 +37,7 @@ def machine_facts() -> dict[str, str | int | None]:
     return {
         **processor(),
         "cores": cores(),
+        **threads(),
         "python": platform.python_version(),
         "numpy": _version("numpy"),
         "numba": _version("numba"),
