@@ -86,7 +86,7 @@ def use(engine: str = "auto", *, tf32: bool = False) -> str:
     tf32 = tf32 and engine == "cuda"
     with _guard:
         if _other_threads() and (engine, tf32) != (_engine, tf32_allowed()):
-            raise RuntimeError(
+            raise EngineInUse(
                 f"use({engine!r}): another thread is using the engine {_engine}, and all threads "
                 "share one: use that, or another process"
             )
@@ -147,6 +147,10 @@ def using(engine: str, *, tf32: bool = False) -> Iterator[str]:
             else:
                 _engine, _host_engine = block.before
                 _allow_tf32(block.tf32)
+
+
+class EngineInUse(RuntimeError):
+    """Another thread uses another engine."""
 
 
 @dataclass(eq=False)

@@ -23,10 +23,8 @@ from .checkpoint import Arrays, below
 from .config import Config
 from .data import PATHS, PYTHON, check_data, filled_in
 from .lock import NotOurs
-from .run import Damaged, RunFolder
+from .run import LAST_STEP, Damaged, RunFolder
 from .trainer import Trainer
-
-LAST_STEP = "last_step"  # of the training, which may be later than that of the best weights
 
 
 def begin(folder: str | os.PathLike[str], config: Config, data: Dataset) -> RunFolder:

@@ -45,6 +45,7 @@ from .environment import about_data, changed_data, same_data
 from .lock import Lock
 
 STEP = re.compile(r"step-(\d{9,18})\.safetensors")
+LAST_STEP = "last_step"  # of the training, which may be later than that of the best weights
 
 
 class RunFolder:
@@ -189,8 +190,8 @@ class RunFolder:
         ]
 
     def read_checkpoint(self, path: Path) -> tuple[Arrays, dict[str, Any]]:
-        """A checkpoint of this run. Damaged: it is damaged, or a copy of another one; ValueError:
-        it is another run's."""
+        """A checkpoint of this run. Damaged: it is damaged or missing; ValueError: it is another
+        run's."""
         try:
             arrays, progress = read_checkpoint(path)
         except FileNotFoundError:
@@ -347,12 +348,12 @@ def _check_metrics(files: RunFolder, texts: dict[str, str]) -> None:
     """A warning if metrics.json is of a longer or shorter training than the weights."""
     try:
         with open_file(files.metrics, MOST_BYTES) as file:
-            last = json.load(file)["last_step"]
+            last = json.load(file)[LAST_STEP]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # it is missing, old, or not needed here
-    if str(last) != texts.get("last_step", str(last)):
+    if str(last) != texts.get(LAST_STEP, str(last)):
         warn(
-            f"{files.weights} is of a training of {texts['last_step']} steps, metrics.json of one "
+            f"{files.weights} is of a training of {texts[LAST_STEP]} steps, metrics.json of one "
             f"of {last}: `scratchvae train --resume {files.path}` writes both again"
         )
 

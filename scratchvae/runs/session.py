@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import use, using
+from ..backend import EngineInUse, use, using
 from ..data import Dataset
 from ..data.dataset import doubts_about
 from ..models import VAE
@@ -26,8 +26,8 @@ from .config import MOST, Config, check_identity
 from .data import PYTHON, check_data, filled_in, load_data
 from .environment import differences
 from .lock import NotOurs
-from .results import LAST_STEP, draw, find_best, leave_pictures, leave_results
-from .run import Damaged, RunFolder, check_same_data
+from .results import draw, find_best, leave_pictures, leave_results
+from .run import LAST_STEP, Damaged, RunFolder, check_same_data
 from .signals import Asked, StopNow, Stopped, asked_to_stop
 from .trainer import Trainer
 
@@ -173,6 +173,8 @@ def _prepare(
     """Choose the engine, load or check the data: the filled-in config, the data, about both."""
     try:
         use(config.engine, tf32=config.tf32)
+    except EngineInUse:
+        raise
     except RuntimeError as problem:
         raise RuntimeError(
             f"{problem}; --engine auto uses the best engine of this machine"

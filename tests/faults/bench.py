@@ -8,14 +8,15 @@ import hashlib
 import json
 import os
 import re
+import signal
 import time
 from functools import partial
 from itertools import count
 
 import numpy as np
-from forks import scratchvae
+from forks import has_ended, scratchvae
 from idx_files import write_parts
-from instants import Instants, instants
+from instants import Instants, instants, log_of
 from safetensors.numpy import load
 
 from scratchvae.__main__ import main
@@ -68,6 +69,22 @@ class Bench:
     def resume(self, run, at=None, act=None, meanwhile=None, options=()):
         """Resume a run."""
         return self._watched(run, at, act, meanwhile, "--resume", run, *options)
+
+    def train_with_a_pause(self, run, at, work):
+        """Begin a run, which stops itself at the instant `at` until `work()` is done."""
+
+        def meanwhile(child):
+            os.waitpid(child, os.WUNTRACED)  # it has stopped itself
+            log = log_of(run).read_bytes()  # `work` may begin another run of this name
+            work()
+            log_of(run).write_bytes(log)
+            assert not has_ended(child)
+            os.kill(child, signal.SIGCONT)
+
+        def pause():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        return self.train(run, at=at, act=pause, meanwhile=meanwhile)
 
     def go_on(self, run, **how):
         """Resume the run, or begin it if it has not begun, as a user would."""

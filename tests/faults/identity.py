@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from bench import contents, without_identity, write_data
@@ -216,17 +215,12 @@ def moved(benches):
     bench = benches["tiny-numpy"]
     run, elsewhere, later = bench.new_run(), bench.new_run(), []
 
-    def move(child):
-        os.waitpid(child, os.WUNTRACED)  # it has stopped itself
+    def move():
         run.rename(elsewhere)
-        log = Path(f"{run}.instants").read_bytes()
         later.append(bench.train(run))
         later.append(whole(run))
-        Path(f"{run}.instants").write_bytes(log)
-        os.kill(child, signal.SIGCONT)
 
-    ended = bench.train(run, at="after replace checkpoints/step-000000012", meanwhile=move,
-                        act=lambda: os.kill(os.getpid(), signal.SIGSTOP))  # fmt: skip
+    ended = bench.train_with_a_pause(run, "after replace checkpoints/step-000000012", move)
     assert ended.status == 2 and "another run or process has taken this folder" in ended.told, ended
     second, files = later
     assert second.status == 0 and whole(run) == files, second
@@ -239,16 +233,11 @@ def lock_deleted(benches):
     bench = benches["tiny-numpy"]
     run, later = bench.new_run(), []
 
-    def second(child):
-        os.waitpid(child, os.WUNTRACED)
+    def second():
         (run / "lock").unlink()
-        log = Path(f"{run}.instants").read_bytes()
         later.append(bench.resume(run))
-        Path(f"{run}.instants").write_bytes(log)
-        os.kill(child, signal.SIGCONT)
 
-    ended = bench.train(run, at="after replace checkpoints/step-000000012", meanwhile=second,
-                        act=lambda: os.kill(os.getpid(), signal.SIGSTOP))  # fmt: skip
+    ended = bench.train_with_a_pause(run, "after replace checkpoints/step-000000012", second)
     assert ended.status == 2 and "or its lock was deleted" in ended.told, ended
     assert later[0].status == 0, later
     return "the first stopped, the second trained to its end", bench.finish(run)

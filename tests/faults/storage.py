@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -11,7 +10,6 @@ from pathlib import Path
 
 from bench import check_what_is_there, contents, leftovers, write_data
 from damage import stopped
-from forks import has_ended
 from instants import instants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,17 +203,11 @@ def two_at_once(benches):
     bench = benches["tiny-numpy"]
     run, seconds = bench.new_run(), []
 
-    def second(child):
-        os.waitpid(child, os.WUNTRACED)  # it has stopped itself in the middle of training
-        log = Path(f"{run}.instants").read_bytes()
+    def second():
         seconds.append(bench.train(run))
         seconds.append(bench.resume(run))
-        Path(f"{run}.instants").write_bytes(log)
-        assert not has_ended(child)
-        os.kill(child, signal.SIGCONT)
 
-    ended = bench.train(run, at="half of checkpoints/step-000000012", meanwhile=second,
-                        act=lambda: os.kill(os.getpid(), signal.SIGSTOP))  # fmt: skip
+    ended = bench.train_with_a_pause(run, "half of checkpoints/step-000000012", second)
     for refused in seconds:
         assert refused.status == 2 and "another process" in refused.told, refused
     assert ended.status == 0 and not ended.err, ended
