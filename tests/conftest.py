@@ -1,6 +1,7 @@
 """Fixtures and settings of the whole suite."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,9 @@ from scratchvae import backend
 from scratchvae.gpu import graph
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import blas
+
+# A shell that starts pytest in the background ignores Ctrl-C; the processes of tests must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: the first example of a test may compile a kernel. Hypothesis draws the shapes and a
 # seed for the numbers, so that shrinking works on small integers.
