@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from harness import check_op, on_device
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -79,6 +79,7 @@ def test_mse_refuses_other_reductions(engine):
         ops.mse_forward(a, a, "none")
 
 
+@example(seed=412, shape=(1, 1, 1))  # differences round the gradient for a tiny logvar
 @given(seed=seeds, shape=batches)
 def test_kl(engine, seed, shape):
     mu, logvar = np.random.default_rng(seed).standard_normal((2, *shape))
