@@ -50,8 +50,8 @@ def check_op(op, arrays, options=(), differentiable=None, gradient=True, linear=
         dy = _read_only(np.random.default_rng(7).standard_normal(np.shape(expected)).astype(dtype))
         floor = 0.05 * np.abs(dy).max()
         right = as_tuple(backward(on_device(dy), expected_cache))
-        if naive is not None:
-            _assert_close(f"{op}_naive", _total(naive(*cast, *options)), expected, dtype)
+        if naive is not None:  # it may subtract numbers near 1 where the body does not, as in expm1
+            _assert_close(f"{op}_naive", _total(naive(*cast, *options)), expected, dtype, 0.05)
         for what, view in (("", np.asarray), (" of strided inputs", _spread_out)):
             given = [a if a is None else view(a) for a in cast]
             y, cache = _call(forward, given, options)

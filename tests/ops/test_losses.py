@@ -79,6 +79,7 @@ def test_mse_refuses_other_reductions(engine):
         ops.mse_forward(a, a, "none")
 
 
+@example(seed=268435457, shape=(1, 1, 1))  # kl_naive subtracts two equal numbers
 @example(seed=412, shape=(1, 1, 1))  # differences round the gradient for a tiny logvar
 @given(seed=seeds, shape=batches)
 def test_kl(engine, seed, shape):
