@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         plots,
         runs,
         train,
+        xray,
     )
     from .backend import asarray, asnumpy, use, using
     from .evaluation.scales import loss_scales
@@ -56,6 +57,7 @@ __all__ = [
     "train",
     "use",
     "using",
+    "xray",
 ]
 _HOMES = {  # of the functions
     ".backend": ("asarray", "asnumpy", "use", "using"),

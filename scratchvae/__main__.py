@@ -32,6 +32,7 @@ examples:
   scratchvae encode runs/digits --out codes.npz
   scratchvae kernels
   scratchvae summary celeba --latent-dim 64
+  scratchvae xray conv --open
   scratchvae check conv2d
   scratchvae bench mlp conv
   scratchvae data verify mnist

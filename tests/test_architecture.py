@@ -25,6 +25,7 @@ FLOOR = {
     "evaluation": 8,
     "gpu": 7,
     "gradcheck": 7,
+    "xray": 7,
     "optim": 6,
     "models": 5,
     "layers": 4,
@@ -145,10 +146,12 @@ def test_every_folder_is_packaged():
 
 
 def test_the_core_imports_nothing_heavy():
-    """Only plots imports matplotlib; Numba, CuPy, pooch and Pillow are imported when needed."""
+    """Only plots imports matplotlib; Numba, CuPy, pooch, Pillow, Jinja2 and Pygments are imported
+    when needed."""
     code = (
         "import sys, scratchvae; print([m for m in "
-        "('matplotlib', 'numba', 'cupy', 'torch', 'pooch', 'PIL', 'requests') if m in sys.modules])"
+        "('matplotlib', 'numba', 'cupy', 'torch', 'pooch', 'PIL', 'requests', 'jinja2', 'pygments')"
+        " if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout == "[]\n", run.stdout + run.stderr

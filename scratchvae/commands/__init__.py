@@ -3,9 +3,11 @@
 `pictures` has `reconstruct`, `sample`, `interpolate`, `traverse` and `manifold`.
 """
 
-from . import bench, check, data, encode, evaluate, kernels, pictures, summary, train
+from . import bench, check, data, encode, evaluate, kernels, pictures, summary, train, xray
 from .options import CommandParser, show
 
 __all__ = ["COMMANDS", "CommandParser", "show"]
 
-COMMANDS = (train, evaluate, encode, pictures, data, summary, kernels, check, bench)  # as in --help
+COMMANDS = (  # as in --help
+    train, evaluate, encode, pictures, data, summary, xray, kernels, check, bench,
+)  # fmt: skip

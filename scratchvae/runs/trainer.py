@@ -26,7 +26,7 @@ import numpy as np
 from .. import optim
 from ..backend import asnumpy, is_gpu_array, to_device
 from ..data import Dataset, batches, binarize
-from ..models import MODELS, build
+from ..models import MODELS, Model, build
 from ..models.weights import MAX_BYTES
 from ..ops import Losses
 from ..train import advice, check_last_batch, evaluate_sampled, stepper_for, streams
@@ -36,6 +36,13 @@ from .data import check_shape, how_to_fit, image_shape, images_of
 from .schedules import kl_factor, lr_factor
 
 OPTIMIZERS: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+
+
+def optimizer_for(config: Config, model: Model) -> optim.Optimizer:
+    """The optimizer of a run before its first step."""
+    options = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    kind = OPTIMIZERS[config.optimizer]
+    return kind(model, lr=config.lr, weight_decay=config.weight_decay, **options)
 
 
 class Trainer:
@@ -70,10 +77,7 @@ class Trainer:
         check_last_batch("batch_size", self.model, self.train_count, config.batch_size)
         if config.engine == "cuda":
             self.model.to("cuda")
-        options = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
-        self.optimizer: optim.Optimizer = OPTIMIZERS[config.optimizer](
-            self.model, lr=config.lr, weight_decay=config.weight_decay, **options
-        )
+        self.optimizer = optimizer_for(config, self.model)
         self._stepper = stepper_for(self.model, self.optimizer, config.clip_norm)
         self.full_kl_weight = getattr(self.model, "kl_weight", 0.0)
         rngs = streams(config.seed)

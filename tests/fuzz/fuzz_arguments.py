@@ -29,6 +29,7 @@ COMMANDS = {
         *("--free-bits", "--binarize", "--validation", "--patience", "--checkpoint-every"),
         *("--keep", "--pictures", "--quiet", "--json"),
     ),
+    "xray": ("mlp", "tiny", "--image", "--batch", "--seed", "--data", "--out", "--open"),
     "summary": ("mlp", "tiny", "--latent-dim", "--skips", "--latent", "--image-shape"),
     "check": ("--method", "--dtype", "--seed", "nothing"),
     "kernels": ("surplus",),
@@ -62,7 +63,7 @@ def build(random):
         words.append(random.choice(COMMANDS[command]))
         if random.random() < 0.8:
             words.append(random.choice(VALUES))
-    if command == "train":
+    if command in ("train", "xray"):
         words += ["--data", "images:nowhere"]
     content = _joined(words)
     return mutated(content, random) if random.random() < 0.2 else content
@@ -76,7 +77,10 @@ def parser(folder):
 
     def read(path):
         words = [os.fsdecode(word) for word in path.read_bytes().split(b"\0")[:-1]]
-        nowhere = words[:1] != ["train"] or words[-2:] == ["--data", "images:nowhere"]
+        nowhere = words[:1] not in (["train"], ["xray"]) or words[-2:] == [
+            "--data",
+            "images:nowhere",
+        ]
         if not nowhere or "fetch" in words:  # these would start to work
             return True
         here, out, err = sorted(os.listdir(folder)), io.StringIO(), io.StringIO()

@@ -1,0 +1,213 @@
+"""The proof of a recorded step: its gradients beside derivatives of its forward passes.
+
+Two questions, both in float64. For a layer: is `backward` the derivative of `forward`? With the dy
+of the step, the sum of dy y has the derivative dx. For the whole step: is the gradient of every
+parameter the derivative of the loss? Each is answered for a few elements, by the complex step,
+which has no rounding error to speak of, and by a central difference. See gradcheck/ for checks that
+also judge functions which are not analytic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from inspect import unwrap
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import ops
+from ..backend import using
+from ..models import Model
+from ..models.inspect import named_modules
+from ..module import Param
+from .graph import Node
+from .record import Step
+
+COMPLEX_STEP, DIFFERENCE = 1e-100, 1e-6  # the step h, in units of max(1, |x|) for a difference
+TOLERANCE = 1e-9  # of the complex step, relative to the largest element of the gradient
+NOT_ANALYTIC = 1e-3  # the two derivatives differ by more only if the complex step does not apply
+LOOSE = 1e-6  # of the difference, if it is the judge
+NEGLIGIBLE = 1e-6  # of the largest gradient: a gradient of rounding errors is compared with this
+
+
+class Sample(NamedTuple):
+    """One element of a gradient, computed in four ways."""
+
+    element: tuple[int, ...]  # its index
+    recorded: Any  # by the step, a number of the model's dtype
+    analytic: float  # by backward, in float64
+    central: float
+    complex_step: float
+
+
+class Proof(NamedTuple):
+    """Samples of one gradient."""
+
+    tensor: str  # "x" or "weight" of a layer; "conv1.weight" of the step
+    scale: float  # errors are relative to this, the largest element
+    samples: list[Sample]
+
+    def errors(self, sample: Sample) -> tuple[float, float]:
+        """Of the central difference and of the complex step, relative to the largest element."""
+        numeric = np.array([sample.central, sample.complex_step])
+        central, complex_step = np.nan_to_num(abs(numeric - sample.analytic) / self.scale, nan=1.0)
+        return float(central), float(complex_step)
+
+    def agrees(self, sample: Sample) -> bool:
+        """Whether backward's element is the derivative, by the complex step where it applies."""
+        central, complex_step = self.errors(sample)
+        apart = abs(sample.central - sample.complex_step) / self.scale
+        return complex_step <= TOLERANCE or (apart > NOT_ANALYTIC and central <= LOOSE)
+
+    @property
+    def holds(self) -> bool:
+        """Whether all samples agree."""
+        return all(map(self.agrees, self.samples))
+
+
+def of_step(step: Step, count: int = 2) -> list[Proof]:
+    """`count` elements of the gradient of each parameter, the derivative of the loss."""
+    with using("numpy"), np.errstate(all="ignore"):
+        recorded = _gradients(deepcopy(step.model), step.x, step.eps)
+        x, eps = step.x.astype("float64"), step.eps.astype("float64")
+        exact = _gradients(deepcopy(step.model).to("float64"), x, eps)
+        copies = {d: deepcopy(step.model).to(d) for d in ("float64", "complex128")}
+
+        def loss(name: str, value: np.ndarray) -> Any:
+            model = copies[str(value.dtype)]
+            p = model.parameters()[name]
+            before, p.value = p.value.copy(), value
+            try:
+                return model.loss(x, eps, keep=False).total
+            finally:
+                p.value = before
+
+        values = {n: p.value for n, p in copies["float64"].parameters().items()}
+        return _proofs(values, recorded, exact, loss, count)
+
+
+def _gradients(model: Model, x: np.ndarray, eps: np.ndarray) -> dict[str, np.ndarray]:
+    model.train()
+    model.zero_grad()
+    model.loss(x, eps)
+    model.backward()
+    return {name: p.grad for name, p in model.parameters().items()}
+
+
+def of_node(step: Step, forward: Node, backward: Node, count: int = 5) -> list[Proof]:
+    """`count` elements of each gradient of one op, with its dy held fixed."""
+    inputs = {n: a for n, a in forward.inputs.items() if n not in forward.call.owned}
+    layer = dict(named_modules(step.model)).get(forward.call.place)
+    run = _layer(layer, [*inputs]) if layer else _function(forward)
+    dy = next(iter(backward.call.arguments.values()))
+    given = (
+        inputs if layer is None else inputs | {n: p.value for n, p in layer.parameters().items()}
+    )
+    values = {n: np.array(a, "float64") for n, a in given.items() if a.dtype.kind == "f"}
+    names = {"weight": "w", "bias": "b"}
+    results = backward.call.result
+    recorded = {
+        n: results[f"d{names.get(n, n)}"] for n in values if f"d{names.get(n, n)}" in results
+    }
+    with using("numpy"), np.errstate(all="ignore"):
+        dy = np.array(dy, "float64")
+        exact = run(values, dy)[1]
+
+        def objective(name: str, value: np.ndarray) -> Any:
+            return (dy * run(values | {name: value}, None)[0]).sum()
+
+        moving = {n: values[n] for n in values if n in recorded and n in exact}
+        return _proofs(moving, recorded, exact, objective, count)
+
+
+# Runs an op with these inputs and weights: y, and if dy is given its gradients.
+Run = Callable[[dict[str, np.ndarray], np.ndarray | None], tuple[Any, dict[str, np.ndarray]]]
+
+
+def _layer(layer: Any, names: list[str]) -> Run:
+    """A layer of the model, its forward and backward."""
+
+    def run(values: dict[str, np.ndarray], dy: np.ndarray | None) -> Any:
+        copy = deepcopy(layer)
+        dtype = np.result_type(*values.values())
+        for name, p in copy.parameters().items():
+            vars(p).update(vars(Param(values[name].copy())))
+        for module in copy.modules():
+            for name in module.buffers:
+                if (buffer := getattr(module, name)).dtype.kind == "f":
+                    setattr(module, name, buffer.astype(dtype))
+        y = copy.forward(*(values[name] for name in names))
+        if dy is None:
+            return y, {}
+        dx = copy.backward(dy)
+        dxs = dx if isinstance(dx, tuple) else (dx,)
+        gradients = dict(zip(names, dxs, strict=False))
+        return y, gradients | {n: p.grad for n, p in copy.parameters().items()}
+
+    return run
+
+
+def _function(node: Node) -> Run:
+    """An op that no layer calls, such as the terms of the loss."""
+    ends = ("forward", "backward")
+    forward, backward = (unwrap(getattr(ops, f"{node.op}_{end}").reference) for end in ends)
+
+    def run(values: dict[str, np.ndarray], dy: np.ndarray | None) -> Any:
+        y, cache, *_ = forward(**node.call.arguments | values)
+        y = y[0] if isinstance(y, tuple) else y  # the total of the losses
+        if dy is None:
+            return y, {}
+        gradients = backward(dy if dy.ndim else float(dy), cache)
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        return y, dict(zip(values, gradients, strict=False))
+
+    return run
+
+
+def _proofs(
+    values: dict[str, np.ndarray],
+    recorded: dict[str, np.ndarray],
+    exact: dict[str, np.ndarray],
+    objective: Callable[[str, np.ndarray], Any],
+    count: int,
+) -> list[Proof]:
+    """Compare the element with the largest gradient and random ones; `objective` gives a number."""
+    rng = np.random.default_rng(0)
+    largest = max((_largest(exact[name]) for name in values), default=0.0)
+    proofs = []
+    for name, value in values.items():
+        gradient = exact[name]
+        chosen = {int(np.nan_to_num(abs(gradient)).argmax())}
+        chosen |= {*map(int, rng.permutation(value.size)[: count - 1])}
+        samples = []
+        for flat in sorted(chosen):
+            k = np.unravel_index(flat, value.shape)
+            numbers = recorded[name][k], gradient[k]
+            numeric = _derivatives(partial(objective, name), value, k)
+            samples.append(Sample(tuple(map(int, k)), *numbers, *numeric))
+        known = [abs(number) for s in samples for number in s[2:]]
+        scale = max([_largest(gradient), NEGLIGIBLE * largest, *filter(np.isfinite, known)])
+        proofs.append(Proof(name, float(scale) or 1.0, samples))
+    return proofs
+
+
+def _derivatives(f: Callable[[np.ndarray], Any], value: np.ndarray, k: Any) -> Iterator[float]:
+    """The central difference and the complex step of f at element k."""
+    h = DIFFERENCE * max(1.0, abs(float(value[k])))
+    sides = []
+    for sign in (1, -1):
+        moved = value.copy()
+        moved[k] += sign * h
+        sides.append((moved[k], f(moved)))
+    (right, above), (left, below) = sides
+    yield float((above - below) / (right - left))
+    moved = value.astype("complex128")
+    moved[k] += COMPLEX_STEP * 1j
+    yield float(np.imag(f(moved)) / COMPLEX_STEP)
+
+
+def _largest(a: np.ndarray) -> float:
+    finite = a[np.isfinite(a)]
+    return float(abs(finite).max()) if finite.size else 0.0

@@ -1,0 +1,148 @@
+"""The source of the functions that a page shows: their statements, and their text as HTML."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import NamedTuple
+
+from .. import ops
+
+ROOT = Path(__file__).parents[2]
+# (folder, op) -> the file with the loops, where it is not the op's own
+BEHIND = {
+    ("cpu", "conv2d"): "convolution/direct.py",
+    ("cpu", "conv_transpose2d"): "convolution/direct.py",
+    ("cuda", "conv2d"): "convolution.cu",
+    ("cuda", "conv_transpose2d"): "convolution.cu",
+    ("cuda", "batch_norm_leaky_relu"): "batch_norm.cu",
+    ("cuda", "kl_free_bits"): "kl.cu",
+}
+
+
+class Statement(NamedTuple):
+    """A statement of a function's source. A loop or a condition is its first line alone."""
+
+    first: int  # line in the file
+    last: int
+    text: str
+    reads: tuple[str, ...]  # names of variables
+    assigns: tuple[str, ...]
+    returns: tuple[str, ...]  # what a return statement returns, as text
+
+
+@dataclass(frozen=True)
+class Function:
+    """The source of a recorded function."""
+
+    name: str
+    file: Path
+    first: int
+    source: str
+    statements: list[Statement]
+    doc: str
+
+
+@cache
+def function_of(code: CodeType) -> Function:
+    """The source of a function, and its statements."""
+    lines, first = inspect.getsourcelines(code)
+    source = textwrap.dedent("".join(lines))
+    tree = ast.parse(source).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    statements = [*_statements(tree.body, first - 1, source.splitlines())]
+    file = Path(code.co_filename)
+    return Function(code.co_name, file, first, source, statements, ast.get_docstring(tree) or "")
+
+
+def _statements(body: list[ast.stmt], offset: int, lines: list[str]) -> Iterator[Statement]:
+    for node in body:
+        inner: list[ast.stmt] = [s for part in ("body", "orelse") for s in getattr(node, part, [])]
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        last = inner[0].lineno - 1 if inner else node.end_lineno or node.lineno
+        if not docstring:
+            heads = [part for part in ast.iter_child_nodes(node) if part not in inner]
+            names = [n for part in heads for n in ast.walk(part)]
+            reads = {n.id: None for n in names if isinstance(n, ast.Name) and _is_read(n, node)}
+            returned = node.value if isinstance(node, ast.Return) else None
+            parts = returned.elts if isinstance(returned, ast.Tuple) else [returned]
+            yield Statement(
+                node.lineno + offset, max(last, node.lineno) + offset,
+                "\n".join(lines[node.lineno - 1 : max(last, node.lineno)]),
+                tuple(reads), tuple(dict.fromkeys(_assigned(node))),
+                tuple(ast.unparse(part) for part in parts if part is not None),
+            )  # fmt: skip
+        yield from _statements(inner, offset, lines)
+
+
+def _is_read(name: ast.Name, statement: ast.stmt) -> bool:
+    return isinstance(name.ctx, ast.Load) or isinstance(statement, ast.AugAssign)
+
+
+def _assigned(node: ast.stmt) -> Iterator[str]:
+    """The variables that a statement assigns, or changes as in `dx[i] += dy`."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign | ast.For):
+        targets = [node.target]
+    for target in targets:
+        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+            while isinstance(part, ast.Subscript | ast.Starred):
+                part = part.value
+            if isinstance(part, ast.Name):
+                yield part.id
+
+
+def relative(file: Path) -> str:
+    """A file's name within this repository; of a user's own file only the last part."""
+    inside = file.is_relative_to(ROOT)
+    return str(file.relative_to(ROOT)) if inside else file.name
+
+
+@cache
+def highlighted(source: str, language: str = "python") -> list[str]:
+    """The lines of a source text as HTML."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    lexer = get_lexer_by_name(language, stripnl=False)
+    return highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()
+
+
+class View(NamedTuple):
+    """A file, or a function of it."""
+
+    title: str
+    file: str
+    first: int  # line
+    lines: list[str]  # as HTML
+
+
+def sources(op: str) -> list[View]:
+    """The other views of an op: its naive loops, its Numba kernel, its CUDA kernel."""
+    found = []
+    if naive := getattr(ops, f"{op}_naive", None):
+        text, first = inspect.getsourcelines(naive)
+        file = relative(Path(inspect.getfile(naive)))
+        found.append(View("naive loops", file, first, highlighted("".join(text))))
+    for title, folder, ending in (("Numba kernel", "cpu", ".py"), ("CUDA kernel", "cuda", ".cu")):
+        spec = importlib.util.find_spec(f"scratchvae.kernels.{folder}.{op}")
+        if not spec or not spec.origin:
+            continue
+        own = Path(spec.origin)
+        behind = own.parent / BEHIND.get((folder, op), own.with_suffix(ending).name)
+        for path in dict.fromkeys([own, behind] if folder == "cpu" else [behind, own]):
+            if path.exists():
+                language = "cuda" if path.suffix == ".cu" else "python"
+                lines = highlighted(path.read_text(encoding="utf-8"), language)
+                found.append(View(f"{title}: {path.name}", relative(path), 1, lines))
+    return found

@@ -1,0 +1,27 @@
+"""Small models and recorded steps for the tests of the X-ray."""
+
+from functools import cache
+
+import numpy as np
+
+import scratchvae as sv
+from scratchvae.xray.record import record
+
+MODELS = [*sv.models.MODELS]
+SMALLER = {"celeba": {"image_shape": (3, 32, 32)}}  # the same ops on a quarter of the pixels
+
+
+def a_model(name, dtype="float32"):
+    return sv.models.build(name, seed=3, dtype=dtype, **SMALLER.get(name, {}))
+
+
+def a_batch(model, n=2):
+    rng = np.random.default_rng(5)
+    x = rng.uniform(*model.data_range, (n, *model.image_shape)).astype(model.dtype)
+    return x, model.noise(n, rng)
+
+
+@cache
+def a_step(name):
+    model = a_model(name)
+    return record(model, *a_batch(model))
