@@ -167,7 +167,8 @@ class Config:
         """ValueError for options that contradict each other, or that the model does not have."""
         image_options(**self.image_options())
         if self.image_shape is not None and len(self.image_shape) != 3:
-            raise ValueError(f"image_shape must be three numbers, got {self.image_shape}")
+            got = short(self.image_shape)
+            raise ValueError(f"image_shape must be three numbers, got {got}")
         if self.kl_weight is not None and self.beta is not None:
             raise ValueError("kl_weight and beta set the same weight on two scales: give only one")
         changed = {spec.name for spec in fields(self) if getattr(self, spec.name) != spec.default}

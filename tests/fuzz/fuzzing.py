@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,16 +36,21 @@ def fuzz(name, seed=0, count=0, files=()):
     tally, count = Tally(), len(files) or count
     while len(tally.verdicts) < count:
         arguments = [name, seed, len(tally.verdicts), count, *files]
-        with subprocess.Popen(
-            [sys.executable, str(WORKER), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        ) as worker:
+        with (
+            tempfile.TemporaryFile("w+") as errors,  # a pipe fills: libtiff has much to say
+            subprocess.Popen(
+                [sys.executable, str(WORKER), *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            ) as worker,
+        ):
             for line in worker.stdout:
                 tally.add(*json.loads(line))
-            complaint = worker.stderr.read()
+            worker.wait()
+            errors.seek(0)
+            complaint = errors.read()
         if worker.returncode > 0:  # an error of the worker, not of the parser
             raise RuntimeError(f"worker {name} {len(tally.verdicts)}: {complaint}")
         if worker.returncode < 0:

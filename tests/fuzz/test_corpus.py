@@ -37,6 +37,15 @@ def test_thousands_of_inputs_hold_no_surprise(name, tmp_path):
         assert tally.verdicts.count(verdict) > COUNT / 50
 
 
+@pytest.mark.slow
+def test_a_library_that_writes_much_to_stderr_does_not_stop_the_worker(tmp_path):
+    """libtiff says what it cannot decode; a pipe that is not read holds 64 kB of it."""
+    path = tmp_path / "damaged.tiff"
+    path.write_bytes(make_input("formats", 0, 9578))
+    tally = fuzz("formats", files=[path] * 3000)
+    assert tally.surprises == {} and tally.verdicts.count("refused") == 3000
+
+
 @pytest.mark.parametrize("name", PARSERS)
 def test_an_input_is_the_same_every_time_and_no_two_seeds_agree(name):
     for number in range(20):

@@ -3,11 +3,17 @@
 from functools import cache
 
 import numpy as np
+import pytest
 
 import scratchvae as sv
 from scratchvae.xray.record import record
 
 MODELS = [*sv.models.MODELS]
+# The others take seconds each.
+QUICK_FIRST = [
+    name if name in ("mlp", "tiny", "ae") else pytest.param(name, marks=pytest.mark.slow)
+    for name in MODELS
+]
 SMALLER = {"celeba": {"image_shape": (3, 32, 32)}}  # the same ops on a quarter of the pixels
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from steps import MODELS, a_batch, a_model, a_step
+from steps import QUICK_FIRST, a_batch, a_model, a_step
 
 from scratchvae.xray.graph import graph
 from scratchvae.xray.record import record
@@ -40,7 +40,7 @@ def test_a_reshape_that_copies_is_no_node():
     assert sources(graph(a_step("tiny")))["relu3/backward"] == ["deconv1/backward"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_sums_are_sums(name):
     for node in graph(a_step(name)):
         if node.op == "+":
@@ -53,7 +53,7 @@ def test_sums_are_sums(name):
             assert any(np.array_equal(a + b, found) for a in parts[0] for b in parts[1])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_every_op_is_drawn_once_and_backward_beside_its_forward(name):
     step = a_step(name)
     nodes = graph(step)
@@ -70,7 +70,7 @@ def test_every_op_is_drawn_once_and_backward_beside_its_forward(name):
             assert (node.row, node.lane) == (twin.row, twin.lane)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_all_but_the_image_has_a_source(name):
     assert [n.id for n in graph(a_step(name)) if not n.sources] == ["x/forward"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from steps import MODELS, a_batch, a_model, a_step
+from steps import QUICK_FIRST, a_batch, a_model, a_step
 
 import scratchvae as sv
 from scratchvae.layers import Layer, Linear
@@ -14,7 +14,7 @@ from scratchvae.models import MLP
 from scratchvae.xray import record
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_it_is_the_step_that_training_does(name):
     """Losses, gradients, updated weights and running statistics, bit for bit."""
     model, step = a_model(name), a_step(name)
@@ -30,7 +30,7 @@ def test_it_is_the_step_that_training_does(name):
     assert_array_equal(step.model.flat_value, a_model(name).flat_value)  # before the step
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_every_gradient_of_a_weight_is_recorded(name):
     step, model = a_step(name), a_model(name)
     with sv.using("numpy"):
