@@ -152,8 +152,7 @@ class Content:
         call = forward.call
         tensors = {}
         for name, a in forward.inputs.items():
-            own = self.parameters.get(call.owned.get(name, ""), a)
-            tensors[name] = self.tensors.with_numbers(own, weight=name in call.owned)
+            tensors[name] = self.tensors.with_numbers(a, weight=name in call.owned)
         tensors |= {n: self.tensors.with_numbers(a) for n, a in forward.results.items()}
         inner = [c for c in self.step.calls if c is call or c.caller is call]
         made = [item for c in inner for line in c.lines for item in line.made.items()]

@@ -140,7 +140,7 @@ def record(
     eps = running.model.noise(len(x), np.random.default_rng(0)) if eps is None else asnumpy(eps)
     eps = np.array(eps)
     with using("numpy"), np.errstate(all="ignore"):
-        recorder = _Recorder(running)
+        recorder = _Recorder(running, before.model)
         losses = recorder.run(x, eps, max_norm)
         after = deepcopy(running.model).loss(x, eps, keep=False)
     return Step(
@@ -165,8 +165,10 @@ def training_step(
 class _Recorder:
     """Runs a step with a trace function that fills `calls` and `lines`."""
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, before: Model) -> None:
         self.optimizer, self.model = optimizer, optimizer.model
+        self._weights = {name: p.value for name, p in before.parameters().items()}
+        self._updating = False
         self.calls: list[Call] = []
         self.lines: list[tuple[Call, Line]] = []
         self._names = {id(self.model): "model"}
@@ -215,6 +217,7 @@ class _Recorder:
             return "step", ""
         if op := self._bodies.get(code):
             if op == "optim":
+                self._updating = True
                 return "update", ""
             outer = frame.f_back
             while outer is not None:
@@ -287,8 +290,11 @@ class _Recorder:
         return next((n for n in same if np.may_share_memory(a, self._owned[n])), "")
 
     def _kept(self, a: Any) -> Any:
-        """An array as it is now: a copy if the step changes it in place."""
+        """An array as it is now: a copy if the step changes it in place. Weights change only in the
+        update; until then those of the model before the step, each time the same array."""
         if isinstance(a, np.ndarray):
+            if not self._updating and (name := self._owner(a)) in self._weights:
+                return self._weights[name]
             changing = any(np.may_share_memory(a, other) for other in self._changing)
             return a.copy() if changing else a
         return np.asarray(a) if isinstance(a, np.floating) else a

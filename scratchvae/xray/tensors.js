@@ -48,7 +48,7 @@ xray.facts = (about) => {
   if (about.value !== undefined) return [xray.text(about.value, about.dtype)];
   const facts = [];
   if ("max" in about || "min" in about) {
-    facts.push(`mean ${short(about.mean)} ± ${short(about.std ?? 0)}`);
+    facts.push(`${short(about.mean)} ± ${short(about.std ?? 0)}`);
     facts.push(`${short(about.min ?? 0)} to ${short(about.max ?? 0)}`);
   }
   if (about.zeros) facts.push(`${(100 * about.zeros).toFixed(0)} % zeros`);
