@@ -27,6 +27,7 @@ class Node:
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
     results: dict[str, np.ndarray] = field(default_factory=dict)
     sources: list[Node] = field(default_factory=list)
+    origins: dict[str, Node] = field(default_factory=dict)  # of the inputs by name
     row: int = 0
     lane: int = 0
 
@@ -36,17 +37,17 @@ class Node:
 
     @property
     def is_op(self) -> bool:
-        """Whether it is no line of the model, and not the images."""
+        """False for a line of the model and for the images."""
         return self.op not in ("", "+")
 
 
 def graph(step: Step) -> list[Node]:
-    """The nodes of a step, in the order in which they ran, placed on the map."""
+    """The nodes of a step, in the order in which they ran, arranged on the map."""
     found = _Finder(step)
     for call in step.calls:
         if call.op and not (call.caller and call.caller.op):
             found.add_op(call)
-    _place(found.nodes)
+    _arrange(found.nodes)
     return found.nodes
 
 
@@ -60,20 +61,26 @@ class _Finder:
 
     def add_op(self, call: Call) -> None:
         """Add the node of an op's forward or backward, after the lines that made its inputs."""
-        same = [
-            n for n in self.nodes if n.direction == call.direction and n.call.place == call.place
-        ]
+        forward = [n.name for n in self._nodes_of(call, "forward")]
+        done = len(self._nodes_of(call, call.direction))
+        if call.direction == "backward":  # the last forward that has no backward yet
+            name = forward[-1 - done] if done < len(forward) else call.scope
+        else:
+            name = f"{call.scope} {done + 1}" if done else call.scope
         inputs = {n: a for n, a in call.arguments.items() if isinstance(a, np.ndarray)}
-        node = Node(
-            f"{call.place} {len(same) + 1}" if same else call.place, call.op, call.direction, call,
-            0, inputs, call.result,
-        )  # fmt: skip
-        given = [a for n, a in inputs.items() if n not in call.owned and a.ndim]
-        sources = [self.source(a, call.caller, call.begun) for a in given]
-        node.sources = [*dict.fromkeys(source for source in sources if source)]
-        if call.direction == "backward" and not sources:  # dtotal is the number 1: the step turns
+        node = Node(name, call.op, call.direction, call, 0, inputs, call.result)
+        for n, a in inputs.items():
+            origin = self.source(a, call.caller, call.begun) if n not in call.owned else None
+            if origin and a.ndim:
+                node.origins[n] = origin
+        node.sources = [*dict.fromkeys(node.origins.values())]
+        if call.direction == "backward" and not inputs:  # dtotal is the number 1: the step turns
             node.sources = [n for n in self.nodes if n.direction == "forward"][-1:]
         self.nodes.append(node)
+
+    def _nodes_of(self, call: Call, direction: str) -> list[Node]:
+        """The nodes of an op's earlier calls in the same scope."""
+        return [n for n in self.nodes if n.call.scope == call.scope and n.direction == direction]
 
     def source(self, a: np.ndarray, caller: Call | None, begun: Line | None) -> Node | None:
         """The node that made `a`, which a line of `caller` read or passed on; None for noise."""
@@ -102,23 +109,27 @@ class _Finder:
             return same[0][0]  # a reshape that had to copy
         terms = _sum(a, same)
         kind = "sum" if terms else "line"
-        assigned = any(overlaps(a, made) for made in line.made.values())
         self.count[kind] += 1
+        if any(overlaps(a, made) for made in line.made.values()):
+            results = line.made
+        else:  # a part of the line, which has no name of its own: that of its terms
+            names = {n for node, b in terms for n, r in node.results.items() if overlaps(r, b)}
+            results = {names.pop() if len(names) == 1 else kind: a}
         node = Node(
             f"{kind} {self.count[kind]}", "+" if terms else "", call.direction, call,
-            call.lines.index(line), {}, line.made if assigned else {kind: a},
-            [*dict.fromkeys(terms or [n for n, _ in near])],
+            call.lines.index(line), {}, results,
+            [*dict.fromkeys(node for node, _ in terms or near)],
         )  # fmt: skip
         self.nodes.append(node)
         return node
 
 
-def _sum(a: np.ndarray, same: list[tuple[Node, np.ndarray]]) -> list[Node]:
+def _sum(a: np.ndarray, same: list[tuple[Node, np.ndarray]]) -> list[tuple[Node, np.ndarray]]:
     """The two nodes whose arrays, of the shape of `a`, add up to it exactly; [] if none do."""
     for k, (first, b) in enumerate(same):
         for second, other in same[k + 1 :]:
             if equal(b + other, a):
-                return [first, second]
+                return [(first, b), (second, other)]
     return []
 
 
@@ -132,7 +143,7 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> bool:
     return np.may_share_memory(a, b)
 
 
-def _place(nodes: list[Node]) -> None:
+def _arrange(nodes: list[Node]) -> None:
     """Set the row and the lane of each node. A forward is below its lowest source; a backward is in
     the row of its forward; a line of the model in backward is below the node that it leads to."""
     forward = {n.name: n for n in nodes if n.direction == "forward"}

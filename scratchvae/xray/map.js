@@ -1,10 +1,11 @@
 /* The map: the edges between the nodes, drawn where the browser has put the nodes. */
 
-xray.map = { margin: 56 };
+xray.map = {};
 
 xray.map.draw = () => {
   const map = document.querySelector("#map .map");
   const svg = map.querySelector(".edges");
+  xray.map.margin = parseFloat(getComputedStyle(map).paddingLeft) - 4;
   const frame = map.getBoundingClientRect();
   const box = (node) => {
     const { left, right, top, bottom } = node.getBoundingClientRect();

@@ -24,12 +24,12 @@
 
   /* An array of the page with its numbers, of all images or of the first. */
   xray.Tensor = class {
-    constructor(name, k, numbers) {
+    constructor(name, k, numbers, key = name) {
       const about = xray.tensors[k];
-      Object.assign(this, { name, k, numbers, dtype: about.dtype, shape: about.shape ?? [] });
+      Object.assign(this, { name, key, numbers, dtype: about.dtype, shape: about.shape ?? [] });
       this.stored = about.stored ?? this.shape;
       this.signed = about.min < 0;
-      this.most = Math.max(Math.abs(about.min ?? 0), Math.abs(about.max ?? 0));
+      this.most = Math.max(Math.abs(about.min ?? 0), Math.abs(about.max ?? 0)); // a number has none
     }
 
     value(index) {
@@ -74,7 +74,7 @@
       tile: (index) => Math.floor(flat(index) / (H * W)),
 
       /* [column, row] of a number, or null if it is not drawn. */
-      place(index) {
+      cell(index) {
         const position = tiles.indexOf(this.tile(index));
         const inside = flat(index) % (H * W);
         const [row, column] = [Math.floor(position / columns), position % columns];
@@ -157,7 +157,7 @@
       this.canvas.style.width = `${cell * layout.width}px`;
       this.svg.setAttribute("viewBox", `0 0 ${layout.width} ${layout.height}`);
       this.caption.replaceChildren(...caption);
-      const cells = lit.map((index) => layout.place(index)).filter(Boolean);
+      const cells = lit.map((index) => layout.cell(index)).filter(Boolean);
       this.chosen = cells[0];
       this.path.setAttribute("d", outline(cells));
       const says = this.pick ? "arrow keys choose a number" : `${cells.length} lit`;

@@ -21,12 +21,12 @@ from ..models.inspect import named_modules
 from ..optim import Optimizer
 from . import proof
 from .graph import Node, graph
-from .record import Call, Step, record
+from .record import Call, Line, Step, record
 from .source import highlighted, relative, sources
 from .tensors import SMALL, Tensors, packed
 
 HERE = Path(__file__).parent
-SCRIPTS = ("tensors", "map", "numbers", "terms", "why", "update", "walk")  # .js
+SCRIPTS = ("tensors", "map", "numbers", "terms", "why", "update", "view", "walk")  # .js
 STYLES = ("page", "numbers")  # .css
 GRADIENT = 20_000  # numbers; a larger gradient of a weight is only a picture
 WEIGHTS = 256  # of each parameter, in the table of the update
@@ -74,7 +74,6 @@ def page(
         step=step,
         content=content,
         data=json.dumps(content.data(), allow_nan=False).replace("</", "<\\/"),
-        exact=exact,
         on_axis=on_axis,
         limit=proof.TOLERANCE,
     )
@@ -84,9 +83,12 @@ def _text(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def exact(number: Any) -> str:
-    """As few digits as tell the number from its neighbours, in its dtype."""
-    return str(number)
+def is_option(argument: Any) -> bool:
+    """Whether an argument is a number, True or False, or a tuple of numbers, such as a stride."""
+    number = int | float
+    if isinstance(argument, tuple):
+        return all(isinstance(part, number) for part in argument)
+    return isinstance(argument, number)
 
 
 def on_axis(error: float) -> str:
@@ -94,12 +96,21 @@ def on_axis(error: float) -> str:
     return f"{136 * (np.log10(min(max(error, 1e-17), 1.0)) / 17 + 1):.1f}"
 
 
+class Chip(NamedTuple):
+    """An array beside the line that made it, or a number that a function was given."""
+
+    name: str
+    tensor: int | None
+    value: str
+    stop: int  # of the walk; -1 for arguments
+
+
 class Row(NamedTuple):
     """A line of source text."""
 
     html: str
-    stops: list[int]  # the stops of the walk at this line, counted within page and direction
-    made: list[tuple[str, int]]  # (name, tensor) at a statement's last line
+    stops: list[int]  # the stops of the walk at this line, counted within section and direction
+    chips: list[Chip]  # at a statement's last line
 
 
 class Listing(NamedTuple):
@@ -112,7 +123,7 @@ class Listing(NamedTuple):
     rows: list[Row]
 
 
-class Place(NamedTuple):
+class Section(NamedTuple):
     """The page of a layer, of an op without one, of the model, or of the update."""
 
     name: str
@@ -131,24 +142,28 @@ class Content:
         self.nodes = graph(step)
         self.lanes = 1 + max(n.lane for n in self.nodes)
         self.tensors = Tensors(len(step.x), step.model.image_shape[0] == 3)
-        self.parameters = {n: p.value for n, p in step.model.parameters().items()}
         backward = {n.name: n for n in self.nodes if n.direction == "backward"}
         self.ops = {
             n.name: (n, backward.get(n.name))
             for n in self.nodes
             if n.direction == "forward" and n.is_op
         }
+        self.stops, self.stop_of = _stops(step)
         self.explained = {name: self._explained(*both) for name, both in self.ops.items()}
-        self.stops: list[tuple[str, str, int]] = []
-        self.places = self._places()
-        self.sources = {op: sources(op) for op in dict.fromkeys(p.op for p in self.places if p.op)}
+        self.sections = self._sections()
+        self.sources = {
+            op: sources(op) for op in dict.fromkeys(s.op for s in self.sections if s.op)
+        }
         self.whole = proof.of_step(step)
-        self.wrong = [p.name for p in self.places if not all(item.holds for item in p.proofs)]
-        self.wrong += [item.tensor for item in self.whole if not item.holds]
+        self.proved = sum(len(p.samples) for s in self.sections for p in s.proofs)
+        self.proved += sum(len(p.samples) for p in self.whole)
+        self.wrong = [s.name for s in self.sections if any(p.verdict != "agrees" for p in s.proofs)]
+        self.wrong += [p.tensor for p in self.whole if p.verdict != "agrees"]
         self.update = self._update()
 
-    def _explained(self, forward: Node, backward: Node | None = None) -> dict[str, Any]:
-        """An op for why.js: its options, and the numbers of its tensors by name."""
+    def _explained(self, forward: Node, backward: Node | None) -> dict[str, Any]:
+        """An op for why.js: its options, the numbers of its tensors by name, and the nodes from
+        which it got them."""
         call = forward.call
         tensors = {}
         for name, a in forward.inputs.items():
@@ -159,87 +174,116 @@ class Content:
         for name, a in made:
             if name not in tensors and np.size(a) <= SMALL:
                 tensors[name] = self.tensors.with_numbers(a)
+        origins = {name: self._where(node) for name, node in forward.origins.items()}
         if backward:
             dy, *_ = backward.call.arguments.values()
             tensors["dy"] = self.tensors.with_numbers(dy)
+            if backward.origins:
+                origins["dy"] = self._where(next(iter(backward.origins.values())))
             for name, a in backward.results.items():
                 weight = name.removeprefix("d") in call.owned
                 small = not weight or a.size <= GRADIENT
                 add = self.tensors.with_numbers if small else self.tensors.add
                 tensors[name] = add(a, weight)
-        options = {
-            n: a for n, a in call.arguments.items() if isinstance(a, bool | int | float | tuple)
-        }
-        return {"op": forward.op, "options": options, "tensors": tensors}
+        options = {n: a for n, a in call.arguments.items() if is_option(a)}
+        return {"op": forward.op, "options": options, "tensors": tensors, "origins": origins}
 
-    def _places(self) -> list[Place]:
-        """A page for every place, in the order in which the step enters it; also fills `stops`."""
-        rows: dict[Call, dict[int, tuple[list[int], list[tuple[str, int]]]]] = {}
-        count: dict[tuple[str, str], int] = defaultdict(int)
-        for call, line in self.step.lines:
-            where = call.place, call.direction
-            stops, made = rows.setdefault(call, {}).setdefault(line.statement, ([], []))
-            self.stops.append((*where, count[where]))
-            stops.append(count[where])
-            count[where] += 1
-            made += [(name, self.tensors.add(a)) for name, a in line.made.items()]
-        layers = {"": self.step.model} | dict(named_modules(self.step.model))
-        places: dict[str, Place] = {}
+    def _where(self, node: Node) -> tuple[str, str]:
+        """A node's title and address."""
+        return self.title(node), self.link(node)
+
+    def _sections(self) -> list[Section]:
+        """A section for every scope, in the order in which the step enters it."""
+        parts = {id(line): (n, a) for n, a, line in self._unnamed()}
+        modules = {"": self.step.model} | dict(named_modules(self.step.model))
+        sections: dict[str, Section] = {}
         for call in self.step.calls:
-            name, op = call.place, call.op
-            if name not in places:
-                formula = _formula(call, layers)
+            name, op = call.scope, call.op
+            if name not in sections:
                 forward, backward = self.ops.get(name, (None, None))
                 proofs = proof.of_node(self.step, forward, backward) if forward and backward else []
-                layer = repr(layers[name]) if op and name in layers else ""
-                places[name] = Place(name, op, layer, formula, {}, proofs)
-            listing = _listing(call, rows.get(call, {}))
-            places[name].listings.setdefault(call.direction, []).append(listing)
-        return [*places.values()]
+                layer = repr(modules[name]) if op and name in modules else ""
+                sections[name] = Section(name, op, layer, _formula(call, modules), {}, proofs)
+            chips: dict[int, list[Chip]] = defaultdict(list)
+            for line in call.lines:
+                made = [*line.made.items(), *([parts[id(line)]] if id(line) in parts else [])]
+                chips[line.statement] += [
+                    Chip(n, self.tensors.add(a), "", self.stop_of[id(line)]) for n, a in made
+                ]
+            listing = self._listing(call, chips)
+            sections[name].listings.setdefault(call.direction, []).append(listing)
+        return [*sections.values()]
+
+    def _unnamed(self) -> list[tuple[str, np.ndarray, Line]]:
+        """What the model computed within a line and gave no name, such as a sum of gradients."""
+        nodes = [n for n in self.nodes if not n.is_op and n.name != "x"]
+        found = [(n, n.call.lines[n.line]) for n in nodes]
+        return [(*next(iter(n.results.items())), at) for n, at in found if n.results is not at.made]
+
+    def _listing(self, call: Call, chips: dict[int, list[Chip]]) -> Listing:
+        """The source of a call's function, line by line."""
+        function = call.function
+        stops: dict[int, list[int]] = defaultdict(list)
+        for line in call.lines:
+            statement = function.statements[line.statement]
+            for number in range(statement.first, statement.last + 1):
+                stops[number].append(self.stop_of[id(line)])
+        beside = {function.statements[k].last: found for k, found in chips.items()}
+        beside[function.defined] = [
+            Chip(n, self.tensors.add(a, n in call.owned), "", -1)
+            if isinstance(a, np.ndarray)
+            else Chip(n, None, str(a), -1)
+            for n, a in call.arguments.items()
+            if isinstance(a, np.ndarray) or is_option(a)
+        ]
+        rows = [
+            Row(html, stops.get(number, []), beside.get(number, []))
+            for number, html in enumerate(highlighted(function.source), function.first)
+        ]
+        file = relative(function.file)
+        return Listing(function.name, file, function.first, call.direction, rows)
 
     def _update(self) -> dict[str, Any]:
         """Some weights of each parameter with what the update computes for them, line by line."""
-        call = self.step.calls[-1]
+        call = next(c for c in reversed(self.step.calls) if c.scope == "update")
         columns = [("before", "", call.arguments["value"])]
         for line in call.lines:
             text = call.function.statements[line.statement].text.strip()
             columns += [(name, text, a) for name, a in line.made.items()]
+        _, text, after = columns.pop()
+        columns += [("after", text, after), ("change", "after - before", after - columns[0][2])]
         rng, start, rows = np.random.default_rng(0), 0, {}
-        for name, value in self.parameters.items():
-            gradient = call.arguments["grad"][start : start + value.size]
+        for name, p in self.step.model.parameters().items():
+            gradient = call.arguments["grad"][start : start + p.value.size]
             largest = np.argsort(-abs(np.nan_to_num(gradient)), kind="stable")[: WEIGHTS // 4]
-            others = rng.permutation(value.size)[:WEIGHTS]
+            others = rng.permutation(p.value.size)[:WEIGHTS]
             chosen = np.sort([*dict.fromkeys([*largest, *others])][:WEIGHTS])
             numbers = np.stack([a[start + chosen] for _, _, a in columns], axis=1)
             rows[name] = {
-                "shape": value.shape,
+                "shape": p.value.shape,
                 "chosen": chosen.tolist(),
                 "largest": int(largest[0]),
                 "numbers": packed(numbers),
             }
-            start += value.size
+            start += p.value.size
         dtype = str(call.arguments["value"].dtype)
         return {"columns": [(n, text) for n, text, _ in columns], "rows": rows, "dtype": dtype}
 
     def link(self, node: Node) -> str:
         """The address of a node of the map: the first line of its op, or its line of the model."""
-        stop = 0
-        if not node.is_op:
-            line = node.call.lines[node.line]
-            same = [
-                each for call, each in self.step.lines
-                if (call.place, call.direction) == (node.call.place, node.direction)
-            ]  # fmt: skip
-            stop = same.index(line)
-        return f"#{node.call.place}/{node.direction}/{stop}"
+        stop = self.stop_of[id(node.call.lines[node.line])]
+        return f"#{node.call.scope}/{node.direction}/{stop}"
 
     def title(self, node: Node) -> str:
         """What the map calls a node: the layer, or the variable that a line of the model makes."""
         return node.name if node.is_op or node.name == "x" else next(iter(node.results))
 
-    def tensor(self, node: Node) -> int:
-        """The array that the map draws for a node: y, or dx; dw for a first layer."""
-        return self.tensors.add(next(iter(node.results.values())))
+    def pictures(self, node: Node) -> list[int]:
+        """The arrays that the map draws for a node: y, or all gradients but those of weights; dw
+        for a first layer. The facts are those of the first."""
+        first = next(iter(node.results.values()))
+        same = [a for a in node.results.values() if np.shape(a) == np.shape(first)]
+        return [self.tensors.add(a) for a in (same if node.is_op else [first])]
 
     def data(self) -> dict[str, Any]:
         """For the scripts, beside the packed numbers."""
@@ -251,21 +295,17 @@ class Content:
         }
 
 
-def _listing(call: Call, rows: dict[int, tuple[list[int], list[tuple[str, int]]]]) -> Listing:
-    """The source of a call's function, line by line."""
-    function = call.function
-    by_line: dict[int, list[int]] = defaultdict(list)
-    last: dict[int, list[tuple[str, int]]] = {}
-    for k, (stops, made) in rows.items():
-        statement = function.statements[k]
-        for number in range(statement.first, statement.last + 1):
-            by_line[number] += stops
-        last[statement.last] = made
-    lines = [
-        Row(html, by_line.get(number, []), last.get(number, []))
-        for number, html in enumerate(highlighted(function.source), function.first)
-    ]
-    return Listing(function.name, relative(function.file), function.first, call.direction, lines)
+def _stops(step: Step) -> tuple[list[tuple[str, str, int]], dict[int, int]]:
+    """The stops of the walk, (scope, direction, number within these two), in order; and the number
+    of each line by its id."""
+    count: dict[tuple[str, str], int] = defaultdict(int)
+    stops, numbers = [], {}
+    for call, line in step.lines:
+        where = call.scope, call.direction
+        stops.append((*where, count[where]))
+        numbers[id(line)] = count[where]
+        count[where] += 1
+    return stops, numbers
 
 
 def _formula(call: Call, modules: dict[str, Any]) -> str:
@@ -273,8 +313,8 @@ def _formula(call: Call, modules: dict[str, Any]) -> str:
     function that belongs to none of them."""
     if call.op in ops.OPS:
         return inspect.getdoc(ops.OPS[call.op]) or ""
-    if call.place == "model":
+    if call.scope == "model":
         return inspect.getdoc(inspect.getmodule(type(modules[""]))) or ""
-    if call.place in modules:
-        return inspect.getdoc(type(modules[call.place])) or ""
+    if call.scope in modules:
+        return inspect.getdoc(type(modules[call.scope])) or ""
     return call.function.doc

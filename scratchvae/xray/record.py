@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 @dataclass(eq=False)
 class Line:
-    """A statement, each time that it runs. `made`: the arrays that it assigned or returned."""
+    """One run of a statement, with the arrays that it assigned or returned, and those it read."""
 
     statement: int  # its position in the function
     made: dict[str, np.ndarray] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Line:
 class Call:
     """One call of a recorded function."""
 
-    place: str  # the layer, such as "conv1"; "model"; or an op or update that is no layer
+    scope: str  # the layer, such as "conv1"; "model"; or an op or update that is no layer
     function: Function
     op: str  # the op whose forward or backward this is, or ""
     arguments: dict[str, Any]
@@ -72,7 +72,7 @@ class Call:
         name = self.function.name
         if "backward" in name:
             return "backward"
-        return "update" if self.place == "update" else "forward"
+        return "update" if self.scope == "update" else "forward"
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Step:
         for call, line in self.lines:
             number = call.function.statements[line.statement].first
             for name, array in line.made.items():
-                yield Record(f"{call.place}.{call.function.name}", number, name, array)
+                yield Record(f"{call.scope}.{call.function.name}", number, name, array)
 
     def __repr__(self) -> str:
         return (
@@ -112,6 +112,8 @@ def record(
 
     Parameters
     ----------
+    model : Model
+        Its step runs in training mode, on the CPU.
     x : array (N, C, H, W)
         Images in the model's data_range and dtype.
     eps : array (N, *latent_shape), optional
@@ -120,6 +122,11 @@ def record(
         Of this model. Default: Adam with a learning rate of 1e-3, before its first step.
     max_norm : float, optional
         Clip the gradients to this norm: see `optim.clip_grad_norm`.
+
+    Returns
+    -------
+    Step
+        Iterate over it for a `Record` of every array, in the order of the lines.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def record(
 def training_step(
     model: Model, optimizer: Optimizer, x: Any, eps: Any, max_norm: float | None
 ) -> Losses:
-    """The calls of a training step."""
+    """The calls of `train.train_step`, without its check that the loss is finite."""
     optimizer.zero_grad()
     losses = model.loss(x, eps)
     model.backward()
@@ -193,9 +200,9 @@ class _Recorder:
     def _enter(self, frame: FrameType, event: str, _: Any) -> Any:
         """Called at the beginning of every function: whether to trace it."""
         code = frame.f_code
-        if event != "call" or not (found := self._place(frame, code)):
+        if event != "call" or not (found := self._scope(frame, code)):
             return None
-        place, op = found
+        scope, op = found
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         given = {n: frame.f_locals[n] for n in names if n != "self"}
         owned = {n: self._owner(a) for n, a in given.items() if isinstance(a, np.ndarray)}
@@ -206,12 +213,12 @@ class _Recorder:
         begun = caller.lines[-1] if caller and caller.lines else None
         kept = {n: self._kept(a) for n, a in given.items()}
         owned = {n: name for n, name in owned.items() if name}
-        call = Call(place, function_of(code), op, kept, owned, caller, begun)
+        call = Call(scope, function_of(code), op, kept, owned, caller, begun)
         self.calls.append(call)
         self._open[frame] = call
         return self._line
 
-    def _place(self, frame: FrameType, code: CodeType) -> tuple[str, str] | None:
+    def _scope(self, frame: FrameType, code: CodeType) -> tuple[str, str] | None:
         """The name of the layer and the op of a function that is recorded, else None."""
         if code is training_step.__code__:
             return "step", ""
@@ -246,24 +253,28 @@ class _Recorder:
             last = call.lines[-1].statement if call.lines else None
             if here is None or (here == last and frame.f_lineno != statements[here].first):
                 return self._line  # the docstring, or a further line of a long statement
-            self._finish(call, frame)
+            self._finish(call, frame, here)
             line = Line(here)
             for name in statements[here].reads:
                 line.read += arrays_in(frame.f_locals.get(name))
             call.lines.append(line)
             self.lines.append((call, line))
         elif event == "return":
-            self._finish(call, frame)
+            self._finish(call, frame, None)
             call.result = self._result(call, value)
             del self._open[frame]
         return self._line
 
-    def _finish(self, call: Call, frame: FrameType) -> None:
-        """Note what the last line has assigned."""
+    def _finish(self, call: Call, frame: FrameType, following: int | None) -> None:
+        """Note what the last line has assigned. The line of a loop assigns nothing if what follows
+        is not the loop's body."""
         if not call.lines:
             return
         line = call.lines[-1]
-        for name in call.function.statements[line.statement].assigns:
+        statement = call.function.statements[line.statement]
+        if statement.is_loop and following != line.statement + 1:
+            return
+        for name in statement.assigns:
             for part, a in _parts(name, frame.f_locals.get(name)).items():
                 line.made[part] = self._kept(a)
 
@@ -286,7 +297,8 @@ class _Recorder:
 
     def _owner(self, a: np.ndarray) -> str:
         """The name of the weight or buffer that this argument is, or ""."""
-        same = (n for n, own in self._owned.items() if a.shape == own.shape and a.size)
+        layout = a.shape, a.strides
+        same = (n for n, own in self._owned.items() if (own.shape, own.strides) == layout)
         return next((n for n in same if np.may_share_memory(a, self._owned[n])), "")
 
     def _kept(self, a: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import ops
 
@@ -36,6 +36,7 @@ class Statement(NamedTuple):
     reads: tuple[str, ...]  # names of variables
     assigns: tuple[str, ...]
     returns: tuple[str, ...]  # what a return statement returns, as text
+    is_loop: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Function:
 
     name: str
     file: Path
-    first: int
+    first: int  # line
+    defined: int  # the last line of its head, after decorators
     source: str
     statements: list[Statement]
     doc: str
@@ -59,12 +61,15 @@ def function_of(code: CodeType) -> Function:
     assert isinstance(tree, ast.FunctionDef)
     statements = [*_statements(tree.body, first - 1, source.splitlines())]
     file = Path(code.co_filename)
-    return Function(code.co_name, file, first, source, statements, ast.get_docstring(tree) or "")
+    defined = first + tree.body[0].lineno - 2
+    doc = ast.get_docstring(tree) or ""
+    return Function(code.co_name, file, first, defined, source, statements, doc)
 
 
 def _statements(body: list[ast.stmt], offset: int, lines: list[str]) -> Iterator[Statement]:
     for node in body:
-        inner: list[ast.stmt] = [s for part in ("body", "orelse") for s in getattr(node, part, [])]
+        inner = [s for s in ast.iter_child_nodes(node) if isinstance(s, ast.stmt)]
+        inner += [s for handler in getattr(node, "handlers", []) for s in handler.body]
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         last = inner[0].lineno - 1 if inner else node.end_lineno or node.lineno
         if not docstring:
@@ -78,6 +83,7 @@ def _statements(body: list[ast.stmt], offset: int, lines: list[str]) -> Iterator
                 "\n".join(lines[node.lineno - 1 : max(last, node.lineno)]),
                 tuple(reads), tuple(dict.fromkeys(_assigned(node))),
                 tuple(ast.unparse(part) for part in parts if part is not None),
+                isinstance(node, ast.For | ast.While),
             )  # fmt: skip
         yield from _statements(inner, offset, lines)
 
@@ -88,17 +94,25 @@ def _is_read(name: ast.Name, statement: ast.stmt) -> bool:
 
 def _assigned(node: ast.stmt) -> Iterator[str]:
     """The variables that a statement assigns, or changes as in `dx[i] += dy`."""
-    targets: list[ast.expr] = []
+    targets: list[Any] = []
     if isinstance(node, ast.Assign):
         targets = node.targets
+    elif isinstance(node, ast.With):
+        targets = [item.optional_vars for item in node.items]
     elif isinstance(node, ast.AugAssign | ast.AnnAssign | ast.For):
         targets = [node.target]
     for target in targets:
-        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
-            while isinstance(part, ast.Subscript | ast.Starred):
-                part = part.value
-            if isinstance(part, ast.Name):
-                yield part.id
+        yield from _names(target)
+
+
+def _names(target: Any) -> Iterator[str]:
+    if isinstance(target, ast.Tuple | ast.List):
+        for part in target.elts:
+            yield from _names(part)
+    elif isinstance(target, ast.Subscript | ast.Starred):
+        yield from _names(target.value)
+    elif isinstance(target, ast.Name):
+        yield target.id
 
 
 def relative(file: Path) -> str:

@@ -47,9 +47,9 @@ xray.facts = (about) => {
     number && Math.abs(number) < 1e-3 ? number.toExponential(2) : Number(number.toPrecision(3));
   if (about.value !== undefined) return [xray.text(about.value, about.dtype)];
   const facts = [];
-  if ("max" in about || "min" in about) {
-    facts.push(`${short(about.mean)} ± ${short(about.std ?? 0)}`);
-    facts.push(`${short(about.min ?? 0)} to ${short(about.max ?? 0)}`);
+  if ("mean" in about) {
+    facts.push(`${short(about.mean)} ± ${short(about.std)}`);
+    facts.push(`${short(about.min)} to ${short(about.max)}`);
   }
   if (about.zeros) facts.push(`${(100 * about.zeros).toFixed(0)} % zeros`);
   if (about.dead) facts.push(`${about.dead} of ${about.shape[1]} dead`);

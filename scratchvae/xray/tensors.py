@@ -80,9 +80,8 @@ def facts(a: np.ndarray, weight: bool = False) -> dict[str, Any]:
     if a.ndim >= 2 and a.dtype.kind == "f" and not weight:
         units = np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)
         found["dead"] = int((units == 0).all(axis=1).sum())
-    return {
-        name: fact for name, fact in found.items() if name in ("shape", "mean", "value") or fact
-    }
+    silent = [name for name in ("zeros", "bad", "dead") if not found.get(name)]
+    return {name: fact for name, fact in found.items() if name not in silent}
 
 
 def packed(a: np.ndarray) -> str:
@@ -135,11 +134,13 @@ def _flat(a: np.ndarray, weight: bool) -> np.ndarray:
         tiles = a[:TILES]
         columns = ceil(len(tiles) ** 0.5)
         return _tiled(tiles, columns)
+    if a.ndim == 4 and weight and a.shape[1] == 1:
+        return _flat(a[:, 0], False)
     if a.ndim == 4 and weight:
         side = isqrt(TILES)
         kernels = a[:side, :side]
         return _tiled(kernels.reshape(-1, *a.shape[2:]), kernels.shape[1])
-    if a.ndim == 5:  # windows (C, OH, OW, KH, KW): a row for each place, as im2col has it
+    if a.ndim == 5:  # windows (C, OH, OW, KH, KW): a row for each window, as im2col has it
         a = np.moveaxis(a, 0, 2)
         return _thinned(a.reshape(a.shape[0] * a.shape[1], -1))
     return _thinned(a.reshape(a.shape[0], -1))

@@ -11,7 +11,8 @@
   const volume = (shape) => shape.reduce((product, size) => product * size, 1);
 
   /* Numbers of arrays as they are; what is computed here, in float64, with 9 digits. */
-  const digits = (value) => `${Number(value.toPrecision(9))}`;
+  const digits = (value) =>
+    Math.fround(value) === value ? xray.text(value) : `${Number(value.toPrecision(9))}`;
   const text = ({ fraction, exact, value, tensor }) =>
     fraction ?? (exact ? xray.text(value, tensor.dtype) : digits(value));
   const signed = (factor) => (factor.value < 0 ? `(${text(factor)})` : text(factor));

@@ -1,16 +1,15 @@
 /* The update: what the optimizer computes for one weight, line by line. */
 
 xray.update = async () => {
-  const place = document.getElementById("update-table");
-  if (!place || place.childElementCount) return;
+  const view = document.getElementById("update-table");
+  if (view.querySelector("table")) return;
   const { columns, rows, dtype } = xray.data.update;
   const numbers = {};
   const choose = (label, onchange) => {
     const select = xray.element("select", { onchange });
-    place.append(xray.element("label", {}, `${label} `, select));
+    view.append(xray.element("label", {}, `${label} `, select));
     return select;
   };
-  place.append(xray.element("h3", {}, "One weight"));
   const parameter = choose("Parameter", () => showElements());
   const element = choose("Element", () => showNumbers());
   const note = xray.element("p", { class: "note" });
@@ -19,7 +18,7 @@ xray.update = async () => {
   const head = titles.map((text) => xray.element("th", { scope: "col" }, text));
   const table = xray.element("table", {}, xray.element("thead", {}, xray.element("tr", {}, ...head)), body);
   const scroll = { class: "scroll", tabindex: 0, role: "region", "aria-label": "The update of one weight" };
-  place.append(note, xray.element("div", scroll, table));
+  view.append(note, xray.element("div", scroll, table));
   for (const name of Object.keys(rows)) parameter.append(xray.element("option", {}, name));
 
   async function showElements() {

@@ -1,48 +1,60 @@
 /* Walking: the address says what is shown. "#map" is a view; "#conv1/backward/3" is the fourth line
    that runs in the backward of conv1. The arrow keys and the slider go along all lines. */
 
-xray.walk = { at: 0 };
+xray.walk = { at: 0, onMap: 0 }; // the stop, and how far the map is scrolled
 
-xray.walk.address = ([place, direction, k]) => `#${place}/${direction}/${k}`;
+xray.walk.address = ([scope, direction, k]) => `#${scope}/${direction}/${k}`;
 xray.walk.positions = new Map(
   xray.data.stops.map((stop, position) => [xray.walk.address(stop), position]),
 );
 
-xray.walk.go = (position) => {
+xray.walk.to = (position) => {
   const last = xray.data.stops.length - 1;
-  location.hash = xray.walk.address(xray.data.stops[Math.min(Math.max(position, 0), last)]);
+  return xray.walk.address(xray.data.stops[Math.min(Math.max(position, 0), last)]);
 };
+xray.walk.go = (position) => (location.hash = xray.walk.to(position));
 
 /* Show what the address says. */
 xray.walk.show = () => {
-  const address = decodeURIComponent(location.hash) || "#map";
+  const address = xray.walk.read();
   const [name, second, third] = address.slice(1).split("/");
-  const wanted = xray.walk.positions.get(address);
+  const stop = xray.walk.positions.get(address);
   const view =
-    document.getElementById(name === "source" ? `source/${second}` : `place-${name}`) ??
+    document.getElementById(name === "source" ? `source/${second}` : `section-${name}`) ??
     document.getElementById(["map", "proof", "help"].includes(name) ? name : "map");
+  const before = document.querySelector(".view:not([hidden])");
+  if (before.id === "map") xray.walk.onMap = scrollY;
   for (const each of document.querySelectorAll(".view")) each.hidden = each !== view;
   for (const link of document.querySelectorAll("header nav a"))
     link.classList.toggle("here", link.hash.slice(1).split("/")[0] === name);
-  xray.walk.draw(view);
-  for (const row of document.querySelectorAll(".current")) row.classList.remove("current");
+  xray.view.draw(view);
   if (view.id === "map") xray.map.draw();
-  if (name === "update") xray.update();
-  if (name in xray.data.ops) xray.why(name);
-  if (wanted !== undefined) xray.walk.mark(view, second, third, wanted);
-  else if (name === "source") document.getElementById(address.slice(1))?.scrollIntoView();
-  else scrollTo(0, 0);
-  document.querySelector(".walk").classList.toggle("idle", wanted === undefined);
+  if (name === "update") xray.update().then(() => xray.walk.scroll(view));
+  if (name in xray.data.ops) xray.why(name, second);
+  if (view !== before) scrollTo(0, view.id === "map" ? xray.walk.onMap : 0);
+  for (const each of document.querySelectorAll(".current")) each.classList.remove("current");
+  if (stop !== undefined) xray.walk.mark(view, second, third, stop);
+  if (name === "source") document.getElementById(address.slice(1))?.scrollIntoView();
+  document.querySelector(".walk").classList.toggle("idle", stop === undefined);
+};
+
+/* The address of the page, without the escapes of a browser; the map's if it is no text. */
+xray.walk.read = () => {
+  try {
+    return decodeURIComponent(location.hash) || "#map";
+  } catch {
+    return "#map";
+  }
 };
 
 /* The line of a stop: highlight it, and say in the bar below which one it is. */
 xray.walk.mark = (view, direction, k, position) => {
   xray.walk.at = position;
-  const rows = view.querySelectorAll(
-    `[data-direction="${direction}"] [data-stops~="${k}"]`,
-  );
-  for (const row of rows) row.classList.add("current");
-  rows[0].scrollIntoView({ block: "center" });
+  const side = view.querySelector(`.side[data-direction="${direction}"]`);
+  const rows = side.querySelectorAll(`[data-stops~="${k}"]`);
+  for (const each of [...rows, ...side.querySelectorAll(`[data-stop="${k}"]`)])
+    each.classList.add("current");
+  xray.walk.scroll(view);
   xray.walk.slider.value = position;
   const text = [...rows].map((row) => row.querySelector("code").textContent.trim()).join(" ");
   const { length } = xray.data.stops;
@@ -51,48 +63,8 @@ xray.walk.mark = (view, direction, k, position) => {
   xray.walk.line.textContent = text;
 };
 
-/* Give the pictures of a view to the browser, which draws only what is shown. */
-xray.walk.draw = (view) => {
-  for (const holder of view.querySelectorAll("[data-tensor]")) {
-    const about = xray.tensors[holder.dataset.tensor];
-    const image = holder.querySelector("img");
-    if (image.src || image.hidden) continue;
-    if (about.picture) image.src = about.picture;
-    else image.hidden = true;
-    const facts = holder.querySelector(".facts");
-    if (facts) facts.append(...xray.walk.brief(about));
-    else holder.append(xray.element("span", { class: "shape" }, xray.walk.size(about)));
-    if (about.bad) holder.classList.add("bad");
-  }
-};
-
-/* On the map: shape and facts, each on a line. */
-xray.walk.brief = (about) => {
-  const texts = about.value === undefined ? [xray.shape(about.shape)] : [];
-  return [...texts, ...xray.facts(about)].map((text) => xray.element("span", {}, text));
-};
-
-xray.walk.size = (about) =>
-  about.value === undefined ? xray.shape(about.shape) : xray.text(about.value, about.dtype);
-
-/* A click on an array opens a box with a large picture and what is known of it. */
-xray.walk.open = async (button) => {
-  const about = xray.tensors[button.dataset.tensor];
-  const dialog = document.getElementById("tensor");
-  const name = button.querySelector("b").textContent;
-  const first = about.first ?? [];
-  dialog.replaceChildren(
-    xray.element("form", { method: "dialog" }, xray.element("button", { "aria-label": "Close" }, "×")),
-    xray.element("h2", { id: "tensor-title" }, `${name} ${xray.shape(about.shape)} ${about.dtype}`),
-  );
-  if (about.picture) dialog.append(xray.element("img", { src: about.picture, alt: `picture of ${name}` }));
-  dialog.append(xray.element("p", {}, xray.facts(about).join(", ")));
-  if (first.length) {
-    const numbers = xray.element("code", {}, first.join(", "));
-    dialog.append(xray.element("p", {}, "It begins with ", numbers));
-  }
-  dialog.showModal();
-};
+xray.walk.scroll = (view) =>
+  view.querySelector("li.current")?.scrollIntoView({ block: "nearest" });
 
 /* The bar at the bottom. */
 xray.walk.start = () => {
@@ -100,7 +72,7 @@ xray.walk.start = () => {
   const step = (by) => () => xray.walk.go(xray.walk.at + by);
   xray.walk.slider = xray.element("input", {
     type: "range", min: 0, max: xray.data.stops.length - 1, value: 0, "aria-label": "Line of the step",
-    oninput: (event) => xray.walk.go(Number(event.target.value)),
+    oninput: (event) => location.replace(xray.walk.to(Number(event.target.value))),
   });
   xray.walk.says = xray.element("span", { class: "says", "aria-live": "polite" }, "Press → to walk through the step, line by line");
   xray.walk.line = xray.element("code", {});
@@ -111,7 +83,7 @@ xray.walk.start = () => {
   );
 };
 
-/* The next function, or with -1 the one before: the first stop with another place or direction. */
+/* The next function, or with -1 the one before: the first stop with another section or direction. */
 xray.walk.function = (by) => {
   const { stops } = xray.data;
   const same = (k) => stops[k][0] === stops[xray.walk.at][0] && stops[k][1] === stops[xray.walk.at][1];
@@ -121,7 +93,7 @@ xray.walk.function = (by) => {
 };
 
 xray.walk.key = (event) => {
-  const elsewhere = "input:not([type=range]), select, textarea, dialog, canvas, [data-keys]";
+  const elsewhere = "input:not([type=range]), select, textarea, dialog, canvas";
   if (event.defaultPrevented || event.target.closest?.(elsewhere)) return;
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const walking = !document.querySelector(".walk.idle");
@@ -141,20 +113,21 @@ xray.walk.key = (event) => {
   actions[event.key]();
 };
 
-/* Light and dark: as the system has it, until the reader chooses. */
-xray.walk.theme = (theme) => {
-  document.documentElement.dataset.theme = theme;
-  if (!document.getElementById("map").hidden) xray.map.draw();
-};
+/* "Walk" goes on where the reader was. */
+document.getElementById("walk").addEventListener("click", (event) => {
+  event.preventDefault();
+  xray.walk.go(xray.walk.at);
+});
 
+history.scrollRestoration = "manual";
 xray.walk.start();
-xray.walk.theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+xray.view.theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 document.getElementById("theme").addEventListener("click", () =>
-  xray.walk.theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+  xray.view.theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
 );
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button.tensor");
-  if (button) xray.walk.open(button);
+  if (button) xray.view.open(button);
 });
 addEventListener("keydown", xray.walk.key);
 addEventListener("hashchange", xray.walk.show);

@@ -9,11 +9,11 @@
   /* An op of the page with its numbers. `results`: what a reader can point at. `images`: how many
      images the page has the numbers of. */
   const load = async (name) => {
-    const { op, options, tensors } = xray.data.ops[name];
+    const { op, options, tensors, origins } = xray.data.ops[name];
     const arrays = {};
     for (const [key, k] of Object.entries(tensors)) {
       const numbers = await xray.numbers(k);
-      if (numbers) arrays[key] = new xray.Tensor(NAMES[op]?.[key] ?? key, k, numbers);
+      if (numbers) arrays[key] = new xray.Tensor(NAMES[op]?.[key] ?? key, k, numbers, key);
     }
     const partial = Object.values(arrays).filter((a) => a.stored[0] < a.shape[0]);
     const images = Math.min(Infinity, ...partial.map((a) => a.stored[0]));
@@ -21,7 +21,7 @@
       const [, , needed = key] = OPS[op][key];
       return key in arrays && needed in arrays;
     });
-    return { name, op, options, arrays, images, results };
+    return { name, op, options, arrays, images, results, origins };
   };
   const loaded = {};
   const opened = (name) => (loaded[name] ??= load(name));
@@ -97,17 +97,6 @@
     return { agrees, words: `${numbers} ${error === 0 ? "They are equal." : difference}` };
   };
 
-  /* Which op made an array of the page: the array's number -> [name, address]. */
-  const makers = () => {
-    const found = new Map();
-    for (const [name, { op, tensors }] of Object.entries(xray.data.ops))
-      for (const key of Object.keys(OPS[op] ?? {}).filter((result) => result in tensors)) {
-        const direction = key.startsWith("d") ? "backward" : "forward";
-        found.set(tensors[key], [name, `#${name}/${direction}/0`]);
-      }
-    return found;
-  };
-
   /* The products of a sum, drawn where the factor of one array is. */
   class Products {
     constructor({ shape }, terms, name) {
@@ -144,10 +133,9 @@
 
   /* The section of an op: a choice of a number, and its explanation. */
   class Explorer {
-    constructor(op) {
+    constructor(op, direction) {
       const { element } = xray;
       this.op = op;
-      this.makers = makers();
       this.grids = {};
       this.fields = element("span", { class: "fields" });
       this.targets = element("div", { class: "grids" });
@@ -156,9 +144,11 @@
       this.head = element("tr");
       this.rows = element("tbody");
       this.more = element("button", { type: "button", onclick: () => this.list(Infinity) });
-      const radios = op.results.map((key, k) => {
+      const gradients = op.results.filter((key) => key.startsWith("d"));
+      const [first] = direction === "backward" && gradients.length ? gradients : op.results;
+      const radios = op.results.map((key) => {
         const options = { type: "radio", name: `why-${op.name}`, onchange: () => this.choose(key) };
-        const radio = element("input", k ? options : { ...options, checked: "" });
+        const radio = element("input", key === first ? { ...options, checked: "" } : options);
         return element("label", {}, radio, op.arrays[key].name);
       });
       const absent = Object.keys(OPS[op.op]).filter((key) => !(key in op.arrays));
@@ -170,7 +160,7 @@
         element("div", { class: "grids" }, this.targets, this.factors),
         this.says, element("div", scroll, table), this.more,
       ];
-      this.choose(op.results[0]);
+      this.choose(first);
     }
 
     /* Turn to an array, and first to its largest number. */
@@ -240,7 +230,9 @@
         this.draw(this.factors, array.name, array, fixed, indices, chosen);
         const covered = array.name === "w" || indices.length === whole.size;
         const telling = terms.length > 1 && (drawn.length > 1 || terms[0].joint);
-        if (array !== drawn[0] || !covered || !telling) continue;
+        const inEach = ({ factors }) => drawn.every((a) => factors.some((f) => f.tensor === a));
+        const one = terms[0].joint || terms.every(inEach); // and not sums of different products
+        if (array !== drawn[0] || !covered || !telling || !one) continue;
         const name = terms[0].joint ? "terms" : drawn.map((a) => a.name).join(" × ");
         const products = new Products(array, uses.get(array), name);
         this.draw(this.factors, "products", products, fixed, [], chosen);
@@ -264,8 +256,8 @@
       const last = Math.max(-1, ...Object.keys(fixed));
       const slice = bracket(range(last + 1).map((axis) => fixed[axis] ?? ":"));
       const parts = [element("b", {}, array.name + slice), ` of ${xray.shape(array.shape)}`];
-      const [maker, address] = this.makers.get(array.k) ?? [this.op.name];
-      if (maker !== this.op.name) parts.push(", from ", element("a", { href: address }, maker));
+      const [maker, address] = this.op.origins[array.key] ?? [];
+      if (maker) parts.push(", from ", element("a", { href: address }, maker));
       if (chosen) parts.push(element("span", {}, `the ${chosen.length} with the largest shares`));
       return parts;
     }
@@ -302,7 +294,7 @@
   }
 
   /* Fills the section of an op when its page is shown for the first time. */
-  xray.why = async (name) => {
+  xray.why = async (name, direction) => {
     const section = document.querySelector(`.why[data-op="${name}"]`);
     if (!section || section.classList.contains("filled")) return;
     section.classList.add("filled");
@@ -311,7 +303,7 @@
     const help = known
       ? "Point at a number: what it was made of lights up beside it."
       : `This page cannot say where the numbers of ${op.op} come from.`;
-    section.append(xray.element("p", {}, help), ...(known ? new Explorer(op).parts : []));
+    section.append(xray.element("p", {}, help), ...(known ? new Explorer(op, direction).parts : []));
     section.addEventListener("keydown", (event) => {
       if (event.key.startsWith("Arrow")) event.stopPropagation(); // here they do not walk
     });

@@ -59,7 +59,7 @@ def test_every_op_is_drawn_once_and_backward_beside_its_forward(name):
     nodes = graph(step)
     cells = {(n.direction, n.row, n.lane) for n in nodes}
     assert len(cells) == len(nodes) == len({n.id for n in nodes})
-    ops = [c for c in step.calls if c.op and not (c.caller and c.caller.op) and c.place != "update"]
+    ops = [c for c in step.calls if c.op and not (c.caller and c.caller.op) and c.scope != "update"]
     assert len([n for n in nodes if n.op not in ("", "+")]) == len(ops)
     forward = {n.name: n for n in nodes if n.direction == "forward"}
     for node in nodes:

@@ -26,6 +26,15 @@ def unpacked(text, dtype, shape):
     return planes.reshape(dtype.itemsize, -1).T.copy().view(dtype).reshape(shape)
 
 
+def gradients_of(step):
+    """The gradients of a step's parameters, computed again."""
+    with sv.using("numpy"):
+        model = a_model("tiny")
+        model.loss(step.x, step.eps)
+        model.backward()
+    return [p.grad for p in model.parameters().values()]
+
+
 def data_of(html):
     return json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
 
@@ -77,14 +86,21 @@ def test_the_update_of_a_weight_is_the_optimizer_s():
     step = record(model, *a_batch(model))
     update = Content(step).update
     names = [name for name, _ in update["columns"]]
-    assert names == ["before", "g", "m", "m", "v", "v", "m_hat", "v_hat", "value"]
+    assert names == ["before", "g", "m", "m", "v", "v", "m_hat", "v_hat", "after", "change"]
+    gradient = dict(zip(step.model.parameters(), gradients_of(step), strict=True))
     before, after = step.model.parameters(), step.updated.parameters()
     for name, row in update["rows"].items():
         chosen = row["chosen"]
         assert chosen == sorted({*chosen}) and row["largest"] in chosen
         numbers = unpacked(row["numbers"], update["dtype"], (len(chosen), len(names)))
         assert_array_equal(numbers[:, 0], before[name].value.ravel()[chosen])
-        assert_array_equal(numbers[:, -1], after[name].value.ravel()[chosen])
+        assert_array_equal(numbers[:, -2], after[name].value.ravel()[chosen])
+        g = gradient[name].ravel()[chosen].astype("float64")  # Adam's first step, from its formula
+        expected = {2: 0 * g, 3: 0.1 * g, 5: 0.001 * g**2, 6: g, 7: g**2}
+        for column, value in expected.items():
+            np.testing.assert_allclose(numbers[:, column], value, rtol=1e-4, atol=1e-12)
+        moved = -1e-3 * g / (abs(g) + 1e-8)
+        np.testing.assert_allclose(numbers[:, -1], moved, rtol=1e-2, atol=1e-7)
 
 
 def test_titles_are_escaped():
@@ -153,9 +169,9 @@ def test_the_walk_passes_every_recorded_line(name):
     content = Content(step)
     assert len(content.stops) == len(step.lines) == len({*content.stops})
     listed = {
-        (place.name, direction, stop)
-        for place in content.places
-        for direction, listings in place.listings.items()
+        (section.name, direction, stop)
+        for section in content.sections
+        for direction, listings in section.listings.items()
         for listing in listings
         for row in listing.rows
         for stop in row.stops

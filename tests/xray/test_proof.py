@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from steps import a_batch, a_model, a_step
+from steps import QUICK_FIRST, a_batch, a_model, a_step
 
+import scratchvae as sv
 from scratchvae import layers, models
 from scratchvae.models import vae
 from scratchvae.xray import proof
@@ -17,20 +18,18 @@ def wrong(name):
     return Content(record(model, *a_batch(model))).wrong
 
 
-@pytest.mark.parametrize(
-    "name", ["mlp", "tiny", "ae", pytest.param("conv", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_right_gradients_agree(name):
     content = Content(a_step(name))
     assert content.wrong == []
     assert len(content.whole) == len(a_step(name).model.parameters())
-    proved = {place.name: [p.tensor for p in place.proofs] for place in content.places}
+    proved = {section.name: [p.tensor for p in section.proofs] for section in content.sections}
     assert all(proved[name] for name, (_, backward) in content.ops.items() if backward)
 
 
 def test_all_gradients_of_an_op_are_proved():
     content = Content(a_step("mlp"))
-    proved = {place.name: [p.tensor for p in place.proofs] for place in content.places}
+    proved = {section.name: [p.tensor for p in section.proofs] for section in content.sections}
     assert proved["fc3"] == ["x", "weight", "bias"]
     assert proved["fc1"] == ["weight", "bias"]  # the image needs no gradient
     assert proved["sample"] == ["mu", "logvar"]
@@ -65,6 +64,24 @@ def test_a_wrong_dx_of_an_op_is_found_there_and_in_the_step(monkeypatch):
     assert "fc1.weight" in found and "fc3.weight" not in found and "sample" not in found
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_biases_before_a_batch_norm_have_gradients_of_rounding_errors(seed):
+    model = sv.models.build("celeba", seed=seed, image_shape=(3, 32, 32))
+    assert [
+        p.tensor for p in proof.of_step(record(model, *a_batch(model))) if p.verdict != "agrees"
+    ] == []
+
+
+def test_a_gradient_that_is_wrong_in_float32_alone_is_found(monkeypatch):
+    def off(results):
+        dx, dw, db = results
+        return dx, 1.01 * dw if dw.dtype == "float32" else dw, db
+
+    monkeypatch.setattr(layers, "linear_backward", changed(layers.linear_backward, off))
+    assert {"fc1.weight", "fc3.weight"} <= {*wrong("mlp")}
+
+
 def test_a_gradient_that_a_model_forgets_to_add_is_found_in_the_step(monkeypatch):
     def backward(self):
         dlogits, dmu_kl, dlogvar_kl = self.loss_backward()
@@ -83,6 +100,15 @@ def test_a_small_error_of_one_term_is_found(monkeypatch):
 
     monkeypatch.setattr(vae, "kl_backward", changed(vae.kl_backward, off))
     assert "fc_logvar.weight" in wrong("mlp")
+
+
+def test_a_step_that_is_not_finite_is_not_called_wrong():
+    model = a_model("mlp")
+    model.fc2.weight.value[0, 0] = np.nan
+    content = Content(record(model, *a_batch(model)))
+    verdicts = {p.verdict for s in content.sections for p in s.proofs}
+    assert verdicts == {"agrees", "not finite"}
+    assert "fc2" in content.wrong and "relu1" in content.wrong
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

@@ -24,7 +24,7 @@ def test_it_is_the_step_that_training_does(name):
         after = model.loss(step.x, step.eps, keep=False)
     assert step.losses == losses
     assert_array_equal(step.updated.flat_value, model.flat_value)
-    (update,) = (call for call in step.calls if call.place == "update")
+    (update,) = (call for call in step.calls if call.scope == "update")
     assert_array_equal(update.arguments["grad"], model.flat_grad)
     assert step.losses_after.total == pytest.approx(after.total, rel=1e-6)
     assert_array_equal(step.model.flat_value, a_model(name).flat_value)  # before the step
@@ -36,7 +36,7 @@ def test_every_gradient_of_a_weight_is_recorded(name):
     with sv.using("numpy"):
         model.loss(step.x, step.eps)
         model.backward()
-    results = {call.place: call.result for call in step.calls if call.direction == "backward"}
+    results = {call.scope: call.result for call in step.calls if call.direction == "backward"}
     for parameter, p in model.parameters().items():
         layer, _, kind = parameter.rpartition(".")
         assert_array_equal(results[layer]["dw" if kind == "weight" else "db"], p.grad)
@@ -56,10 +56,10 @@ def test_a_record_names_the_op_the_line_the_variable_and_the_array():
 
 def test_lines_stand_in_the_order_in_which_they_run():
     step = a_step("mlp")
-    places = list(dict.fromkeys(call.place for call, _ in step.lines))
-    assert places[:4] == ["step", "model", "fc1", "relu1"]
-    assert places[-1] == "update"
-    backward = [call.place for call in step.calls if call.direction == "backward" and call.op]
+    scopes = list(dict.fromkeys(call.scope for call, _ in step.lines))
+    assert scopes[:4] == ["step", "model", "fc1", "relu1"]
+    assert scopes[-1] == "update"
+    backward = [call.scope for call in step.calls if call.direction == "backward" and call.op]
     assert backward[:3] == ["elbo", "kl", "bce"] and backward[-1] == "fc1"
 
 
@@ -68,7 +68,7 @@ def test_an_array_that_changes_later_is_kept_as_it_was():
     step = a_step("mlp")
     first, second = (r.array for r in step if r.op == "update.adam_step" and r.name == "m")
     assert not first.any() and second.any()
-    (call,) = (c for c in step.calls if c.place == "fc1" and c.direction == "forward")
+    (call,) = (c for c in step.calls if c.scope == "fc1" and c.direction == "forward")
     assert_array_equal(call.arguments["w"], step.model.fc1.weight.value)
     assert call.owned == {"w": "fc1.weight", "b": "fc1.bias"}
 
@@ -89,6 +89,26 @@ def test_an_optimizer_in_the_middle_of_a_training():
     assert_array_equal(step.updated.flat_value, model.flat_value)
 
 
+class Transposed(Linear):
+    """A layer whose weight is square, so that its transpose has its shape."""
+
+    def forward(self, x, keep=True):
+        wt = self.weight.value.T
+        return super().forward(x + 0 * wt[0], keep)
+
+
+def test_the_transpose_of_a_weight_is_not_the_weight():
+    model = sv.models.build("mlp", latent_dim=400)
+    model.fc2.__class__ = Transposed
+    (wt,) = (r.array for r in record(model, *a_batch(model)) if r.name == "wt")
+    assert_array_equal(wt, model.fc2.weight.value.T)
+
+
+def test_a_loop_that_is_over_makes_no_array():
+    step = a_step("skip")
+    assert [r.name for r in step if r.op == "model.decode"].count("skip") == 6
+
+
 def test_gradients_can_be_clipped():
     model = a_model("mlp")
     x, eps = a_batch(model)
@@ -96,7 +116,7 @@ def test_gradients_can_be_clipped():
     with sv.using("numpy"):
         sv.train.train_step(model, sv.optim.Adam(model), x, eps, max_norm=0.5)
     assert_array_equal(step.updated.flat_value, model.flat_value)
-    assert [c.function.name for c in step.calls if c.place == "update"] == [
+    assert [c.function.name for c in step.calls if c.scope == "update"] == [
         "clip_to_norm",
         "adam_step",
     ]
@@ -118,7 +138,7 @@ def test_a_step_that_is_not_finite_is_recorded_to_its_end():
     model.fc2.weight.value[0, 0] = np.nan
     step = record(model, *a_batch(model))
     assert np.isnan(step.losses.total)
-    assert any(call.place == "update" for call in step.calls)
+    assert any(call.scope == "update" for call in step.calls)
 
 
 def test_the_trace_function_before_is_there_again():
