@@ -69,6 +69,10 @@ def engine(request):
         yield request.param
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: "long" not in item.keywords)
+
+
 def pytest_itemcollected(item):
     if "cupy_on_host" in item.fixturenames:
         item.add_marker("cuda_on_host")
