@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+from harness import FEW_CHANNELS
 from hypothesis import HealthCheck, Phase, settings
 from on_host import build, cublas, stand_in
 
@@ -68,9 +69,21 @@ def engine(request):
         yield request.param
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: "long" not in item.keywords)
+
+
 def pytest_itemcollected(item):
     if "cupy_on_host" in item.fixturenames:
         item.add_marker("cuda_on_host")
+
+
+@pytest.fixture
+def few_channels(monkeypatch):
+    """`celeba` and `skip` with fewer channels take a hundredth of the time. Their full width is in
+    tests/golden, on every engine, and in `scratchvae check --all`, which .ci/run calls."""
+    for model in ("celeba", "skip"):
+        monkeypatch.setattr(f"scratchvae.models.{model}.CHANNELS", FEW_CHANNELS)
 
 
 @pytest.fixture

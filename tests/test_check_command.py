@@ -12,8 +12,6 @@ from scratchvae.__main__ import main
 from scratchvae.models import MODELS
 from scratchvae.ops import CASES, conv2d
 
-FEW_CHANNELS = (2, 3, 4, 5, 6)
-
 
 def run(capsys, *arguments):
     code = main(["check", *arguments, "--engine", "numba"])
@@ -27,12 +25,6 @@ def fails(capsys, *arguments):
     with pytest.raises(SystemExit, match="2"):
         main(["check", *arguments])
     return capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.fixture
-def small_models(monkeypatch):
-    for name in ("celeba", "skip"):
-        monkeypatch.setattr(f"scratchvae.models.{name}.CHANNELS", FEW_CHANNELS)
 
 
 @pytest.fixture
@@ -87,13 +79,15 @@ def test_engines(capsys, engine, tmp_path, target):
     assert code == 0 and err == "" and out.startswith(f"float64, engine {name}\n")
 
 
-@pytest.mark.slow  # .ci/run also calls the command
-def test_all(capsys, small_models):
+@pytest.mark.slow  # .ci/run also calls the command, with all models
+def test_all(capsys, monkeypatch, few_channels):
     """A line for each op and model, and the names of the ten biases without a gradient."""
+    models = {name: MODELS[name] for name in ("tiny", "celeba", "skip")}
+    monkeypatch.setattr("scratchvae.commands.check.MODELS", models)
     code, out, err = run(capsys, "--all")
     assert code == 0 and err == ""
     rows = [line.split() for line in out.splitlines()]
-    for name in (*CASES, *MODELS):
+    for name in (*CASES, *models):
         (row,) = (row for row in rows if row and row[0] == name)
         assert row[-1] == "ok"
     assert (
@@ -159,19 +153,19 @@ def test_json_names_the_pictures(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_fails_with_one_wrong_op(capsys, monkeypatch, small_models, dw_forgets_an_element):
-    """Only three models, one without a convolution, as locating a wrong gradient takes long."""
-    models = {name: MODELS[name] for name in ("mlp", "conv", "skip")}
+def test_all_fails_with_one_wrong_op(capsys, monkeypatch, few_channels, dw_forgets_an_element):
+    """Only two models, one without a convolution, as locating a wrong gradient takes long."""
+    models = {name: MODELS[name] for name in ("mlp", "tiny")}
     monkeypatch.setattr("scratchvae.commands.check.MODELS", models)
     code, out, err = run(capsys, "--all")
     rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.split()}
-    assert code == 1 and rows["conv2d"] == rows["conv"] == rows["skip"] == "FAIL"
+    assert code == 1 and rows["conv2d"] == rows["tiny"] == "FAIL"
     assert rows["linear"] == rows["mlp"] == "ok"
-    assert "Conv: the gradient of conv1.weight, shape" in err
+    assert "Tiny: the gradient of conv1.weight, shape" in err
 
 
 @pytest.mark.slow
-def test_not_shown_is_not_passed(capsys, small_models):
+def test_not_shown_is_not_passed(capsys, few_channels):
     """Tiny gradients are below the rounding of differences: exit status 1, with the reason."""
     code, out, err = run(capsys, "skip", "--method", "central")
     assert code == 1 and "unseen" in out and "FAIL" not in out

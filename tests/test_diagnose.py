@@ -21,7 +21,7 @@ def step_of(name, **options):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_sound_step_has_no_fault_and_leaves_no_trace(name):
+def test_a_sound_step_has_no_fault_and_leaves_no_trace(few_channels, name):
     """A faulty step changes nothing either: batch norm statistics, the layers' own forward."""
     model, x, eps = step_of(name)
     before = model.state_dict()
@@ -44,7 +44,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize(("name", "weight"), WEIGHTS.items())
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_weight(name, weight, value):
+def test_a_weight(few_channels, name, weight, value):
     model, x, eps = step_of(name)
     model.parameters()[weight].value.flat[-1] = value
     assert first_not_finite(model, x, eps) == f"the weight {weight}"

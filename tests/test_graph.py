@@ -90,11 +90,11 @@ def set_momentum(model, momentum):
         ("tiny", None, SIZES),
         ("ae", 0.5, SIZES),
         # with batch norm, whose running statistics are state of the graph
-        pytest.param("celeba", None, (2, 2, 2), marks=pytest.mark.slow),
-        pytest.param("skip", None, (2, 2, 2), marks=pytest.mark.slow),
+        ("celeba", None, (2, 2, 2)),
+        ("skip", None, (2, 2, 2)),
     ],
 )
-def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm, sizes):
+def test_a_graph_gives_the_numbers_of_its_kernels(cupy, few_channels, name, max_norm, sizes):
     def work(graph):
         model = build(name)
         losses, state = train(model, Adam(model), sizes, graph=graph, max_norm=max_norm)
@@ -103,8 +103,7 @@ def test_a_graph_gives_the_numbers_of_its_kernels(cupy, name, max_norm, sizes):
     with_and_without_graph(work)
 
 
-@pytest.mark.slow
-def test_a_batch_norm_that_counts_its_batches(cupy):
+def test_a_batch_norm_that_counts_its_batches(cupy, few_channels):
     """A graph would reuse the first batch's weight in the running statistics."""
 
     def work(graph):
@@ -313,7 +312,7 @@ def test_steppers_of_an_optimizer_share_its_graphs(cupy):
     assert len(_ON_DEVICE[optimizer].graphs) == 2 and optimizer.steps == 9
 
 
-def test_a_constant_of_a_layer_may_change(cupy):
+def test_a_constant_of_a_layer_may_change(cupy, few_channels):
     """A capture fixes it; the next step is captured again."""
 
     def work(graph):

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 import scratchvae as sv
 from scratchvae.evaluation import latents
 
+pytestmark = pytest.mark.usefixtures("few_channels")
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -75,7 +77,7 @@ def test_an_autoencoder_has_codes_but_no_distribution():
 def test_skip_draws_a_code_for_every_place(latent):
     skip = build_skip(latent=latent)
     z = latents.posterior_codes(skip, images(2, (3, 64, 64)), np.random.default_rng(0))
-    assert z.shape == (2, 256, 1, 1) and len(np.unique(z)) > 500
+    assert z.shape == (2, 6, 1, 1) and len(np.unique(z)) == z.size
 
 
 @pytest.mark.slow

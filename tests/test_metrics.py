@@ -22,6 +22,8 @@ from scratchvae.evaluation.metrics import (
 )
 from scratchvae.train import evaluate_deterministic
 
+pytestmark = pytest.mark.usefixtures("few_channels")
+
 
 def rng(seed=0):
     return np.random.default_rng(seed)
@@ -33,11 +35,6 @@ def grey(n, *shape):
 
 def small(name="mlp", **options):
     return sv.models.build(name, image_shape=(1, 8, 8), dtype="float64", **options)
-
-
-@pytest.fixture
-def few_channels(monkeypatch):
-    monkeypatch.setattr("scratchvae.models.skip.CHANNELS", (2, 3, 4, 5, 6))
 
 
 def test_codes_are_those_of_the_encoder_in_order(engine):
@@ -82,7 +79,7 @@ def test_kl_per_dimension_is_that_of_each_gaussian():
     np.testing.assert_allclose(kl_per_dimension(mu, logvar), expected, atol=1e-15)
 
 
-def test_kl_per_dimension_sums_to_the_loss(few_channels):
+def test_kl_per_dimension_sums_to_the_loss():
     """As in the model's loss: `skip` has one mu for all positions, which counts once."""
     pictures = grey(6, 64, 64)
     options = {"image_shape": (1, 64, 64), "dtype": "float64"}
@@ -123,7 +120,7 @@ def test_without_an_error_psnr_is_infinite(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "ae", "skip"])
-def test_reconstructions_are_at_mu(few_channels, name):
+def test_reconstructions_are_at_mu(name):
     shape = (1, 64, 64) if name == "skip" else (1, 8, 8)
     model = sv.models.build(name, image_shape=shape, dtype="float64")
     x = grey(5, *shape[1:])
@@ -133,7 +130,7 @@ def test_reconstructions_are_at_mu(few_channels, name):
 
 
 @pytest.mark.parametrize("skips", ["all", "none"])
-def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(few_channels, skips):
+def test_the_effect_of_z_tells_a_picture_past_z_from_one_through_z(skips):
     """Two hand-made models: the picture of one depends only on skips, that of the other on z."""
     options = {"image_shape": (1, 64, 64), "latent": "learned", "dtype": "float64"}
     model, images = sv.models.build("skip", skips=skips, **options), grey(3, 64, 64)
@@ -261,7 +258,7 @@ EVERY_MODEL = [
 
 
 @pytest.mark.parametrize(("name", "options"), EVERY_MODEL)
-def test_the_numbers_of_images_are_those_of_the_report(few_channels, name, options, capsys):
+def test_the_numbers_of_images_are_those_of_the_report(name, options, capsys):
     """And JSON can hold the report."""
     model = sv.models.build(name, **options, dtype="float64")
     x = grey(5, *model.image_shape)

@@ -283,6 +283,7 @@ def test_processes_that_write_at_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_command_with_a_damaged_cache(tmp_path):
     train = """
 from scratchvae.__main__ import main

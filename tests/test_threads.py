@@ -562,6 +562,7 @@ def test_an_op_may_be_computed_amid_another(op, algorithm):
 
 @signals
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "count"),
     [("raising", 200), ("computing", 150), ("raising", 5000), ("computing", 2000)],

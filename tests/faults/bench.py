@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import time
-from functools import partial
+from functools import cache, partial
 from itertools import count
 
 import numpy as np
@@ -62,6 +63,26 @@ class Bench:
         """A folder name that no other fault uses."""
         return self.folder / f"run-{os.getpid()}-{next(self._numbers)}"
 
+    def finished(self, *options):
+        """A complete run, in a folder of its own."""
+        return self._copy(self._run("", options) if options else self.folder / "reference")
+
+    def stopped(self, step=30, options=()):
+        """A run stopped by SIGTERM after this step, in a folder of its own."""
+        numbers = [n for n, name in enumerate(self.instants, 1) if name == "after step"]
+        return self._copy(self._run(numbers[step - 1], tuple(options)))
+
+    @cache  # noqa: B019  (there are few benches, and they live as long as the process)
+    def _run(self, at, options):
+        """A run that only `_copy` reads: most faults begin with the same few."""
+        run = self.new_run()
+        ended = self.train(run, at=at or None, act=terminate, options=options)
+        assert ended.status == (128 + signal.SIGTERM if at else 0), ended
+        return run
+
+    def _copy(self, run):
+        return shutil.copytree(run, self.new_run())
+
     def train(self, run, at=None, act=None, meanwhile=None, options=()):
         """Begin a run; call `act` at the instant `at`."""
         return self._watched(run, at, act, meanwhile, *self.options, "--out", run, *options)
@@ -111,6 +132,11 @@ class Bench:
             "train", *arguments, prepare=lambda: Instants(run, at, **how).watch(),
             meanwhile=meanwhile and partial(meanwhile),
         )  # fmt: skip
+
+
+def terminate():
+    """Send SIGTERM to this process."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def check_what_is_there(run):

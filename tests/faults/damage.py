@@ -3,7 +3,7 @@
 import signal
 from functools import partial
 
-from bench import contents, leftovers
+from bench import contents, leftovers, terminate
 
 from scratchvae.runs import RunFolder, open_run
 from scratchvae.runs.checkpoint import read_checkpoint, to_bytes
@@ -32,24 +32,10 @@ def faults(benches, kills, seed):
     yield "the last checkpoint damaged, and --keep 1", last_damaged_and_one_kept
 
 
-def stopped(bench, step=30, options=()):
-    """A run stopped by SIGTERM after this step."""
-    run = bench.new_run()
-    numbers = [n for n, name in enumerate(bench.instants, 1) if name == "after step"]
-    ended = bench.train(run, at=numbers[step - 1], act=terminate, options=options)
-    assert ended.status == 128 + signal.SIGTERM, ended
-    return run
-
-
-def terminate():
-    """Send SIGTERM to this process."""
-    signal.raise_signal(signal.SIGTERM)
-
-
 def last_damaged(kind, benches):
     """The checkpoint before it is loaded."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     last, before = RunFolder(run).all_checkpoints()
     last.write_bytes(KINDS[kind](last.read_bytes()))
     aside = f"checkpoints/{last.name}.damaged"
@@ -63,7 +49,7 @@ def last_damaged(kind, benches):
 def all_damaged(benches):
     """The run starts from the beginning and reports it."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     for path in RunFolder(run).all_checkpoints():
         path.write_bytes(path.read_bytes()[:-100])
     aside = [f"checkpoints/{path.name}.damaged" for path in RunFolder(run).all_checkpoints()]
@@ -77,7 +63,7 @@ def all_damaged(benches):
 def best_damaged(benches):
     """An error: other weights must not be loaded instead. The last weights can be opened."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     folder = RunFolder(run)
     last = folder.all_checkpoints()[0]
     arrays, progress = read_checkpoint(last)
@@ -93,7 +79,7 @@ def best_damaged(benches):
 def config_damaged(benches):
     """One line on stderr; no file changes."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     config, before = run / "config.json", contents(run)
     sound = config.read_bytes()
     for content in (sound[:100], b"", flip(sound, 20), sound.replace(b'"tiny"', b'"huge"')):
@@ -108,7 +94,7 @@ def config_damaged(benches):
 def last_damaged_and_one_kept(benches):
     """The damaged checkpoint, the last by name, must not cause the next one to be deleted."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench, options=["--keep", "1"])
+    run = bench.stopped(options=["--keep", "1"])
     (last,) = RunFolder(run).all_checkpoints()
     last.write_bytes(b"")
     ended = bench.resume(run, at=60, act=terminate)

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 from bench import contents, without_identity, write_data
-from damage import flip, stopped
+from damage import flip
 from forks import scratchvae
 from safetensors.numpy import load_file
 
@@ -77,22 +77,14 @@ def refused(run, said, *command):
     return ended.told
 
 
-def finished(bench, *options):
-    """A complete run."""
-    run = bench.new_run()
-    ended = bench.train(run, options=options)
-    assert ended.status == 0, ended
-    return run
-
-
 def another_runs(name, benches):
     """The same model and options, another seed: only the identity tells them apart."""
     said, command = FILES[name]
     bench = benches["tiny-numpy"]
-    mine, theirs = finished(bench), finished(bench, "--seed", "1")
     if "checkpoint" in name:
-        mine = stopped(bench)
-        theirs = stopped(bench, options=["--seed", "1"])
+        mine, theirs = bench.stopped(), bench.stopped(options=["--seed", "1"])
+    else:
+        mine, theirs = bench.finished(), bench.finished("--seed", "1")
     path = {
         "last checkpoint": lambda run: RunFolder(run).all_checkpoints()[0],
         "best checkpoint": lambda run: RunFolder(run).best,
@@ -108,7 +100,7 @@ def another_runs(name, benches):
 def edited(name, value, benches):
     """Not one command goes on with it."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     config, sound = run / "config.json", (run / "config.json").read_bytes()
     content = json.loads(sound)
     assert content["options"][name] != value
@@ -125,7 +117,7 @@ def edited(name, value, benches):
 def bits(name, seed, benches):
     """The number of `evaluate` must be the same, or there is none."""
     bench, draw, accepted = benches["tiny-numpy"], random.Random(seed), 0
-    run = finished(bench)
+    run = bench.finished()
     path, sound = run / name, (run / name).read_bytes()
     command = ["evaluate", run, "--engine", "numpy", "--json"]
     right = scratchvae(*command)
@@ -149,7 +141,7 @@ def bits(name, seed, benches):
 
 def zeroed(benches):
     bench = benches["tiny-numpy"]
-    run = finished(bench)
+    run = bench.finished()
     path, sound = run / "weights.safetensors", (run / "weights.safetensors").read_bytes()
     for content in (sound[:-8192] + bytes(4096) + sound[-4096:], flip(sound, len(sound) - 1)):
         path.write_bytes(content)
@@ -162,7 +154,7 @@ def zeroed(benches):
 
 def not_a_number(benches):
     bench = benches["tiny-numpy"]
-    run = finished(bench)
+    run = bench.finished()
     path = run / "weights.safetensors"
     sound, tensors = path.read_bytes(), load_file(path)
     texts = json.loads(sound[8 : 8 + int.from_bytes(sound[:8], "little")])["__metadata__"]
@@ -180,8 +172,8 @@ def other_data(benches):
     bench = benches["tiny-numpy"]
     data, safe = bench.new_run(), bench.new_run()
     shutil.copytree(bench.data, data)
-    begun = stopped(bench, options=["--data-dir", str(data)])
-    done = finished(bench, "--data-dir", str(data))
+    begun = bench.stopped(options=["--data-dir", str(data)])
+    done = bench.finished("--data-dir", str(data))
     shutil.copytree(data, safe)
     write_data(data, seed=1)
     said = "the data set has changed"
@@ -246,7 +238,7 @@ def lock_deleted(benches):
 def link(name, benches):
     """Nothing is read or written through it."""
     bench = benches["tiny-numpy"]
-    run, other = stopped(bench), stopped(bench, options=["--seed", "1"])
+    run, other = bench.stopped(), bench.stopped(options=["--seed", "1"])
     target, own = other / name, run / name
     target.touch() if not target.exists() and "." in name else None
     with contextlib.suppress(FileNotFoundError):
@@ -280,7 +272,7 @@ def users_lock(benches):
 def copies(benches):
     """They are neither counted nor deleted nor loaded."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     last, before = RunFolder(run).all_checkpoints()
     content = before.read_bytes()
     names = [f"step-backup-{letter}.safetensors" for letter in "abc"]
@@ -300,7 +292,7 @@ def copies(benches):
 def diverges(benches):
     """The old results and their checkpoint are still there."""
     bench = benches["tiny-numpy"]
-    run = finished(bench, "--keep", "1")
+    run = bench.finished("--keep", "1")
     (last,) = RunFolder(run).all_checkpoints()
     paths = last, run / "weights.safetensors", run / "metrics.json"
     kept = {path: without_identity(path) for path in paths}
@@ -315,7 +307,7 @@ def diverges(benches):
 
 def best_damaged_before_evaluate(benches):
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     best, sound = RunFolder(run).best, RunFolder(run).best.read_bytes()
     best.write_bytes(flip(sound, len(sound) // 2))
     ended = scratchvae("evaluate", run, "--engine", "numpy")
@@ -327,7 +319,7 @@ def best_damaged_before_evaluate(benches):
 def best_lost(benches):
     """Said before the training, not after it."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     files = RunFolder(run)
     sound = files.best.read_bytes()
     files.best.unlink()

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from bench import check_what_is_there, contents, leftovers, write_data
-from damage import stopped
 from instants import instants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +194,7 @@ def _own_data(bench):
     """A stopped run, its data folder, and a path to move that folder to."""
     data = bench.new_run()
     shutil.copytree(bench.data, data)
-    return stopped(bench, options=["--data-dir", str(data)]), data, bench.new_run()
+    return bench.stopped(options=["--data-dir", str(data)]), data, bench.new_run()
 
 
 def two_at_once(benches):
@@ -228,6 +227,6 @@ def into_a_finished_one(benches):
 def lock_left_behind(benches):
     """A leftover lock file does not matter: the system holds the lock, not the file."""
     bench = benches["tiny-numpy"]
-    run = stopped(bench)
+    run = bench.stopped()
     (run / "lock").write_text(f"{os.getppid()}\n")
     return "no obstacle", bench.finish(run)

@@ -50,7 +50,7 @@ ADMITTED = {"mlp": (2, 3, 5), "conv": (3, 4, 12), "celeba": (1, 32, 96), "skip":
 
 
 @pytest.mark.parametrize(("name", "image_shape"), ADMITTED.items())
-def test_image_sizes_that_it_does(name, image_shape):
+def test_image_sizes_that_it_does(few_channels, name, image_shape):
     model = sv.models.build(name, image_shape=image_shape)
     rng = np.random.default_rng(0)
     x = rng.uniform(*model.data_range, (2, *image_shape)).astype("float32")

@@ -45,7 +45,7 @@ def found_right():
     def check(name):
         with sv.using("numpy"):
             model = sv.models.build(name, seed=0, dtype="float64")
-            n, samples = {"celeba": (2, 0), "skip": (1, 0)}.get(name, (3, 4))  # these take seconds
+            n, samples = {"celeba": (2, 0), "skip": (1, 0)}.get(name, (3, 4))
             x, eps = batch(model, n)
             report = check_model(model, x, eps, samples=samples)
             model.loss(x, eps)
@@ -56,7 +56,7 @@ def found_right():
 
 
 @few_steps
-def test_every_gradient_by_complex_step(engine, found_right, name):
+def test_every_gradient_by_complex_step(engine, found_right, few_channels, name):
     """The complex step runs the same NumPy code on every engine: it checks NumPy's gradients. The
     gradients of each engine are compared with NumPy's, tensor by tensor."""
     report, right, images = found_right(name)
@@ -80,7 +80,7 @@ def test_every_gradient_by_complex_step(engine, found_right, name):
         pytest.param("celeba", (2, 32, 32), marks=pytest.mark.slow),
     ],
 )
-def test_gradients_with_a_kl_weight_and_other_shapes(name, image_shape):
+def test_gradients_with_a_kl_weight_and_other_shapes(few_channels, name, image_shape):
     model = sv.models.build(
         name, latent_dim=3, image_shape=image_shape, kl_weight=4.0, seed=0, dtype="float64"
     )
@@ -148,7 +148,7 @@ def test_to_takes_floats_only():
 
 
 @every_model
-def test_whatever_comes_between_loss_and_backward(name):
+def test_whatever_comes_between_loss_and_backward(few_channels, name):
     """Decoding, embedding, another loss without keep: the gradients are those of the kept loss."""
     model = sv.models.build(name, dtype="float64")
     (x, eps), (other, noise) = batch(model), batch(model, n=5, seed=2)
@@ -168,7 +168,7 @@ def test_whatever_comes_between_loss_and_backward(name):
 
 
 @variational
-def test_a_failed_loss_leaves_nothing_to_go_back_through(name):
+def test_a_failed_loss_leaves_nothing_to_go_back_through(few_channels, name):
     model, x, eps = build(name)
     model.loss(x, eps)
     with pytest.raises(ValueError, match=r"eps must have shape \(3, .*got \(2, "):
@@ -239,7 +239,7 @@ def test_shapes_and_range(engine, name):
 
 
 @every_model
-def test_one_backward_for_each_loss(name):
+def test_one_backward_for_each_loss(few_channels, name):
     model, x, eps = build(name)
     with pytest.raises(RuntimeError, match=f"{type(model).__name__}.backward: no cache"):
         model.backward()
@@ -305,7 +305,7 @@ def test_the_model_says_what_it_was_given(name, engine):
 
 
 @every_model
-def test_pictures_are_made_in_evaluation_mode(name):
+def test_pictures_are_made_in_evaluation_mode(few_channels, name):
     """The modes of the layers are restored afterwards, also after an error."""
     model = sv.models.build(name)
     frozen = [*model.modules()][-1].eval()
@@ -328,7 +328,7 @@ def test_pictures_are_made_in_evaluation_mode(name):
 
 
 @variational
-def test_reconstruct_is_the_forward_pass_without_noise(name):
+def test_reconstruct_is_the_forward_pass_without_noise(few_channels, name):
     """It uses z = mu and is deterministic; forward with noise is sampled."""
     model, x, eps = build(name, dtype="float64")
     model.eval()

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 from golden import cases, test_golden
-from harness import TOLERANCE
+from harness import FEW_CHANNELS, TOLERANCE
 
 import scratchvae as sv
 from scratchvae import ops
@@ -38,7 +38,6 @@ SMALL = {  # model -> options; celeba and skip get few channels as well
     },  # with a larger one, the gradient through z is only rounding
     "ae": {"image_shape": (2, 3, 4), "latent_dim": 3},
 }
-FEW_CHANNELS = (2, 3, 4, 5, 6)
 
 
 def gradient(subject):

@@ -218,7 +218,7 @@ def test_a_script_on_data_of_the_users_says_so():
     [("mlp", (6, 5)), ("ae", (6, 5)), ("conv", (12, 8)), ("celeba", (32, 64)), ("skip", (64, 64))],
 )
 @pytest.mark.slow
-def test_every_model_trains_on_grey_and_colour(model, size, channels, engine):
+def test_every_model_trains_on_grey_and_colour(few_channels, model, size, channels, engine):
     """Whole runs, with pictures."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (12, channels, *size), "uint8")

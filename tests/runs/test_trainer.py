@@ -79,7 +79,7 @@ def test_a_run_that_stops_comes_out_the_same(tmp_path, kind, stops):
 @pytest.mark.slow
 @settings(max_examples=2)
 @given(stops=stops)
-def test_a_model_with_batch_norm_that_stops_comes_out_the_same(tmp_path, stops):
+def test_a_model_with_batch_norm_that_stops_comes_out_the_same(few_channels, tmp_path, stops):
     config = small_config("celeba", epochs=2, latent_dim=2)
     data = small_data((3, 32, 32), train=6)
     assert everything(train_with_stops(config, data, stops, tmp_path / "c")) == everything(
