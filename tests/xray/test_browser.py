@@ -153,12 +153,10 @@ def test_the_arrow_keys_walk_all_lines(name, opened, pages):
     )
     assert [address for address, _ in walked] == expected
     assert all(marked for _, marked in walked)
-    tab.keyboard.press("ArrowLeft")
-    assert tab.evaluate("location.hash") == expected[-2]
-    tab.keyboard.press("Home")
-    assert tab.evaluate("location.hash") == expected[0]
-    tab.keyboard.press("Escape")
-    assert shown(tab) == "map"
+    for key, address in (("ArrowLeft", expected[-2]), ("Home", expected[0]), ("Escape", "#map")):
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"location.hash === '{address}'")
+    tab.wait_for_function("!document.getElementById('map').hidden")
 
 
 def test_up_and_down_go_from_function_to_function(opened):
@@ -188,11 +186,12 @@ def test_addresses_survive_a_reload(address, view, opened):
 
 def test_back_goes_back_and_the_slider_goes_anywhere(opened):
     tab = opened("tiny", "#conv1/forward/2")
-    tab.locator(".walk input").fill("40")
-    there = tab.evaluate("location.hash")
-    assert there != "#conv1/forward/2"
+    tab.keyboard.press("ArrowRight")
+    for position in ("40", "41"):  # all positions of the slider are one entry of the history
+        tab.locator(".walk input").fill(position)
+    tab.wait_for_function("location.hash === xray.walk.to(41)")
     tab.go_back()
-    assert tab.evaluate("location.hash") == "#conv1/forward/2"
+    tab.wait_for_function("location.hash === '#conv1/forward/2' && xray.walk.at < 40")
     assert tab.locator(".walk input").input_value() == str(
         tab.evaluate("xray.walk.positions.get('#conv1/forward/2')")
     )
@@ -243,8 +242,7 @@ def test_a_wrong_backward_turns_its_proof_red(opened, tmp_path, monkeypatch):
     ]
     tab.evaluate("location.hash = '#conv2/backward/0'")
     tab.wait_for_selector("#section-conv2 .proof.fails")
-    assert tab.locator("#section-conv2 .proof.fails h4").inner_text().split() == [
-        "d",
+    assert tab.locator("#section-conv2 .proof.fails h4").inner_text().split()[-2:] == [
         "bias",
         "WRONG",
     ]
