@@ -35,6 +35,7 @@ LINES = {
     "data fetch": "data fetch FOLDER",
     "data verify": "data verify images:FOLDER",
     "summary": "summary FOLDER",
+    "xray": "xray RUN",
     "kernels": "kernels",
     "check": "check FOLDER",
     "bench": "bench FOLDER",

@@ -45,7 +45,7 @@ def graph(step: Step) -> list[Node]:
     """The nodes of a step, in the order in which they ran, arranged on the map."""
     found = _Finder(step)
     for call in step.calls:
-        if call.op and not (call.caller and call.caller.op):
+        if call.op and not call.is_update and not (call.caller and call.caller.op):
             found.add_op(call)
     _arrange(found.nodes)
     return found.nodes

@@ -21,7 +21,7 @@ from ..models.inspect import named_modules
 from ..optim import Optimizer
 from . import proof
 from .graph import Node, graph
-from .record import Call, Line, Step, record
+from .record import Call, Line, Step, record, scope_of
 from .source import highlighted, relative, sources
 from .tensors import SMALL, Tensors, packed
 
@@ -157,8 +157,9 @@ class Content:
         self.whole = proof.of_step(step)
         self.proved = sum(len(p.samples) for s in self.sections for p in s.proofs)
         self.proved += sum(len(p.samples) for p in self.whole)
-        self.wrong = [s.name for s in self.sections if any(p.verdict != "agrees" for p in s.proofs)]
-        self.wrong += [p.tensor for p in self.whole if p.verdict != "agrees"]
+        self.wrong = [s.name for s in self.sections if any(p.verdict == "WRONG" for p in s.proofs)]
+        self.wrong += [p.tensor for p in self.whole if p.verdict == "WRONG"]
+        self.not_finite = self._first_not_finite()
         self.update = self._update()
 
     def _explained(self, forward: Node, backward: Node | None) -> dict[str, Any]:
@@ -188,6 +189,15 @@ class Content:
         options = {n: a for n, a in call.arguments.items() if is_option(a)}
         return {"op": forward.op, "options": options, "tensors": tensors, "origins": origins}
 
+    def _first_not_finite(self) -> str:
+        """The first array of the step that has NaN or infinity, or ""."""
+        weights = {f"the weight {n}": p.value for n, p in self.step.model.parameters().items()}
+        found = [*weights.items(), ("the images", self.step.x), ("the noise", self.step.eps)]
+        for call, line in self.step.lines:
+            where = f"of {call.scope}, {call.function.name}"
+            found += [(f"{n} {where}", a) for n, a in line.made.items()]
+        return next((name for name, a in found if not np.isfinite(a).all()), "")
+
     def _where(self, node: Node) -> tuple[str, str]:
         """A node's title and address."""
         return self.title(node), self.link(node)
@@ -195,7 +205,8 @@ class Content:
     def _sections(self) -> list[Section]:
         """A section for every scope, in the order in which the step enters it."""
         parts = {id(line): (n, a) for n, a, line in self._unnamed()}
-        modules = {"": self.step.model} | dict(named_modules(self.step.model))
+        modules: dict[str, Any] = {"": self.step.model}
+        modules |= {scope_of(n): m for n, m in named_modules(self.step.model)}
         sections: dict[str, Section] = {}
         for call in self.step.calls:
             name, op = call.scope, call.op
@@ -245,7 +256,9 @@ class Content:
 
     def _update(self) -> dict[str, Any]:
         """Some weights of each parameter with what the update computes for them, line by line."""
-        call = next(c for c in reversed(self.step.calls) if c.scope == "update")
+        call = next((c for c in reversed(self.step.calls) if c.is_update), None)
+        if call is None:  # an optimizer of the user's own
+            return {"columns": [], "rows": {}, "dtype": ""}
         columns = [("before", "", call.arguments["value"])]
         for line in call.lines:
             text = call.function.statements[line.statement].text.strip()
@@ -254,6 +267,8 @@ class Content:
         columns += [("after", text, after), ("change", "after - before", after - columns[0][2])]
         rng, start, rows = np.random.default_rng(0), 0, {}
         for name, p in self.step.model.parameters().items():
+            if not p.value.size:
+                continue
             gradient = call.arguments["grad"][start : start + p.value.size]
             largest = np.argsort(-abs(np.nan_to_num(gradient)), kind="stable")[: WEIGHTS // 4]
             others = rng.permutation(p.value.size)[:WEIGHTS]
@@ -314,7 +329,9 @@ def _formula(call: Call, modules: dict[str, Any]) -> str:
     if call.op in ops.OPS:
         return inspect.getdoc(ops.OPS[call.op]) or ""
     if call.scope == "model":
-        return inspect.getdoc(inspect.getmodule(type(modules[""]))) or ""
+        model = type(modules[""])
+        ours = model.__module__.startswith("scratchvae.")  # else the module may be a notebook
+        return inspect.getdoc(inspect.getmodule(model) if ours else model) or ""
     if call.scope in modules:
         return inspect.getdoc(type(modules[call.scope])) or ""
     return call.function.doc

@@ -17,18 +17,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import ops
+from .. import layers, ops
 from ..backend import using
 from ..models import Model
 from ..models.inspect import named_modules
 from ..module import Param
 from .graph import Node
-from .record import Step
+from .record import Step, scope_of
 
 COMPLEX_STEP, DIFFERENCE = 1e-100, 1e-6  # the step h, in units of max(1, |x|) for a difference
 TOLERANCE = 1e-9  # of the complex step, relative to the largest element of the gradient
 NOT_ANALYTIC = 1e-3  # the two derivatives differ by more only if the complex step does not apply
 LOOSE = 1e-6  # of the difference, if it is the judge
+ROUNDING = 1e-7  # of the function's value: with TOLERANCE this is the rounding of float64
 NEGLIGIBLE = 1e-4  # of the largest gradient: a gradient of rounding errors is compared with this
 ROUNDED = {"float32": 1e-4, "float64": 1e-9}  # of the step's own number
 
@@ -68,7 +69,8 @@ class Proof(NamedTuple):
             return False
         central, complex_step = self.errors(sample)
         apart = abs(sample.central - sample.complex_step) / self.scale
-        return complex_step <= TOLERANCE or (apart > NOT_ANALYTIC and central <= LOOSE)
+        analytic = apart <= NOT_ANALYTIC  # otherwise the complex step does not apply
+        return complex_step <= TOLERANCE or (not analytic and central <= LOOSE)
 
     @property
     def verdict(self) -> str:
@@ -76,17 +78,16 @@ class Proof(NamedTuple):
         wrong = [s for s in self.samples if not self.agrees(s)]
         if not wrong:
             return "agrees"
-        lost = not any(np.isfinite(s.complex_step) for s in wrong)
+        lost = not any(np.isfinite([s.central, s.complex_step]).any() for s in wrong)
         return "not finite" if lost else "WRONG"
 
 
 def of_step(step: Step, count: int = 2) -> list[Proof]:
     """`count` elements of the gradient of each parameter, the derivative of the loss."""
     with using("numpy"), np.errstate(all="ignore"):
-        update = next(call for call in step.calls if call.scope == "update")  # or the clipping
         recorded, start = {}, 0
         for name, p in step.model.parameters().items():
-            part = update.arguments["grad"][start : start + p.value.size]
+            part = step.gradient[start : start + p.value.size]
             recorded[name] = part.reshape(p.value.shape)
             start += p.value.size
         x, eps = step.x.astype("float64"), step.eps.astype("float64")
@@ -116,13 +117,16 @@ def _gradients(model: Model, x: np.ndarray, eps: np.ndarray) -> dict[str, np.nda
 
 def of_node(step: Step, forward: Node, backward: Node, count: int = 5) -> list[Proof]:
     """`count` elements of each gradient of one op, with its dy held fixed."""
-    inputs = {n: a for n, a in forward.inputs.items() if n not in forward.call.owned}
-    layer = dict(named_modules(step.model)).get(forward.call.scope)
-    run = _layer(layer, [*inputs]) if layer else _function(forward)
+    named_layers = {scope_of(n): m for n, m in named_modules(step.model)}
+    layer: Any = named_layers.get(forward.call.scope)
+    given = dict(forward.inputs)
+    if type(layer).__module__ == layers.__name__:  # which does no more than its op
+        inputs = {n: a for n, a in given.items() if n not in forward.call.owned}
+        given = inputs | {n: p.value for n, p in layer.parameters().items()}
+        run = _layer(layer, [*inputs])
+    else:
+        run = _function(forward)
     dy = next(iter(backward.call.arguments.values()))
-    given = (
-        inputs if layer is None else inputs | {n: p.value for n, p in layer.parameters().items()}
-    )
     values = {n: np.array(a, "float64") for n, a in given.items() if a.dtype.kind == "f"}
     results = backward.call.result
     named = {n: GRADIENTS.get(n, f"d{n}") for n in values}
@@ -166,7 +170,7 @@ def _layer(layer: Any, names: list[str]) -> Run:
 
 
 def _function(node: Node) -> Run:
-    """An op that no layer calls, such as the terms of the loss."""
+    """An op that a model calls, such as the terms of the loss, or a layer that does more."""
     ends = ("forward", "backward")
     forward, backward = (unwrap(getattr(ops, f"{node.op}_{end}").reference) for end in ends)
 
@@ -194,23 +198,27 @@ def _proofs(
     largest = max((_largest(exact[name]) for name in values), default=0.0)
     proofs = []
     for name, value in values.items():
+        if not value.size:
+            continue
         gradient = exact[name]
         chosen = {int(np.nan_to_num(abs(gradient)).argmax())}
         chosen |= {*map(int, rng.permutation(value.size)[: count - 1])}
-        samples = []
+        samples, sizes = [], []
         for flat in sorted(chosen):
             k = np.unravel_index(flat, value.shape)
             numbers = recorded[name][k], gradient[k]
-            numeric = _derivatives(partial(objective, name), value, k)
+            size, *numeric = _derivatives(partial(objective, name), value, k)
             samples.append(Sample(tuple(map(int, k)), *numbers, *numeric))
-        known = [abs(number) for s in samples for number in s[2:]]
+            sizes.append(ROUNDING * size)
+        known = [abs(number) for s in samples for number in s[2:]] + sizes
         scale = max([_largest(gradient), NEGLIGIBLE * largest, *filter(np.isfinite, known)])
         proofs.append(Proof(name, float(scale) or 1.0, largest, samples))
     return proofs
 
 
 def _derivatives(f: Callable[[np.ndarray], Any], value: np.ndarray, k: Any) -> Iterator[float]:
-    """The central difference and the complex step of f at element k."""
+    """The magnitude of f, and its central difference and complex step at element k; NaN for the
+    latter if f does not take complex numbers."""
     h = DIFFERENCE * max(1.0, abs(float(value[k])))
     sides = []
     for sign in (1, -1):
@@ -218,10 +226,14 @@ def _derivatives(f: Callable[[np.ndarray], Any], value: np.ndarray, k: Any) -> I
         moved[k] += sign * h
         sides.append((moved[k], f(moved)))
     (right, above), (left, below) = sides
+    yield float(abs(above))
     yield float((above - below) / (right - left))
     moved = value.astype("complex128")
     moved[k] += COMPLEX_STEP * 1j
-    yield float(np.imag(f(moved)) / COMPLEX_STEP)
+    try:
+        yield float(np.imag(f(moved)) / COMPLEX_STEP)
+    except TypeError:  # NumPy, for a ufunc that has no complex version
+        yield np.nan
 
 
 def _largest(a: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import REGISTRY, asnumpy, using
+from ..backend import REGISTRY, asnumpy, is_array, using
 from ..models import Model
 from ..models.inspect import named_modules
 from ..module import Module
@@ -31,6 +32,8 @@ from ..ops import Losses
 from ..optim import Adam, Optimizer, clip_grad_norm
 from .source import Function, function_of
 
+RESERVED = {"step", "model", "update", "map", "proof", "help", "source", "x"}
+RESERVED |= {"bce", "mse", "kl", "kl_free_bits", "elbo"}  # ops that models call themselves
 PLUMBING = {"backend.py", "base.py", "layers.py", "module.py", "optim.py"}  # no mathematics here
 
 
@@ -50,6 +53,7 @@ class Line:
     statement: int  # its position in the function
     made: dict[str, np.ndarray] = field(default_factory=dict)
     read: list[np.ndarray] = field(default_factory=list)
+    ended: int = 0  # how many lines had ended before it
 
 
 @dataclass(eq=False)
@@ -68,11 +72,16 @@ class Call:
 
     @property
     def direction(self) -> str:
-        """ "backward", "forward" or, for the update, "update"."""
-        name = self.function.name
-        if "backward" in name:
-            return "backward"
-        return "update" if self.scope == "update" else "forward"
+        """ "backward", "forward" or, for the update, "update". What backward calls is backward."""
+        if self.is_update:
+            return "update"
+        within = self.caller is not None and self.caller.direction == "backward"
+        return "backward" if within or "backward" in self.function.name else "forward"
+
+    @property
+    def is_update(self) -> bool:
+        """Whether it is the optimizer's update, or the clipping of the gradients before it."""
+        return self.op == "optim"
 
 
 @dataclass
@@ -82,6 +91,7 @@ class Step:
     model: Model  # before the step
     optimizer: Optimizer  # before the step; of `model`
     updated: Model  # after it
+    gradient: np.ndarray  # of all parameters in a row, before any clipping
     x: np.ndarray
     eps: np.ndarray
     losses: Losses
@@ -90,7 +100,7 @@ class Step:
     lines: list[tuple[Call, Line]]  # in the order in which they ran
 
     def __iter__(self) -> Iterator[Record]:
-        for call, line in self.lines:
+        for call, line in sorted(self.lines, key=lambda run: run[1].ended):
             number = call.function.statements[line.statement].first
             for name, array in line.made.items():
                 yield Record(f"{call.scope}.{call.function.name}", number, name, array)
@@ -137,6 +147,12 @@ def record(
     -----
     Unlike `train.train_step`, it goes on if the loss is not finite, so that you can see where.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"record: model must be a Model, got {_kind(model)}")
+    if not is_array(x):
+        raise TypeError(f"record: x must be a NumPy or CuPy array, got {_kind(x)}")
+    if not isinstance(optimizer, Optimizer | None):
+        raise TypeError(f"record: optimizer must be an Optimizer, got {_kind(optimizer)}")
     if optimizer is not None and optimizer.model is not model:
         raise ValueError("record: the optimizer was made for another model")
     before = deepcopy(optimizer or Adam(model))  # with a copy of the model
@@ -149,9 +165,10 @@ def record(
     with using("numpy"), np.errstate(all="ignore"):
         recorder = _Recorder(running, before.model)
         losses = recorder.run(x, eps, max_norm)
+        recorder.check_unchanged()
         after = deepcopy(running.model).loss(x, eps, keep=False)
     return Step(
-        before.model, before, running.model, x, eps, losses, after,
+        before.model, before, running.model, recorder.gradient(), x, eps, losses, after,
         recorder.calls, recorder.lines,
     )  # fmt: skip
 
@@ -176,10 +193,12 @@ class _Recorder:
         self.optimizer, self.model = optimizer, optimizer.model
         self._weights = {name: p.value for name, p in before.parameters().items()}
         self._updating = False
+        self._ended = 0
+        self._sums: list[tuple[str, np.ndarray, int]] = []
         self.calls: list[Call] = []
         self.lines: list[tuple[Call, Line]] = []
         self._names = {id(self.model): "model"}
-        self._names |= {id(m): name for name, m in named_modules(self.model)}
+        self._names |= {id(m): scope_of(name) for name, m in named_modules(self.model)}
         self._bodies = _bodies()
         self._open: dict[FrameType, Call] = {}
         state = [a for a in vars(optimizer).values() if isinstance(a, np.ndarray)]
@@ -196,6 +215,20 @@ class _Recorder:
             return training_step(self.model, self.optimizer, x, eps, max_norm)
         finally:
             sys.settrace(before)
+
+    def gradient(self) -> np.ndarray:
+        """The gradient of all parameters as the update, or the clipping, got it."""
+        given = (call.arguments["grad"] for call in self.calls if call.is_update)
+        return next(given, self.model.flat_grad)
+
+    def check_unchanged(self) -> None:
+        """ValueError if a line has changed an array that an earlier line made."""
+        for name, a, before in self._sums:
+            if _checksum(a) != before:
+                raise ValueError(
+                    f"record: a later line changes {name} in place, so its numbers are lost: write "
+                    "h = 2 * h instead of h *= 2"
+                )
 
     def _enter(self, frame: FrameType, event: str, _: Any) -> Any:
         """Called at the beginning of every function: whether to trace it."""
@@ -225,7 +258,7 @@ class _Recorder:
         if op := self._bodies.get(code):
             if op == "optim":
                 self._updating = True
-                return "update", ""
+                return "update", op
             outer = frame.f_back
             while outer is not None:
                 name = self._names.get(id(outer.f_locals.get("self")), "model")
@@ -251,7 +284,7 @@ class _Recorder:
                 (k for k, s in enumerate(statements) if s.first <= frame.f_lineno <= s.last), None
             )
             last = call.lines[-1].statement if call.lines else None
-            if here is None or (here == last and frame.f_lineno != statements[here].first):
+            if here is None or here == last:
                 return self._line  # the docstring, or a further line of a long statement
             self._finish(call, frame, here)
             line = Line(here)
@@ -271,12 +304,16 @@ class _Recorder:
         if not call.lines:
             return
         line = call.lines[-1]
+        line.ended = self._ended = self._ended + 1
         statement = call.function.statements[line.statement]
         if statement.is_loop and following != line.statement + 1:
             return
         for name in statement.assigns:
             for part, a in _parts(name, frame.f_locals.get(name)).items():
-                line.made[part] = self._kept(a)
+                line.made[part] = kept = self._kept(a)
+                if kept is a and not any(a is known for _, known, _ in self._sums[-50:]):
+                    where = f"{part} of {call.scope}.{call.function.name}"
+                    self._sums.append((where, a, _checksum(a)))
 
     def _result(self, call: Call, value: Any) -> dict[str, Any]:
         """The returned arrays by name; those that have no variable are made by the return."""
@@ -316,7 +353,23 @@ def _parts(name: str, value: Any) -> dict[str, Any]:
     """The arrays of a variable, and numbers that NumPy computed; those of the losses by name."""
     if name == "losses" and isinstance(value, tuple) and len(value) == len(Losses._fields):
         return {f"losses.{field}": a for field, a in zip(Losses._fields, value, strict=True)}
-    return {name: value} if isinstance(value, np.ndarray | np.floating) else {}
+    numbers = isinstance(value, np.ndarray | np.floating) and value.dtype.kind in "fiub"
+    return {name: value} if numbers else {}
+
+
+def scope_of(name: str) -> str:
+    """What a layer is called on the page: its name in the model, unless that means something else
+    there or cannot be part of an address."""
+    name = re.sub(r"[^\w.-]", "_", name)
+    return f"layer-{name}" if name in RESERVED else name
+
+
+def _checksum(a: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(a).tobytes())
+
+
+def _kind(a: Any) -> str:
+    return repr(a) if isinstance(a, str | None) else type(a).__name__
 
 
 def arrays_in(value: Any) -> list[np.ndarray]:

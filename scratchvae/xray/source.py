@@ -54,14 +54,24 @@ class Function:
 
 @cache
 def function_of(code: CodeType) -> Function:
-    """The source of a function, and its statements."""
-    lines, first = inspect.getsourcelines(code)
-    source = textwrap.dedent("".join(lines))
-    tree = ast.parse(source).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    statements = [*_statements(tree.body, first - 1, source.splitlines())]
+    """The source of a function, and its statements. There are none if the source is in no file, as
+    after `exec`, or has changed since it was imported."""
     file = Path(code.co_filename)
-    defined = first + tree.body[0].lineno - 2
+    try:
+        lines, first = inspect.getsourcelines(code)
+        source = textwrap.dedent("".join(lines))
+        indented = source[:1].isspace()  # a comment at the left margin keeps `dedent` from working
+        tree: Any = ast.parse(f"if 1:\n{source}" if indented else source).body[0]
+        offset = first - 1 - indented
+        tree = tree.body[0] if indented else tree
+    except (OSError, SyntaxError):
+        tree = None
+    if not isinstance(tree, ast.FunctionDef) or tree.name != code.co_name:
+        missing = f"# The source of {code.co_name} cannot be read.\n"
+        return Function(code.co_name, file, code.co_firstlineno, 0, missing, [], "")
+    text = ["if 1:", *source.splitlines()] if indented else source.splitlines()
+    statements = [*_statements(tree.body, offset, text)]
+    defined = offset + tree.body[0].lineno - 1
     doc = ast.get_docstring(tree) or ""
     return Function(code.co_name, file, first, defined, source, statements, doc)
 
@@ -149,7 +159,10 @@ def sources(op: str) -> list[View]:
         file = relative(Path(inspect.getfile(naive)))
         found.append(View("naive loops", file, first, highlighted("".join(text))))
     for title, folder, ending in (("Numba kernel", "cpu", ".py"), ("CUDA kernel", "cuda", ".cu")):
-        spec = importlib.util.find_spec(f"scratchvae.kernels.{folder}.{op}")
+        try:
+            spec = importlib.util.find_spec(f"scratchvae.kernels.{folder}.{op}")
+        except ImportError:  # without Numba
+            continue
         if not spec or not spec.origin:
             continue
         own = Path(spec.origin)

@@ -22,7 +22,7 @@ const kinds = { float32: Float32Array, float64: Float64Array, int64: BigInt64Arr
 /* The numbers of array k, in the order of its `stored` shape: all of them, or those of the first
    image of the batch. A promise; null if the page does not have them. */
 xray.numbers = (k) => (unpacked[k] ??= unpackTensor(k));
-const unpacked = {};
+const unpacked = [];
 async function unpackTensor(k) {
   const about = xray.tensors[k];
   if (!("stored" in about)) return about.value === undefined ? null : [about.value];

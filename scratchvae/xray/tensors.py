@@ -70,14 +70,15 @@ def facts(a: np.ndarray, weight: bool = False) -> dict[str, Any]:
     wide = finite.astype("float64")
     found: dict[str, Any] = {"shape": a.shape, "dtype": str(a.dtype)}
     if finite.size and a.ndim:
-        numbers = wide.mean(), wide.std(), finite.min(), finite.max()
+        most = abs(wide).max() or 1.0  # so that no square overflows
+        numbers = wide.mean(), most * (wide / most).std(), finite.min(), finite.max()
         found |= dict(zip(("mean", "std", "min", "max"), map(float, numbers), strict=True))
         found["zeros"] = float((finite == 0).mean())
         found["first"] = [str(number) for number in a.ravel()[:4]]
     elif a.ndim == 0:
         found["value"] = float(a) if finite.size else str(a)
     found["bad"] = a.size - finite.size
-    if a.ndim >= 2 and a.dtype.kind == "f" and not weight:
+    if a.ndim >= 2 and a.size and a.dtype.kind == "f" and not weight:
         units = np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)
         found["dead"] = int((units == 0).all(axis=1).sum())
     silent = [name for name in ("zeros", "bad", "dead") if not found.get(name)]
@@ -106,7 +107,7 @@ def picture(a: np.ndarray, weight: bool = False, image: bool = False) -> str:
     """
     from PIL import Image
 
-    if a.ndim == 0 or a.dtype.kind not in "fiub":
+    if a.ndim == 0 or a.size == 0 or a.dtype.kind not in "fiub":
         return ""
     a = a.astype("float64")
     first = a if weight or a.ndim == 1 else a[0]

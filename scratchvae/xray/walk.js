@@ -30,8 +30,14 @@ xray.walk.show = () => {
   xray.view.draw(view);
   if (view.id === "map") xray.map.draw();
   if (name === "update") xray.update().then(() => xray.walk.scroll(view));
-  if (name in xray.data.ops) xray.why(name, second);
-  if (view !== before) scrollTo(0, view.id === "map" ? xray.walk.onMap : 0);
+  if (Object.hasOwn(xray.data.ops, name)) xray.why(name, second);
+  document.getElementById("tensor").close();
+  if (view !== before) {
+    const heading = view.querySelector("h2"); // where a screen reader goes on
+    heading.focus({ preventScroll: true });
+    document.title = `${heading.textContent.trim()} · ${document.querySelector("h1").textContent}`;
+    scrollTo(0, view.id === "map" ? xray.walk.onMap : 0);
+  }
   for (const each of document.querySelectorAll(".current")) each.classList.remove("current");
   if (stop !== undefined) xray.walk.mark(view, second, third, stop);
   if (name === "source") document.getElementById(address.slice(1))?.scrollIntoView();
@@ -93,7 +99,7 @@ xray.walk.function = (by) => {
 };
 
 xray.walk.key = (event) => {
-  const elsewhere = "input:not([type=range]), select, textarea, dialog, canvas";
+  const elsewhere = "input, select, textarea, dialog, canvas";
   if (event.defaultPrevented || event.target.closest?.(elsewhere)) return;
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const walking = !document.querySelector(".walk.idle");

@@ -23,7 +23,7 @@
     });
     return { name, op, options, arrays, images, results, origins };
   };
-  const loaded = {};
+  const loaded = Object.create(null); // a layer may be called toString
   const opened = (name) => (loaded[name] ??= load(name));
 
   /* All that is said of one number. The largest terms come first. */
@@ -88,9 +88,11 @@
   /* Whether the sum is the number of the step, but for rounding: relative to the magnitudes of the
      terms. */
   const ROUNDING = { float32: 1e-5, float64: 1e-13 };
+  const TINIEST = { float32: 1.2e-38, float64: 2.3e-308 }; // below it numbers underflow
   const verdict = ({ value, sum, size }, dtype) => {
     const error = Object.is(sum, value) ? 0 : Math.abs(sum - value);
-    const agrees = error <= ROUNDING[dtype] * Math.max(size, Math.abs(value));
+    const rounding = Math.max(ROUNDING[dtype] * Math.max(size, Math.abs(value)), TINIEST[dtype]);
+    const agrees = error === 0 || error <= rounding;
     const numbers = `In this step: ${xray.text(value, dtype)}. Added in float64: ${digits(sum)}.`;
     const more = agrees ? "" : "more than ";
     const difference = `The difference, ${error.toPrecision(2)}, is ${more}rounding to ${dtype}.`;
