@@ -102,9 +102,11 @@ xray.walk.key = (event) => {
   const elsewhere = "input, select, textarea, dialog, canvas";
   if (event.defaultPrevented || event.target.closest?.(elsewhere)) return;
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const walking = !document.querySelector(".walk.idle");
+  const here = xray.walk.positions.get(xray.walk.read()); // the view may not be drawn yet
+  const walking = here !== undefined;
+  xray.walk.at = here ?? xray.walk.at;
   const actions = {
-    ArrowRight: () => xray.walk.go(walking ? xray.walk.at + 1 : xray.walk.at),
+    ArrowRight: () => xray.walk.go(walking ? here + 1 : xray.walk.at),
     ArrowLeft: () => xray.walk.go(xray.walk.at - 1),
     Escape: () => (location.hash = "#map"),
   };
