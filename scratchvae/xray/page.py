@@ -190,12 +190,12 @@ class Content:
         return {"op": forward.op, "options": options, "tensors": tensors, "origins": origins}
 
     def _first_not_finite(self) -> str:
-        """The first array of the step that has NaN or infinity, or ""."""
+        """The first weight, input or result of an op that has NaN or infinity, or ""."""
         weights = {f"the weight {n}": p.value for n, p in self.step.model.parameters().items()}
         found = [*weights.items(), ("the images", self.step.x), ("the noise", self.step.eps)]
-        for call, line in self.step.lines:
-            where = f"of {call.scope}, {call.function.name}"
-            found += [(f"{n} {where}", a) for n, a in line.made.items()]
+        for node in self.nodes:
+            where = f"of {node.name}, {node.direction}"
+            found += [(f"{n} {where}", a) for n, a in node.results.items()]
         return next((name for name, a in found if not np.isfinite(a).all()), "")
 
     def _where(self, node: Node) -> tuple[str, str]:
