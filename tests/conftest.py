@@ -15,8 +15,11 @@ from scratchvae.gpu import graph
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import blas
 
-# A shell that starts pytest in the background ignores Ctrl-C; the processes of tests must not.
+# A shell that starts pytest in the background ignores Ctrl-C, `nohup` a hangup; the processes of
+# tests must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # No deadline: the first example of a test may compile a kernel. Hypothesis draws the shapes and a
 # seed for the numbers, so that shrinking works on small integers.

@@ -151,7 +151,7 @@ def test_what_is_too_large_is_refused_before_any_work(command, monkeypatch, name
 
 @pytest.mark.parametrize("option", ["--npz", pytest.param("--folder", marks=pytest.mark.slow)])
 def test_many_samples_take_little_memory(command, monkeypatch, option):
-    """8,000 images of floats would take 25 MB; opening a run takes 11 MB."""
+    """8,000 images of floats would take 25 MB more."""
     monkeypatch.setattr(Image.Image, "save", lambda *arguments: None)  # it takes time
     command("sample", "--count", 2, option, "warm-up.npz")  # imports
     tracemalloc.start()
@@ -159,7 +159,7 @@ def test_many_samples_take_little_memory(command, monkeypatch, option):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert status == 0, said
-    assert peak < 16e6
+    assert peak < 20e6  # 14 MB alone, 18 MB after other tests in the same process
 
 
 def test_to_uint8_makes_no_large_copies():
