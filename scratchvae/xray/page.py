@@ -57,21 +57,25 @@ def page(
     str
         Everything is inside: text, style, scripts, numbers. Write it to a file in UTF-8.
     """
+    content = Content(record(model, x, eps, optimizer, max_norm))
+    return rendered(content, title or type(model).__name__, images)
+
+
+def rendered(content: Content, title: str, images: str) -> str:
+    """The text of the file."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    step = record(model, x, eps, optimizer, max_norm)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    content = Content(step)
     return environment.get_template("page.html").render(
-        title=title or type(model).__name__,
+        title=title,
         images=images,
         version=__version__,
         styles=[_text(f"{name}.css") for name in STYLES],
         scripts=[_text(f"{name}.js") for name in SCRIPTS],
-        step=step,
+        step=content.step,
         content=content,
         data=json.dumps(content.data(), allow_nan=False).replace("</", "<\\/"),
         on_axis=on_axis,

@@ -16,6 +16,9 @@ QUICK_FIRST = [
 ]
 SMALLER = {"celeba": {"image_shape": (3, 32, 32)}}  # the same ops on a quarter of the pixels
 
+# With `--dist loadgroup` a page is made once.
+EACH_ON_ONE_WORKER = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in MODELS]
+
 
 def a_model(name, dtype="float32"):
     return sv.models.build(name, seed=3, dtype=dtype, **SMALLER.get(name, {}))

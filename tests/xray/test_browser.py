@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from steps import MODELS, a_batch, a_model
+from steps import EACH_ON_ONE_WORKER, a_batch, a_model
 
 from scratchvae import layers
 from scratchvae.xray import page
-from scratchvae.xray.page import Content
+from scratchvae.xray.page import Content, rendered
 from scratchvae.xray.record import record
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
@@ -38,8 +38,9 @@ def pages(tmp_path_factory):
         if name not in made:
             model = a_model(name)
             file = tmp_path_factory.mktemp("xray") / f"{name}.html"
-            file.write_text(page(model, *a_batch(model)), encoding="utf-8")
-            made[name] = file, Content(record(model, *a_batch(model)))
+            content = Content(record(model, *a_batch(model)))
+            file.write_text(rendered(content, name, ""), encoding="utf-8")
+            made[name] = file, content
         return made[name]
 
     return of
@@ -77,7 +78,7 @@ def shown(tab):
     return tab.evaluate("[...document.querySelectorAll('.view')].find((v) => !v.hidden).id")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH_ON_ONE_WORKER)
 def test_every_node_s_numbers_are_the_tensors(name, opened, pages):
     tab = opened(name)
     _, content = pages(name)
@@ -105,7 +106,7 @@ def test_every_node_s_numbers_are_the_tensors(name, opened, pages):
     assert compared >= 2 * len(content.ops)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH_ON_ONE_WORKER)
 def test_the_facts_on_the_map_are_those_of_the_arrays(name, opened, pages):
     tab = opened(name)
     _, content = pages(name)
@@ -131,7 +132,7 @@ def test_the_facts_on_the_map_are_those_of_the_arrays(name, opened, pages):
         assert (f"{zeros} % zeros" in words) == (a == 0).any()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH_ON_ONE_WORKER)
 def test_the_arrow_keys_walk_all_lines(name, opened, pages):
     tab = opened(name)
     _, content = pages(name)
@@ -302,7 +303,7 @@ def test_nothing_is_wider_than_a_phone(address, opened):
 EXPLAINED = ("y", "z", "dx", "dmu", "dlogvar", "dlogits", "dprediction", "dreconstruction", "dkl")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH_ON_ONE_WORKER)
 def test_the_terms_of_a_number_add_up_to_it(name, opened, pages):
     """Of five numbers of every result of every op; the numbers themselves are those in Python."""
     tab = opened(name)
