@@ -25,7 +25,7 @@ FLOOR = {
     "evaluation": 8,
     "gpu": 7,
     "gradcheck": 7,
-    "xray": 7,
+    "xray": 8,
     "optim": 6,
     "models": 5,
     "layers": 4,

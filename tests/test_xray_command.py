@@ -1,14 +1,11 @@
 """`scratchvae xray`: which model, images and optimizer a page shows; and `show` in a notebook."""
 
-import base64
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import webbrowser
-import zlib
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 from idx_files import write_digits
 from numpy.testing import assert_array_equal
 from small_runs import trained, write_photographs
+from xray_pages import data_of, unpacked
 
 import scratchvae as sv
 from scratchvae.__main__ import main
@@ -371,12 +369,12 @@ def test_the_page_of_a_run_shows_its_weights_and_averages(runs):
     assert main(["xray", str(run)]) == 0
     text = (run / "pictures/xray.html").read_text("utf-8")
     assert f"Tiny of {run}" in text
-    update = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["update"]
+    update = data_of(text)["update"]
     columns = [name for name, _ in update["columns"]]
     arrays, _ = read_checkpoint(run / "checkpoints/step-000000006.safetensors")
     m, v, start = arrays["optimizer.m"], arrays["optimizer.v"], 0
     for name, row in update["rows"].items():
-        numbers = unpacked(row["numbers"], update["dtype"]).reshape(-1, len(columns)).T
+        numbers = unpacked(row["numbers"], update["dtype"], (-1, len(columns))).T
         shown = {}
         for column, values in zip(columns, numbers, strict=True):
             shown.setdefault(column, values)  # as the first line with this name makes it
@@ -386,13 +384,6 @@ def test_the_page_of_a_run_shows_its_weights_and_averages(runs):
         assert_array_equal(shown["m"], m[here][chosen] * np.float32(0.9), name)
         assert_array_equal(shown["v"], v[here][chosen] * np.float32(0.999), name)
     assert start == m.size
-
-
-def unpacked(text, dtype):
-    """The inverse of `packed`: byte 0 of each number, byte 1, ..., deflated, in base64."""
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(text), wbits=-15), "uint8")
-    size = np.dtype(dtype).itemsize
-    return np.frombuffer(planes.reshape(size, -1).T.tobytes(), np.dtype(dtype).newbyteorder("<"))
 
 
 @pytest.mark.slow

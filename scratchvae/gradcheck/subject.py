@@ -149,14 +149,8 @@ def of_layer(
     def forward(*values: Any) -> tuple[Any, tuple[Any, ...]]:
         """A copy of the layer at these inputs and parameters; the copy is its own cache."""
         given, weights = values[: len(names)], values[len(names) :]
-        run: Any = deepcopy(layer)
-        for p, value in zip(_distinct(run).values(), weights, strict=True):
-            vars(p).update(vars(Param(value.copy())))  # contiguous, and of any dtype
         common = np.result_type(*(value.dtype for value in values))  # complex if one of them is
-        for module in run.modules():
-            for n in module.buffers:
-                if (buffer := getattr(module, n)).dtype.kind == "f":
-                    setattr(module, n, buffer.astype(common))
+        run = layer_at(layer, weights, common)
         return run.forward(*given), (run, given)
 
     def backward(dy: Any, cache: Any) -> tuple[Any, ...]:
@@ -173,6 +167,18 @@ def of_layer(
         forward, backward, values, dtype, seed, name, [*names, *parameters],
         without_gradient=without_gradient, batch=batch,
     )  # fmt: skip
+
+
+def layer_at(layer: Module, weights: Sequence[np.ndarray], dtype: np.dtype) -> Any:
+    """A copy of a layer with these weights, of any dtype, and with buffers of this dtype."""
+    copy = deepcopy(layer)
+    for p, value in zip(_distinct(copy).values(), weights, strict=True):
+        vars(p).update(vars(Param(value.copy())))  # contiguous; assignment would keep the old dtype
+    for module in copy.modules():
+        for name in module.buffers:
+            if (buffer := getattr(module, name)).dtype.kind == "f":
+                setattr(module, name, buffer.astype(dtype))
+    return copy
 
 
 def of_model(model: Model, x: Any, eps: Any) -> Subject:

@@ -85,12 +85,12 @@ class _Finder:
     def source(self, a: np.ndarray, caller: Call | None, begun: Line | None) -> Node | None:
         """The node that made `a`, which a line of `caller` read or passed on; None for noise."""
         for node in reversed(self.nodes):
-            if any(overlaps(a, result) for result in node.results.values()):
+            if any(np.may_share_memory(a, result) for result in node.results.values()):
                 return node
-        if overlaps(a, self.step.eps):
+        if np.may_share_memory(a, self.step.eps):
             return None
         for call, line in self.step.lines:  # a variable of a function of the model
-            if not call.op and any(overlaps(a, made) for made in line.made.values()):
+            if not call.op and any(np.may_share_memory(a, made) for made in line.made.values()):
                 return self.add_line(a, call, line)
         return self.add_line(a, caller, begun) if caller and begun else None  # a part of the line
 
@@ -110,10 +110,12 @@ class _Finder:
         terms = _sum(a, same)
         kind = "sum" if terms else "line"
         self.count[kind] += 1
-        if any(overlaps(a, made) for made in line.made.values()):
+        if any(np.may_share_memory(a, made) for made in line.made.values()):
             results = line.made
         else:  # a part of the line, which has no name of its own: that of its terms
-            names = {n for node, b in terms for n, r in node.results.items() if overlaps(r, b)}
+            names = {
+                n for node, b in terms for n, r in node.results.items() if np.may_share_memory(r, b)
+            }
             results = {names.pop() if len(names) == 1 else kind: a}
         node = Node(
             f"{kind} {self.count[kind]}", "+" if terms else "", call.direction, call,
@@ -136,11 +138,6 @@ def _sum(a: np.ndarray, same: list[tuple[Node, np.ndarray]]) -> list[tuple[Node,
 def equal(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays have the same numbers."""
     return np.array_equal(a, b, equal_nan=True)
-
-
-def overlaps(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays may share memory; quick."""
-    return np.may_share_memory(a, b)
 
 
 def _arrange(nodes: list[Node]) -> None:

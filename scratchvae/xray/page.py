@@ -260,7 +260,8 @@ class Content:
 
     def _update(self) -> dict[str, Any]:
         """Some weights of each parameter with what the update computes for them, line by line."""
-        call = next((c for c in reversed(self.step.calls) if c.is_update), None)
+        updates = [c for c in self.step.calls if c.is_update]  # the clipping is one, too
+        call = next((c for c in updates if "value" in c.arguments), None)
         if call is None:  # an optimizer of the user's own
             return {"columns": [], "rows": {}, "dtype": ""}
         columns = [("before", "", call.arguments["value"])]

@@ -3,8 +3,8 @@
 Two questions, both in float64. For a layer: is `backward` the derivative of `forward`? With the dy
 of the step, the sum of dy y has the derivative dx. For the whole step: is the gradient of every
 parameter the derivative of the loss? Each is answered for a few elements, by the complex step,
-which has no rounding error to speak of, and by a central difference. See gradcheck/ for checks that
-also judge functions which are not analytic.
+which has no rounding error to speak of, and by a central difference. The checks of gradcheck/ say
+more about a function, but they refuse one that gives NaN, whose step you may want to see.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 
 from .. import layers, ops
 from ..backend import using
+from ..gradcheck.subject import layer_at
 from ..models import Model
 from ..models.inspect import named_modules
-from ..module import Param
 from .graph import Node
 from .record import Step, scope_of
 
@@ -150,14 +150,8 @@ def _layer(layer: Any, names: list[str]) -> Run:
     """A layer of the model, its forward and backward."""
 
     def run(values: dict[str, np.ndarray], dy: np.ndarray | None) -> Any:
-        copy = deepcopy(layer)
-        dtype = np.result_type(*values.values())
-        for name, p in copy.parameters().items():
-            vars(p).update(vars(Param(values[name].copy())))
-        for module in copy.modules():
-            for name in module.buffers:
-                if (buffer := getattr(module, name)).dtype.kind == "f":
-                    setattr(module, name, buffer.astype(dtype))
+        weights = [values[name] for name in layer.parameters()]
+        copy = layer_at(layer, weights, np.result_type(*values.values()))
         y = copy.forward(*(values[name] for name in names))
         if dy is None:
             return y, {}

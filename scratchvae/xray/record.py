@@ -53,7 +53,7 @@ class Line:
     statement: int  # its position in the function
     made: dict[str, np.ndarray] = field(default_factory=dict)
     read: list[np.ndarray] = field(default_factory=list)
-    ended: int = 0  # how many lines had ended before it
+    ended: int = 0  # its number in the order in which lines end
 
 
 @dataclass(eq=False)
@@ -194,19 +194,18 @@ class _Recorder:
         self._weights = {name: p.value for name, p in before.parameters().items()}
         self._updating = False
         self._ended = 0
-        self._sums: list[tuple[str, np.ndarray, int]] = []
+        self._checksums: dict[int, tuple[str, np.ndarray, int]] = {}  # by the array's id
         self.calls: list[Call] = []
         self.lines: list[tuple[Call, Line]] = []
         self._names = {id(self.model): "model"}
         self._names |= {id(m): scope_of(name) for name, m in named_modules(self.model)}
         self._bodies = _bodies()
         self._open: dict[FrameType, Call] = {}
-        state = [a for a in vars(optimizer).values() if isinstance(a, np.ndarray)]
         self._owned = {name: p.value for name, p in self.model.parameters().items()}
         for name, module in [("", self.model), *named_modules(self.model)]:
             self._owned |= {f"{name}.{b}": getattr(module, b) for b in module.buffers}
         flat = [self.model.flat_value, self.model.flat_grad]
-        self._changing = [*flat, *state, *self._owned.values()]
+        self._changing = [*flat, *self._owned.values()]
 
     def run(self, x: np.ndarray, eps: np.ndarray, max_norm: float | None) -> Losses:
         before = sys.gettrace()  # a debugger's, or coverage's
@@ -223,7 +222,7 @@ class _Recorder:
 
     def check_unchanged(self) -> None:
         """ValueError if a line has changed an array that an earlier line made."""
-        for name, a, before in self._sums:
+        for name, a, before in self._checksums.values():
             if _checksum(a) != before:
                 raise ValueError(
                     f"record: a later line changes {name} in place, so its numbers are lost: write "
@@ -238,14 +237,14 @@ class _Recorder:
         scope, op = found
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         given = {n: frame.f_locals[n] for n in names if n != "self"}
-        owned = {n: self._owner(a) for n, a in given.items() if isinstance(a, np.ndarray)}
+        arrays = {n: a for n, a in given.items() if isinstance(a, np.ndarray)}
+        owned = {n: owner for n, a in arrays.items() if (owner := self._owner(a))}
         outer = frame.f_back
         while outer is not None and outer not in self._open:
             outer = outer.f_back
         caller = self._open[outer] if outer is not None else None
         begun = caller.lines[-1] if caller and caller.lines else None
         kept = {n: self._kept(a) for n, a in given.items()}
-        owned = {n: name for n, name in owned.items() if name}
         call = Call(scope, function_of(code), op, kept, owned, caller, begun)
         self.calls.append(call)
         self._open[frame] = call
@@ -267,8 +266,11 @@ class _Recorder:
                 outer = outer.f_back
             return op, op
         owner = frame.f_locals.get("self")
-        shown = not code.co_name.startswith(("_", "<")) and code.co_argcount > 0
-        if not shown or not isinstance(owner, Module) or id(owner) not in self._names:
+        if (
+            code.co_name.startswith(("_", "<"))
+            or not isinstance(owner, Module)
+            or id(owner) not in self._names
+        ):
             return None
         ours = Path(code.co_filename).is_relative_to(Path(__file__).parents[1])
         if ours and Path(code.co_filename).name in PLUMBING:
@@ -311,13 +313,13 @@ class _Recorder:
         for name in statement.assigns:
             for part, a in _parts(name, frame.f_locals.get(name)).items():
                 line.made[part] = kept = self._kept(a)
-                if kept is a and not any(a is known for _, known, _ in self._sums[-50:]):
+                if kept is a and id(a) not in self._checksums:
                     where = f"{part} of {call.scope}.{call.function.name}"
-                    self._sums.append((where, a, _checksum(a)))
+                    self._checksums[id(a)] = where, a, _checksum(a)
 
     def _result(self, call: Call, value: Any) -> dict[str, Any]:
         """The returned arrays by name; those that have no variable are made by the return."""
-        values = value if isinstance(value, tuple) and type(value) is tuple else (value,)
+        values = value if type(value) is tuple else (value,)
         statement = call.function.statements[call.lines[-1].statement] if call.lines else None
         texts = statement.returns if statement else ()
         documented = re.match(r"[\w, ]+", call.function.doc)
@@ -339,10 +341,12 @@ class _Recorder:
         return next((n for n in same if np.may_share_memory(a, self._owned[n])), "")
 
     def _kept(self, a: Any) -> Any:
-        """An array as it is now: a copy if the step changes it in place. Weights change only in the
-        update; until then those of the model before the step, each time the same array."""
+        """An array as it is now: a copy if the step changes it in place, as the update does. Before
+        the update a weight is that of the model before the step, each time the same array."""
         if isinstance(a, np.ndarray):
-            if not self._updating and (name := self._owner(a)) in self._weights:
+            if self._updating:
+                return a.copy()
+            if (name := self._owner(a)) in self._weights:
                 return self._weights[name]
             changing = any(np.may_share_memory(a, other) for other in self._changing)
             return a.copy() if changing else a

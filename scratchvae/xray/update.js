@@ -12,7 +12,7 @@ xray.update = async () => {
   };
   const parameter = choose("Parameter", () => showElements());
   const element = choose("Element", () => showNumbers());
-  const note = xray.element("p", { class: "note" });
+  const note = xray.element("p");
   const body = xray.element("tbody");
   const titles = ["variable", "value", "made by"];
   const head = titles.map((text) => xray.element("th", { scope: "col" }, text));

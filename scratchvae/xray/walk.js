@@ -29,7 +29,7 @@ xray.walk.show = () => {
     link.classList.toggle("here", link.hash.slice(1).split("/")[0] === name);
   xray.view.draw(view);
   if (view.id === "map") xray.map.draw();
-  if (name === "update") xray.update().then(() => xray.walk.scroll(view));
+  if (view.querySelector("#update-table")) xray.update().then(() => xray.walk.scroll(view));
   if (Object.hasOwn(xray.data.ops, name)) xray.why(name, second);
   document.getElementById("tensor").close();
   if (view !== before) {

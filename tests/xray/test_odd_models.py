@@ -165,6 +165,13 @@ def test_an_optimizer_of_the_users_own_has_a_page_without_the_table():
     assert 'href="#update' not in html and "sampled elements of gradients agree" in html
 
 
+def test_clipping_without_an_update_of_ours_has_a_page():
+    model = sv.models.build("mlp", **SMALL)
+    x, eps = a_batch(model)
+    content = Content(record(model, x, eps, Plain(model, 0.1), 1.0))
+    assert content.update["rows"] == {} and content.wrong == []
+
+
 @pytest.mark.parametrize(
     "name", ["update", "bce", "map", "x", "model", "a/b", "a|b", "50%", 'it"s', "toString", "sum 1"]
 )

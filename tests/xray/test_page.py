@@ -1,14 +1,12 @@
 """The page: one file without a network, within its size, with the numbers of the arrays."""
 
-import base64
-import json
 import re
-import zlib
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from steps import a_batch, a_model
+from xray_pages import data_of, unpacked
 
 import scratchvae as sv
 from scratchvae.xray.page import Content, page
@@ -19,13 +17,6 @@ MEGABYTES = {"mlp": 5, "tiny": 5, "ae": 5, "conv": 12, "celeba": 30, "skip": 30}
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("conv", "celeba", "skip")]
 
 
-def unpacked(text, dtype, shape):
-    """What tensors.js does."""
-    dtype = np.dtype(dtype)
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(text), -15), "uint8")
-    return planes.reshape(dtype.itemsize, -1).T.copy().view(dtype).reshape(shape)
-
-
 def gradients_of(step):
     """The gradients of a step's parameters, computed again."""
     with sv.using("numpy"):
@@ -33,10 +24,6 @@ def gradients_of(step):
         model.loss(step.x, step.eps)
         model.backward()
     return [p.grad for p in model.parameters().values()]
-
-
-def data_of(html):
-    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
 
 
 @pytest.mark.parametrize("name", ["mlp", "tiny", "ae", *LARGE])

@@ -109,6 +109,16 @@ def test_a_loop_that_is_over_makes_no_array():
     assert [r.name for r in step if r.op == "model.decode"].count("skip") == 6
 
 
+def test_an_optimizer_made_before_the_model_changed_its_dtype():
+    """Its m and v are moved within the update, which then changes the new arrays in place."""
+    model = a_model("ae")
+    optimizer = sv.optim.Adam(model)
+    model.to("float64")
+    step = record(model, *a_batch(model), optimizer)
+    first, second = (r.array for r in step if r.op == "update.adam_step" and r.name == "m")
+    assert not first.any() and second.any() and second.dtype == "float64"
+
+
 def test_gradients_can_be_clipped():
     model = a_model("mlp")
     x, eps = a_batch(model)
