@@ -101,6 +101,28 @@ def test_a_statement_over_several_lines_is_one_stop():
     assert made[:3] == [(2, 36), (2, 400), (2, 400)]
 
 
+class Careful(MLP):
+    """Statements in other statements, all of which are recorded."""
+
+    def decode(self, z, keep=False):
+        try:
+            raise KeyError
+        except KeyError:
+            first = 1 * z
+        finally:
+            (second, _), third = (2 * z, 0), 3 * z
+        with np.errstate(all="ignore"):
+            if keep:
+                fourth = first + second + third - 5 * z
+        return super().decode(fourth, keep)
+
+
+def test_statements_within_statements_are_recorded():
+    model = Careful(**SMALL, rng=np.random.default_rng(0))
+    names = [r.name for r in record(model, *a_batch(model)) if r.op == "model.decode"]
+    assert {"first", "second", "third", "fourth"} <= {*names}
+
+
 def test_what_backward_calls_is_backward():
     model = Spread(**SMALL, rng=np.random.default_rng(0))
     step = record(model, *a_batch(model))

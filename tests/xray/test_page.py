@@ -164,3 +164,6 @@ def test_the_walk_passes_every_recorded_line(name):
         for stop in row.stops
     }
     assert listed == {*content.stops}
+    for where in {stop[:2] for stop in content.stops}:
+        numbers = [k for *each, k in content.stops if tuple(each) == where]
+        assert numbers == list(range(len(numbers)))
