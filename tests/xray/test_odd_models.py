@@ -112,7 +112,7 @@ class Careful(MLP):
         finally:
             (second, _), third = (2 * z, 0), 3 * z
         with np.errstate(all="ignore"):
-            if keep:
+            if len(z):
                 fourth = first + second + third - 5 * z
         return super().decode(fourth, keep)
 
