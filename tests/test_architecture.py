@@ -23,6 +23,7 @@ FLOOR = {
     "plots": 9,
     "train": 9,
     "evaluation": 8,
+    "exercises": 8,
     "gpu": 7,
     "gradcheck": 7,
     "xray": 8,

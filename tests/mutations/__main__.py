@@ -17,8 +17,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from examining import examine, markdown, table, without_faults  # noqa: E402
-from gallery import GALLERY  # noqa: E402
 from planting import Refused  # noqa: E402
+
+from scratchvae.exercises.gallery import GALLERY  # noqa: E402
 
 
 def main(arguments=None):

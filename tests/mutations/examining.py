@@ -2,10 +2,11 @@
 
 import time
 
-from gallery import ROOMS
 from judges import JUDGES, ask
 from planting import planted
 from running import ONLY_CRASHES, run_tests
+
+from scratchvae.exercises.gallery import ROOMS
 
 MARK = {True: "x", False: "-", None: " "}
 

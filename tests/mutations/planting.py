@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from numba import jit
 from numba.core.typing.templates import _IntrinsicTemplate
@@ -37,18 +37,10 @@ from numba.extending import _Intrinsic
 from on_host import build
 
 from scratchvae.backend import release_memory
+from scratchvae.exercises.gallery import Fault
 from scratchvae.kernels import cuda
 
 CACHED = type(functools.lru_cache(lambda: None))
-
-
-class Fault(NamedTuple):
-    name: str
-    module: str  # or a file: kernels/cuda/kl.cu
-    changes: list[tuple[str, str]]  # the right text, and the text with the mistake
-    mistake: str  # in words, for docs/mistakes.md
-    killed_by: str  # node id of a test that must fail
-    subject: str | None = None  # the op or model that the judges are asked about
 
 
 class Refused(Exception):

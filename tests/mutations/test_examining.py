@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from examining import markdown, table
 from judges import JUDGES
-from planting import Fault
+
+from scratchvae.exercises.gallery import Fault
 
 HARMLESS = Fault(
     "harmless", "scratchvae.ops.linear", [("y = y + b", "y = b + y")], "nothing",

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from examining import markdown
-from gallery import GALLERY, ROOMS
 from on_host import build
+
+from scratchvae.exercises.gallery import GALLERY, ROOMS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -4,11 +4,11 @@ import importlib
 
 import numpy as np
 import pytest
-from gallery import GALLERY
 from harness import convolutions
-from planting import Fault, Refused, changed_text, planted
+from planting import Refused, changed_text, planted
 
 import scratchvae as sv
+from scratchvae.exercises.gallery import GALLERY, Fault
 from scratchvae.kernels.cpu import linear, max_pool2d
 from scratchvae.kernels.cpu.convolution import direct, transforms, winograd
 from scratchvae.kernels.cpu.runtime import memory, reductions

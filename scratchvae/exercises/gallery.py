@@ -1,7 +1,7 @@
 """The gallery: common mistakes, each with the test that finds it.
 
-`python tests/mutations` plants them one by one and prints which checks find which mistake. The
-files of faults/ describe one fault a paragraph:
+`scratchvae exercise --bug N` gives one to find. `python tests/mutations` plants them one by one and
+prints which checks find which mistake. The files of faults/ describe one fault a paragraph:
 
     NAME: MODULE, judged as OP_OR_MODEL
     the mistake in words, for docs/mistakes.md
@@ -13,17 +13,28 @@ MODULE may also be a file such as kernels/cuda/kl.cu. Without "judged as", no ju
 fault may consist of several changes. Paragraphs that begin with # are comments.
 """
 
-import re
-from pathlib import Path
+from __future__ import annotations
 
-from planting import Fault
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).with_name("faults")
 PARAGRAPH = re.compile(r"(\S+): (\S+?)(?:, judged as (\S+))?\n(.+)\n(.+)\n((?:[-+].*\n)+)")
 CHANGE = re.compile(r"((?:-.*\n)+)((?:\+.*\n)+)")
 
 
-def read(text):
+class Fault(NamedTuple):
+    name: str
+    module: str  # or a file: kernels/cuda/kl.cu
+    changes: list[tuple[str, str]]  # the right text, and the text with the mistake
+    mistake: str  # in words, for docs/mistakes.md
+    killed_by: str  # node id of a test that must fail
+    subject: str | None = None  # the op or model that the judges are asked about
+
+
+def read(text: str) -> Iterator[Fault]:
     """The faults of a file."""
     for paragraph in text.strip().split("\n\n"):
         if paragraph.startswith("#"):
@@ -31,16 +42,17 @@ def read(text):
         if (match := PARAGRAPH.fullmatch(f"{paragraph}\n")) is None:
             raise ValueError(f"expected a fault as described in gallery.py, got\n{paragraph}")
         name, module, subject, mistake, killed_by, lines = match.groups()
-        changes = [tuple(map(_without_signs, change)) for change in CHANGE.findall(lines)]
+        changes = [(_without_signs(before), _without_signs(after))
+                   for before, after in CHANGE.findall(lines)]  # fmt: skip
         yield Fault(name, module, changes, mistake, killed_by, subject)
 
 
-def _without_signs(lines):
+def _without_signs(lines: str) -> str:
     return "\n".join(line[1:] for line in lines.splitlines())
 
 
 ROOMS = {
-    room: [*read((FOLDER / f"{file}.txt").read_text())]
+    room: [*read((FOLDER / f"{file}.txt").read_text(encoding="utf-8"))]
     for room, file in {
         "traps that peers fell into": "peers",
         "ops": "ops",

@@ -1,0 +1,1 @@
+"""Exercises: write a backward, or find a bug."""
