@@ -34,7 +34,7 @@ class Comparison:
             yield "it should be zero everywhere"
         for name, other in self.others.items():
             if self.same(got, other):
-                yield f"it is the gradient of {name}: are two results exchanged?"
+                yield f"it is what {name} should be"
         if factor := self.factor(got, right):
             yield f"every element is {_number(factor)} times the right value{self.meaning(factor)}"
         for name, a in self.known.items():
@@ -191,10 +191,11 @@ class Comparison:
         wrong = self.wrong()
         for axis, size in enumerate(wrong.shape):
             rest = tuple(k for k in range(wrong.ndim) if k != axis)
-            rows = np.flatnonzero(wrong.any(axis=rest))
-            if len(rows) < size:
-                listed = ", ".join(map(str, rows[:6]))
-                return f"it is right but for index {listed} of axis {axis}"
+            rows = wrong.any(axis=rest)
+            for of, what in ((rows, "wrong"), (~rows, "right")):
+                if 0 < of.sum() <= size / 2:
+                    listed = ", ".join(map(str, np.flatnonzero(of)[:6]))
+                    return f"it is {what} only at index {listed} of axis {axis}"
         return f"{wrong.sum()} of {wrong.size} elements are wrong"
 
 
