@@ -113,10 +113,13 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
     fault = bug(number)
     verdict = Verdict(file, f"bug {number}, in {location(fault)}")
     verdict.praise = f"The bug is fixed. It was: {fault.mistake}."
-    found = _meaning(file, text)
-    if found == _meaning(file, right_text(fault.module)):
+    try:
+        found = _meaning(file.suffix, text)
+    except SyntaxError as error:
+        raise ValueError(f"{file}, line {error.lineno}: {error.msg}") from None
+    if found == _meaning(file.suffix, right_text(fault.module)):
         return verdict
-    if found == _meaning(file, wrong_text(fault)):
+    if found == _meaning(file.suffix, wrong_text(fault)):
         verdict.sentences += ["The mistake is still there: the code is as it was written."]
     elif why := _tested(file, text, fault):
         verdict.sentences += ["It is not fixed, or something else is broken now.", why]
@@ -125,15 +128,13 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
     return verdict
 
 
-def _meaning(file: Path, text: str) -> str:
+@cache
+def _meaning(suffix: str, text: str) -> str:
     """The code without comments and layout."""
-    if file.suffix == ".cu":
+    if suffix == ".cu":
         without = re.sub(r"//[^\n]*", "", text)
         return "".join(re.sub(r"/\*.*?\*/", "", without, flags=re.DOTALL).split())
-    try:
-        return ast.dump(ast.parse(text))
-    except SyntaxError as error:
-        raise ValueError(f"{file}, line {error.lineno}: {error.msg}") from None
+    return ast.dump(ast.parse(text))
 
 
 def _tested(file: Path, text: str, fault: Fault) -> str:
