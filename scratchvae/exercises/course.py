@@ -16,57 +16,58 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 COURSE_FILE = Path(__file__).with_name("course.txt")
 # What stays of the body: what forward has saved, and the gradients that come in.
 KEPT = r"\s+(.+ = cache|.+ = self\.loss_backward\(\))$"
 
 
-class Text(NamedTuple):
-    """The source of a module, with the function to write."""
+class Parts(NamedTuple):
+    """The lines of a module: the function to write, and what is around it."""
 
-    source: str
-    first: int  # line of the function, from 1, decorators included
-    body: int  # the first line after its docstring
-    last: int
+    before: list[str]
+    head: list[str]  # decorators, signature, docstring
+    body: list[str]
+    after: list[str]
 
 
+@dataclass
 class Exercise:
     """A function to write."""
 
-    def __init__(self, number: int, name: str, module: str, function: str, about: str,
-                 hints: tuple[str, str]) -> None:  # fmt: skip
-        self.number, self.name, self.module, self.function = number, name, module, function
-        self.about, self.hints = about, hints
+    number: int
+    name: str
+    module: str
+    function: str  # or CLASS.METHOD
+    about: str
+    hints: tuple[str, str]
 
     @cached_property
-    def original(self) -> Text:
-        """The file that has the function, with absolute imports."""
+    def parts(self) -> Parts:
+        """The original, with absolute imports."""
         source = absolute_imports(source_of(self.module), self.module.rpartition(".")[0])
-        tree: ast.AST = ast.parse(source)
+        node: Any = ast.parse(source)
         for name in self.function.split("."):
-            tree = next(n for n in ast.iter_child_nodes(tree) if getattr(n, "name", "") == name)
-        assert isinstance(tree, ast.FunctionDef)
-        first = min([tree.lineno, *(d.lineno for d in tree.decorator_list)])
-        return Text(source, first, tree.body[1].lineno, tree.end_lineno or tree.lineno)
+            node = next(n for n in node.body if getattr(n, "name", "") == name)
+        lines, first = source.splitlines(keepends=True), node.lineno - 1
+        for decorator in node.decorator_list:
+            first = min(first, decorator.lineno - 1)
+        start, end = node.body[1].lineno - 1, node.end_lineno  # body[0] is the docstring
+        return Parts(lines[:first], lines[first:start], lines[start:end], lines[end:])
 
     @property
     def solution(self) -> str:
         """The function as it is in the package."""
-        lines = self.original.source.splitlines(keepends=True)
-        return "".join(lines[self.original.first - 1 : self.original.last])
+        return "".join(self.parts.head + self.parts.body)
 
     @property
     def body(self) -> str:
-        """The solution without its head and its docstring."""
-        return "".join(
-            self.original.source.splitlines(keepends=True)[
-                self.original.body - 1 : self.original.last
-            ]
-        )
+        """The body of the solution."""
+        return "".join(self.parts.body)
 
     @property
     def file_name(self) -> str:
@@ -75,27 +76,23 @@ class Exercise:
     @property
     def text(self) -> str:
         """The file for the student."""
-        return self.written(None)
-
-    def written(self, body: str | None) -> str:
-        """The exercise with this body of the function, indented; None: without one."""
-        source, first, start, last = self.original
-        lines = source.splitlines(keepends=True)
-        old = lines[start - 1 : last]
-        indent = re.match(r"\s*", old[0])[0]  # type: ignore[index]
-        kept = old[:1] if re.match(KEPT, old[0].rstrip()) else []
+        kept = self.parts.body[:1] if re.match(KEPT, self.parts.body[0].rstrip()) else []
+        indent = " " * (8 if "." in self.function else 4)
         todo = f'{indent}raise NotImplementedError("write the body of {self.function} here")\n'
-        before, after = lines[: start - 1], lines[last:]
+        return self.written("".join([*kept, todo]))
+
+    def written(self, body: str) -> str:
+        """The file with this body of the function, indented as it is there."""
+        before, head, _, after = self.parts
         if self.module == "scratchvae.optim":
-            before, after = [*self.imports(), "\n\n", *lines[first - 1 : start - 1]], []
-        new = [*kept, todo] if body is None else [body]
-        return self.introduction + "".join([*before, *new, *after])
+            before, after = [*self.imports(), "\n\n"], []
+        return "".join([self.introduction, *before, *head, body, *after])
 
     def imports(self) -> list[str]:
         """What an update needs."""
-        used = ["array_module"] * ("array_module(" in self.solution)
-        math = ["import math\n", "\n"] * ("math." in self.solution)
-        return [*math, f"from scratchvae.backend import {', '.join(['accelerated', *used])}\n"]
+        math = ["import math\n", "\n"] if "math." in self.solution else []
+        more = ", array_module" if "array_module(" in self.solution else ""
+        return [*math, f"from scratchvae.backend import accelerated{more}\n"]
 
     @property
     def introduction(self) -> str:
