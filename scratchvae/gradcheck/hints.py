@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from math import prod
@@ -21,12 +21,16 @@ class Comparison:
     tolerance: float  # what counts as equal, relative to the largest element
     known: Arrays = field(default_factory=dict)  # what a backward can use: inputs, dy, its cache
     others: Arrays = field(default_factory=dict)  # the right gradients of the other inputs
+    options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # "kernel_size": (3, 2)
+    dy: str = "dy"  # the name of the incoming gradient among the known
 
     def ideas(self) -> Iterator[str]:
         """Sentences about the mistake, the most specific first. There may be none."""
         got, right = self.got, self.right
-        if not np.isfinite(got).all():
-            yield "it contains NaN or infinity"
+        if bad := np.sum(~np.isfinite(got) & np.isfinite(right)):
+            part = f"{_of(bad, got.size)} NaN or infinite, and should not be"
+            yield "it contains NaN or infinity" if 1 < bad == got.size else part
+        if not (np.isfinite(got).all() and np.isfinite(right).all()):
             return
         if not got.any():
             yield "it is zero everywhere"
@@ -35,6 +39,10 @@ class Comparison:
         for name, other in self.others.items():
             if self.same(got, other):
                 yield f"it is what {name} should be"
+        if got.size == 1:  # one number is always a multiple of another
+            if self.same(got, right * right):
+                yield "it is the square of the right value"
+            return
         if factor := self.factor(got, right):
             yield f"every element is {_number(factor)} times the right value{self.meaning(factor)}"
         for name, a in self.known.items():
@@ -70,15 +78,20 @@ class Comparison:
         return ""
 
     def sizes(self) -> Iterator[tuple[int, str]]:
-        """Sizes of the arrays, and products of them, the simplest first."""
+        """Numbers over which a sum or an average may go: those of the options, such as a window's
+        cells, then the images, the values of an image or of a channel, and all."""
         seen = {1, 2, 4}  # these have too many explanations
-        for count in (1, 2, 3, 4):
-            for name, a in self.known.items():
-                for axes in combinations(range(a.ndim), count):
-                    size = prod(a.shape[axis] for axis in axes)
-                    if size not in seen:
-                        seen.add(size)
-                        yield size, " * ".join(f"{name}.shape[{axis}]" for axis in axes)
+        found = [(prod(sizes), _product(name, range(len(sizes)))) for name, sizes in
+                 self.options.items()]  # fmt: skip
+        for name, a in self.known.items():
+            axes = range(a.ndim)
+            parts = [axes[:1], axes[1:], axes[2:], (0, *axes[2:]), axes]
+            found += [(prod(a.shape[k] for k in part), _product(f"{name}.shape", part))
+                      for part in parts]  # fmt: skip
+        for size, text in found:
+            if size not in seen:
+                seen.add(size)
+                yield size, text
 
     def arranged(self) -> Iterator[str]:
         """The right numbers with other axes, or mirrored."""
@@ -96,8 +109,19 @@ class Comparison:
 
     def masked(self) -> Iterator[str]:
         """Wrong where an array has one sign, or where either side is zero."""
-        wrong = self.wrong()
+        wrong, got, right = self.wrong(), self.got, self.right
+        if not right.all() and ((got == 0) == (right != 0)).all():
+            yield "it is zero exactly where it should not be: is a condition the wrong way round?"
         if wrong.all():
+            for name, a in self.known.items():
+                where = a > 0
+                if a.shape == wrong.shape and 1 < where.sum() < where.size - 1:
+                    above, below = (self.factor(got[w], right[w]) for w in (where, ~where))
+                    if above and below:
+                        yield (
+                            f"it is {_number(above)} times the right value where {name} > 0, and "
+                            f"{_number(below)} times where {name} <= 0"
+                        )
             return
         kind = self.kind(wrong)
         for name, a in self.known.items():
@@ -105,7 +129,7 @@ class Comparison:
                 if a.shape == wrong.shape and (wrong == where).all():
                     yield f"it is wrong exactly where {name} {sign} 0{kind}"
         if kind:
-            yield f"{wrong.sum()} of {wrong.size} elements are wrong{kind}"
+            yield f"{_of(wrong.sum(), wrong.size)} wrong{kind}"
 
     def wrong(self) -> np.ndarray:
         """True at each wrong element."""
@@ -114,7 +138,7 @@ class Comparison:
     def kind(self, wrong: np.ndarray) -> str:
         got, right = self.got[wrong], self.right[wrong]
         if not right.any():
-            return ": they should be zero; is a mask missing?"
+            return ": they should be zero; is a condition missing, or wrong?"
         if not got.any():
             return ": they are zero, and should not be"
         c = self.factor(got, right) if len(got) > 1 else 0.0
@@ -128,9 +152,9 @@ class Comparison:
                 if not b.all() or np.allclose(b, b.flat[0]):
                     continue
                 if _simple(c := self.factor(got * b, right)):
-                    yield f"the factor {text} is missing{_and(c)}"
+                    yield f"the factor {text} is missing{_and(c, 'with')}"
                 elif _simple(c := self.factor(got, right * b)):
-                    yield f"the factor {text} is there once too often{_and(c)}"
+                    yield f"the factor {text} is there once too often{_and(c, 'without')}"
         for axis, size in enumerate(got.shape):
             parts = [np.moveaxis(a, axis, 0).reshape(size, -1) for a in (got, right)]
             factors = [self.factor(*part) for part in zip(*parts, strict=True)]
@@ -141,23 +165,31 @@ class Comparison:
     def added(self) -> Iterator[str]:
         """A term too few or too many."""
         off = self.got - self.right
-        for name, a in self.broadcast():
+        for name, a in self.terms():
             if c := self.factor(off, a):
-                yield f"it differs from the right one by {c:.6g} {name}"
+                yield f"it is the right result {'+' if c > 0 else '-'} {abs(c):.4g} * {name}"
         if off.size > 1 and self.same(off, np.full_like(off, off.flat[0])):
-            yield f"it differs from the right one by {off.flat[0]:.6g} everywhere"
+            yield f"it differs from the right result by {off.flat[0]:.6g} everywhere"
         for axis, size in enumerate(off.shape):
             rest = tuple(k for k in range(off.ndim) if k != axis)
             if 1 < size < off.size and self._constant(off, rest):
                 yield (
-                    f"it differs from the right one by a constant for each index of axis {axis}: "
-                    "is an average or a sum missing, or wrong?"
+                    f"it differs from the right result by a constant for each index of axis {axis}"
+                    ": is an average or a sum missing, or wrong?"
                 )
+        for name, a in self.broadcast():
+            for axis, size in enumerate(off.shape):
+                parts = [np.moveaxis(b, axis, 0).reshape(size, -1) for b in (off, a)]
+                if 1 < size and parts[0].shape[1] > 3 and all(map(self.factor, *parts)):
+                    yield (
+                        f"it differs from the right result, for each index of axis {axis}, by a "
+                        f"multiple of {name}: is a factor in the term with {name} wrong?"
+                    )
         for name, a in self.known.items():
             if a.shape == off.shape and off.ndim > 1 and self._affine(off, a):
                 yield (
-                    "it differs from the right one, for each index of axis 1, by a constant and a "
-                    f"multiple of {name}: is a term with {name} missing, or wrong?"
+                    "it differs from the right result, for each index of axis 1, by a constant and "
+                    f"a multiple of {name}: is a term with {name} missing, or wrong?"
                 )
 
     def _constant(self, off: np.ndarray, axes: tuple[int, ...]) -> bool:
@@ -181,22 +213,52 @@ class Comparison:
         for name, a in self.known.items():
             if a.shape == shape:
                 yield name, a
+            elif a.size == self.got.size and a.shape[:1] == shape[:1]:
+                yield name, a.reshape(shape)
             elif a.ndim == 1 < a.size:
                 for axis in (k for k, size in enumerate(shape) if size == a.size):
                     rest = [size if k == axis else 1 for k, size in enumerate(shape)]
                     yield name, np.broadcast_to(a.reshape(rest), shape)
 
+    def terms(self) -> Iterator[tuple[str, np.ndarray]]:
+        """What may be added: an array, its square, and both times dy."""
+        arrays = [*self.broadcast()]
+        for name, a in arrays:
+            yield name, a
+        for name, a in arrays:
+            yield f"{name}**2", a * a
+        for first, b in arrays:
+            for name, a in arrays:
+                if first == self.dy != name:
+                    yield f"{self.dy} * {name}", b * a
+                    yield f"{self.dy} * {name}**2", b * a * a
+
     def where(self) -> str:
         """The part of the array that is wrong, or the number of wrong elements."""
         wrong = self.wrong()
-        for axis, size in enumerate(wrong.shape):
+        used = (self.got != 0) | (self.right != 0)
+        for axis in range(wrong.ndim):
             rest = tuple(k for k in range(wrong.ndim) if k != axis)
-            rows = wrong.any(axis=rest)
-            for of, what in ((rows, "wrong"), (~rows, "right")):
-                if 0 < of.sum() <= size / 2:
-                    listed = ", ".join(map(str, np.flatnonzero(of)[:6]))
+            rows, seen = wrong.any(axis=rest), used.any(axis=rest)
+            for of, what in ((rows, "wrong"), (~rows & seen, "right")):
+                if 0 < of.sum() <= min(seen.sum() / 2, 6):
+                    listed = ", ".join(map(str, np.flatnonzero(of)))
                     return f"it is {what} only at index {listed} of axis {axis}"
-        return f"{wrong.sum()} of {wrong.size} elements are wrong"
+        return f"{_of(wrong.sum(), wrong.size)} wrong" if wrong.size > 1 else ""
+
+
+def _of(count: int, size: int) -> str:
+    """5 of 12 elements are."""
+    if count == size:
+        return f"all {size} elements are" if size > 1 else "it is"
+    return f"{count} of {size} elements {'is' if count == 1 else 'are'}"
+
+
+def _product(name: str, axes: Iterable[int]) -> str:
+    """kernel_size[0] * kernel_size[1]; of a name such as (SH, SW) it is SH * SW."""
+    if name.startswith("("):
+        return name.strip("()").replace(", ", " * ")
+    return " * ".join(f"{name}[{axis}]" for axis in axes)
 
 
 def _number(factor: float) -> str:
@@ -212,5 +274,8 @@ def _simple(factor: float) -> bool:
     return any(np.isclose(abs(factor), c) for c in (0.25, 0.5, 1, 2, 4))
 
 
-def _and(factor: float) -> str:
-    return "" if np.isclose(factor, 1) else f", and it is {factor:.4g} times too large"
+def _and(factor: float, word: str) -> str:
+    """What is wrong, too, with or without the factor."""
+    if np.isclose(factor, 1):
+        return ""
+    return f", and {word} it the result would still be {factor:.4g} times the right value"
