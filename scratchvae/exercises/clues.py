@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 from ..backend import REGISTRY
 from .course import Exercise, absolute_imports, source_of
 from .gallery import GALLERY
-from .trials import Results, Trial, mirrored
+from .trials import Results, Trial, changed, last_changed, mirrored
 
+Change = Callable[[Any], Any]
 # No op has these names, so no kernel replaces the code.
 MODULE, MISTAKEN = "exercise_of_a_student", "mistake_of_the_gallery"
 
@@ -61,34 +62,46 @@ class Probe:
     """The solution and the original with one argument changed at a time."""
 
     def __init__(self, trial: Trial, original: Any, module: Any, right: Results, got: Results):
+        self.trial, self.original, self.module = trial, original, module
         self.right, self.got = right, got
-        self.changed: dict[str, tuple[Results, Results]] = {}
-        self.mirrored: dict[str, tuple[Results, Results]] = {}
-        with np.errstate(all="ignore"):
-            for name in trial.changes:
-                with suppress(Exception):
-                    self.changed[name] = (trial.run(original, name), trial.run(module, name))
-                if np.ndim(trial.known.get(name)) >= 4:
-                    with suppress(Exception):
-                        self.mirrored[name] = (right, trial.run(module, name, mirrored))
+        self.changed = {name: self.run(name) for name in trial.changes}
+        arrays = [trial.known[name] for name in trial.changes[:2] if name in trial.known]
+        batch = len({a.shape[:1] for a in arrays}) == 1  # dy has one part for each image
+        self.last = self.run(trial.dy if batch else "", last_changed)
+        self.zero = self.run(trial.dy, np.zeros_like)
+        images = [name for name, a in trial.known.items() if a.ndim >= 4]
+        self.mirrored = {n: self.run(n, mirrored)[1] for n in images if n in trial.changes}
 
-    def clue(self, result: str, idea: str) -> str:
-        """On which argument the result does not depend, but should; or the reverse."""
-        mine, original = self.got[result], self.right[result]
-        if not np.any(mine):
-            return ""
-        for name, (right, got) in self.mirrored.items():
-            if name != result and _close(got[result], right[result]):
-                return f"it would be right if {name} were mirrored along its last two axes"
-        lost = [name for name, (right, got) in self.changed.items()
-                if same(mine, got[result]) and not same(original, right[result])]  # fmt: skip
+    def run(self, name: str, by: Change = changed) -> tuple[Results, Results]:
+        """The right results and those of the solution; if one fails, the unchanged ones."""
+        try:
+            if name in self.trial.changes:
+                return (self.trial.run(self.original, name, by),
+                        self.trial.run(self.module, name, by))  # fmt: skip
+        except Exception:
+            pass
+        return self.right, self.got
+
+    def clues(self, result: str, idea: str) -> Iterator[str]:
+        """What changes of the arguments show about a wrong result."""
+        mine, right, dy = self.got[result], self.right[result], self.trial.dy
+        if not np.any(mine) or not np.isfinite(mine).all() or "has not changed" in idea:
+            return
+        for name, got in self.mirrored.items():
+            if name != result and _close(got[result], right):
+                yield f"It would be right if {name} were mirrored along its last two axes"
+        lost = [name for name, pair in self.changed.items() if self.loses(result, pair)]
         if lost := [name for name in lost if name not in idea and name != result]:
-            return f"it does not depend on {' and '.join(lost[:2])}, but should"
-        extra = [name for name, (right, got) in self.changed.items()
-                 if not same(mine, got[result]) and same(original, right[result])]  # fmt: skip
-        if extra and not idea:
-            return f"it depends on {extra[0]}, but should not"
-        return ""
+            yield f"It does not depend on {' and '.join(lost[:2])}, but should"
+        elif dy not in idea and self.loses(result, self.last):
+            yield f"It does not depend on {dy}[-1], but should: are all images used?"
+        elif dy not in idea and np.any(self.zero[1][result]) and not np.any(self.zero[0][result]):
+            yield f"It is not zero for {dy} = 0: does a term lack the factor {dy}?"
+
+    def loses(self, result: str, changed: tuple[Results, Results]) -> bool:
+        """Whether the right result changes, and that of the solution does not."""
+        right, got = changed
+        return same(self.got[result], got[result]) and not same(self.right[result], right[result])
 
 
 def _close(a: Any, b: Any) -> bool:

@@ -17,12 +17,12 @@ import numpy as np
 from ..backend import using
 from ..gradcheck import compare
 from ..gradcheck.check import subject_of_case
-from ..gradcheck.hints import Comparison
 from ..ops import CASES, Losses
 from ..output import table
 from .clues import Probe, in_the_gallery, module_of, same
+from .comparing import compared
 from .course import COURSE, Exercise
-from .trials import RETURNED, Results, Trial, Wrong, trials
+from .trials import Results, Trial, Wrong, trials
 
 SHOWN = 3  # results that are wrong
 CUT = 120  # characters of an exception's message
@@ -71,8 +71,9 @@ def judge(file: Path, text: str) -> Verdict:
         try:
             _judge(exercise, module, verdict)
         except Wrong as wrong:
+            stop = "" if str(wrong).endswith("?") else "."
             where = _beginning(verdict.where)
-            verdict.sentences.append(f"{where}{exercise.function} is wrong: {wrong}.")
+            verdict.sentences.append(f"{where}{exercise.function} is wrong: {wrong}{stop}")
         except NotImplementedError:
             verdict.sentences += [
                 f"{exercise.function} is not written yet: replace the line `raise "
@@ -128,23 +129,24 @@ def _judge(exercise: Exercise, module: ModuleType, verdict: Verdict) -> None:
     """Run all trials, up to the first that shows a mistake."""
     original = import_module(exercise.module)
     tried: list[tuple[Trial, Results]] = []
-    kept: Results = {}
+    kept: list[tuple[str, np.ndarray, np.ndarray]] = []  # earlier results, and copies of them
     for trial in trials(exercise, original):
         verdict.where = trial.where
         right, got = trial.run(original), trial.run(module)
         tried.append((trial, right))
-        for name, a in kept.items():
-            if not same(a, tried[-2][1][name]) and _error(a, tried[-2][1][name]) > 1e-4:
-                raise Wrong(f"{name} of an earlier call has changed: return a new array each time")
+        for name, a, copy in kept:
+            if not same(a, copy):
+                raise Wrong(f"a second call changes {name} of the first: return a new array")
         sentences, rows = _compare(exercise, trial, original, module, right, got)
         if sentences or not verdict.rows:
             verdict.rows = rows
         if sentences:
-            verdict.sentences = [_beginning(trial.where) + line for line in sentences]
+            verdict.sentences = [_beginning(trial.where) + sentences[0], *sentences[1:]]
             verdict.sentences += in_the_gallery(exercise, tried, right, got)
             verdict.sentences.append(f"For a hint: scratchvae exercise {exercise.name} --hint 1")
             return
-        kept = {name: a for name, a in got.items() if isinstance(a, np.ndarray)}
+        if "." not in exercise.function:
+            kept += [(n, a, a.copy()) for n, a in got.items() if isinstance(a, np.ndarray)]
     if exercise.name in CASES:
         verdict.sentences += _by_gradcheck(exercise, module)
 
@@ -157,7 +159,7 @@ def _compare(
     exercise: Exercise, trial: Trial, original: Any, module: Any, right: Results, got: Results
 ) -> tuple[list[str], list[list[str]]]:
     """Sentences about what is wrong, and rows for the table."""
-    found = {name: _compared(name, got, right, trial, exercise) for name in right}
+    found = {name: compared(name, got, right, trial, exercise) for name in right}
     wrong = [name for name, (_, sentence) in found.items() if sentence]
     rows = [row for row, _ in found.values() if row]
     if not wrong:
@@ -165,15 +167,20 @@ def _compare(
     probe = Probe(trial, original, module, right, got)
     sentences = []
     for name in wrong[:SHOWN]:
-        sentence = found[name][1]
-        if not sentence.endswith((".", "?")):
-            clue = probe.clue(name, sentence.partition("; ")[2])
-            sentence += f"; {clue}." * bool(clue) or "."
-        sentences.append(sentence)
+        fact, *ideas = found[name][1].splitlines()
+        if fact.startswith(f"{name} is wrong"):
+            ideas += probe.clues(name, " ".join(ideas))
+        lines = [fact, *(f"    {idea}" for idea in ideas)]
+        sentences.append("\n".join(line if line.endswith("?") else f"{line}." for line in lines))
     if "." not in exercise.function:
+        unchanged = [n for n, a in trial.known.items() if n in right and same(a, right[n])]
+        fine = [row[0] for row in rows if row[-1] == "ok" and row[0] not in unchanged]
+        if fine and "y" not in wrong:
+            listed = " and ".join([", ".join(fine[:-1])] * (len(fine) > 1) + fine[-1:])
+            sentences.append(f"{listed} {'is' if len(fine) == 1 else 'are'} right.")
         return sentences, rows
     if (more := len(wrong) - SHOWN) > 0:
-        sentences[-1] += f" {more} more are wrong."
+        sentences.append(f"{more} more {'is' if more == 1 else 'are'} wrong.")
     # a mistake in a model spoils all gradients after it
     layers = [name.rpartition(".")[0] for name in right]
     layer = wrong[0].rpartition(".")[0]
@@ -181,116 +188,6 @@ def _compare(
     up_to = f"right up to {before}, and " if before else ""
     sentences.append(f"Going backward, the gradients are {up_to}wrong from {layer} on.")
     return sentences, rows
-
-
-def _compared(
-    name: str, all_got: Results, all_right: Results, trial: Trial, exercise: Exercise
-) -> tuple[list[str], str]:
-    """A row for the table, and a sentence if this result is wrong. If it has no full stop, it may
-    be continued."""
-    got, right = all_got[name], all_right[name]
-    given = name in ("y", "the loss")  # what the exercise does not ask for
-    if right is None and got is None:
-        return [], ""
-    shape = str(np.shape(right))
-    if problem := _unlike(name, got, all_right, trial):
-        return [name, shape, "-", "WRONG"], problem
-    a, b = np.asarray(got, "float64"), np.asarray(right, "float64")
-    error = _error(a, b)
-    if error <= trial.tolerance:
-        return [] if given else [name, shape, f"{error:.1e}", "ok"], ""
-    if given:
-        return [], (
-            f"{name} is not what the original returns: write {exercise.function} only, and leave "
-            f"the rest of the file as `scratchvae exercise {exercise.name}` writes it."
-        )
-    at = np.unravel_index(np.argmax(np.where(np.isfinite(a), abs(a - b), np.inf)), a.shape)
-    where = f"{name}[{', '.join(map(str, at))}]" if at else name
-    others = {n: np.asarray(r, "float64") for n, r in all_right.items()
-              if n != name and isinstance(r, np.ndarray)}  # fmt: skip
-    comparison = Comparison(
-        a, b, max(1e-7, trial.tolerance), trial.known, others, trial.options, trial.dy
-    )
-    idea = next(comparison.ideas(), "") or comparison.where()
-    old = trial.known.get(name)
-    if old is not None and np.array_equal(a, old):
-        idea = (
-            f"it has not changed: {name} = ... would make a new array, {name}[...] = ... or "
-            f"{name} -= ... changes this one."
-        )
-    elif old is not None and (c := comparison.factor(a - old, b - old)):
-        sign = ": is a sign wrong?" if c < 0 else ""
-        idea = f"its change is {c:.6g} times the right change{sign}"
-    shown = next(f"{a[at]:.{digits}g}, and should be {b[at] + 0:.{digits}g}"
-                 for digits in (6, 12) if digits == 12 or f"{a[at]:.6g}" != f"{b[at]:.6g}")  # fmt: skip
-    sentence = f"{name} is wrong: {where} is {shown}" + f"; {idea}" * bool(idea)
-    return [name, shape, f"{error:.1e}", "WRONG"], sentence
-
-
-def _unlike(name: str, got: Any, all_right: Results, trial: Trial) -> str:
-    """A sentence about another shape, dtype or kind."""
-    right = all_right[name]
-    if right is None and name == RETURNED:
-        return f"it must return nothing, because it changes its arrays; it returned {_kind(got)}."
-    if right is None:
-        return f"{name} must be None here, got {_kind(got)}."
-    if not isinstance(right, np.ndarray):
-        if isinstance(got, int | float | np.generic):
-            return ""
-        return f"{name} must be a number, got {_kind(got)}."
-    if type(got) is not np.ndarray:
-        lost = ": is a sum over too many axes?" if isinstance(got, float | np.generic) else "."
-        return f"{name} must be a NumPy array of shape {right.shape}, got {_kind(got)}{lost}"
-    if got.shape != right.shape:
-        return f"{name} must have shape {right.shape}, got {got.shape}" + _why_this_shape(
-            name, got.shape, all_right, trial
-        )
-    if got.dtype != right.dtype:
-        return (
-            f"{name} must be {right.dtype} like the other arrays, got {got.dtype}: a function "
-            "keeps the dtype of its arguments."
-        )
-    return ""
-
-
-def _why_this_shape(name: str, got: tuple[int, ...], all_right: Results, trial: Trial) -> str:
-    right = all_right[name].shape
-    if got == right[::-1]:
-        return ": is it transposed?"
-    for other, a in all_right.items():
-        if other not in (name, "y") and np.shape(a) == got and a is not None:
-            return f", the shape of {other}: are the results in the wrong order?"
-    if sorted(got) == sorted(right):
-        return ": are the axes in another order?"
-    if np.prod(got) == np.prod(right):
-        return ": is a reshape missing?"
-    for option, pair in trial.options.items():
-        if got[-2:] == tuple(n + 2 * p for n, p in zip(right[-2:], pair, strict=True)):
-            return f": is the {option} still there?" if option == "padding" else "."
-    if len(got) != len(right):
-        too = "a sum over the other axes missing" if len(got) > len(right) else ""
-        return f": is {too or 'a sum over too many axes'}?"
-    return ": is it a sum over another axis?" if len(got) == 1 else "."
-
-
-def _kind(a: Any) -> str:
-    if a is None:
-        return "None: is the `return` missing?"
-    if isinstance(a, float | np.floating):
-        return "a single number"
-    plain = "an array" if type(a) is np.ndarray else f"a {type(a).__name__}"
-    return f"{plain} of shape {a.shape}" if hasattr(a, "shape") else plain
-
-
-def _error(got: np.ndarray, right: np.ndarray) -> float:
-    """The largest difference relative to the largest number. NaN and infinity must agree."""
-    finite = np.isfinite(right)
-    if not np.array_equal(got[~finite], right[~finite], equal_nan=True):
-        return float("inf")
-    if not np.isfinite(got[finite]).all():
-        return float("inf")
-    off = np.max(abs(got[finite] - right[finite]), initial=0)
-    return float(off / (np.max(abs(right[finite]), initial=0) or 1))
 
 
 def _by_gradcheck(exercise: Exercise, module: ModuleType) -> list[str]:

@@ -74,23 +74,24 @@ def _of_op(exercise: Exercise, original: Any) -> Iterator[Trial]:
         settings.append(Setting("with need_dx=False", need_dx=False))
     cases = CASES[exercise.name]
     dy = exercise.solution.partition("(")[2].partition(",")[0]
-    for setting in settings:
+    for seed, setting in enumerate(settings):
         for case in [*cases, *map(_uneven, cases if setting == Setting() else [])]:
             if case is None:
                 continue
             arrays = _arrays(case, setting)
-            run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx, dy)
+            run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx, dy, seed)
             where = ", ".join(part for part in (setting.where, _variant(case)) if part)
             tolerance = 1e-9 if setting.dtype == "float64" else 2e-5
-            known, options = _known(exercise, original, arrays, case, dy)
+            known, options = _known(exercise, original, arrays, case, dy, seed)
             floats = [name for name, value in case.options.items() if isinstance(value, float)]
             yield Trial(run, where, tolerance, known, options, dy, (dy, *arrays, *floats))
 
 
 def _uneven(case: Case) -> Case | None:
     """The case with another number for the columns: one that is smaller by 1."""
+    names = ("kernel_size", "stride", "padding")
     pairs = {name: (value, value - 1) for name, value in case.options.items()
-             if name in ("kernel_size", "stride", "padding") and isinstance(value, int)}  # fmt: skip
+             if name in names and isinstance(value, int)}  # fmt: skip
     shown = ", ".join(f"{name}={value}" for name, value in pairs.items())
     return replace(case, options=case.options | pairs, variant=f"with {shown}") if pairs else None
 
@@ -120,16 +121,21 @@ def changed(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value * 1.5
 
 
+def last_changed(value: Any) -> Any:
+    """The array with other numbers for the last image."""
+    return np.concatenate([value[:-1], changed(value[-1:])])
+
+
 def mirrored(value: Any) -> Any:
     """The array with its last two axes, which may be those of a kernel, in reverse."""
     return value[..., ::-1, ::-1]
 
 
-def _dy(y: Any) -> Any:
+def _dy(y: Any, seed: int = 0) -> Any:
     """dy for an output, drawn at random. The objective gets a number that is not 1."""
     if isinstance(y, tuple):
         return 1.75
-    return np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
+    return np.random.default_rng([1, seed]).standard_normal(y.shape).astype(y.dtype)
 
 
 def _backward_of(
@@ -138,6 +144,7 @@ def _backward_of(
     case: Case,
     need_dx: bool,
     dy: str,
+    seed: int,
     module: Any,
     change: str = "",
     by: Callable[[Any], Any] = changed,
@@ -153,7 +160,7 @@ def _backward_of(
             arguments[change] = by(arguments[change])
     before = {name: a.copy() for name, a in given.items()}
     y, cache, *_ = getattr(module, f"{op}_forward")(**given, **options)
-    given[dy] = by(_dy(y)) if change == dy else _dy(y)
+    given[dy] = by(_dy(y, seed)) if change == dy else _dy(y, seed)
     before[dy] = np.copy(given[dy])
     keywords = {} if need_dx else {"need_dx": False}
     result = getattr(module, f"{op}_backward")(given[dy], cache, **keywords)
@@ -188,12 +195,12 @@ def _came(result: Any) -> str:
 
 
 def _known(
-    exercise: Exercise, original: Any, arrays: dict[str, np.ndarray], case: Case, dy: str
+    exercise: Exercise, original: Any, arrays: dict[str, np.ndarray], case: Case, dy: str, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:
     """dy, the arrays of the original's cache under the names they have there, and the inputs; and
     the pairs of the cache, such as kernel_size."""
     y, cache, *_ = getattr(original, f"{exercise.name}_forward")(**arrays, **case.options)
-    known: dict[str, Any] = {dy: np.asarray(_dy(y))}
+    known: dict[str, Any] = {dy: np.asarray(_dy(y, seed))}
     unpack = exercise.body.splitlines()[0].strip()
     if unpack.endswith("= cache"):
         names = [ast.unparse(n) for n in ast.parse(unpack).body[0].targets[0].elts]  # type: ignore[attr-defined]

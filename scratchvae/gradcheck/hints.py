@@ -27,14 +27,15 @@ class Comparison:
     def ideas(self) -> Iterator[str]:
         """Sentences about the mistake, the most specific first. There may be none."""
         got, right = self.got, self.right
-        if bad := np.sum(~np.isfinite(got) & np.isfinite(right)):
-            part = f"{_of(bad, got.size)} NaN or infinite, and should not be"
-            yield "it contains NaN or infinity" if 1 < bad == got.size else part
+        if bad := np.sum(~np.isfinite(got) & (got != right) & ~np.isnan(right)):
+            part = f"{_of(bad, got.size)} NaN or infinite"
+            if got.size > 1:
+                yield "it contains NaN or infinity" if bad == got.size else part
         if not (np.isfinite(got).all() and np.isfinite(right).all()):
             return
-        if not got.any():
+        if not got.any() and got.size > 1:
             yield "it is zero everywhere"
-        if not right.any():
+        if not right.any() and got.size > 1:
             yield "it should be zero everywhere"
         for name, other in self.others.items():
             if self.same(got, other):
@@ -70,28 +71,27 @@ class Comparison:
         c = abs(factor)
         if np.isclose(factor, -1):
             return ": is a sign wrong?"
-        for size, text in self.sizes():
+        for size, text in self.sizes().items():
             if np.isclose(c, size):
                 return f": {text} = {size}; is a sum written where an average belongs?"
             if np.isclose(c, 1 / size):
                 return f": 1 / {size}, and {text} = {size}; is an average written for a sum?"
         return ""
 
-    def sizes(self) -> Iterator[tuple[int, str]]:
+    def sizes(self) -> dict[int, str]:
         """Numbers over which a sum or an average may go: those of the options, such as a window's
         cells, then the images, the values of an image or of a channel, and all."""
-        seen = {1, 2, 4}  # these have too many explanations
-        found = [(prod(sizes), _product(name, range(len(sizes)))) for name, sizes in
-                 self.options.items()]  # fmt: skip
+        found = {prod(sizes): _product(name, range(len(sizes))) for name, sizes in
+                 self.options.items()}  # fmt: skip
+        from_shapes: dict[int, str] = {}
         for name, a in self.known.items():
             axes = range(a.ndim)
-            parts = [axes[:1], axes[1:], axes[2:], (0, *axes[2:]), axes]
-            found += [(prod(a.shape[k] for k in part), _product(f"{name}.shape", part))
-                      for part in parts]  # fmt: skip
-        for size, text in found:
-            if size not in seen:
-                seen.add(size)
-                yield size, text
+            for part in (axes[:1], axes[1:], axes[2:], axes[-2:], (*axes[:1], *axes[2:]), axes):
+                text = _product(f"{name}.shape", part)
+                from_shapes.setdefault(prod(a.shape[k] for k in part), text)
+        for size, text in from_shapes.items():
+            found[size] = f"{found[size]} = {text}" if size in found else text
+        return {size: text for size, text in found.items() if size not in (1, 2, 4)}  # too common
 
     def arranged(self) -> Iterator[str]:
         """The right numbers with other axes, or mirrored."""
@@ -119,27 +119,30 @@ class Comparison:
                     above, below = (self.factor(got[w], right[w]) for w in (where, ~where))
                     if above and below:
                         yield (
-                            f"it is {_number(above)} times the right value where {name} > 0, and "
-                            f"{_number(below)} times where {name} <= 0"
+                            f"it is {_number(above)} times the right value where "
+                            f"{_where(name, a, True)}, and {_number(below)} times elsewhere"
                         )
             return
         kind = self.kind(wrong)
         for name, a in self.known.items():
-            for sign, where in ((">", a > 0), ("<=", a <= 0)):
-                if a.shape == wrong.shape and (wrong == where).all():
-                    yield f"it is wrong exactly where {name} {sign} 0{kind}"
+            for above in (True, False):
+                if a.shape == wrong.shape and (wrong == ((a > 0) == above)).all():
+                    yield f"it is wrong exactly where {_where(name, a, above)}{kind}"
         if kind:
             yield f"{_of(wrong.sum(), wrong.size)} wrong{kind}"
 
     def wrong(self) -> np.ndarray:
         """True at each wrong element."""
-        return np.abs(self.got - self.right) > self.tolerance * np.max(np.abs(self.right))
+        limit = self.tolerance * np.max(
+            np.abs(self.right), where=np.isfinite(self.right), initial=0
+        )
+        return ~((np.abs(self.got - self.right) <= limit) | (self.got == self.right))
 
     def kind(self, wrong: np.ndarray) -> str:
         got, right = self.got[wrong], self.right[wrong]
         if not right.any():
             return ": they should be zero; is a condition missing, or wrong?"
-        if not got.any():
+        if not got.any() and got.size > 1:
             return ": they are zero, and should not be"
         c = self.factor(got, right) if len(got) > 1 else 0.0
         return f": there it is {_number(c)} times the right value" if c else ""
@@ -167,7 +170,8 @@ class Comparison:
         off = self.got - self.right
         for name, a in self.terms():
             if c := self.factor(off, a):
-                yield f"it is the right result {'+' if c > 0 else '-'} {abs(c):.4g} * {name}"
+                factor = "" if np.isclose(abs(c), 1) else f"{abs(c):.4g} * "
+                yield f"it is the right result {'+' if c > 0 else '-'} {factor}{name}"
         if off.size > 1 and self.same(off, np.full_like(off, off.flat[0])):
             yield f"it differs from the right result by {off.flat[0]:.6g} everywhere"
         for axis, size in enumerate(off.shape):
@@ -180,7 +184,7 @@ class Comparison:
         for name, a in self.broadcast():
             for axis, size in enumerate(off.shape):
                 parts = [np.moveaxis(b, axis, 0).reshape(size, -1) for b in (off, a)]
-                if 1 < size and parts[0].shape[1] > 3 and all(map(self.factor, *parts)):
+                if size > 1 and parts[0].shape[1] > 3 and all(map(self.factor, *parts)):
                     yield (
                         f"it differs from the right result, for each index of axis {axis}, by a "
                         f"multiple of {name}: is a factor in the term with {name} wrong?"
@@ -245,6 +249,13 @@ class Comparison:
                     listed = ", ".join(map(str, np.flatnonzero(of)))
                     return f"it is {what} only at index {listed} of axis {axis}"
         return f"{_of(wrong.sum(), wrong.size)} wrong" if wrong.size > 1 else ""
+
+
+def _where(name: str, a: np.ndarray, above: bool) -> str:
+    """x > 0, or x is true, if x has only the numbers 0 and 1."""
+    if ((a == 0) | (a == 1)).all():
+        return f"{name} is {str(above).lower()}"
+    return f"{name} {'>' if above else '<='} 0"
 
 
 def _of(count: int, size: int) -> str:
