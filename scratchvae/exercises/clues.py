@@ -52,8 +52,8 @@ def _no_input(prompt: object = "") -> str:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two results are equal; None equals None."""
-    if a is None or b is None:
+    """Whether two results are equal: arrays, numbers or None."""
+    if a is None or b is None or isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
         return a is b
     return np.shape(a) == np.shape(b) and bool(np.array_equal(a, b, equal_nan=True))
 

@@ -110,9 +110,9 @@ def _kind(a: Any) -> str:
     if isinstance(a, float | np.floating):
         return "a single number"
     if not hasattr(a, "shape"):
-        return f"{'an' if type(a).__name__[0] in 'aeiou' else 'a'} {type(a).__name__}"
-    plain = "an array" if type(a) is np.ndarray else f"a {type(a).__name__}"
-    return f"{plain} of shape {a.shape}"
+        return _article(type(a).__name__)
+    name = "array" if type(a) is np.ndarray else type(a).__name__
+    return f"{_article(name)} of shape {a.shape}"
 
 
 def _error(got: np.ndarray, right: np.ndarray) -> float:
@@ -124,3 +124,7 @@ def _error(got: np.ndarray, right: np.ndarray) -> float:
         return float("inf")
     off = np.max(abs(got[finite] - right[finite]), initial=0)
     return float(off / (np.max(abs(right[finite]), initial=0) or 1))
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

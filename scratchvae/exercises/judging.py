@@ -98,11 +98,12 @@ def exercise_of(file: Path, text: str) -> Exercise:
     """The exercise whose function the text defines."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        if not isinstance(error, SyntaxError):
-            raise ValueError(f"{file}: {error}") from None
-        line = (error.text or "").strip()
-        raise ValueError(f"{file}, line {error.lineno}: {error.msg}: {line}") from None
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        code = f": {(error.text or '').strip()[:CUT]}" if error.text else ""
+        raise ValueError(f"{file}{line}: {error.msg}{code}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # zeros, or too deep for the parser
+        raise ValueError(f"{file}: {str(error) or 'too complex for the parser'}") from None
     defined = {name for node in tree.body for name in _names(node)}
     found = [exercise for exercise in COURSE.values() if exercise.function in defined]
     if len(found) > 1:  # the comment at the top says which it is
@@ -128,6 +129,8 @@ def _names(node: ast.AST) -> Iterator[str]:
 def _judge(exercise: Exercise, module: ModuleType, verdict: Verdict) -> None:
     """Run all trials, up to the first that shows a mistake."""
     original = import_module(exercise.module)
+    if _accelerated(original, exercise) and not _accelerated(module, exercise):
+        raise Wrong("the line @accelerated above its def is missing")
     tried: list[tuple[Trial, Results]] = []
     kept: list[tuple[str, np.ndarray, np.ndarray]] = []  # earlier results, and copies of them
     for trial in trials(exercise, original):
@@ -149,6 +152,10 @@ def _judge(exercise: Exercise, module: ModuleType, verdict: Verdict) -> None:
             kept += [(n, a, a.copy()) for n, a in got.items() if isinstance(a, np.ndarray)]
     if exercise.name in CASES:
         verdict.sentences += _by_gradcheck(exercise, module)
+
+
+def _accelerated(module: Any, exercise: Exercise) -> bool:
+    return hasattr(getattr(module, exercise.function, None), "reference")
 
 
 def _beginning(where: str) -> str:

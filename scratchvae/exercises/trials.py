@@ -172,6 +172,9 @@ def _backward_of(
     if len(results) != len(names) or (result is None and need_dx):
         expected = f"{len(names)} results, {', '.join(names)}" if len(names) > 1 else names[0]
         raise Wrong(f"it must return {expected}; it returned {_came(result)}")
+    for name, r in zip(names, results, strict=True):
+        if isinstance(r, np.ndarray) and not r.flags.writeable:
+            raise Wrong(f"{name} is read-only: return a new array")
     for (name, a), (result_name, r) in product(given.items(), zip(names, results, strict=True)):
         if isinstance(r, np.ndarray) and np.shares_memory(a, r):
             raise Wrong(f"{result_name} is {name} itself, or a view of it: return a new array, "
