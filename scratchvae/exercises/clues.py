@@ -53,8 +53,10 @@ def _no_input(prompt: object = "") -> str:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two results are equal: arrays, numbers or None."""
-    if a is None or b is None or isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
+    if a is None or b is None:
         return a is b
+    if np.ndarray in (type(a), type(b)) and type(a) is not type(b):  # a matrix is no array
+        return False
     return np.shape(a) == np.shape(b) and bool(np.array_equal(a, b, equal_nan=True))
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +50,21 @@ class Verdict:
         return "\n".join([*lines, *(self.sentences or [self.praise])])
 
 
+class _Failed(Exception):
+    """The exception that the code of the solution raised."""
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    """Tell the exceptions of the solution from our own."""
+    try:
+        yield
+    except (Wrong, NotImplementedError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise _Failed(error) from error
+
+
 def judge(file: Path, text: str) -> Verdict:
     """The verdict on a solution.
 
@@ -80,8 +96,8 @@ def judge(file: Path, text: str) -> Verdict:
                 "NotImplementedError(...)` by its body.",
                 f"For a hint: scratchvae exercise {exercise.name} --hint 1",
             ]
-        except (Exception, SystemExit) as error:
-            verdict.sentences += _where_it_failed(error, exercise, verdict, text)
+        except _Failed as failed:
+            verdict.sentences += _where_it_failed(failed.args[0], exercise, verdict, text)
     verdict.praise = _praise(exercise)
     return verdict
 
@@ -135,7 +151,9 @@ def _judge(exercise: Exercise, module: ModuleType, verdict: Verdict) -> None:
     kept: list[tuple[str, np.ndarray, np.ndarray]] = []  # earlier results, and copies of them
     for trial in trials(exercise, original):
         verdict.where = trial.where
-        right, got = trial.run(original), trial.run(module)
+        right = trial.run(original)
+        with _running():
+            got = trial.run(module)
         tried.append((trial, right))
         for name, a, copy in kept:
             if not same(a, copy):
@@ -206,8 +224,9 @@ def _by_gradcheck(exercise: Exercise, module: ModuleType) -> list[str]:
         return Losses(*y) if isinstance(y, tuple) else y, *rest  # the file has a class of its own
 
     for case in CASES[op]:
-        subject = subject_of_case(op, case, forward, getattr(module, f"{op}_backward"))
-        report = compare(subject, "complex", raises=False)
+        with _running():
+            subject = subject_of_case(op, case, forward, getattr(module, f"{op}_backward"))
+            report = compare(subject, "complex", raises=False)
         if not report.passed:
             return [report.failure()]
     return []

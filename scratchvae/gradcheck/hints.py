@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from math import prod
 
 import numpy as np
+
+from .phrases import also, axes_text, is_simple, number, of, product, side
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -28,7 +30,7 @@ class Comparison:
         """Sentences about the mistake, the most specific first. There may be none."""
         got, right = self.got, self.right
         if bad := np.sum(~np.isfinite(got) & (got != right) & ~np.isnan(right)):
-            part = f"{_of(bad, got.size)} NaN or infinite"
+            part = f"{of(bad, got.size)} NaN or infinite"
             if got.size > 1:
                 yield "it contains NaN or infinity" if bad == got.size else part
         if not (np.isfinite(got).all() and np.isfinite(right).all()):
@@ -45,7 +47,7 @@ class Comparison:
                 yield "it is the square of the right value"
             return
         if factor := self.factor(got, right):
-            yield f"every element is {_number(factor)} times the right value{self.meaning(factor)}"
+            yield f"every element is {number(factor)} times the right value{self.meaning(factor)}"
         for name, a in self.known.items():
             if self.same(got, a):
                 yield f"it is {name} itself"
@@ -81,13 +83,13 @@ class Comparison:
     def sizes(self) -> dict[int, str]:
         """Numbers over which a sum or an average may go: those of the options, such as a window's
         cells, then the images, the values of an image or of a channel, and all."""
-        found = {prod(sizes): _product(name, range(len(sizes))) for name, sizes in
+        found = {prod(sizes): product(name, range(len(sizes))) for name, sizes in
                  self.options.items()}  # fmt: skip
         from_shapes: dict[int, str] = {}
         for name, a in self.known.items():
             axes = range(a.ndim)
             for part in (axes[:1], axes[1:], axes[2:], axes[-2:], (*axes[:1], *axes[2:]), axes):
-                text = _product(f"{name}.shape", part)
+                text = product(f"{name}.shape", part)
                 from_shapes.setdefault(prod(a.shape[k] for k in part), text)
         for size, text in from_shapes.items():
             found[size] = f"{found[size]} = {text}" if size in found else text
@@ -104,7 +106,7 @@ class Comparison:
             for flip in flips if turned.shape == self.right.shape else []:
                 if self.same(np.flip(turned, flip), self.right):
                     exchanged = [f"with its axes in the order {order}"] * (order != tuple(axes))
-                    mirrored = [f"mirrored along {_axes(flip)}"] * bool(flip)
+                    mirrored = [f"mirrored along {axes_text(flip)}"] * bool(flip)
                     yield f"{' and '.join(exchanged + mirrored)} it would be right"
 
     def masked(self) -> Iterator[str]:
@@ -119,17 +121,17 @@ class Comparison:
                     above, below = (self.factor(got[w], right[w]) for w in (where, ~where))
                     if above and below:
                         yield (
-                            f"it is {_number(above)} times the right value where "
-                            f"{_where(name, a, True)}, and {_number(below)} times elsewhere"
+                            f"it is {number(above)} times the right value where "
+                            f"{side(name, a, True)}, and {number(below)} times elsewhere"
                         )
             return
         kind = self.kind(wrong)
         for name, a in self.known.items():
-            for above in (True, False):
+            for above in (True, False) if wrong.size >= 8 else ():  # fewer may fit by accident
                 if a.shape == wrong.shape and (wrong == ((a > 0) == above)).all():
-                    yield f"it is wrong exactly where {_where(name, a, above)}{kind}"
+                    yield f"it is wrong exactly where {side(name, a, above)}{kind}"
         if kind:
-            yield f"{_of(wrong.sum(), wrong.size)} wrong{kind}"
+            yield f"{of(wrong.sum(), wrong.size)} wrong{kind}"
 
     def wrong(self) -> np.ndarray:
         """True at each wrong element."""
@@ -141,11 +143,11 @@ class Comparison:
     def kind(self, wrong: np.ndarray) -> str:
         got, right = self.got[wrong], self.right[wrong]
         if not right.any():
-            return ": they should be zero; is a condition missing, or wrong?"
+            return ": zero would be right; is a condition missing, or wrong?"
         if not got.any() and got.size > 1:
             return ": they are zero, and should not be"
         c = self.factor(got, right) if len(got) > 1 else 0.0
-        return f": there it is {_number(c)} times the right value" if c else ""
+        return f": there it is {number(c)} times the right value" if c else ""
 
     def scaled(self) -> Iterator[str]:
         """A factor too few or too many, up to a simple number."""
@@ -154,10 +156,10 @@ class Comparison:
             for text, b in ((name, a), (f"{name}**2", a * a), (f"(1 - {name})", 1 - a)):
                 if not b.all() or np.allclose(b, b.flat[0]):
                     continue
-                if _simple(c := self.factor(got * b, right)):
-                    yield f"the factor {text} is missing{_and(c, 'with')}"
-                elif _simple(c := self.factor(got, right * b)):
-                    yield f"the factor {text} is there once too often{_and(c, 'without')}"
+                if is_simple(c := self.factor(got * b, right)):
+                    yield f"the factor {text} is missing{also(c, 'with')}"
+                elif is_simple(c := self.factor(got, right * b)):
+                    yield f"the factor {text} is there once too often{also(c, 'without')}"
         for axis, size in enumerate(got.shape):
             parts = [np.moveaxis(a, axis, 0).reshape(size, -1) for a in (got, right)]
             factors = [self.factor(*part) for part in zip(*parts, strict=True)]
@@ -246,49 +248,8 @@ class Comparison:
             if wrong.size < 3 * wrong.shape[axis]:  # a single element may be right by accident
                 continue
             rows, seen = wrong.any(axis=rest), used.any(axis=rest)
-            for of, what in ((rows, "wrong"), (~rows & seen, "right")):
-                if 0 < of.sum() <= min(seen.sum() / 2, 6):
-                    listed = ", ".join(map(str, np.flatnonzero(of)))
+            for part, what in ((rows, "wrong"), (~rows & seen, "right")):
+                if 0 < part.sum() <= min(seen.sum() / 2, 6):
+                    listed = ", ".join(map(str, np.flatnonzero(part)))
                     return f"it is {what} only at index {listed} of axis {axis}"
-        return f"{_of(wrong.sum(), wrong.size)} wrong" if wrong.size > 1 else ""
-
-
-def _where(name: str, a: np.ndarray, above: bool) -> str:
-    """x > 0, or x is true, if x has only the numbers 0 and 1."""
-    if ((a == 0) | (a == 1)).all():
-        return f"{name} is {str(above).lower()}"
-    return f"{name} {'>' if above else '<='} 0"
-
-
-def _of(count: int, size: int) -> str:
-    """5 of 12 elements are."""
-    if count == size:
-        return f"all {size} elements are" if size > 1 else "it is"
-    return f"{count} of {size} elements {'is' if count == 1 else 'are'}"
-
-
-def _product(name: str, axes: Iterable[int]) -> str:
-    """kernel_size[0] * kernel_size[1]; of a name such as (SH, SW) it is SH * SW."""
-    if name.startswith("("):
-        return name.strip("()").replace(", ", " * ")
-    return " * ".join(f"{name}[{axis}]" for axis in axes)
-
-
-def _number(factor: float) -> str:
-    text = f"{factor:.6g}"
-    return f"{factor:.9g}" if text == "1" else text
-
-
-def _axes(axes: tuple[int, ...]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
-
-
-def _simple(factor: float) -> bool:
-    return any(np.isclose(abs(factor), c) for c in (0.25, 0.5, 1, 2, 4))
-
-
-def _and(factor: float, word: str) -> str:
-    """What is wrong, too, with or without the factor."""
-    if np.isclose(factor, 1):
-        return ""
-    return f", and {word} it the result would still be {factor:.4g} times the right value"
+        return f"{of(wrong.sum(), wrong.size)} wrong" if wrong.size > 1 else ""

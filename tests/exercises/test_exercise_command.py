@@ -53,7 +53,8 @@ RIGHT_FILES = {
     .replace("(y,) = cache", "(y,) = c").replace(BODY, "    return d * (y > 0)\n"),
     "helpers": RIGHT.replace(BODY, "    return helper(dy, y)\n")
     + "import functools\n\n\nclass A:\n    one = 1\n\n\n"
-    "@functools.cache\ndef one():\n    return A.one\n\n\ndef helper(dy, y):\n    return one() * dy * (y > 0)\n",
+    "@functools.cache\ndef one():\n    return A.one\n\n\n"
+    "def helper(dy, y):\n    return one() * dy * (y > 0)\n",
     "a part of another exercise": f"{RIGHT}\n\ndef tanh_backward(dy, cache):\n    pass\n",
 }  # fmt: skip
 
@@ -71,7 +72,7 @@ def test_the_name_of_the_file_does_not_matter(capsys, name):
 
 
 WRONG_FILES = {
-    "np.matrix(dy.copy())": "dx must be a NumPy array of shape (3, 4), got a matrix of shape (3, 4).",
+    "np.matrix(dy.copy())": "must be a NumPy array of shape (3, 4), got a matrix of shape (3, 4).",
     "np.ma.masked_array(dy.copy())": "got a MaskedArray of shape (3, 4).",
     "type('Array', (), {'shape': (3, 4)})()": "got an Array of shape (3, 4).",
     "dy.tolist()": "dx must be a NumPy array of shape (3, 4), got a list.",
