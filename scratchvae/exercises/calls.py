@@ -1,4 +1,5 @@
-"""Arguments of the functions that are no ops, and the models, with which exercises are tried."""
+"""Arguments of the functions that are no ops, and the models, with which exercises are tried; and
+changes of arguments."""
 
 from __future__ import annotations
 
@@ -61,3 +62,22 @@ MODELS: dict[str, list[tuple[str, dict[str, Any]]]] = {
          {"image_shape": (1, 64, 64), "kl_weight": 1e-8, "latent": "learned"}),
     ],
 }  # fmt: skip
+
+# The changes of an argument by which a mistake shows itself.
+
+
+def changed(value: Any) -> Any:
+    """Another array or number of the same kind."""
+    if isinstance(value, np.ndarray):
+        return value.ravel()[::-1].reshape(value.shape) * value.dtype.type(1.5)
+    return value + 1 if isinstance(value, int) else value * 1.5
+
+
+def last_changed(value: Any) -> Any:
+    """The array with other numbers for the last image."""
+    return np.concatenate([value[:-1], changed(value[-1:])])
+
+
+def mirrored(value: Any) -> Any:
+    """The array with its last two axes, which may be those of a kernel, in reverse."""
+    return value[..., ::-1, ::-1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..ops import CASES
 from ..ops.cases import Case, away_from_zero, distinct, far_and_near, normal
-from .calls import MODELS, calls
+from .calls import MODELS, calls, changed
 from .course import Exercise
 
 Results = dict[str, Any]  # "dx" -> its array
@@ -75,9 +75,8 @@ def _of_op(exercise: Exercise, original: Any) -> Iterator[Trial]:
     cases = CASES[exercise.name]
     dy = exercise.solution.partition("(")[2].partition(",")[0]
     for seed, setting in enumerate(settings):
-        for case in [*cases, *map(_uneven, cases if setting == Setting() else [])]:
-            if case is None:
-                continue
+        more = [f(case) for f in (_uneven, _deeper) for case in cases] if seed == 0 else []
+        for case in filter(None, [*cases, *more]):
             arrays = _arrays(case, setting)
             run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx, dy, seed)
             where = ", ".join(part for part in (setting.where, _variant(case)) if part)
@@ -96,6 +95,14 @@ def _uneven(case: Case) -> Case | None:
     return replace(case, options=case.options | pairs, variant=f"with {shown}") if pairs else None
 
 
+def _deeper(case: Case) -> Case | None:
+    """The case with one more axis, unless the op is for images of a fixed number of axes."""
+    shapes = {name: (*shape, 2) for name, shape in case.shapes.items()}
+    if len({*shapes.values()}) > 1 or len(next(iter(shapes.values()))) not in (3, 4):
+        return None
+    return replace(case, shapes=shapes, variant="with arrays of one more axis")
+
+
 def _variant(case: Case) -> str:
     """`with stride=(2, 1)`, or `in the case "no bias"`."""
     named = f'in the case "{case.variant}"' if case.variant else ""
@@ -112,23 +119,6 @@ def _arrays(case: Case, setting: Setting) -> dict[str, np.ndarray]:
             a = a[: setting.images]
         arrays[name] = a.astype(setting.dtype)
     return arrays
-
-
-def changed(value: Any) -> Any:
-    """Another array or number of the same kind."""
-    if isinstance(value, np.ndarray):
-        return value.ravel()[::-1].reshape(value.shape) * value.dtype.type(1.5)
-    return value + 1 if isinstance(value, int) else value * 1.5
-
-
-def last_changed(value: Any) -> Any:
-    """The array with other numbers for the last image."""
-    return np.concatenate([value[:-1], changed(value[-1:])])
-
-
-def mirrored(value: Any) -> Any:
-    """The array with its last two axes, which may be those of a kernel, in reverse."""
-    return value[..., ::-1, ::-1]
 
 
 def _dy(y: Any, seed: int = 0) -> Any:
@@ -162,13 +152,16 @@ def _backward_of(
     y, cache, *_ = getattr(module, f"{op}_forward")(**given, **options)
     given[dy] = by(_dy(y, seed)) if change == dy else _dy(y, seed)
     before[dy] = np.copy(given[dy])
-    keywords = {} if need_dx else {"need_dx": False}
-    result = getattr(module, f"{op}_backward")(given[dy], cache, **keywords)
+    if isinstance(y, np.ndarray):
+        given["y"], before["y"] = y, y.copy()
+    backward = partial(getattr(module, f"{op}_backward"), given[dy], cache,
+                       **({} if need_dx else {"need_dx": False}))  # fmt: skip
+    result = backward()
     for name, a in given.items():
         if not np.array_equal(a, before[name], equal_nan=True):
             raise Wrong(f"it changes {name} in place: make a new array")
     names = gradient_names(op)
-    results = result if isinstance(result, tuple) else (result,)
+    results = _as_tuple(result)
     if len(results) != len(names) or (result is None and need_dx):
         expected = f"{len(names)} results, {', '.join(names)}" if len(names) > 1 else names[0]
         raise Wrong(f"it must return {expected}; it returned {_came(result)}")
@@ -179,6 +172,10 @@ def _backward_of(
         if isinstance(r, np.ndarray) and np.shares_memory(a, r):
             raise Wrong(f"{result_name} is {name} itself, or a view of it: return a new array, "
                         "because a caller may add to it in place")  # fmt: skip
+    for name, a, b in zip(names, results, _as_tuple(backward()), strict=False):
+        if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+            raise Wrong(f"a second call with the same cache gives another {name}: it changes the "
+                        "cache in place, or remembers the first call")  # fmt: skip
     return {"y": y[0] if isinstance(y, tuple) else y, **dict(zip(names, results, strict=True))}
 
 
@@ -186,6 +183,10 @@ def gradient_names(op: str) -> list[str]:
     """dx, dw, db: the results of the op's backward."""
     case = CASES[op][0]
     return [f"d{name}" for name in case.shapes if name not in case.constants]
+
+
+def _as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _came(result: Any) -> str:
