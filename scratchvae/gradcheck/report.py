@@ -163,6 +163,9 @@ class GradientError(AssertionError):
         super().__init__(report.failure())
         self.report = report
 
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
     def __reduce__(self) -> Any:
         """Copy and pickle from the report, not from the message."""
         return GradientError, (self.report,)
