@@ -69,8 +69,8 @@ tell(
 )
 
 # %%
-# The training. A step has four calls: the loss, which is the forward pass, the backward pass, and
-# around them two of the optimizer.
+# The training. A step has four calls: set the gradients to zero, compute the loss (forward),
+# compute the gradients (backward), update the weights.
 history = []
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for epoch in range(1, config.epochs + 1):
