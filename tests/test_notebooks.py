@@ -74,6 +74,8 @@ def test_an_example_runs_as_a_notebook(tmp_path, execute, example):
 
     remarks = "".join(printed(cell, "stderr") for cell in cells)
     assert remarks in ("", "faces: 12 files: 12 read\n")
+    values = [o for cell in cells[:-1] for o in cell.outputs if o.output_type == "execute_result"]
+    assert values == []  # of a last expression that no reader asked for
     if example == "minimal_vae":
         assert "nats per image" in printed(cells[-1])
     else:
