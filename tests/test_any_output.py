@@ -36,6 +36,7 @@ LINES = {
     "data verify": "data verify images:FOLDER",
     "summary": "summary FOLDER",
     "xray": "xray RUN",
+    "exercise": "exercise relu --out RUN-2.py",
     "kernels": "kernels",
     "check": "check FOLDER",
     "bench": "bench FOLDER",

@@ -230,7 +230,7 @@ def test_alone_it_lists_the_commands(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     names = {words.split()[1] for words in parsers() if " " in words}
-    assert len(names) == 14
+    assert len(names) == 15
     assert names <= {line.split()[0] for line in out.splitlines() if line.startswith("    ")}
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -255,7 +255,7 @@ def test_alone_it_lists_the_commands(capsys):
         ("bench cov", "argument MODEL: unknown model 'cov' (did you mean conv?); choose from mlp,"),
         (
             "check con2d",
-            "unknown op or model 'con2d' (did you mean conv2d?); choose from adaptive_",
+            "unknown op, model or file 'con2d' (did you mean conv2d?); choose from adaptive_",
         ),
         ("check --dtype flaot32", "--dtype: unknown choice 'flaot32' (did you mean float32?)"),
         (
