@@ -1,0 +1,102 @@
+"""How sphinx-gallery runs the examples: for an epoch, on drawn images, in seconds each."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sphinx.application import Sphinx
+from sphinx_gallery.scrapers import figure_rst
+
+import scratchvae as sv
+
+from .docstrings import as_rst
+from .repository import DOCS, ROOT
+
+COPY = DOCS / "_examples"  # the examples run here and leave their results below runs/
+FEW = ["--epochs", "1"]
+ARGUMENTS = {
+    "minimal_vae": [*FEW, "--data-dir", "digits"],
+    "celeba_vae": [*FEW, "--batch-size", "32", "--data-dir", "faces"],
+    "skip_vae": [*FEW, "--images", "64"],
+    "gradient_check": [],
+}
+HEADER = """Examples
+========
+
+Each page shows an example with what it prints and draws, and has it as a Python file and as a
+notebook. Here the examples ran for one epoch, on digits and faces drawn by the program and on few
+images, so that this site is built quickly; ``--help`` lists their options. In a checkout,
+``python examples/mnist_vae.py`` trains for ten epochs on MNIST.
+"""
+
+
+def copy_examples(app: Sphinx, config: Any) -> None:
+    """Copy the examples to a folder in which they may leave their results."""
+    COPY.mkdir(exist_ok=True)
+    for file in COPY.glob("*.py"):
+        file.unlink()
+    for file in (ROOT / "examples").glob("*.py"):
+        (COPY / file.name).write_text(titled(file.name, file.read_text("utf-8")), encoding="utf-8")
+    (COPY / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
+
+
+def titled(name: str, source: str) -> str:
+    """An example's source whose docstring begins with a title, as sphinx-gallery demands."""
+    quotes, docstring, code = source.split('"""', 2)
+    lines = as_rst(docstring.rstrip().splitlines())
+    title = [name, "=" * len(name), ""]
+    return '"""'.join([quotes, "\n".join([*title, *lines, ""]), code])
+
+
+def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
+    """The command-line arguments of an example. Its earlier results are removed."""
+    shutil.rmtree(COPY / "runs", ignore_errors=True)
+    digits = sv.data.load("glyphs")
+    vars(sv.data)["load_or_glyphs"] = lambda *_: digits  # the build downloads nothing
+    source = Path(script_vars["src_file"])
+    name = source.stem
+    # sphinx-gallery empties it; the examples describe themselves with it in --help
+    script_vars["example_globals"]["__doc__"] = ast.get_docstring(ast.parse(source.read_text("utf-8")))
+    if name == "minimal_vae":
+        write_digits(COPY / "digits", digits)
+    if name == "celeba_vae":
+        write_faces(COPY / "faces", 320)
+    return ARGUMENTS.get(name, FEW)
+
+
+def write_digits(folder: Path, digits: Any) -> None:
+    """Drawn digits as the files of MNIST that minimal_vae.py reads."""
+    folder.mkdir(exist_ok=True)
+    for name, images in (("train", digits.train_images), ("t10k", digits.test_images)):
+        header = struct.pack(">HBBIII", 0, 8, 3, len(images), 28, 28)
+        pixels = np.ascontiguousarray(images, "uint8").tobytes()
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + pixels)
+
+
+def write_faces(folder: Path, count: int) -> None:
+    """Some drawn faces as a folder of images."""
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    for k, face in enumerate(sv.data.load("faces").train_images[:count]):
+        Image.fromarray(face.transpose(1, 2, 0)).save(folder / f"{k:03}.png")
+
+
+def pictures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """An image scraper: the pictures that the example has saved since the last block."""
+    shown = []
+    for file in sorted((COPY / "runs").rglob("*.png"), key=lambda file: file.stat().st_mtime):
+        target = next(block_vars["image_path_iterator"])
+        shutil.move(file, target)
+        shown.append(target)
+    return figure_rst(shown, gallery_conf["src_dir"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", copy_examples, priority=1)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
