@@ -32,6 +32,7 @@ extensions = [
 source_suffix = {".md": "markdown", ".myst": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_examples", "sg_execution_times.rst"]
 default_role = "code"  # `name` in docstrings
+highlight_language = "none"  # of indented blocks: commands and formulas
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

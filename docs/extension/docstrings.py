@@ -4,14 +4,19 @@ without a meaning of their own. Here they become what reStructuredText shows in 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 CODE = re.compile(r"(``.+?``|`[^`]+`)")
 # Not at the beginning of a line, where numpydoc takes care of *inputs and **options.
 MARKUP = re.compile(r"(?<=.)[*|]|(?<=\w)_(?!\w)")
+
+PUNCTUATION = re.compile(r"[\\*_<>\[\]$|]")  # that may mean something in Markdown
+FENCE = "```"
 
 
 def as_rst(lines: list[str]) -> list[str]:
@@ -42,6 +47,22 @@ def escaped(line: str) -> str:
     """A line in which *, | and a final _ stand for themselves, outside `code`."""
     parts = CODE.split(line)
     return "".join(p if k % 2 else MARKUP.sub(r"\\\g<0>", p) for k, p in enumerate(parts))
+
+
+def as_markdown(text: str) -> str:
+    """A docstring without sections as Markdown."""
+    blocks: list[str] = []
+    for block in re.split(r"\n\n|\n(?=Derivation: |Sources?: )", text.strip("\n")):
+        if not block.startswith(" "):
+            parts = CODE.split(block)
+            blocks.append(
+                "".join(p if k % 2 else PUNCTUATION.sub(r"\\\g<0>", p) for k, p in enumerate(parts))
+            )
+        elif blocks and blocks[-1].endswith(FENCE):  # the same formulas after an empty line
+            blocks[-1] = f"{blocks[-1].removesuffix(FENCE)}\n{textwrap.dedent(block)}\n{FENCE}"
+        else:
+            blocks.append(f"{FENCE}text\n{textwrap.dedent(block)}\n{FENCE}")
+    return "\n\n".join(blocks)
 
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

@@ -6,16 +6,17 @@ import ast
 import shutil
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sphinx.application import Sphinx
-from sphinx_gallery.scrapers import figure_rst
 
 import scratchvae as sv
 
 from .docstrings import as_rst
 from .repository import DOCS, ROOT
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 COPY = DOCS / "_examples"  # the examples run here and leave their results below runs/
 FEW = ["--epochs", "1"]
@@ -61,7 +62,9 @@ def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list
     source = Path(script_vars["src_file"])
     name = source.stem
     # sphinx-gallery empties it; the examples describe themselves with it in --help
-    script_vars["example_globals"]["__doc__"] = ast.get_docstring(ast.parse(source.read_text("utf-8")))
+    script_vars["example_globals"]["__doc__"] = ast.get_docstring(
+        ast.parse(source.read_text("utf-8"))
+    )
     if name == "minimal_vae":
         write_digits(COPY / "digits", digits)
     if name == "celeba_vae":
@@ -89,6 +92,8 @@ def write_faces(folder: Path, count: int) -> None:
 
 def pictures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
     """An image scraper: the pictures that the example has saved since the last block."""
+    from sphinx_gallery.scrapers import figure_rst
+
     shown = []
     for file in sorted((COPY / "runs").rglob("*.png"), key=lambda file: file.stat().st_mtime):
         target = next(block_vars["image_path_iterator"])

@@ -1,4 +1,4 @@
-"""Formulas as MathML: browsers draw it without a script, a font or a network, also from a folder."""
+"""Formulas as MathML, which browsers draw without a script, a font or a network."""
 
 from __future__ import annotations
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from sphinx.application import Sphinx
 
 from scratchvae import optim, plots
 from scratchvae.exercises.gallery import GALLERY, Fault
@@ -23,7 +22,11 @@ from scratchvae.ops import CASES, OPS
 from scratchvae.xray.source import View, sources
 
 from . import xrays
-from .repository import DOCS, ROOT, rewritten, write
+from .docstrings import as_markdown
+from .repository import DOCS, ROOT, body_of, rewritten, write
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 GROUPS = {
     "Activations": ("relu", "leaky_relu", "sigmoid", "tanh"),
@@ -35,10 +38,10 @@ GROUPS = {
     "Losses": ("bce", "mse", "kl", "kl_free_bits", "elbo"),
     "Updates": ("sgd_step", "adam_step"),
 }
+NEW = tuple(op for op in OPS if not any(op in group for group in GROUPS.values()))
 OUT = DOCS / "ops"
 TIMES = ROOT / "benchmarks/results/ops.txt"
 TITLE = re.compile(r"^## (.*)\n", re.MULTILINE)
-SPECIAL = re.compile(r"([\\`*_<>\[\]$|])")
 
 
 class Mistake(NamedTuple):
@@ -70,13 +73,13 @@ class Page:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the docstring, or what comes before a colon."""
-        first = " ".join(self.text.partition("\n\n")[0].split())
-        return SPECIAL.sub(r"\\\1", first)
+        """The docstring's first paragraph."""
+        return as_markdown(self.text.partition("\n\n")[0])
 
     @property
     def formula(self) -> str:
-        return self.text.partition("\n\n")[2].strip("\n")
+        """The rest of the docstring."""
+        return as_markdown(self.text.partition("\n\n")[2])
 
     @property
     def doors(self) -> list[tuple[str, str]]:
@@ -92,8 +95,10 @@ class Page:
 def page_of_op(op: str) -> Page:
     """The page of an op, without the picture of its gradient check."""
     module = OPS[op]
-    forward, backward, naive = (_source(module, f"{op}_{e}") for e in ("forward", "backward", "naive"))
-    title, derivation = derivations()[op]
+    forward, backward, naive = (
+        _source(module, f"{op}_{e}") for e in ("forward", "backward", "naive")
+    )
+    title, derivation = derivations().get(op, ("", ""))
     kernels = [view for view in sources(op) if view.title != "naive loops"]
     return Page(
         name=op,
@@ -115,7 +120,7 @@ def page_of_op(op: str) -> Page:
 
 def page_of_update(name: str) -> Page:
     """The page of sgd_step or adam_step."""
-    function = inspect.unwrap(getattr(optim, name))
+    function = body_of(getattr(optim, name))
     source = inspect.getsource(function)
     kernels = [view for view in sources("optim") if view.title != "naive loops"]
     return Page(
@@ -130,12 +135,12 @@ def page_of_update(name: str) -> Page:
 
 def _source(module: ModuleType, name: str) -> str:
     function = getattr(module, name, None)
-    return inspect.getsource(inspect.unwrap(function)).strip() if function else ""
+    return inspect.getsource(body_of(function)).strip() if function else ""
 
 
 @cache
 def derivations() -> dict[str, tuple[str, str]]:
-    """op -> the title and the text of its section in docs/backward.md: the one with its backward."""
+    """op -> title and text of the section of docs/backward.md that shows its backward."""
     _, *parts = TITLE.split((DOCS / "backward.md").read_text(encoding="utf-8"))
     found = {}
     for title, text in zip(parts[::2], parts[1::2], strict=True):
@@ -172,7 +177,9 @@ def mistakes(op: str, kernels: list[View]) -> Iterator[Mistake]:
         ]
         test_file, _, test = fault.killed_by.partition("::")
         name = test.partition("[")[0] or test_file
-        yield Mistake(html.escape(fault.mistake), file_of(fault), "\n".join(signed), name, test_file)
+        yield Mistake(
+            html.escape(fault.mistake), file_of(fault), "\n".join(signed), name, test_file
+        )
 
 
 def file_of(fault: Fault) -> str:
@@ -189,7 +196,9 @@ def exercise(op: str) -> str:
     if not page.exists():
         return ""
     titles = TITLE.findall(page.read_text(encoding="utf-8"))
-    return next((f"/exercises.md#{op}" for title in titles if title.strip("`") == op), "/exercises.md")
+    return next(
+        (f"/exercises.md#{op}" for title in titles if title.strip("`") == op), "/exercises.md"
+    )
 
 
 def draw_curve(op: str) -> None:
@@ -211,13 +220,14 @@ def make_pages(app: Sphinx) -> None:
     )  # fmt: skip
     template = environment.get_template("op.myst.jinja")
     pages = {}
-    for name in (name for group in GROUPS.values() for name in group):
+    groups = {**GROUPS, "Others": NEW} if NEW else GROUPS
+    for name in (name for group in groups.values() for name in group):
         if name in OPS:
             draw_curve(name)
         pages[name] = page = page_of_op(name) if name in OPS else page_of_update(name)
         write(OUT / f"{name}.myst", template.render(op=page))
-    groups: dict[str, Any] = {g: [pages[name] for name in names] for g, names in GROUPS.items()}
-    write(OUT / "index.myst", environment.get_template("index.myst.jinja").render(groups=groups))
+    shown = {group: [pages[name] for name in names] for group, names in groups.items()}
+    write(OUT / "index.myst", environment.get_template("index.myst.jinja").render(groups=shown))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

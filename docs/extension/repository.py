@@ -14,17 +14,18 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
-from sphinx.application import Sphinx
-from sphinx.util import logging
 
 from scratchvae.ops import OPS
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -38,7 +39,9 @@ MARKDOWN = (  # outside docs/
 )
 LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(?=[\s)])")
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r"(?:scratchvae|kernels|examples|benchmarks|tests|docs)/[\w./-]+\.(?!png|svg)\w+")
+NAMED = re.compile(
+    r"(?:scratchvae|kernels|examples|benchmarks|tests|docs)/[\w./-]+\.(?!png|svg)\w+"
+)
 shown: set[str] = set()  # files with a source page
 
 
@@ -84,7 +87,9 @@ def page_of(path: str) -> str:
 
 def copy_markdown(app: Sphinx) -> None:
     for path in MARKDOWN:
-        write(DOCS / f"repository/{path.removesuffix('.md')}.myst", (ROOT / path).read_text("utf-8"))
+        write(
+            DOCS / f"repository/{path.removesuffix('.md')}.myst", (ROOT / path).read_text("utf-8")
+        )
 
 
 def write(file: Path, text: str) -> None:
@@ -102,13 +107,16 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    from docutils import nodes
+    from sphinx.util import logging
+
     for literal in [*doctree.findall(nodes.literal)]:
         path = literal.astext()
-        if NAMED.fullmatch(path) and (ROOT / path).is_file() and page_of(path) != docname:
-            if not isinstance(literal.parent, nodes.reference):
-                link = nodes.reference("", "", refuri=f"repo:{path}")
-                literal.replace_self(link)
-                link += literal
+        file = NAMED.fullmatch(path) and (ROOT / path).is_file() and page_of(path) != docname
+        if file and not isinstance(literal.parent, nodes.reference):
+            link = nodes.reference("", "", refuri=f"repo:{path}")
+            literal.replace_self(link)
+            link += literal
     for link in doctree.findall(nodes.reference):
         scheme, _, target = link.get("refuri", "").partition(":")
         if scheme == "site":  # a file that is no page of Sphinx's
@@ -142,13 +150,18 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield f"source/{path}", {"title": path, "body": body}, "page.html"
 
 
+def body_of(function: Any) -> Any:
+    """The function as it stands in its file, below `@accelerated`."""
+    return inspect.unwrap(getattr(function, "reference", function))
+
+
 def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     """Where a function or class of the API is defined: its line in the source."""
     found: Any = sys.modules.get(info["module"])
     for name in info["fullname"].split("."):
         found = getattr(found, name, None)
     try:
-        found = inspect.unwrap(getattr(found, "reference", found))
+        found = body_of(found)
         file = Path(inspect.getsourcefile(found) or "")
         return f"repo:{file.relative_to(ROOT)}#L-{inspect.getsourcelines(found)[1]}"
     except (TypeError, OSError, ValueError):  # a constant

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sphinx.application import Sphinx
 
 import scratchvae as sv
 from scratchvae.layers import (
@@ -24,6 +23,9 @@ from scratchvae.layers import (
 from scratchvae.models import Model, SquaredErrorVAE
 from scratchvae.xray.page import Content, rendered
 from scratchvae.xray.record import record
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 
 class OtherOps(SquaredErrorVAE):
