@@ -50,6 +50,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"__init__\.py",
     "reset_argv": "extension.gallery.arguments",
+    "within_subsection_order": "extension.gallery.ReadingOrder",
     "image_scrapers": ("extension.gallery.pictures",),
     "capture_repr": (),
     "download_all_examples": False,
@@ -64,4 +65,5 @@ html_title = "scratchvae"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_search_summary = False  # it fetches pages, which a browser refuses in a folder
 html_show_sphinx = False

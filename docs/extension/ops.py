@@ -78,8 +78,9 @@ class Page:
 
     @property
     def formula(self) -> str:
-        """The rest of the docstring."""
-        return as_markdown(self.text.partition("\n\n")[2])
+        """The rest of the docstring, without the line that names the derivation."""
+        rest = self.text.partition("\n\n")[2]
+        return as_markdown(re.sub(r"^Derivation: .*\n", "", rest, flags=re.MULTILINE))
 
     @property
     def doors(self) -> list[tuple[str, str]]:
