@@ -52,6 +52,7 @@ sphinx_gallery_conf = {
     "reset_argv": "extension.gallery.arguments",
     "within_subsection_order": "extension.gallery.ReadingOrder",
     "image_scrapers": ("extension.gallery.pictures",),
+    "default_thumb_file": str(Path(__file__).with_name("samples.png")),
     "capture_repr": (),
     "download_all_examples": False,
     "show_signature": False,
