@@ -3,6 +3,7 @@ without a meaning of their own. Here they become what reStructuredText shows in 
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = as_rst(lines)
 
 
+def signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str | None, result: Any
+) -> tuple[str, None] | None:
+    """The arguments of a model are those of its __init__, which `Model.__new__` passes on."""
+    if what != "class" or arguments != "(*args: ~typing.Any, **options: ~typing.Any)":
+        return None
+    _, *parameters = inspect.signature(obj.__init__).parameters.values()
+    return str(inspect.Signature(parameters)), None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # before numpydoc
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

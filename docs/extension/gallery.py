@@ -33,8 +33,8 @@ HEADER = """Examples
 ========
 
 Each page shows an example with what it prints and draws, and has it as a Python file and as a
-notebook. Here the examples ran for three epochs, on digits and faces drawn by the program and on few
-images, so that this site is built quickly; ``--help`` lists their options. In a checkout,
+notebook. Here the examples ran for three epochs, on few images, which the program has drawn, so that
+this site is built quickly; ``--help`` lists their options. In a checkout,
 ``python examples/mnist_vae.py`` trains for ten epochs on MNIST.
 """
 
