@@ -34,6 +34,7 @@ examples:
   scratchvae summary celeba --latent-dim 64
   scratchvae xray conv --open
   scratchvae check conv2d
+  scratchvae exercise relu
   scratchvae bench mlp conv
   scratchvae data verify mnist
 

@@ -118,7 +118,7 @@ def test_every_command_has_a_page():
     commands = CommandParser().add_subparsers()
     for command in COMMANDS:
         command.add(commands)
-    assert len(commands.choices) == 14
+    assert len(commands.choices) == 15
     assert set(commands.choices) <= {page.stem for page in PAGES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -19,7 +20,7 @@ from ..gradcheck.subject import of_model
 from ..models import MODELS, Model, build
 from ..ops import CASES
 from ..output import note, table, to_json
-from .options import add_command, at_least, config_option, option, path
+from .options import add_command, at_least, config_option, option, path, show, unknown
 
 # By kind of target; the first method must confirm every gradient of a model, see `_check`.
 METHODS_OF = {"op": ("central", "complex", "adjoint"), "model": ("complex", "central")}
@@ -31,15 +32,16 @@ BATCH = 2  # images for a model: batch norm needs at least two
 def add(commands: Any) -> None:
     parser = add_command(
         commands, "check", run, "check hand-written gradients against numerical derivatives",
-        ": those of an op, of a model (every parameter tensor), or of all. The exit status is 0 "
-        "only if the check has confirmed every gradient.",
+        ": those of an op, of a model (every parameter tensor), of all, or in a file that "
+        "`scratchvae exercise` has written. The exit status is 0 only if all are right.",
         "scratchvae check conv2d",
         "scratchvae check mlp --method central",
         "scratchvae check batch_norm --plot pictures",
         "scratchvae check --all",
+        "scratchvae check relu_exercise.py",
     )  # fmt: skip
-    known = f"an op ({', '.join(CASES)}) or a model ({', '.join(MODELS)})"
-    option(parser, "target OP|MODEL", (*CASES, *MODELS), known, nargs="?")
+    known = f"an op ({', '.join(CASES)}), a model ({', '.join(MODELS)}) or a solved exercise"
+    option(parser, "target OP|MODEL|FILE", _target, known, nargs="?")
     option(parser, "--all", bool, "check every op and every model")
     methods = "all that apply to an op; complex for a model"
     option(parser, "--method", tuple(METHODS), "how to check", shown=methods)
@@ -51,7 +53,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.all == (args.target is not None):
-        args.parser.error("give either an op or a model, or --all")
+        args.parser.error("give either an op, a model or a file, or --all")
+    if isinstance(args.target, Path):
+        return _check_file(args)
     if args.plot is not None:
         if args.plot.exists() and not args.plot.is_dir():
             raise NotADirectoryError(f"--plot: expected a folder, got the file {args.plot}")
@@ -69,6 +73,36 @@ def run(args: argparse.Namespace) -> int:
         checks = [record for record, _ in done]
         print(to_json({**asked, "passed": passed, "checks": checks, "pictures": pictures}))
     return 0 if passed else 1
+
+
+def _target(given: str) -> str | Path:
+    """An argparse type: an op or a model by name, or else a file."""
+    if given in CASES or given in MODELS:
+        return given
+    if Path(given).suffix in (".py", ".cu") or os.path.lexists(given):
+        return path(given)
+    raise argparse.ArgumentTypeError(unknown("op, model or file", given, (*CASES, *MODELS)))
+
+
+def _check_file(args: argparse.Namespace) -> int:
+    """Judge what was written in a file of `scratchvae exercise`."""
+    from ..exercises.bugs import bug_of, judge_bug
+    from ..exercises.judging import judge
+
+    plain = args.parser.parse_args([str(args.target)])
+    for name in ("method", "dtype", "engine", "seed", "plot"):
+        if getattr(args, name) != getattr(plain, name):
+            args.parser.error(f"--{name} is for ops and models, not for a file")
+    try:
+        text = args.target.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{args.target}: expected text in UTF-8: {error}") from None
+    number = bug_of(text)
+    verdict = judge(args.target, text) if number is None else judge_bug(args.target, text, number)
+    record = {"file": str(args.target), "subject": verdict.subject, "passed": verdict.passed,
+              "results": verdict.rows, "wrong": verdict.sentences}  # fmt: skip
+    show(args, record, str(verdict))
+    return 0 if verdict.passed else 1
 
 
 def _show(args: argparse.Namespace, *texts: str, flush: bool = False) -> None:

@@ -115,7 +115,19 @@ def check_op(
 
 def op_subject(name: str, case: Case, dtype: str = "float64", seed: int = 0) -> Subject:
     """An op at a case, with the backward of the engine in use."""
-    forward, backward = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
+    functions = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
+    return subject_of_case(name, case, *functions, dtype, seed)
+
+
+def subject_of_case(
+    name: str,
+    case: Case,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    dtype: str = "float64",
+    seed: int = 0,
+) -> Subject:
+    """The two functions of an op, at a case."""
     arrays = case.arrays(seed)
     moving = [n for n in arrays if n not in case.constants]
 

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from . import rounding
-from .differences import NUMERIC, Line, norm, require_analytic, require_linear, size, tensor_error
+from .differences import NUMERIC, Line, norm, require_analytic, require_linear, size
+from .hints import Comparison
 from .report import METHODS, GradientError, Report, Result
 from .subject import Subject
 from .trials import largest
@@ -206,7 +207,7 @@ class Judge:
             worst = self.worst(elements or [worst])
             if whole and not found["kink"]:
                 numeric = np.reshape([m.numeric for m in self.measured], self.gradient.shape)
-                hint = _hint(self.gradient, numeric, self.tolerance)
+                hint = self.hint(numeric)
         if verdict == "unseen":
             hint = "because of rounding or kinks: try another h, or method='complex'"
         off = found["wrong"] + found["unsure"]
@@ -227,6 +228,14 @@ class Judge:
             hint=hint,
         )
         return result, worst.line
+
+    def hint(self, numeric: np.ndarray) -> str:
+        """What the wrong gradient looks like, from all its elements."""
+        others = {n: g for n, g in self.subject.gradients.items() if n != self.name}
+        known = self.subject.tensors | {"dy": self.subject.dy}
+        ideas = Comparison(self.gradient, numeric, self.tolerance, known, others).ideas()
+        idea = next(ideas, "")
+        return f"hint: {idea}" if idea else ""
 
     def is_zero(self) -> bool:
         """Whether both sides are zero, or negligible beside the subject's other gradients."""
@@ -337,21 +346,3 @@ def _located(result: Result, judge: Judge, line: Line) -> Result:
     worst = judge.measure(Line(line.subject, line.name, candidates[0]), result.step)
     at = worst.line
     return result._replace(where=at.element, analytic=at.analytic, numeric=worst.numeric)
-
-
-def _hint(analytic: np.ndarray, numeric: np.ndarray, tolerance: float) -> str:
-    """A hint at the mistake, from the whole gradient."""
-    if not np.isfinite(analytic).all():
-        return "hint: backward returns NaN or infinity"
-    if not analytic.any():
-        return "hint: backward returns zeros"
-    at = np.unravel_index(np.argmax(np.abs(analytic)), analytic.shape)
-    factor = float(numeric[at] / analytic[at])
-    if factor and math.isfinite(factor) and tensor_error(analytic * factor, numeric) <= tolerance:
-        times = f"{1 / factor:.6g}"
-        times = f"{1 / factor:.9g}" if times == "1" else times
-        return f"hint: every element is {times} times the right value"
-    square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
-    if square and tensor_error(analytic.swapaxes(-1, -2), numeric) <= tolerance:
-        return "hint: its transpose (with the last two axes exchanged) is right"
-    return ""

@@ -84,7 +84,7 @@ def _path(fault: Fault) -> str:
     return str(importlib.import_module(fault.module).__file__)
 
 
-def _text(fault: Fault) -> str:
+def right_text(fault: Fault) -> str:
     """The unchanged text; a .cu file has its headers pasted in."""
     if _is_cuda(fault):
         return cuda.source(Path(fault.module).stem)
@@ -93,7 +93,7 @@ def _text(fault: Fault) -> str:
 
 def changed_text(fault: Fault) -> str:
     """The module's text with the mistake; each text to be replaced must occur exactly once."""
-    text = _text(fault)
+    text = right_text(fault)
     for before, after in fault.changes:
         if (count := text.count(before)) != 1:
             raise Refused(f"{fault.name}: {before!r} occurs {count} times in {fault.module}, not 1")
@@ -103,7 +103,7 @@ def changed_text(fault: Fault) -> str:
 
 def _swaps(fault: Fault) -> list[tuple[Callable[[], None], Callable[[], None]]]:
     """(apply, take back) for each live function; raises Refused before any change."""
-    module, path, text = importlib.import_module(fault.module), _path(fault), _text(fault)
+    module, path, text = importlib.import_module(fault.module), _path(fault), right_text(fault)
     try:
         mistaken = compile(changed_text(fault), path, "exec", dont_inherit=True)
     except SyntaxError as error:
