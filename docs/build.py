@@ -1,7 +1,7 @@
 """Run the commands that the pages show, and write their output into the pages.
 
     python docs/build.py                          every page that shows commands
-    python docs/build.py docs/commands/train.md   only this page
+    python docs/build.py docs/commands/train.md   only this page; `train` alone means it, too
     python docs/build.py --check                  write nothing; show the differences
 
 A page shows commands in blocks. Below each command are its output, errors included, and its exit
@@ -29,6 +29,8 @@ import argparse
 import difflib
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,11 +55,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="default: all")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="default: all")
     parser.add_argument("--check", action="store_true", help="write nothing, show differences")
     args = parser.parse_args()
+    if shutil.which("bash") is None:
+        raise SystemExit("docs/build.py: expected bash, which runs the commands, found none")
+    pages = [find_page(name) for name in args.pages] or pages_with_commands()
     changed = False
-    for page in args.pages or pages_with_commands():
+    for page in pages:
         print(page, file=sys.stderr, flush=True)
         before = page.read_text(encoding="utf-8")
         after = build(page, before, args.check)
@@ -68,6 +73,24 @@ def main() -> int:
         else:
             page.write_text(after, encoding="utf-8")
     return 1 if changed else 0
+
+
+def find_page(name: str) -> Path:
+    """The page of this path; `train` alone is docs/commands/train.md, or else docs/train.md."""
+    places = [Path(name)]
+    if "/" not in name:
+        file = f"{name.removesuffix('.md')}.md"
+        places += [DOCS / "commands" / file, DOCS / file]
+    for page in places:
+        if page.is_file():
+            if not BLOCK.search(page.read_text(encoding="utf-8")):
+                raise SystemExit(f"docs/build.py: {page}: expected ```console blocks, found none")
+            return page
+    found = "a folder" if Path(name).is_dir() else "no such file"
+    raise SystemExit(
+        f"docs/build.py: expected a page, such as docs/commands/train.md or train, got {name!r}: "
+        f"{found}"
+    )
 
 
 def pages_with_commands() -> list[Path]:
@@ -118,17 +141,33 @@ def run_block(shown: str, rule: str, work: Path, environment: dict[str, str]) ->
     if rule not in ("", "varies", "here"):
         raise SystemExit(f"docs/build.py: expected console, console varies or here, found {rule!r}")
     for command in re.findall(r"^\$ (.*)$", shown, re.MULTILINE):
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=work, env=environment, text=True, timeout=SECONDS,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        printed = done.stdout.replace(str(work), "/home/you/work").replace(str(CACHE), "~/.cache")
+        printed, status = run_command(command, work, environment)
+        printed = printed.replace(str(work), "/home/you/work").replace(str(CACHE), "~/.cache")
         lines = [line.rstrip() for line in printed.splitlines()]
         if rule != "here":
             lines = [line for line in lines if not line.startswith(REMARKS)]
-        if done.returncode:
-            lines.append(f"# exit status {done.returncode}")
+        if status:
+            lines.append(f"# exit status {status}")
         yield "\n".join([f"$ {command}", *lines, ""])
+
+
+def run_command(command: str, work: Path, environment: dict[str, str]) -> tuple[str, int]:
+    """What a command prints, and its exit status."""
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=work, env=environment, encoding="utf-8",
+        errors="backslashreplace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            printed, _ = process.communicate(timeout=SECONDS)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # bash and what it has started
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise SystemExit(
+                    f"docs/build.py: expected at most {SECONDS} seconds, stopped: {command}"
+                ) from None
+            raise
+    return printed, process.returncode
 
 
 def holds(rule: str, shown: str, printed: str) -> bool:
@@ -164,4 +203,7 @@ def keep_picture(source: Path, target: Path, check: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (OSError, UnicodeDecodeError) as error:  # of a page or a picture
+        sys.exit(f"docs/build.py: {error}")

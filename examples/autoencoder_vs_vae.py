@@ -1,4 +1,9 @@
-"""Why is an autoencoder not a generative model? Train one beside a VAE, and sample from both.
+"""Why is an autoencoder not a generative model?
+=================================================
+
+To see why, train one beside a VAE, and sample from both.
+
+.. code-block:: bash
 
     python examples/autoencoder_vs_vae.py
 
@@ -10,6 +15,7 @@ mean and the standard deviation of its codes.
 """
 
 import argparse
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -31,10 +37,17 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/autoencoder_vs_vae", help="folder for the results")
-options = vars(parser.parse_args())
+
+# %%
+# A notebook has no command line: write the options between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
+options = vars(parser.parse_args(arguments))
 out = Path(options.pop("out"))
 
-# What can fail should fail before the training.
+# %%
+# Everything that can fail should fail before the training: a wrong option, missing data, a folder
+# that cannot be written.
 with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     configs = {name: sv.runs.Config(model=name, **options) for name in ("ae", "mlp")}
     sv.use(options["engine"], tf32=options["tf32"])
@@ -43,6 +56,8 @@ with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
         sv.runs.RunFolder(out / name).check_no_training()
     runs = {name: sv.runs.begin(out / name, config, data) for name, config in configs.items()}
 
+# %%
+# The training of both.
 models = {}
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for name, config in configs.items():
@@ -63,6 +78,8 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
         models[name] = model
 ae, vae = models["ae"], models["mlp"]
 
+# %%
+# Where do their codes lie?
 latents = sv.evaluation.latents  # codes of images, and images of codes
 x = next(sv.data.batches(data.test_images, len(data.test_images)))
 codes = {"autoencoder": latents.posterior_codes(ae, x), "VAE": latents.posterior_codes(vae, x)}
@@ -72,6 +89,9 @@ for name, code in codes.items():
         f"codes of the test images, {name}: the dimensions have means from {mean.min():.2f} to "
         f"{mean.max():.2f}, standard deviations from {deviation.min():.2f} to {deviation.max():.2f}"
     )
+
+# %%
+# Decode codes of images, and codes that come from no image.
 z = latents.prior_codes(vae, SHOWN, rngs.pictures)
 mean, deviation = codes["autoencoder"].mean(axis=0), codes["autoencoder"].std(axis=0)
 rows = {
@@ -86,3 +106,7 @@ rows = {
 }
 sv.plots.image_table([*rows.values()], out / "samples.png", [*rows])
 tell(f"the answer (samples.png), weights and metrics are in {out}")
+
+# %%
+# A notebook shows the picture:
+sv.plots.Pictures(out)

@@ -1,17 +1,21 @@
-"""A whole variational autoencoder in one file, with NumPy alone: forward, backward and Adam.
-
-    python examples/minimal_vae.py                       # MNIST, as examples/mnist_vae.py stored it
-    python examples/minimal_vae.py --data-dir FOLDER     # or from a folder with the IDX files
+"""A whole variational autoencoder in one file, with NumPy alone
+================================================================
 
 This is the model `mlp` of this repository: a test holds one step of it equal to a step of `mlp`.
 The loss is the -ELBO in nats per image (docs/elbo.md): -log p(x|z) for one z ~ q(z|x), plus
 KL(q(z|x) || N(0, I)), both summed over an image and averaged over the batch. An
 epoch takes about ten seconds.
+
+.. code-block:: bash
+
+    python examples/minimal_vae.py                       # MNIST, as examples/mnist_vae.py stored it
+    python examples/minimal_vae.py --data-dir FOLDER     # or from a folder with the IDX files
 """
 
 import argparse
 import gzip
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +38,8 @@ def initial_weights(rng):
     return params
 
 
+# %%
+# A layer, forward and backward.
 def linear(params, name, x):
     """(N, inputs) -> (N, outputs)."""
     return x @ params[f"{name}.weight"].T + params[f"{name}.bias"]
@@ -46,6 +52,8 @@ def linear_backward(params, grads, name, x, dy):
     return dy @ params[f"{name}.weight"]
 
 
+# %%
+# The model and its loss.
 def forward(params, x, eps):
     """The losses (reconstruction, KL), means over the batch, and what backward needs.
 
@@ -65,6 +73,8 @@ def forward(params, x, eps):
     return (reconstruction, kl), (x, h1, mu, sigma, eps, z, h2, probabilities)
 
 
+# %%
+# The gradients.
 def backward(params, cache):
     """The gradient of reconstruction + KL by every parameter: forward, read in reverse."""
     x, h1, mu, sigma, eps, z, h2, probabilities = cache
@@ -85,6 +95,8 @@ def backward(params, cache):
     return grads
 
 
+# %%
+# The update.
 def adam(params, grads, m, v, step):
     """Update params, m and v in place; m and v start at zero, step counts from 1."""
     for name, g in grads.items():
@@ -94,6 +106,8 @@ def adam(params, grads, m, v, step):
         params[name] -= LR * m_hat / (np.sqrt(v_hat) + EPSILON)
 
 
+# %%
+# The data, and the training loop.
 def read_images(folder, name):
     """The images of an IDX file, packed or not: (N, 784), from 0 to 1."""
     path = Path(folder) / f"{name}-images-idx3-ubyte"
@@ -108,7 +122,8 @@ def main():
     folder = os.environ.get("SCRATCHVAE_DATA") or CACHE
     parser.add_argument("--data-dir", default=folder, help="folder with the IDX files of MNIST")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images")
-    args = parser.parse_args()
+    # A notebook has no command line: write options between the brackets, as in ["--epochs", "1"].
+    args = parser.parse_args([] if "kernel_launcher" in sys.argv[0] else sys.argv[1:])
     try:
         train, test = (read_images(args.data_dir, name) for name in ("train", "t10k"))
     except (OSError, EOFError, ValueError) as problem:

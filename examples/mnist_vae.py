@@ -1,22 +1,26 @@
-"""Train a VAE on MNIST with gradients written by hand, and look at what it has learned.
+"""Train a VAE on MNIST with gradients written by hand
+=======================================================
+
+Here is the whole training loop, and what the model has learned at its end. Without MNIST and
+without a network it trains on digits drawn from fonts, and says so. The results are in runs/mnist;
+`scratchvae evaluate`, `sample`, `interpolate` and others read them again.
+
+.. code-block:: bash
 
     python examples/mnist_vae.py                       # fully connected, the quickest
     python examples/mnist_vae.py --model conv          # convolutional
     python examples/mnist_vae.py --latent-dim 2        # also draws the latent plane
-
-Without MNIST and without a network it trains on digits drawn from fonts, and says so. The results
-are in runs/mnist; `scratchvae evaluate`, `sample`, `interpolate` and others read them again.
 """
 
 import argparse
 import math
+import sys
 from copy import deepcopy
 
 import numpy as np
-from tqdm import tqdm
 
 import scratchvae as sv
-from scratchvae.runs import tell
+from scratchvae.runs import progress, tell
 
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -35,19 +39,28 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/mnist", help="folder for the results")
-options = vars(parser.parse_args())
+
+# %%
+# A notebook has no command line: write the options between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
+options = vars(parser.parse_args(arguments))
 out = options.pop("out")
 
-# What can fail should fail before the training.
+# %%
+# Everything that can fail should fail before the training: a wrong option, missing data, a folder
+# that cannot be written.
 with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     config = sv.runs.Config(**options)
     engine = sv.use(config.engine, tf32=config.tf32)
     data = sv.data.load_or_glyphs(config.data, config.data_dir)
     run = sv.runs.begin(out, config, data)
 
+# %%
+# The model, the optimizer, and the random generators: one for each purpose.
 model = sv.models.build(config.model, **config.model_options())
 optimizer = sv.optim.Adam(model, lr=config.lr)
-rngs = sv.train.streams(config.seed)  # one random generator for each purpose
+rngs = sv.train.streams(config.seed)
 images, batch_size = data.train_images, config.batch_size
 tell(
     f"{config.model}: {model.flat_value.size:,} parameters, engine {engine}; {data.name}: "
@@ -55,14 +68,17 @@ tell(
     f"{model.loss_unit}"
 )
 
+# %%
+# The training. A step has four calls: the loss, which is the forward pass, the backward pass, and
+# around them two of the optimizer.
 history = []
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for epoch in range(1, config.epochs + 1):
         sums, seen = np.zeros(3), 0
         batches = sv.data.batches(images, batch_size, rngs.shuffle, model.data_range)
         steps = math.ceil(len(images) / batch_size)
-        progress = tqdm(batches, f"epoch {epoch:2}", total=steps, leave=False, disable=None)
-        for x in progress:
+        bar = progress(batches, f"epoch {epoch:2}", total=steps)
+        for x in bar:
             x = sv.asarray(x)  # (N, 1, 28, 28); on the GPU if the engine is cuda
             eps = model.noise(len(x), rngs.noise)  # (N, latent_dim), standard normal
 
@@ -73,7 +89,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
 
             sums += len(x) * np.array([float(loss) for loss in losses])
             seen += len(x)
-            progress.set_postfix(loss=f"{sums[0] / seen:.2f}")
+            bar.set_postfix(loss=f"{sums[0] / seen:.2f}")
 
         train = sv.ops.Losses(*sums / seen)  # means over an epoch in which the weights changed
         # The same noise in every epoch, so that the epochs compare.
@@ -87,6 +103,9 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
 neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
 
+# %%
+# Pictures: the losses, test images and their reconstructions, decoded codes z ~ N(0, I), and the
+# way from the code of one image to that of another.
 few = data.test_images[sv.data.spread(12, len(data.test_images))]  # across the list
 x = next(sv.data.batches(few, 12, data_range=model.data_range))
 mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
@@ -103,3 +122,7 @@ result = f"squared error {test.total:.2f} per image"
 if neg_elbo is not None:
     result = f"-ELBO {neg_elbo:.2f} nats per image, one sampled z each"
 tell(f"test {result} ({data.name}); weights, metrics and pictures are in {out}")
+
+# %%
+# A notebook shows the pictures:
+sv.plots.Pictures(out)

@@ -1,18 +1,22 @@
-"""Train a VAE with skip connections, and measure how much its latent code carries.
+"""What does the latent code of a VAE with skip connections carry?
+==================================================================
+
+This trains three models that differ only in their skips: all of them, all but the image itself, or
+none. Each reconstructs test images twice, from their own codes and from noise in place of the codes.
+Where the reconstruction is good and the noise changes nothing, the image has reached the decoder
+through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The config
+of each model names the whole data set, even if `--images` trains on fewer of them.
+
+.. code-block:: bash
 
     python examples/skip_vae.py                              # faces drawn by the program
     python examples/skip_vae.py --latent learned             # mu and logvar for every position
     python examples/skip_vae.py --data-dir ~/Pictures        # CelebA, or any folder of images
-
-It trains three models that differ only in their skips: all of them, all but the image itself, none.
-Each reconstructs test images twice, from their own codes and from noise in place of the codes.
-Where the reconstruction is good and the noise changes nothing, the image has reached the decoder
-through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The config
-of each model names the whole data set, even if --images trains on fewer of them.
 """
 
 import argparse
 import json
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -35,11 +39,18 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/skip", help="folder for the results")
-options = vars(parser.parse_args())
+
+# %%
+# A notebook has no command line: write the options between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
+options = vars(parser.parse_args(arguments))
 out, folder, count = (options.pop(name) for name in ("out", "data_dir", "images"))
 out = Path(out)
 
-# What can fail should fail before the training.
+# %%
+# Everything that can fail should fail before the training: a wrong option, missing data, a folder
+# that cannot be written.
 with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     if count < 1:
         raise ValueError(f"--images: expected at least 1, got {count}")
@@ -58,8 +69,9 @@ with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
         sv.runs.RunFolder(out / skips).check_no_training()
     runs = {skips: sv.runs.begin(out / skips, config, data) for skips, config in configs.items()}
 
+# %%
+# The training of each model. Then the test images are decoded from their codes, and from noise.
 x = next(sv.data.batches(tested, TESTED))
-
 rows, effects = {"test images": x[:SHOWN]}, {}
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for skips, config in configs.items():
@@ -91,6 +103,8 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
             model, z
         )
 
+# %%
+# The picture, and the same in numbers.
 sv.plots.image_table([*rows.values()], out / "leak.png", [*rows])
 metrics = {skips: effect._asdict() for skips, effect in effects.items()}
 (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
@@ -106,3 +120,7 @@ for skips, effect in effects.items():
 tell("A small error and a small change: the skips carry the image, not z. An error as large as")
 tell("the variance: the model draws nearly the same picture for every image.")
 tell(f"pictures (leak.png), weights and metrics are in {out}")
+
+# %%
+# A notebook shows the picture:
+sv.plots.Pictures(out)

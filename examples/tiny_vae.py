@@ -1,12 +1,17 @@
-"""Train the smallest VAE of this repository: with 40,289 parameters it still draws digits.
+"""Train a VAE of 40,289 parameters that still draws digits
+============================================================
+
+It is the smallest of this repository. Without MNIST and without a network it trains on digits drawn
+from fonts, and says so.
+
+.. code-block:: bash
 
     python examples/tiny_vae.py
     python examples/tiny_vae.py --latent-dim 2         # 12,641 parameters; draws the latent plane
-
-Without MNIST and without a network it trains on digits drawn from fonts, and says so.
 """
 
 import argparse
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -27,20 +32,31 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/tiny", help="folder for the results")
-options = vars(parser.parse_args())
+
+# %%
+# A notebook has no command line: write the options between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
+options = vars(parser.parse_args(arguments))
 out = options.pop("out")
 
-# What can fail should fail before the training.
+# %%
+# Everything that can fail should fail before the training: a wrong option, missing data, a folder
+# that cannot be written.
 with sv.runs.errors_in_one_line(parser, OSError, ValueError, RuntimeError):
     config = sv.runs.Config(model="tiny", **options)
     sv.use(config.engine, tf32=config.tf32)
     data = sv.data.load_or_glyphs("mnist", config.data_dir)
     run = sv.runs.begin(out, config, data)
 
+# %%
+# The layers, in the order of the forward pass.
 model = sv.models.build("tiny", latent_dim=config.latent_dim, seed=config.seed)
 optimizer = sv.optim.Adam(model, lr=config.lr)
 tell(sv.models.inspect.summary(model))
 
+# %%
+# The training.
 rngs, history = sv.train.streams(config.seed), []
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for epoch in range(1, config.epochs + 1):
@@ -55,6 +71,9 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
 neg_elbo = test.reconstruction + test.kl
 sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
 
+# %%
+# Pictures: the losses, test images and their reconstructions, decoded codes z ~ N(0, I), and the
+# way from the code of one image to that of another.
 few = data.test_images[sv.data.spread(12, len(data.test_images))]  # across the list
 x = next(sv.data.batches(few, 12, data_range=model.data_range))
 mu = sv.evaluation.latents.posterior_codes(model, x)  # (12, *latent_shape)
@@ -70,3 +89,7 @@ tell(
     f"test -ELBO {neg_elbo:.2f} nats per image, one sampled z each ({data.name}); "
     f"weights, metrics and pictures are in {out}"
 )
+
+# %%
+# A notebook shows the pictures:
+sv.plots.Pictures(out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import importlib
 import json
 import math
 import os
@@ -10,6 +12,7 @@ import re
 import shutil
 import stat
 import sys
+import warnings
 import zipfile
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +23,8 @@ from secrets import token_hex
 from typing import IO, Any, BinaryIO, TextIO
 
 import numpy as np
-from tqdm import tqdm
+
+from .notebook import in_notebook
 
 COLOURS = {"red": 31, "yellow": 33}  # ANSI codes
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # for os.open: refuse a link
@@ -154,12 +158,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def errors_in_one_line(parser: ArgumentParser, *kinds: type[Exception]) -> Iterator[None]:
     """In a `with` block, an error of these kinds or Ctrl-C ends the program with one line on stderr
-    and exit status 2. For scripts; other errors keep their traceback."""
+    and exit status 2. For scripts; other errors keep their traceback, and in a notebook all do."""
     try:
         yield
     except kinds as error:
+        if in_notebook():
+            raise
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
+        if in_notebook():
+            raise
         parser.exit(2, f"{parser.prog}: interrupted: no results are saved\n")
 
 
@@ -181,13 +189,16 @@ def note(text: str) -> None:
     _print(text, sys.stderr)
 
 
-def tell(text: str) -> None:
-    """Print a message on standard output, at once.
+def tell(message: object) -> None:
+    """Print a message on standard output, at once. A notebook shows a result as a table.
 
     It never fails, because then work would be lost: characters that the encoding lacks are written
     with escapes, and a message that cannot be written (a full disk, a closed pipe) is dropped.
     """
-    _print(text, sys.stdout)
+    if hasattr(message, "_repr_html_") and in_notebook():
+        importlib.import_module("IPython.display").display(message)
+    else:
+        _print(str(message), sys.stdout)
 
 
 def _print(text: str, stream: TextIO | None) -> None:
@@ -202,10 +213,31 @@ def _print(text: str, stream: TextIO | None) -> None:
             print(escaped, file=stream, flush=True)
 
 
-def progress(work: Iterable[Any] | None, title: str, show: bool = True, **options: Any) -> tqdm:
-    """tqdm's progress bar on standard error, if that is a terminal and `show` is true."""
-    hidden = None if show and sys.stderr is not None else True  # None: unless there is a terminal
-    return tqdm(work, title, leave=False, disable=hidden, **options)
+def bars_are_seen() -> bool:
+    """Whether progress bars are drawn: in a terminal and in a notebook, but not in a log file."""
+    return sys.stderr is not None and (sys.stderr.isatty() or in_notebook())
+
+
+def progress(
+    work: Iterable[Any] | None, title: str, show: bool = True, leave: bool = False, **options: Any
+) -> Any:
+    """A progress bar of tqdm, if `show` is true: in a notebook, or on standard error if that is a
+    terminal. At the end it is removed, unless `leave` is true."""
+    hidden = not (show and bars_are_seen())
+    if in_notebook():  # there, what comes from standard error looks like an error
+        return _notebook_bar()(work, title, leave=leave, disable=hidden, file=sys.stdout, **options)
+    from tqdm import tqdm  # here, for `import scratchvae` to stay fast
+
+    return tqdm(work, title, leave=leave, disable=hidden, **options)
+
+
+@functools.cache
+def _notebook_bar() -> Any:
+    """tqdm with a widget, or, without ipywidgets, as in a terminal; it need not warn of that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 def left_behind(folder: Path) -> Iterator[Path]:

@@ -36,6 +36,7 @@ FLOOR = {
     "backend": 1,
     "output": 0,
     "detect": 0,
+    "notebook": -1,
 }
 FILES = sorted((ROOT / "scratchvae").rglob("*.py"))
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))

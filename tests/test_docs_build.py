@@ -1,5 +1,6 @@
 """docs/build.py, on pages written for the test; and the pages about commands that it builds."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -101,17 +102,65 @@ def test_pictures_come_along(page, tmp_path):
     ("command", "problem"),
     [
         ("true", "a.png: no command on the page has made this picture"),
+        ("echo text > a.png", "docs/build.py: cannot identify image file"),
         (DRAW.format(600), "b.png: expected at most 60,000 bytes, found "),
     ],
 )
 def test_a_picture_that_no_command_made_or_that_is_too_large_is_an_error(page, command, problem):
     found = docs_build(page(f"$ {command}", below='![A](b.png "a.png")\n'))
-    assert found.returncode == 1 and problem in found.stderr
+    assert found.returncode == 1 and problem in found.stderr.splitlines()[-1]
+    assert "Traceback" not in found.stderr
 
 
 def test_an_unknown_rule_is_an_error(page):
     found = docs_build(page("$ true", " maybe"))
     assert found.returncode == 1 and "found 'maybe'" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("kernels/", "got 'kernels/': a folder"),
+        ("mistakes.md", "mistakes.md: expected ```console blocks, found none"),
+        (
+            "docs/commands/trian.md",
+            "such as docs/commands/train.md or train, got 'docs/commands/tri",
+        ),
+        ("nothing", "got 'nothing': no such file"),
+        (str(DOCS / "samples.png"), "docs/build.py: 'utf-8' codec can't decode"),
+    ],
+)
+def test_what_is_no_page_is_refused_in_one_line(name, found):
+    done = docs_build("--check", name)
+    assert done.returncode == 1 and found in done.stderr
+    assert done.stderr.startswith("docs/build.py: ") and done.stderr.count("\n") == 1
+
+
+def test_a_name_without_a_folder_is_a_command_s_page():
+    """In the repository's root, `kernels` is also a folder."""
+    find_page = runpy.run_path(DOCS / "build.py")["find_page"]
+    assert find_page("kernels") == DOCS / "commands/kernels.md" == find_page("kernels.md")
+    assert find_page("own-data") == DOCS / "own-data.md"
+
+
+def test_without_bash_it_says_so(page, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    done = docs_build(page("$ true"))
+    assert done.returncode == 1
+    assert done.stderr == "docs/build.py: expected bash, which runs the commands, found none\n"
+
+
+def test_a_command_without_end_is_stopped_with_all_that_it_has_started(tmp_path, monkeypatch):
+    """The second process would keep the pipe open, the program would wait for it."""
+    run_command = runpy.run_path(DOCS / "build.py")["run_command"]
+    monkeypatch.setitem(run_command.__globals__, "SECONDS", 0.2)
+    with pytest.raises(SystemExit, match=r"expected at most 0\.2 seconds, stopped: sleep"):
+        run_command("sleep 600 & sleep 600; true", tmp_path, {"PATH": os.environ["PATH"]})
+
+
+def test_bytes_that_are_no_text_are_shown(page):
+    path = page("$ printf 'a\\xffb'")
+    assert docs_build(path).returncode == 0 and "\na\\xffb\n" in path.read_text()
 
 
 def test_every_command_has_a_page():

@@ -94,9 +94,9 @@ def test_the_program_dies_of_the_signal_that_ended_its_command(status):
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """An environment in which the import of tqdm, which `scratchvae` needs, is interrupted."""
+    """An environment in which the import of numpy, which `scratchvae` needs, is interrupted."""
     code = "import os, signal, time; os.killpg(0, signal.SIGINT); time.sleep(20)"
-    (tmp_path / "tqdm.py").write_text(code)
+    (tmp_path / "numpy.py").write_text(code)
     root = Path(scratchvae.__file__).parents[1]
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, root)))}
 

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..output import cache_folder, lock, whole_file
+from ..output import cache_folder, lock, progress, whole_file
 from .dataset import brightest_and_flat, doubts
 from .decode import MachineFault, cores, decode_all, decode_or_reason
 from .options import ImageOptions
@@ -228,14 +228,12 @@ class _Cache:
 
     def decode_rest(self) -> None:
         """Append the pixels of the files that are not done, with a note after every chunk."""
-        from tqdm import tqdm
-
         names, start = self.names, self.done
         paths = [os.path.join(self.root, name) for name in names[start:]]
         with (
             open(self.pixels, "ab", opener=_no_link) as file,
             closing(decode_all(paths, self.options, ahead=self.chunk)) as results,
-            tqdm(total=len(names), initial=start, desc=self.root.name, disable=None) as bar,
+            progress(None, self.root.name, leave=True, total=len(names), initial=start) as bar,
         ):
             if not start:
                 file.truncate(0)

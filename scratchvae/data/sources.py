@@ -8,7 +8,6 @@ in the spellings of Kaggle; likewise for the other sets. ``checksums.txt`` has t
 
 import os
 import string
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from threading import Thread
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from ..output import cache_folder
+from ..output import bars_are_seen, cache_folder
 from .dataset import Verdict
 from .idx import unpacked_md5
 
@@ -237,7 +236,7 @@ def fetch(source: Source, folder: Path) -> list[str]:
     import pooch  # here, for `import scratchvae` to stay fast
 
     http = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),  # a log file would get thousands of lines
+        progressbar=bars_are_seen(),  # a log file would get thousands of lines
         chunk_size=1 << 16,
         timeout=(CONNECT_SECONDS, READ_SECONDS),
         # Otherwise a server might send the file unpacked, with another hash.

@@ -31,13 +31,13 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ..backend import array_module, asnumpy, to_device
 from ..data import batches, is_binary
 from ..gpu.graph import in_memory
 from ..models import Model
 from ..ops import kl_forward, reparameterize_forward
+from ..output import progress
 from .scales import Scales, loss_scales
 
 
@@ -153,7 +153,7 @@ def importance_curve(
     marks = sorted({int(k) for k in at})
     samples, nll = marks[-1], []
     together = max(1, chunk_size // samples)  # images whose samples share a chunk
-    with model.evaluating(), tqdm(total=len(images), desc=name, leave=False, disable=None) as bar:
+    with model.evaluating(), progress(None, name, total=len(images)) as bar:
         for x in model_batches(name, model, images, together):
             mu, logvar = posterior(model, x)
             chunks = []

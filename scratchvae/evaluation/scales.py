@@ -21,6 +21,8 @@ import math
 from numbers import Real
 from typing import Any, NamedTuple
 
+from ..notebook import html_table
+
 
 class Scales(NamedTuple):
     """The same objective on every scale."""
@@ -30,6 +32,18 @@ class Scales(NamedTuple):
     sum: float
     beta: float
     sigma: float
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        meanings = (
+            "elements of an image, P = C H W",
+            "KL weight beside the mean squared error",
+            "KL weight beside the sum of squared errors",
+            "KL weight beside -log p(x|z) of a Gaussian decoder",
+            "standard deviation of that decoder",
+        )
+        cells = zip(meanings, self._fields, (f"{number:g}" for number in self), strict=True)
+        return html_table([["meaning", "name", "number"], *cells])
 
     def neg_elbo(self, mean_squared_error: Any, kl: Any) -> Any:
         """-ELBO in nats per image of a Gaussian decoder of standard deviation sigma, for any beta.

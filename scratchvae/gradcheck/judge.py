@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from ..output import progress
 from . import rounding
 from .differences import NUMERIC, Line, norm, require_analytic, require_linear, size
 from .hints import Comparison
@@ -154,7 +154,7 @@ class Judge:
             scale = largest(self.gradient * size(line.x))
             coarse = rounding.own_rounding(line, self.h, scale, self.tolerance)
             self.coarse = coarse or rounding.rounding_of_zeros(self.subject, self.name, self.rng)
-        bar = tqdm(self.lines, self.name, leave=False, disable=None, delay=2)
+        bar = progress(self.lines, self.name, delay=2)
         self.measured = [self.measure(line, self.h) for line in bar]
         # what the error of an element is relative to, and that of a direction
         self.scales = self.largest, norm(self.gradient * size(self.subject.tensors[self.name]))

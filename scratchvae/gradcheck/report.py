@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, NamedTuple
 
+from ..notebook import html_table
 from ..output import table
 
 METHODS = {
@@ -14,6 +16,7 @@ METHODS = {
     "adjoint": "adjointness",
 }
 
+COLOURS = {"ok": "green", "zero": "green", "FAIL": "red"}  # other verdicts are yellow
 GIVES = {"complex": "the complex step gives", "adjoint": "the forward pass gives"}
 
 
@@ -53,7 +56,7 @@ class Result(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Report(Sequence[Result]):
-    """The results of one check, tensor by tensor. `print` shows a table."""
+    """The results of one check, tensor by tensor. `print` and a notebook show a table."""
 
     subject: str
     method: str
@@ -85,7 +88,8 @@ class Report(Sequence[Result]):
         """The tensors whose gradient is identically zero."""
         return [result.tensor for result in self.results if result.verdict == "zero"]
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[list[str]]:
+        """The cells of the table, with the heading."""
         rows = [
             ["gradient of", "shape", "compared", "kinks", "error", "limit", "rounding", "step",
              "worst at", "backward", METHODS[self.method].partition(" along")[0], "verdict"]
@@ -99,8 +103,23 @@ class Report(Sequence[Result]):
             rows.append([r.tensor, str(r.shape), str(r.compared), *numbers, r.verdict])
         if self.method not in ("central", "direction"):  # no step, hence no kinks and no rounding
             rows = [row[:3] + row[4:6] + row[8:] for row in rows]
-        lines = [f"{self.subject}: {METHODS[self.method]}", table(rows), *self.notes]
+        return rows
+
+    def __str__(self) -> str:
+        lines = [f"{self.subject}: {METHODS[self.method]}", table(self._rows()), *self.notes]
         return "\n".join(lines + [f"FAIL: {fault}" for fault in self.faults])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the table, and below it what is wrong."""
+        colours = [COLOURS.get(r.verdict, "yellow") for r in self.results]
+        title = f"{self.subject}: {METHODS[self.method]}"
+        lines = [html_table(self._rows(), title, colours)]
+        lines += [f"<p>{escape(note)}</p>" for note in self.notes]
+        if not self.passed and (why := self.failure()):
+            lines.append(f"<pre>{escape(why)}</pre>")
+        return "\n".join(lines)
 
     def failure(self) -> str:
         """The worst result and the other faults of backward, in words."""
@@ -143,6 +162,9 @@ class GradientError(AssertionError):
     def __init__(self, report: Report) -> None:
         super().__init__(report.failure())
         self.report = report
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
     def __reduce__(self) -> Any:
         """Copy and pickle from the report, not from the message."""

@@ -60,6 +60,16 @@ class Model(Layer):
         else:
             super().__setattr__(name, value)
 
+    def _repr_html_(self) -> str | None:
+        """For a notebook: the layers with their outputs; None, which leaves it to `repr`, if a
+        forward pass is not possible, as in a class that is not finished."""
+        from .inspect import html_summary  # which needs this file
+
+        try:
+            return html_summary(self)
+        except Exception:
+            return None
+
     def to(self, where: Any) -> Model:
         """Move all parameters and buffers into fresh memory.
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..backend import array_module, asarray
 from ..layers import MeanLogvar, Reparameterize
 from ..module import Module
+from ..notebook import html_table
 from .base import Model
 
 NO_ROW = (Reparameterize, MeanLogvar)  # functions in PyTorch, where only modules get a row
@@ -55,19 +56,20 @@ class Row(NamedTuple):
     layer: str
     output_shape: tuple[int, ...]  # without the batch
     parameters: int
+    name: str = ""  # in the model; of two rows of one layer, both have it
 
 
 def rows(model: Model) -> list[Row]:
     """The layers of `model` in the order of the forward pass, with their outputs."""
     found: list[Row] = []
 
-    def add_row(_: str, layer: Any, y: Any) -> None:
+    def add_row(name: str, layer: Any, y: Any) -> None:
         if [*layer.children()] or isinstance(layer, NO_ROW):
             return
         size = sum(p.value.size for p in layer.parameters().values())
-        name = type(layer).__name__
-        for part in TWO_ROWS.get(name, (name,)):
-            found.append(Row(part, tuple(y.shape[1:]), size))
+        kind = type(layer).__name__
+        for part in TWO_ROWS.get(kind, (kind,)):
+            found.append(Row(part, tuple(y.shape[1:]), size, name))
             size = 0
 
     x = np.full((1, *model.image_shape), np.mean(model.data_range), model.dtype)
@@ -89,7 +91,13 @@ def megabytes(model: Model, table: list[Row]) -> dict[str, float]:
     return {name: size * model.dtype.itemsize / 1024**2 for name, size in sizes.items()}
 
 
-def summary(model: Model) -> str:
+class Summary(str):
+    """Text that a notebook and the interactive interpreter show as `print` does."""
+
+    __repr__ = str.__str__
+
+
+def summary(model: Model) -> Summary:
     """The table of `scratchvae summary`, in torchsummary's form. Only layers have rows: sampling,
     additions, reshapes and the sigmoid within the loss of a Bernoulli model have none."""
     table = rows(model)
@@ -117,7 +125,17 @@ def summary(model: Model) -> str:
         f"Estimated Total Size (MB): {memory['total']:.2f}",
         thin,
     ]
-    return "\n".join(lines)
+    return Summary("\n".join(lines))
+
+
+def html_summary(model: Model) -> str:
+    """What a notebook shows for a model: its layers, as in `rows`, with their names."""
+    table = rows(model)
+    cells = [["name", "layer", "output shape", "parameters"]]
+    cells += [[r.name, r.layer, str(r.output_shape), f"{r.parameters:,}"] for r in table]
+    total, memory = sum(row.parameters for row in table), megabytes(model, table)
+    about = f"{total:,} parameters in {model.dtype}, {memory['parameters']:.2f} MB"
+    return html_table(cells, f"{type(model).__name__}: {about}")
 
 
 def first_not_finite(model: Model, x: Any, eps: Any) -> str:

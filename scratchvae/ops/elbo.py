@@ -18,7 +18,8 @@ Sources: Kingma & Welling (arXiv:1312.6114), equations 3 and 10; Higgins et al.,
 
 from typing import Any, NamedTuple
 
-from ..backend import accelerated, array_module, is_gpu_array
+from ..backend import accelerated, array_module, asnumpy, is_gpu_array
+from ..notebook import html_table
 from .cases import Case
 
 
@@ -28,6 +29,11 @@ class Losses(NamedTuple):
     total: Any
     reconstruction: Any
     kl: Any
+
+    def _repr_html_(self):
+        """For a notebook. Only the unit of KL is known: a reconstruction may be a squared error."""
+        numbers = [asnumpy(loss).round(4) for loss in self]
+        return html_table([["total", "reconstruction", "KL (nats per image)"], numbers])
 
 
 def elbo_arguments(reconstruction, kl, beta=1.0):

@@ -3,11 +3,13 @@
 Only `drawing.py` imports matplotlib.
 """
 
+from ..notebook import Pictures
 from .codes import interpolation, manifold, reconstructions, samples, traversal
 from .curves import code_scatter, errors_by_step, kernel_gradients, loss_curves
 from .images import image_table, layout, to_uint8, too_large
 
 __all__ = [
+    "Pictures",
     "code_scatter",
     "errors_by_step",
     "image_table",

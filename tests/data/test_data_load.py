@@ -149,7 +149,7 @@ def test_imports_little_and_the_slow_things_late(path):
             within = not name.startswith("..") or name in doors
             assert within, f"{path.name} imports from outside the package: {name}"
         else:
-            allowed = {"numpy"} | ({"pooch", "PIL", "tqdm"} if node in lazy else set())
+            allowed = {"numpy"} | ({"pooch", "PIL"} if node in lazy else set())
             assert name in sys.stdlib_module_names | allowed, f"{path.name} imports {name}"
 
 
