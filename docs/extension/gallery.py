@@ -12,7 +12,6 @@ import numpy as np
 
 import scratchvae as sv
 
-from .docstrings import as_rst
 from .repository import DOCS, ROOT
 
 if TYPE_CHECKING:
@@ -29,12 +28,13 @@ ARGUMENTS = {  # in the order of the gallery
     "celeba_vae": [*FEW, "--batch-size", "32", "--data-dir", "faces"],
     "skip_vae": [*FEW, "--images", "64"],
 }
+seen: set[int] = set()  # when the pictures that have been shown were saved
 HEADER = """Examples
 ========
 
 Each page shows an example with what it prints and draws, and has it as a Python file and as a
-notebook. Here the examples ran for three epochs, on few images, which the program has drawn, so that
-this site is built quickly; ``--help`` lists their options. In a checkout,
+notebook. Here the examples ran for three epochs, on few images, which the program has drawn. So the
+site is built in minutes. ``--help`` lists the options of an example. In a checkout,
 ``python examples/mnist_vae.py`` trains for ten epochs on MNIST.
 """
 
@@ -45,16 +45,8 @@ def copy_examples(app: Sphinx, config: Any) -> None:
     for file in COPY.glob("*.py"):
         file.unlink()
     for file in (ROOT / "examples").glob("*.py"):
-        (COPY / file.name).write_text(titled(file.name, file.read_text("utf-8")), encoding="utf-8")
+        shutil.copy2(file, COPY)
     (COPY / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
-
-
-def titled(name: str, source: str) -> str:
-    """An example's source whose docstring begins with a title, as sphinx-gallery demands."""
-    quotes, docstring, code = source.split('"""', 2)
-    lines = as_rst(docstring.rstrip().splitlines())
-    title = [name, "=" * len(name), ""]
-    return '"""'.join([quotes, "\n".join([*title, *lines, ""]), code])
 
 
 def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
@@ -108,12 +100,12 @@ def pictures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any
     """An image scraper: the pictures that the example has saved since the last block."""
     from sphinx_gallery.scrapers import figure_rst
 
-    shown = ""
-    for file in sorted((COPY / "runs").rglob("*.png"), key=lambda file: file.stat().st_mtime):
-        target = next(block_vars["image_path_iterator"])
-        shutil.move(file, target)
-        shown += figure_rst([target], gallery_conf["src_dir"])  # each on a row of its own
-    return shown
+    saved = {file.stat().st_mtime_ns: file for file in (COPY / "runs").rglob("*.png")}
+    new = [saved[time] for time in sorted(saved.keys() - seen)]
+    seen.update(saved)
+    targets = [shutil.copy(file, next(block_vars["image_path_iterator"])) for file in new]
+    # Each on a row of its own.
+    return "".join(figure_rst([target], gallery_conf["src_dir"]) for target in targets)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scratchvae import optim, plots
+from scratchvae.exercises.course import COURSE
 from scratchvae.exercises.gallery import GALLERY, Fault
 from scratchvae.gradcheck.check import op_subject
 from scratchvae.gradcheck.differences import error_curve
@@ -50,6 +51,7 @@ class Mistake(NamedTuple):
     diff: str
     test: str  # its name
     test_file: str
+    bug: int  # its number, for `scratchvae exercise --bug`
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Page:
     curve: str = ""
     times: list[str] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
-    exercise: str = ""
+    exercise: str = ""  # its name
     xray: str = ""
 
     @property
@@ -114,7 +116,7 @@ def page_of_op(op: str) -> Page:
         curve=f"{op}-step.png",
         times=times(op),
         mistakes=[*mistakes(op, kernels)],
-        exercise=exercise(op),
+        exercise=op if op in COURSE else "",
         xray=xrays.addresses().get(op, ""),
     )
 
@@ -130,6 +132,7 @@ def page_of_update(name: str) -> Page:
         text=inspect.cleandoc(function.__doc__ or ""),
         forward=re.sub(r'\n    """.*?"""\n', "\n", source, flags=re.DOTALL).strip(),
         kernels=kernels,
+        exercise=name.removesuffix("_step"),
         xray=xrays.addresses()["optim"] if name == "adam_step" else "",
     )
 
@@ -168,6 +171,7 @@ def times(op: str) -> list[str]:
 def mistakes(op: str, kernels: list[View]) -> Iterator[Mistake]:
     """The faults of the gallery in the files of an op, or judged as it; its own file first."""
     files = {f"scratchvae/ops/{op}.py", *(view.file for view in kernels)}
+    numbers = {name: k for k, name in enumerate(GALLERY, 1)}
     found = [f for f in GALLERY.values() if f.subject == op or file_of(f) in files]
     for fault in sorted(found, key=lambda fault: file_of(fault).startswith("kernels")):
         signed = [
@@ -178,9 +182,8 @@ def mistakes(op: str, kernels: list[View]) -> Iterator[Mistake]:
         ]
         test_file, _, test = fault.killed_by.partition("::")
         name = test.partition("[")[0] or test_file
-        yield Mistake(
-            html.escape(fault.mistake), file_of(fault), "\n".join(signed), name, test_file
-        )
+        text, diff = html.escape(fault.mistake), "\n".join(signed)
+        yield Mistake(text, file_of(fault), diff, name, test_file, numbers[fault.name])
 
 
 def file_of(fault: Fault) -> str:
@@ -189,17 +192,6 @@ def file_of(fault: Fault) -> str:
         return fault.module
     path = fault.module.replace("scratchvae.kernels", "kernels").replace(".", "/")
     return f"{path}.py" if (ROOT / f"{path}.py").exists() else f"{path}/__init__.py"
-
-
-def exercise(op: str) -> str:
-    """Where docs/exercises.md describes the exercise of an op; "" if there is no such page."""
-    page = DOCS / "exercises.md"
-    if not page.exists():
-        return ""
-    titles = TITLE.findall(page.read_text(encoding="utf-8"))
-    return next(
-        (f"/exercises.md#{op}" for title in titles if title.strip("`") == op), "/exercises.md"
-    )
 
 
 def draw_curve(op: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scratchvae.exercises.bugs import bug
 from scratchvae.exercises.gallery import GALLERY
 from scratchvae.ops import OPS
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
 import check_links  # noqa: E402
-from extension import docstrings, gallery, ops, repository, xrays  # noqa: E402
+from extension import docstrings, ops, repository, xrays  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -82,13 +83,15 @@ def test_the_page_of_an_op_has_its_parts(op, monkeypatch):
     assert f"def {op}_naive(" in page.naive or not page.naive
     assert f"{op}_backward" in page.derivation and "](../" not in page.derivation
     assert page.kernels[-1].title.startswith("CUDA")
+    assert page.exercise == op
     assert page.mistakes or op in ("batch_norm_leaky_relu",)
 
 
 def test_every_mistake_of_an_op_is_on_its_page():
     for fault in GALLERY.values():
         if fault.subject in KNOWN:
-            assert html.escape(fault.mistake) in [m.text for m in ops.mistakes(fault.subject, [])]
+            (shown,) = [m for m in ops.mistakes(fault.subject, []) if bug(m.bug) == fault]
+            assert shown.text == html.escape(fault.mistake)
         assert (ROOT / ops.file_of(fault)).is_file()
 
 
@@ -96,13 +99,6 @@ def test_the_times_of_an_op_stand_below_the_machine(monkeypatch):
     monkeypatch.setattr(ops, "_timed", lambda: ["a machine", "case", "kl 1", "kl_free_bits 2"])
     assert ops.times("kl") == ["a machine", "case", "kl 1"]
     assert ops.times("mse") == []
-
-
-def test_an_example_gets_a_title():
-    source = '"""Train.\n\n    python a.py\n"""\n\nx = """text"""\n'
-    assert gallery.titled("a.py", source) == (
-        '"""a.py\n====\n\nTrain.\n\n::\n\n    python a.py\n"""\n\nx = """text"""\n'
-    )
 
 
 @pytest.mark.slow
