@@ -26,14 +26,14 @@ ARGUMENTS = {  # in the order of the gallery
     "tiny_vae": FEW,
     "autoencoder_vs_vae": FEW,
     "celeba_vae": [*FEW, "--batch-size", "32", "--data-dir", "faces"],
-    "skip_vae": [*FEW, "--images", "64"],
+    "skip_vae": ["--epochs", "1", "--images", "64"],
 }
 seen: set[int] = set()  # when the pictures that have been shown were saved
 HEADER = """Examples
 ========
 
 Each page shows an example with what it prints and draws, and has it as a Python file and as a
-notebook. Here the examples ran for three epochs, on few images, which the program has drawn. So the
+notebook. Here the examples ran for one to three epochs, on few images, which the program has drawn. So the
 site is built in minutes. ``--help`` lists the options of an example. In a checkout,
 ``python examples/mnist_vae.py`` trains for ten epochs on MNIST.
 """

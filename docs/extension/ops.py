@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+import scratchvae as sv
 from scratchvae import optim, plots
 from scratchvae.exercises.course import COURSE
 from scratchvae.exercises.gallery import GALLERY, Fault
@@ -199,9 +200,10 @@ def draw_curve(op: str) -> None:
     picture = OUT / f"{op}-step.png"
     if picture.exists() and picture.stat().st_mtime > Path(OPS[op].__file__ or "").stat().st_mtime:
         return
-    subject = op_subject(op, CASES[op][0], "float64", seed=0)
-    shown = [name for name, gradient in subject.gradients.items() if gradient.any()][:3]
-    curves = [error_curve(subject, name) for name in shown]
+    with sv.using("numpy"):  # other kernels would be compiled for it
+        subject = op_subject(op, CASES[op][0], "float64", seed=0)
+        shown = [name for name, gradient in subject.gradients.items() if gradient.any()][:3]
+        curves = [error_curve(subject, name) for name in shown]
     plots.errors_by_step(subject.name, curves, picture)
 
 
