@@ -33,8 +33,8 @@ HEADER = """Examples
 ========
 
 Each page shows an example with what it prints and draws, and has it as a Python file and as a
-notebook. Here the examples ran for one to three epochs, on few images, which the program has drawn. So the
-site is built in minutes. ``--help`` lists the options of an example. In a checkout,
+notebook. Here the examples ran for one to three epochs, on few images, which the program has drawn.
+So the site is built in minutes. ``--help`` lists the options of an example. In a checkout,
 ``python examples/mnist_vae.py`` trains for ten epochs on MNIST.
 """
 
