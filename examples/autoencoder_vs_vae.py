@@ -24,6 +24,10 @@ from scratchvae.runs import tell
 
 SHOWN = 16
 
+# %%
+# The options. A notebook has no command line: write them between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
@@ -37,11 +41,6 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/autoencoder_vs_vae", help="folder for the results")
-
-# %%
-# A notebook has no command line: write the options between the brackets, as in
-# `["--epochs", "1"]`.
-arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 options = vars(parser.parse_args(arguments))
 out = Path(options.pop("out"))
 

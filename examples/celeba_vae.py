@@ -25,6 +25,10 @@ import numpy as np
 import scratchvae as sv
 from scratchvae.runs import tell
 
+# %%
+# The options. A notebook has no command line: write them between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
@@ -39,11 +43,6 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/celeba", help="folder for the results")
-
-# %%
-# A notebook has no command line: write the options between the brackets, as in
-# `["--epochs", "1"]`.
-arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 options = vars(parser.parse_args(arguments))
 out, folder = options.pop("out"), options.pop("data_dir")
 
@@ -79,7 +78,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
         tell(f"epoch {epoch:2}  train {sv.train.in_words(train)}  test {sv.train.in_words(test)}")
         history.append(sv.train.history_line(train, test))
 
-sv.runs.save_results(run, model, data.test_images, history)
+metrics = sv.runs.save_results(run, model, data.test_images, history)
 
 # %%
 # Pictures: the losses, test images and their reconstructions, decoded codes z ~ N(0, I), and the

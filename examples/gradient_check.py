@@ -18,13 +18,12 @@ import numpy as np
 import scratchvae as sv
 from scratchvae.runs import tell
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--out", type=Path, default=Path("runs/gradients"), help="folder for pictures")
-
 # %%
-# A notebook has no command line: write the options between the brackets, as in
+# The options. A notebook has no command line: write them between the brackets, as in
 # `["--out", "gradients"]`.
 arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--out", type=Path, default=Path("runs/gradients"), help="folder for pictures")
 out = parser.parse_args(arguments).out
 out.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)

@@ -22,6 +22,10 @@ import numpy as np
 import scratchvae as sv
 from scratchvae.runs import progress, tell
 
+# %%
+# The options. A notebook has no command line: write them between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
@@ -39,11 +43,6 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/mnist", help="folder for the results")
-
-# %%
-# A notebook has no command line: write the options between the brackets, as in
-# `["--epochs", "1"]`.
-arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 options = vars(parser.parse_args(arguments))
 out = options.pop("out")
 
@@ -69,8 +68,8 @@ tell(
 )
 
 # %%
-# The training. A step has four calls: the loss, which is the forward pass, the backward pass, and
-# around them two of the optimizer.
+# The training. A step has four calls: set the gradients to zero, compute the loss (forward),
+# compute the gradients (backward), update the weights.
 history = []
 with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
     for epoch in range(1, config.epochs + 1):
@@ -101,7 +100,7 @@ with sv.runs.errors_in_one_line(parser, FloatingPointError, MemoryError):
         history.append(sv.train.history_line(train, test))
 
 neg_elbo = test.reconstruction + test.kl if config.model != "ae" else None
-sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
+metrics = sv.runs.save_results(run, model, data.test_images, history, test_neg_elbo=neg_elbo)
 
 # %%
 # Pictures: the losses, test images and their reconstructions, decoded codes z ~ N(0, I), and the

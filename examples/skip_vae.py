@@ -2,7 +2,8 @@
 ==================================================================
 
 This trains three models that differ only in their skips: all of them, all but the image itself, or
-none. Each reconstructs test images twice, from their own codes and from noise in place of the codes.
+none. Each reconstructs test images twice, from their own codes and from noise in place of the
+codes.
 Where the reconstruction is good and the noise changes nothing, the image has reached the decoder
 through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The config
 of each model names the whole data set, even if `--images` trains on fewer of them.
@@ -25,6 +26,10 @@ from scratchvae.runs import tell
 
 TESTED, SHOWN = 200, 10
 
+# %%
+# The options. A notebook has no command line: write them between the brackets, as in
+# `["--epochs", "1"]`.
+arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 parser = argparse.ArgumentParser(
     description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
@@ -39,11 +44,6 @@ option("--seed", type=int, default=0, help="seed of the weights, the order and t
 option("--engine", choices=["auto", "numpy", "numba", "cuda"], default="auto", help="see README")
 option("--tf32", action="store_true", help="cuda: faster, less precise products")
 option("--out", default="runs/skip", help="folder for the results")
-
-# %%
-# A notebook has no command line: write the options between the brackets, as in
-# `["--epochs", "1"]`.
-arguments = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:]
 options = vars(parser.parse_args(arguments))
 out, folder, count = (options.pop(name) for name in ("out", "data_dir", "images"))
 out = Path(out)

@@ -175,8 +175,8 @@ def test_not_shown_is_not_passed(capsys, few_channels):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give either an op or a model, or --all"),
-        (["conv2d", "--all"], "give either an op or a model, or --all"),
+        ([], "give either an op, a model or a file, or --all"),
+        (["conv2d", "--all"], "give either an op, a model or a file, or --all"),
         (
             ["relu", "--method", "adjoint"],
             "relu is not linear, so the method adjoint does not apply",

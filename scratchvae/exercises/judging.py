@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import sys
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import REGISTRY, using
+from ..backend import using
 from ..gradcheck import compare
 from ..gradcheck.check import subject_of_case
-from ..gradcheck.hints import Comparison
 from ..ops import CASES, Losses
 from ..output import table
-from .course import COURSE, Exercise, absolute_imports, source_of
-from .gallery import GALLERY
+from .clues import Probe, in_the_gallery, module_of, same
+from .comparing import compared
+from .course import COURSE, Exercise
 from .trials import Results, Trial, Wrong, trials
 
-# No op has these names, so no kernel replaces the code.
-MODULE, MISTAKEN = "exercise_of_a_student", "mistake_of_the_gallery"
-SHOWN = 8  # wrong gradients of a model
+SHOWN = 3  # results that are wrong
+CUT = 120  # characters of an exception's message
 
 
 @dataclass
@@ -51,6 +50,21 @@ class Verdict:
         return "\n".join([*lines, *(self.sentences or [self.praise])])
 
 
+class _Failed(Exception):
+    """The exception that the code of the solution raised."""
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    """Tell the exceptions of the solution from our own."""
+    try:
+        yield
+    except (Wrong, NotImplementedError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise _Failed(error) from error
+
+
 def judge(file: Path, text: str) -> Verdict:
     """The verdict on a solution.
 
@@ -66,21 +80,24 @@ def judge(file: Path, text: str) -> Verdict:
     ValueError
         If the text is not Python, cannot be run, or has no such function.
     """
+    text = text.removeprefix("\ufeff")
     exercise = exercise_of(file, text)
     verdict = Verdict(file, f"exercise {exercise.number}, {exercise.function}")
-    with using("numpy"), module_of(text, file) as module:
+    with using("numpy"), module_of(text, file) as module, np.errstate(all="ignore"):
         try:
             _judge(exercise, module, verdict)
         except Wrong as wrong:
-            verdict.sentences.append(f"{exercise.function}{verdict.where}: {wrong}.")
+            stop = "" if str(wrong).endswith("?") else "."
+            where = _beginning(verdict.where)
+            verdict.sentences.append(f"{where}{exercise.function} is wrong: {wrong}{stop}")
         except NotImplementedError:
             verdict.sentences += [
                 f"{exercise.function} is not written yet: replace the line `raise "
                 "NotImplementedError(...)` by its body.",
                 f"For a hint: scratchvae exercise {exercise.name} --hint 1",
             ]
-        except Exception as error:
-            verdict.sentences.append(_where_it_failed(error, exercise, verdict, text))
+        except _Failed as failed:
+            verdict.sentences += _where_it_failed(failed.args[0], exercise, verdict, text)
     verdict.praise = _praise(exercise)
     return verdict
 
@@ -98,17 +115,24 @@ def exercise_of(file: Path, text: str) -> Exercise:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise ValueError(f"{file}, line {error.lineno}: {error.msg}: {line}") from None
+        line = f", line {error.lineno}" if error.lineno else ""
+        code = f": {(error.text or '').strip()[:CUT]}" if error.text else ""
+        raise ValueError(f"{file}{line}: {error.msg}{code}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # zeros, or too deep for the parser
+        raise ValueError(f"{file}: {str(error) or 'too complex for the parser'}") from None
     defined = {name for node in tree.body for name in _names(node)}
-    for exercise in COURSE.values():
-        if exercise.function in defined:
-            return exercise
-    functions = ", ".join(exercise.function for exercise in COURSE.values())
-    raise ValueError(
-        f"{file}: expected a solution, which defines one of {functions}; `scratchvae exercise` "
-        "lists the exercises"
-    )
+    found = [exercise for exercise in COURSE.values() if exercise.function in defined]
+    if len(found) > 1:  # the comment at the top says which it is
+        found = [e for e in found if f"# Exercise {e.number}: {e.function}\n" in text] or found
+    if not found:
+        raise ValueError(
+            f"{file}: expected a file written by `scratchvae exercise`, with a function such as "
+            "relu_backward; found no function of an exercise"
+        )
+    if len(found) > 1:
+        functions = " and ".join(exercise.function for exercise in found)
+        raise ValueError(f"{file}: expected one exercise in a file, found {functions}")
+    return found[0]
 
 
 def _names(node: ast.AST) -> Iterator[str]:
@@ -118,146 +142,77 @@ def _names(node: ast.AST) -> Iterator[str]:
         yield from (f"{node.name}.{n}" for inner in node.body for n in _names(inner))
 
 
-@contextmanager
-def module_of(text: str, file: Path, name: str = MODULE) -> Iterator[ModuleType]:
-    """The text as a module, for a `with` block. ValueError if it cannot be run."""
-    module = ModuleType(name)
-    module.__file__ = str(file)
-    sys.modules[name] = module  # for dataclasses, which look their module up
-    try:
-        try:
-            exec(compile(text, str(file), "exec", dont_inherit=True), vars(module))
-        except (Exception, SystemExit) as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            line = f", line {frame.lineno}" if frame.filename == str(file) else ""
-            raise ValueError(f"{file}{line}: {type(error).__name__}: {error}") from error
-        yield module
-    finally:
-        del sys.modules[name]
-        REGISTRY.pop(name, None)
-
-
 def _judge(exercise: Exercise, module: ModuleType, verdict: Verdict) -> None:
     """Run all trials, up to the first that shows a mistake."""
     original = import_module(exercise.module)
+    if _accelerated(original, exercise) and not _accelerated(module, exercise):
+        raise Wrong("the line @accelerated above its def is missing")
+    tried: list[tuple[Trial, Results]] = []
+    kept: list[tuple[str, np.ndarray, np.ndarray]] = []  # earlier results, and copies of them
     for trial in trials(exercise, original):
-        verdict.where = f" {trial.where}" if trial.where else ""
-        right, got = trial.run(original), trial.run(module)
-        found = [_compared(name, got[name], right, trial, exercise) for name in right]
-        sentences = [sentence for _, sentence in found if sentence]
+        verdict.where = trial.where
+        right = trial.run(original)
+        with _running():
+            got = trial.run(module)
+        tried.append((trial, right))
+        for name, a, copy in kept:
+            if not same(a, copy):
+                raise Wrong(f"a second call changes {name} of the first: return a new array")
+        sentences, rows = _compare(exercise, trial, original, module, right, got)
         if sentences or not verdict.rows:
-            verdict.rows = [row for row, _ in found if row]
+            verdict.rows = rows
         if sentences:
-            where = f"In the case {trial.where}: " if trial.where else ""
-            verdict.sentences = [where + sentence for sentence in sentences[:SHOWN]]
-            if (more := len(sentences) - SHOWN) > 0:
-                verdict.sentences.append(f"{more} more are wrong.")
-            if "." in exercise.function:  # a mistake in a model spoils all gradients after it
-                wrong = next(
-                    name for name, (_, sentence) in zip(right, found, strict=True) if sentence
-                )
-                verdict.sentences.append(f"Going backward, {wrong} is the first that is wrong.")
-            verdict.sentences += _in_the_gallery(exercise, trial, got)
+            verdict.sentences = [_beginning(trial.where) + sentences[0], *sentences[1:]]
+            verdict.sentences += in_the_gallery(exercise, tried, right, got)
             verdict.sentences.append(f"For a hint: scratchvae exercise {exercise.name} --hint 1")
             return
+        if "." not in exercise.function:
+            kept += [(n, a, a.copy()) for n, a in got.items() if isinstance(a, np.ndarray)]
     if exercise.name in CASES:
         verdict.sentences += _by_gradcheck(exercise, module)
 
 
-def _compared(
-    name: str, got: Any, all_right: Results, trial: Trial, exercise: Exercise
-) -> tuple[list[str], str]:
-    """A row for the table, and a sentence if this result is wrong."""
-    right = all_right[name]
-    given = name in ("y", "the loss")  # what the exercise does not ask for
-    if right is None and got is None:
-        return [], ""
-    shape = str(np.shape(right))
-    if problem := _unlike(name, got, right):
-        return [name, shape, "-", "WRONG"], problem
-    a, b = np.asarray(got, "float64"), np.asarray(right, "float64")
-    error = _error(a, b)
-    if error <= trial.tolerance:
-        return [] if given else [name, shape, f"{error:.1e}", "ok"], ""
-    if given:
-        return [], (
-            f"{name} is not what the original returns: write {exercise.function} only, and leave "
-            f"the rest of the file as `scratchvae exercise {exercise.name}` writes it."
-        )
-    at = np.unravel_index(np.argmax(np.where(np.isfinite(a), abs(a - b), np.inf)), a.shape)
-    where = f"{name}[{', '.join(map(str, at))}]" if at else name
-    others = {n: np.asarray(r, "float64") for n, r in all_right.items()
-              if n != name and isinstance(r, np.ndarray)}  # fmt: skip
-    comparison = Comparison(a, b, max(1e-7, trial.tolerance), trial.known, others)
-    idea = next(comparison.ideas(), "") or comparison.where()
-    if name in trial.known and np.array_equal(a, trial.known[name]):
-        idea = f"it has not changed: change the array itself, as in {name} -= ..."
-    stop = "" if idea.endswith(("?", "...")) else "."
-    sentence = f"{name} is wrong: {where} is {a[at]:.6g}, and should be {b[at]:.6g}; {idea}{stop}"
-    return [name, shape, f"{error:.1e}", "WRONG"], sentence
+def _accelerated(module: Any, exercise: Exercise) -> bool:
+    return hasattr(getattr(module, exercise.function, None), "reference")
 
 
-def _unlike(name: str, got: Any, right: Any) -> str:
-    """A sentence about another shape, dtype or kind."""
-    if right is None:
-        return f"{name} must be None here, got {_kind(got)}."
-    if not isinstance(right, np.ndarray):
-        if isinstance(got, int | float | np.generic) or np.shape(got) == ():
-            return ""
-        return f"{name} must be a number, got {_kind(got)}."
-    if not isinstance(got, np.ndarray):
-        return f"{name} must be an array of shape {right.shape}, got {_kind(got)}."
-    if got.shape != right.shape:
-        turned = got.shape[::-1] == right.shape
-        hint = ": is it transposed?" if turned else _lost_axis(got.shape, right.shape)
-        return f"{name} must have shape {right.shape}, got {got.shape}{hint or '.'}"
-    if got.dtype != right.dtype:
-        return (
-            f"{name} must be {right.dtype} like its input, got {got.dtype}: a gradient keeps the "
-            "dtype of the forward pass."
-        )
-    return ""
+def _beginning(where: str) -> str:
+    return f"{where[0].upper()}{where[1:]}: " if where else ""
 
 
-def _lost_axis(got: tuple[int, ...], right: tuple[int, ...]) -> str:
-    if len(got) > len(right):
-        return ": is a sum over the other axes missing?"
-    return ": is a sum over too many axes?" if len(got) < len(right) else ""
-
-
-def _kind(a: Any) -> str:
-    return f"an array of shape {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__
-
-
-def _error(got: np.ndarray, right: np.ndarray) -> float:
-    """The largest difference relative to the largest number. NaN and infinity must agree."""
-    finite = np.isfinite(right)
-    if not np.array_equal(got[~finite], right[~finite], equal_nan=True):
-        return float("inf")
-    if not np.isfinite(got[finite]).all():
-        return float("inf")
-    off = np.max(abs(got[finite] - right[finite]), initial=0)
-    return float(off / (np.max(abs(right[finite]), initial=0) or 1))
-
-
-def _in_the_gallery(exercise: Exercise, trial: Trial, got: Results) -> list[str]:
-    """The mistake of the gallery that gives the same wrong results."""
-    for fault in GALLERY.values():
-        if fault.module != exercise.module:
-            continue
-        text = source_of(fault.module)
-        for before, after in fault.changes:
-            text = text.replace(before, after)
-        text = absolute_imports(text, fault.module.rpartition(".")[0])
-        try:
-            with module_of(text, Path(f"{fault.name}.py"), MISTAKEN) as module:
-                mistaken = trial.run(module)
-        except Exception:
-            continue
-        if all(np.array_equal(a, got[n], equal_nan=True) if isinstance(a, np.ndarray)
-               else a == got[n] for n, a in mistaken.items()):  # fmt: skip
-            return [f"It is a mistake of the gallery, `{fault.name}`: {fault.mistake}."]
-    return []
+def _compare(
+    exercise: Exercise, trial: Trial, original: Any, module: Any, right: Results, got: Results
+) -> tuple[list[str], list[list[str]]]:
+    """Sentences about what is wrong, and rows for the table."""
+    found = {name: compared(name, got, right, trial, exercise) for name in right}
+    wrong = [name for name, (_, sentence) in found.items() if sentence]
+    rows = [row for row, _ in found.values() if row]
+    if not wrong:
+        return [], rows
+    probe = Probe(trial, original, module, right, got)
+    sentences = []
+    for name in wrong[:SHOWN]:
+        fact, *ideas = found[name][1].splitlines()
+        if fact.startswith(f"{name} is wrong"):
+            ideas += probe.clues(name, " ".join(ideas))
+        lines = [fact, *(f"    {idea}" for idea in ideas)]
+        sentences.append("\n".join(line if line.endswith("?") else f"{line}." for line in lines))
+    if "." not in exercise.function:
+        unchanged = [n for n, a in trial.known.items() if n in right and same(a, right[n])]
+        fine = [row[0] for row in rows if row[-1] == "ok" and row[0] not in unchanged]
+        if fine and "y" not in wrong:
+            listed = " and ".join([", ".join(fine[:-1])] * (len(fine) > 1) + fine[-1:])
+            sentences.append(f"{listed} {'is' if len(fine) == 1 else 'are'} right.")
+        return sentences, rows
+    if (more := len(wrong) - SHOWN) > 0:
+        sentences.append(f"{more} more {'is' if more == 1 else 'are'} wrong.")
+    # a mistake in a model spoils all gradients after it
+    layers = [name.rpartition(".")[0] for name in right]
+    layer = wrong[0].rpartition(".")[0]
+    before = layers[max(0, layers.index(layer) - 1)]
+    up_to = f"right up to {before}, and " if before else ""
+    sentences.append(f"Going backward, the gradients are {up_to}wrong from {layer} on.")
+    return sentences, rows
 
 
 def _by_gradcheck(exercise: Exercise, module: ModuleType) -> list[str]:
@@ -269,17 +224,34 @@ def _by_gradcheck(exercise: Exercise, module: ModuleType) -> list[str]:
         return Losses(*y) if isinstance(y, tuple) else y, *rest  # the file has a class of its own
 
     for case in CASES[op]:
-        subject = subject_of_case(op, case, forward, getattr(module, f"{op}_backward"))
-        report = compare(subject, "complex", raises=False)
+        with _running():
+            subject = subject_of_case(op, case, forward, getattr(module, f"{op}_backward"))
+            report = compare(subject, "complex", raises=False)
         if not report.passed:
             return [report.failure()]
     return []
 
 
-def _where_it_failed(error: Exception, exercise: Exercise, verdict: Verdict, text: str) -> str:
-    """The student's line that raised an exception, or led to it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    number = next((f.lineno for f in frames[::-1] if f.filename == str(verdict.file)), None)
-    line = f" in line {number}, `{text.splitlines()[number - 1].strip()}`" if number else ""
-    said = f"{type(error).__name__}: {error}"
-    return f"{exercise.function} fails{verdict.where}{line}: {said}"
+def _where_it_failed(
+    error: BaseException, exercise: Exercise, verdict: Verdict, text: str
+) -> list[str]:
+    """The student's line that raised an exception, or led to it, and the shapes of its arrays."""
+    name = exercise.function.rpartition(".")[2]
+    steps = [(frame, number) for frame, number in traceback.walk_tb(error.__traceback__)
+             if frame.f_code.co_filename == str(verdict.file)]  # fmt: skip
+    steps = [step for step in steps if step[0].f_code.co_name == name][:1] or steps[-1:]
+    where = f" {verdict.where}" if verdict.where else ""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    message = message if len(message) <= CUT else f"{message[:CUT]}..."
+    if not steps:
+        return [f"{exercise.function} fails{where}: {message}"]
+    frame, number = steps[0]
+    line = text.splitlines()[number - 1].partition("  #")[0].strip()
+    shapes = [f"{word} has shape {frame.f_locals[word].shape}"
+              for word in dict.fromkeys(re.findall(r"\w+", line))
+              if isinstance(frame.f_locals.get(word), np.ndarray)]  # fmt: skip
+    return [
+        f"{exercise.function} fails{where} in line {number}: {message}",
+        f"    {line}",
+        *[f"Here {', '.join(shapes)}."] * bool(shapes),
+    ]

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops import CASES
 from ..ops.cases import Case, away_from_zero, distinct, far_and_near, normal
+from .calls import MODELS, calls, changed
 from .course import Exercise
 
 Results = dict[str, Any]  # "dx" -> its array
+RETURNED = "result"  # of a function that is no backward
 ANY_NUMBER = (normal, away_from_zero, distinct, far_and_near)  # what may be replaced by others
 
 
@@ -27,10 +30,13 @@ class Wrong(Exception):
 class Trial:
     """Arguments of the function to write. `run` takes a module that has the function."""
 
-    run: Callable[[Any], Results]
+    run: Callable[..., Results]
     where: str = ""  # what is special about the arguments
     tolerance: float = 1e-9
     known: dict[str, np.ndarray] = field(default_factory=dict)  # what the function can use
+    options: dict[str, tuple[int, ...]] = field(default_factory=dict)  # sizes that it can use
+    dy: str = "dy"  # its name for the incoming gradient
+    changes: tuple[str, ...] = ()  # arguments that `run(module, change=name)` can change
 
 
 def trials(exercise: Exercise, original: Any) -> Iterator[Trial]:
@@ -53,6 +59,7 @@ class Setting(NamedTuple):
     change: Callable[[np.ndarray], np.ndarray] = np.copy
     dtype: str = "float64"
     need_dx: bool = True
+    images: int | None = None  # of the batch
 
 
 def _of_op(exercise: Exercise, original: Any) -> Iterator[Trial]:
@@ -61,58 +68,114 @@ def _of_op(exercise: Exercise, original: Any) -> Iterator[Trial]:
         Setting("in float32", dtype="float32"),
         Setting("for numbers a thousand times as large", lambda a: 1000 * a),
         Setting("for whole numbers, which are often equal or zero", np.round),
+        Setting("for a batch of one image", images=1),
     ]
     if "need_dx" in exercise.solution:
         settings.append(Setting("with need_dx=False", need_dx=False))
-    for setting in settings:
-        for case in CASES[exercise.name]:
+    cases = CASES[exercise.name]
+    dy = exercise.solution.partition("(")[2].partition(",")[0]
+    for seed, setting in enumerate(settings):
+        more = [f(case) for f in (_uneven, _deeper) for case in cases] if seed == 0 else []
+        for case in filter(None, [*cases, *more]):
             arrays = _arrays(case, setting)
-            run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx)
-            where = " ".join(part for part in (setting.where, _variant(case)) if part)
+            run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx, dy, seed)
+            where = ", ".join(part for part in (setting.where, _variant(case)) if part)
             tolerance = 1e-9 if setting.dtype == "float64" else 2e-5
-            known = _known(exercise, original, arrays, case)
-            yield Trial(run, where, tolerance, known)
+            known, options = _known(exercise, original, arrays, case, dy, seed)
+            floats = [name for name, value in case.options.items() if isinstance(value, float)]
+            yield Trial(run, where, tolerance, known, options, dy, (dy, *arrays, *floats))
+
+
+def _uneven(case: Case) -> Case | None:
+    """The case with another number for the columns: one that is smaller by 1."""
+    names = ("kernel_size", "stride", "padding")
+    pairs = {name: (value, value - 1) for name, value in case.options.items()
+             if name in names and isinstance(value, int)}  # fmt: skip
+    shown = ", ".join(f"{name}={value}" for name, value in pairs.items())
+    return replace(case, options=case.options | pairs, variant=f"with {shown}") if pairs else None
+
+
+def _deeper(case: Case) -> Case | None:
+    """The case with one more axis, unless the op is for images of a fixed number of axes."""
+    shapes = {name: (*shape, 2) for name, shape in case.shapes.items()}
+    if len({*shapes.values()}) > 1 or len(next(iter(shapes.values()))) not in (3, 4):
+        return None
+    return replace(case, shapes=shapes, variant="with arrays of one more axis")
 
 
 def _variant(case: Case) -> str:
-    return f"({case.variant})" if case.variant else ""
+    """`with stride=(2, 1)`, or `in the case "no bias"`."""
+    named = f'in the case "{case.variant}"' if case.variant else ""
+    return case.variant if case.variant.startswith("with ") else named
 
 
 def _arrays(case: Case, setting: Setting) -> dict[str, np.ndarray]:
     arrays = case.arrays(0)
+    batch = len(next(iter(arrays.values())))
     for name, a in arrays.items():
         if case.draw.get(name, normal) in ANY_NUMBER:
             a = setting.change(a)
+        if len(a) == batch:  # other sizes differ, see ops/cases.py
+            a = a[: setting.images]
         arrays[name] = a.astype(setting.dtype)
     return arrays
 
 
-def _dy(y: Any) -> Any:
+def _dy(y: Any, seed: int = 0) -> Any:
     """dy for an output, drawn at random. The objective gets a number that is not 1."""
     if isinstance(y, tuple):
         return 1.75
-    return np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
+    return np.random.default_rng([1, seed]).standard_normal(y.shape).astype(y.dtype)
 
 
 def _backward_of(
-    op: str, arrays: dict[str, np.ndarray], case: Case, need_dx: bool, module: Any
+    op: str,
+    arrays: dict[str, np.ndarray],
+    case: Case,
+    need_dx: bool,
+    dy: str,
+    seed: int,
+    module: Any,
+    change: str = "",
+    by: Callable[[Any], Any] = changed,
 ) -> Results:
-    """y and the gradients by name, dx, dw, db. Wrong if they are not as many as expected."""
+    """y and the gradients by name, dx, dw, db. Wrong if they are not as many as expected.
+
+    `change` is the name of an argument that `by` replaces.
+    """
+    options = dict(case.options)
     given = {name: a.copy() for name, a in arrays.items()}
-    y, cache, *_ = getattr(module, f"{op}_forward")(**given, **case.options)
-    dy = _dy(y)
-    before = np.copy(dy)
-    result = getattr(module, f"{op}_backward")(dy, cache, **({} if need_dx else {"need_dx": False}))
+    for arguments in (given, options):
+        if change in arguments:
+            arguments[change] = by(arguments[change])
+    before = {name: a.copy() for name, a in given.items()}
+    y, cache, *_ = getattr(module, f"{op}_forward")(**given, **options)
+    given[dy] = by(_dy(y, seed)) if change == dy else _dy(y, seed)
+    before[dy] = np.copy(given[dy])
+    if isinstance(y, np.ndarray):
+        given["y"], before["y"] = y, y.copy()
+    backward = partial(getattr(module, f"{op}_backward"), given[dy], cache,
+                       **({} if need_dx else {"need_dx": False}))  # fmt: skip
+    result = backward()
     for name, a in given.items():
-        if not np.array_equal(a, arrays[name], equal_nan=True):
+        if not np.array_equal(a, before[name], equal_nan=True):
             raise Wrong(f"it changes {name} in place: make a new array")
-    if not np.array_equal(dy, before, equal_nan=True):
-        raise Wrong("it changes dy in place: make a new array")
     names = gradient_names(op)
-    results = result if isinstance(result, tuple) else (result,)
-    if len(results) != len(names):
+    results = _as_tuple(result)
+    if len(results) != len(names) or (result is None and need_dx):
         expected = f"{len(names)} results, {', '.join(names)}" if len(names) > 1 else names[0]
         raise Wrong(f"it must return {expected}; it returned {_came(result)}")
+    for name, r in zip(names, results, strict=True):
+        if isinstance(r, np.ndarray) and not r.flags.writeable:
+            raise Wrong(f"{name} is read-only: return a new array")
+    for (name, a), (result_name, r) in product(given.items(), zip(names, results, strict=True)):
+        if isinstance(r, np.ndarray) and np.shares_memory(a, r):
+            raise Wrong(f"{result_name} is {name} itself, or a view of it: return a new array, "
+                        "because a caller may add to it in place")  # fmt: skip
+    for name, a, b in zip(names, results, _as_tuple(backward()), strict=False):
+        if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+            raise Wrong(f"a second call with the same cache gives another {name}: it changes the "
+                        "cache in place, or remembers the first call")  # fmt: skip
     return {"y": y[0] if isinstance(y, tuple) else y, **dict(zip(names, results, strict=True))}
 
 
@@ -122,75 +185,43 @@ def gradient_names(op: str) -> list[str]:
     return [f"d{name}" for name in case.shapes if name not in case.constants]
 
 
+def _as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
 def _came(result: Any) -> str:
-    if isinstance(result, tuple):
-        return f"a tuple of {len(result)}"
-    return f"one array of shape {result.shape}" if hasattr(result, "shape") else repr(result)
+    if result is None:
+        return "None: is the `return` missing?"
+    if isinstance(result, tuple | list):
+        return f"a {type(result).__name__} of {len(result)}"
+    shape = f" of shape {result.shape}" if hasattr(result, "shape") else ""
+    return f"one {type(result).__name__}{shape}"
 
 
 def _known(
-    exercise: Exercise, original: Any, arrays: dict[str, np.ndarray], case: Case
-) -> dict[str, np.ndarray]:
-    """The inputs, dy, and the arrays of the original's cache under the names they have there."""
+    exercise: Exercise, original: Any, arrays: dict[str, np.ndarray], case: Case, dy: str, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:
+    """dy, the arrays of the original's cache under the names they have there, and the inputs; and
+    the pairs of the cache, such as kernel_size."""
     y, cache, *_ = getattr(original, f"{exercise.name}_forward")(**arrays, **case.options)
-    known = arrays | {"dy": np.asarray(_dy(y))}
+    known: dict[str, Any] = {dy: np.asarray(_dy(y, seed))}
     unpack = exercise.body.splitlines()[0].strip()
     if unpack.endswith("= cache"):
         names = [ast.unparse(n) for n in ast.parse(unpack).body[0].targets[0].elts]  # type: ignore[attr-defined]
         known |= dict(zip(names, cache.content, strict=True))
-    return {n: a.astype("float64") for n, a in known.items() if isinstance(a, np.ndarray)}
+    known = {**known, **{n: a for n, a in arrays.items() if n not in known}}
+    return (
+        {n: a.astype("float64") for n, a in known.items() if isinstance(a, np.ndarray)},
+        {n: a for n, a in known.items() if isinstance(a, tuple) and len(a) == 2},
+    )
 
 
 # -------------------------------------------------------------------- updates and other functions
 
 
-class Call(NamedTuple):
-    """Arguments of a function by name. Arrays may be changed in place: those are results, too."""
-
-    where: str
-    arguments: dict[str, Any]
-
-
-def _calls(function: str) -> list[Call]:
-    rng = np.random.default_rng(0)
-    value, grad, m = rng.standard_normal((3, 4, 5))
-    v = rng.random((4, 5))
-    if function == "sgd_step":
-        plain = {"value": value, "grad": grad, "velocity": m, "lr": 0.1, "momentum": 0.9,
-                 "weight_decay": 0.0, "nesterov": False}  # fmt: skip
-        return [
-            Call("", plain),
-            Call("with weight_decay=0.3", plain | {"weight_decay": 0.3}),
-            Call("with nesterov=True", plain | {"nesterov": True, "weight_decay": 0.3}),
-        ]
-    if function == "adam_step":
-        plain = {"value": value, "grad": grad, "m": m, "v": v, "step": 3, "lr": 0.1, "beta1": 0.9,
-                 "beta2": 0.99, "eps": 1e-2, "weight_decay": 0.0, "decoupled": False}  # fmt: skip
-        return [
-            Call("", plain),
-            Call("with weight_decay=0.3", plain | {"weight_decay": 0.3}),
-            Call("with decoupled=True", plain | {"weight_decay": 0.3, "decoupled": True}),
-        ]
-    if function == "clip_to_norm":
-        return [
-            Call("for a norm above max_norm", {"grad": 3 * grad, "max_norm": 1.0}),
-            Call("for a norm below max_norm", {"grad": grad / 100, "max_norm": 1.0}),
-            Call("for numbers whose squares overflow", {"grad": 1e200 * grad, "max_norm": 1.0}),
-            Call("for numbers whose squares underflow", {"grad": 1e-200 * grad, "max_norm": 1.0}),
-            Call("for zeros", {"grad": 0 * grad, "max_norm": 1.0}),
-            Call("with an infinity", {"grad": np.where(v < 0.1, np.inf, grad), "max_norm": 1.0}),
-        ]
-    cells = rng.standard_normal((2, 3, 4, 3, 3, 2))  # (N, C, OH, OW, KH, KW)
-    return [
-        Call("", {"cells": cells, "image_size": (6, 4), "stride": (1, 1)}),
-        Call("with stride=(2, 1)", {"cells": cells, "image_size": (9, 4), "stride": (2, 1)}),
-        Call("with stride=(3, 2)", {"cells": cells, "image_size": (13, 7), "stride": (3, 2)}),
-    ]
-
-
 def _of_function(exercise: Exercise) -> Iterator[Trial]:
     for dtype, tolerance in (("float64", 1e-9), ("float32", 2e-5)):
-        for where, arguments in _calls(exercise.function):
+        for where, arguments in calls(exercise.function):
             if dtype == "float32":
                 if exercise.function == "clip_to_norm":
                     return
@@ -199,28 +230,26 @@ def _of_function(exercise: Exercise) -> Iterator[Trial]:
                     for n, a in arguments.items()}  # fmt: skip
             known = {n: a for n, a in arguments.items() if isinstance(a, np.ndarray)}
             run = partial(_called, exercise.function, cast)
-            yield Trial(run, where, tolerance, known)
+            names = tuple(n for n, a in cast.items() if not isinstance(a, bool | tuple))
+            yield Trial(run, where, tolerance, known, changes=names)
 
 
-def _called(function: str, arguments: dict[str, Any], module: Any) -> Results:
+def _called(
+    function: str,
+    arguments: dict[str, Any],
+    module: Any,
+    change: str = "",
+    by: Callable[[Any], Any] = changed,
+) -> Results:
     """What the function returns, and its arrays afterwards."""
     given = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
+    if change:
+        given[change] = by(given[change])
     returned = getattr(module, function)(*given.values())
-    changed = {n: a for n, a in given.items() if isinstance(a, np.ndarray)}
-    return {"the result": returned} | changed
+    return {RETURNED: returned} | {n: a for n, a in given.items() if isinstance(a, np.ndarray)}
 
 
 # ---------------------------------------------------------------------------------------- models
-
-MODELS: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "mlp": [("", {"image_shape": (1, 2, 3), "latent_dim": 3, "kl_weight": 2.5})],
-    "skip": [  # with a larger kl_weight, the gradient through z would only be rounding
-        ("", {"image_shape": (1, 64, 64), "kl_weight": 1e-8}),
-        ('with skips="none"', {"image_shape": (1, 64, 64), "kl_weight": 1e-8, "skips": "none"}),
-        ('with latent="learned"',
-         {"image_shape": (1, 64, 64), "kl_weight": 1e-8, "latent": "learned"}),
-    ],
-}  # fmt: skip
 
 
 def _of_model(exercise: Exercise) -> Iterator[Trial]:

@@ -13,7 +13,7 @@ One check, in reading order:
     subject.py       a pair of functions, a layer or a model as a Subject: tensors, gradients, y
     judge.py         compare: for each tensor, backward against differences, and a verdict
     differences.py   a Line through a tensor, and the four formulas above along it
-    hints.py         what kind of mistake a wrong gradient looks like
+    hints.py         what kind of mistake a wrong gradient looks like; phrases.py: its words
     report.py        the table, and the error with tensor and element
     trials.py        other dy, a second call, non-contiguous arrays, dependence between images
     rounding.py      functions that are less precise than float64
