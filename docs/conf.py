@@ -17,7 +17,6 @@ release = scratchvae.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.linkcode",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
