@@ -50,12 +50,20 @@ class Line:
         """<y(t) - y(0), dy>, subtracted output by output: unchanged outputs add no rounding."""
         return float(np.sum((self.y(t) - self.subject.y) * self.subject.dy))
 
+    def ends(self, h: float) -> tuple[Any, Any]:
+        """What moves, h further along the line and h back."""
+        return self.x[self.at] + h * self.v, self.x[self.at] - h * self.v
+
+    def moves(self, h: float) -> bool:
+        """Whether a step of h changes a number: x + 1e-16 is x if x is 1."""
+        return h >= EPS / 10 and not np.array_equal(*self.ends(h))
+
     def central(self, h: float) -> tuple[float, float]:
         """Central differences, and an estimate of their error by rounding of the outputs."""
-        up, down = (self.x[self.at] + t * self.v for t in (h, -h))
+        up, down = self.ends(h)
         # x + h is rounded: the element moved by this much
         step = 2 * h if self.element is None else float(up - down)
-        if h < EPS / 10 or np.array_equal(up, down):
+        if not self.moves(h):
             raise ValueError(
                 f"check: h = {h:g} is too small for the values of {self.name}: choose a larger h"
             )
@@ -201,18 +209,19 @@ class Curve(NamedTuple):
 
 @np.errstate(all="ignore")  # with h = 1 an exp may overflow: a gap in the picture
 def error_curve(subject: Subject, name: str, seed: int = 0) -> Curve:
-    """Numeric derivatives against backward, relative to the gradient's norm, for h from 1 down.
-    Smaller errors are raised to 2.2e-16: a logarithmic axis has no zero."""
+    """Numeric derivatives against backward, relative to the gradient's norm, for h from 1 down to
+    1e-16, or to the last h that changes a number. Smaller errors are raised to 2.2e-16: a
+    logarithmic axis has no zero."""
     rng = np.random.default_rng([seed, 4])
     line = Line(subject, name, np.asarray(rng.standard_normal(subject.tensors[name].shape)))
     scale = norm(subject.gradients[name]) or 1.0
-    rows = []
-    for h in map(float, STEPS):
+    steps, rows = [h for h in map(float, STEPS) if line.moves(h)], []
+    for h in steps:
         central, rounding = line.central(h)
         numeric = (line.change(h) / h, central, line.complex_step(h))
         errors = (max(abs(n - line.analytic) / scale, EPS) for n in numeric)
         rows.append([*errors, rounding / scale])
-    return Curve(name, STEPS, *np.array(rows).T)
+    return Curve(name, np.array(steps), *np.array(rows).T)
 
 
 def elementwise(subject: Subject, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,8 @@ def loss_curves(
     Parameters
     ----------
     history : sequence of dict
-        One per epoch: train_total, train_reconstruction, train_kl and the same with `held_out`_.
+        One per epoch: train_total, train_reconstruction, train_kl, and the same with the
+        prefix `held_out`.
     unit : str
         Of the reconstruction.
     held_out : {"test", "validation"}

@@ -1,0 +1,1 @@
+"""What the site needs beside Sphinx, one file per task; docs/conf.py lists them."""
