@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import scratchvae as sv
 from scratchvae import optim, plots
+from scratchvae.exercises.bugs import location
 from scratchvae.exercises.course import COURSE
-from scratchvae.exercises.gallery import GALLERY, Fault
+from scratchvae.exercises.gallery import GALLERY
 from scratchvae.gradcheck.check import op_subject
 from scratchvae.gradcheck.differences import error_curve
 from scratchvae.ops import CASES, OPS
@@ -173,8 +174,8 @@ def mistakes(op: str, kernels: list[View]) -> Iterator[Mistake]:
     """The faults of the gallery in the files of an op, or judged as it; its own file first."""
     files = {f"scratchvae/ops/{op}.py", *(view.file for view in kernels)}
     numbers = {name: k for k, name in enumerate(GALLERY, 1)}
-    found = [f for f in GALLERY.values() if f.subject == op or file_of(f) in files]
-    for fault in sorted(found, key=lambda fault: file_of(fault).startswith("kernels")):
+    found = [f for f in GALLERY.values() if f.subject == op or location(f) in files]
+    for fault in sorted(found, key=lambda fault: location(fault).startswith("kernels")):
         signed = [
             f"{sign}{line}"
             for before, after in fault.changes
@@ -184,15 +185,7 @@ def mistakes(op: str, kernels: list[View]) -> Iterator[Mistake]:
         test_file, _, test = fault.killed_by.partition("::")
         name = test.partition("[")[0] or test_file
         text, diff = html.escape(fault.mistake), "\n".join(signed)
-        yield Mistake(text, file_of(fault), diff, name, test_file, numbers[fault.name])
-
-
-def file_of(fault: Fault) -> str:
-    """The file of a fault, such as kernels/cpu/relu.py."""
-    if "/" in fault.module:
-        return fault.module
-    path = fault.module.replace("scratchvae.kernels", "kernels").replace(".", "/")
-    return f"{path}.py" if (ROOT / f"{path}.py").exists() else f"{path}/__init__.py"
+        yield Mistake(text, location(fault), diff, name, test_file, numbers[fault.name])
 
 
 def draw_curve(op: str) -> None:

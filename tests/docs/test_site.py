@@ -92,7 +92,6 @@ def test_every_mistake_of_an_op_is_on_its_page():
         if fault.subject in KNOWN:
             (shown,) = [m for m in ops.mistakes(fault.subject, []) if bug(m.bug) == fault]
             assert shown.text == html.escape(fault.mistake)
-        assert (ROOT / ops.file_of(fault)).is_file()
 
 
 def test_the_times_of_an_op_stand_below_the_machine(monkeypatch):
