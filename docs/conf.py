@@ -27,7 +27,7 @@ extensions = [
     "extension.xrays",
     "extension.ops",
 ]
-# Pages in .md are also read on GitHub; those in .myst are made by the extensions.
+# Pages in .md are also read on GitHub; those in .myst are only for the site, or made by extensions.
 source_suffix = {".md": "markdown", ".myst": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_examples", "sg_execution_times.rst"]
 default_role = "code"  # `name` in docstrings

@@ -63,9 +63,9 @@ def adam_step(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, deco
 
 @accelerated
 def clip_to_norm(grad, max_norm):
-    """Scale `grad` in place to a norm of at most about max_norm; return the norm before, a float64.
-    If the squares overflow or underflow, divide by the largest number first: the norm of float32
-    [3e20, 4e20] is 5e20."""
+    """Multiply `grad` in place by max_norm / (norm + 1e-6) if its norm is finite and above
+    max_norm; return the norm before, a float64. If the squares overflow or underflow, divide by the
+    largest number first: the norm of float32 [3e20, 4e20] is 5e20."""
     xp = array_module(grad)
     norm = float(xp.linalg.norm(grad))
     if not 1e-12 < norm < math.inf and 0 < (largest := float(abs(grad).max())) < math.inf:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SITE = {"index.md", "find.md"}  # the site's front page and its ways: without code
-PAGES = sorted(page for page in DOCS.glob("*.md") if page.name not in SITE)
+PAGES = sorted(DOCS.glob("*.md"))
 ALL_PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^```([\w ]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -67,6 +67,8 @@ def as_markdown(text: str) -> str:
 
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    if lines and lines[0].startswith("Alias for field number"):  # of a NamedTuple
+        lines.clear()
     lines[:] = as_rst(lines)
 
 

@@ -105,7 +105,9 @@ def pictures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any
     seen.update(saved)
     targets = [shutil.copy(file, next(block_vars["image_path_iterator"])) for file in new]
     # Each on a row of its own.
-    return "".join(figure_rst([target], gallery_conf["src_dir"]) for target in targets)
+    figures = [figure_rst([target], gallery_conf["src_dir"]) for target in targets]
+    about = f"\n*After {FEW[1]} epochs at most, on few drawn images.*\n\n" if figures else ""
+    return about + "".join(figures)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -60,7 +60,7 @@ def rewritten(text: str, page: str) -> str:
         file = ((ROOT / page).parent / target).resolve()
         if not file.exists() or not file.is_relative_to(ROOT):
             return link[0]
-        if file.is_relative_to(DOCS) and file.suffix in (".md", ".png", ".svg"):
+        if file.is_relative_to(DOCS) and file.suffix in (".md", ".myst", ".png", ".svg"):
             return f"{start}/{file.relative_to(DOCS)}{fragment}"
         return f"{start}repo:{file.relative_to(ROOT)}{fragment}"
 
@@ -102,7 +102,7 @@ def write(file: Path, text: str) -> None:
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname.startswith("repository/"):
         source[0] = rewritten(source[0], f"{docname.removeprefix('repository/')}.md")
-    elif (DOCS / f"{docname}.md").exists():
+    else:
         source[0] = rewritten(source[0], f"docs/{docname}.md")
 
 

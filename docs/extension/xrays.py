@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 
+VIEWS = '<nav aria-label="Views">'  # of an X-ray page: it gets a link back to the site
+
+
 class OtherOps(SquaredErrorVAE):
     """A model for digits of 8 x 8 pixels with the ops that `tiny` has not."""
 
@@ -112,6 +115,7 @@ def write_pages(app: Sphinx, failure: Exception | None) -> None:
         images = "Two digits drawn from a font. The weights are fresh (seed 0)."
         for name, content in contents().items():
             text = rendered(content, f"{name}: a training step", images)
+            text = text.replace(VIEWS, f'{VIEWS}\n    <a href="../ops/index.html">The ops</a>', 1)
             (folder / f"{name}.html").write_text(text, encoding="utf-8")
 
 

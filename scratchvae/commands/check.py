@@ -87,7 +87,7 @@ def _target(given: str) -> str | Path:
 def _check_file(args: argparse.Namespace) -> int:
     """Judge what was written in a file of `scratchvae exercise`."""
     from ..exercises.bugs import bug_of, judge_bug
-    from ..exercises.judging import judge
+    from ..exercises.judging import HEADS, judge
 
     plain = args.parser.parse_args([str(args.target)])
     for name in ("method", "dtype", "engine", "seed", "plot"):
@@ -99,8 +99,9 @@ def _check_file(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.target}: expected text in UTF-8: {error}") from None
     number = bug_of(text)
     verdict = judge(args.target, text) if number is None else judge_bug(args.target, text, number)
+    results = [dict(zip(HEADS, row, strict=True)) for row in verdict.rows]
     record = {"file": str(args.target), "subject": verdict.subject, "passed": verdict.passed,
-              "results": verdict.rows, "wrong": verdict.sentences}  # fmt: skip
+              "results": results, "wrong": verdict.sentences}  # fmt: skip
     show(args, record, str(verdict))
     return 0 if verdict.passed else 1
 

@@ -76,6 +76,8 @@ def _named(name: str) -> Exercise:
 
 def _write(file: Path, text: str) -> None:
     """Write a new file; FileExistsError rather than replace a solution."""
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder: give the name of a file")
     if file.exists():
         raise FileExistsError(
             f"{file} exists, and may have your solution: delete it, or choose another name with "

@@ -121,8 +121,12 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
         return verdict
     if found == _meaning(file.suffix, wrong_text(fault)):
         verdict.sentences += ["The mistake is still there: the code is as it was written."]
-    elif why := _tested(file, text, fault):
-        verdict.sentences += ["It is not fixed, or something else is broken now.", why]
+    elif failed := _tested(file, text, fault):
+        fixed = failed["test"] != fault.killed_by
+        verdict.sentences += [
+            "It is fixed, but something else is broken now." if fixed else "It is not fixed.",
+            f"{failed['test']} fails{': ' * bool(failed['why'])}{failed['why']}",
+        ]
     if verdict.sentences:
         verdict.sentences.append(f"For a hint: scratchvae exercise --bug {number} --hint 1")
     return verdict
@@ -137,8 +141,9 @@ def _meaning(suffix: str, text: str) -> str:
     return ast.dump(ast.parse(text))
 
 
-def _tested(file: Path, text: str, fault: Fault) -> str:
-    """Run the tests with this text in the place of the module: what fails, or "" if they pass."""
+def _tested(file: Path, text: str, fault: Fault) -> dict[str, str]:
+    """Run the tests with this text in the place of the module. Returns the test that fails and
+    why, or nothing; RuntimeError if they cannot run."""
     if not SOLVING.is_file() or find_spec("pytest") is None:
         raise RuntimeError(
             f"{file} differs from the original, so it is judged by tests: for these you need a "
@@ -149,5 +154,6 @@ def _tested(file: Path, text: str, fault: Fault) -> str:
         command, input=text, capture_output=True, encoding="utf-8", timeout=SECONDS, cwd=ROOT
     )
     if done.returncode:
-        raise RuntimeError(f"{file} cannot be judged: {done.stderr.strip().splitlines()[-1:]}")
-    return str(json.loads(done.stdout)["why"])
+        why = done.stderr.strip().splitlines() or ["the tests ended without a result"]
+        raise RuntimeError(f"{file} cannot be judged: {why[-1]}")
+    return dict(json.loads(done.stdout))

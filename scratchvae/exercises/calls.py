@@ -26,6 +26,7 @@ def calls(function: str) -> list[Call]:
         return [
             Call("", plain),
             Call("with weight_decay=0.3", plain | {"weight_decay": 0.3}),
+            Call("with momentum=0.0", plain | {"momentum": 0.0}),
             Call("with nesterov=True", plain | {"nesterov": True, "weight_decay": 0.3}),
         ]
     if function == "adam_step":

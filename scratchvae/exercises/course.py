@@ -26,6 +26,9 @@ COURSE_FILE = Path(__file__).with_name("course.txt")
 KEPT = r"\s+(.+ = cache|.+ = self\.loss_backward\(\))$"
 
 
+XP = "# array_module(a) is the library of the array a, here NumPy. To write np, import numpy.\n#\n"
+
+
 class Parts(NamedTuple):
     """The lines of a module: the function to write, and what is around it."""
 
@@ -101,6 +104,7 @@ class Exercise:
             f"# Exercise {self.number}: {self.function}\n#\n# {self.about}\n#\n"
             f"# Write the body of {self.function}, below, and run\n#\n"
             f"#     scratchvae check {self.file_name}\n#\n"
+            f"{'' if '.' in self.function else XP}"
             f"# Two hints: scratchvae exercise {name} --hint 1, and --hint 2.\n"
             f"# The solution: scratchvae exercise {name} --solution\n\n"
         )

@@ -25,6 +25,7 @@ from .comparing import compared
 from .course import COURSE, Exercise
 from .trials import Results, Trial, Wrong, trials
 
+HEADS = ["result", "shape", "largest error", "verdict"]
 SHOWN = 3  # results that are wrong
 CUT = 120  # characters of an exception's message
 
@@ -45,7 +46,7 @@ class Verdict:
         return not self.sentences
 
     def __str__(self) -> str:
-        rows = [table([["result", "shape", "largest error", "verdict"], *self.rows]), ""]
+        rows = [table([HEADS, *self.rows]), ""]
         lines = [f"{self.file}: {self.subject}", "", *(rows if self.rows else [])]
         return "\n".join([*lines, *(self.sentences or [self.praise])])
 
@@ -186,7 +187,10 @@ def _compare(
     """Sentences about what is wrong, and rows for the table."""
     found = {name: compared(name, got, right, trial, exercise) for name in right}
     wrong = [name for name, (_, sentence) in found.items() if sentence]
-    rows = [row for row, _ in found.values() if row]
+    unchanged = [n for n, a in trial.known.items() if n in right and same(a, right[n])]
+    rows = [
+        row for row, sentence in found.values() if row and (sentence or row[0] not in unchanged)
+    ]
     if not wrong:
         return [], rows
     probe = Probe(trial, original, module, right, got)
@@ -198,8 +202,7 @@ def _compare(
         lines = [fact, *(f"    {idea}" for idea in ideas)]
         sentences.append("\n".join(line if line.endswith("?") else f"{line}." for line in lines))
     if "." not in exercise.function:
-        unchanged = [n for n, a in trial.known.items() if n in right and same(a, right[n])]
-        fine = [row[0] for row in rows if row[-1] == "ok" and row[0] not in unchanged]
+        fine = [row[0] for row in rows if row[-1] == "ok"]
         if fine and "y" not in wrong:
             listed = " and ".join([", ".join(fine[:-1])] * (len(fine) > 1) + fine[-1:])
             sentences.append(f"{listed} {'is' if len(fine) == 1 else 'are'} right.")

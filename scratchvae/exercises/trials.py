@@ -73,9 +73,11 @@ def _of_op(exercise: Exercise, original: Any) -> Iterator[Trial]:
     if "need_dx" in exercise.solution:
         settings.append(Setting("with need_dx=False", need_dx=False))
     cases = CASES[exercise.name]
+    if _is_elementwise(exercise.name, original):
+        settings.append(Setting("for NaN", lambda a: np.where(a > 1, np.nan, a)))
     dy = exercise.solution.partition("(")[2].partition(",")[0]
     for seed, setting in enumerate(settings):
-        more = [f(case) for f in (_uneven, _deeper) for case in cases] if seed == 0 else []
+        more = [f(case) for f in (_uneven, _deeper, _flat) for case in cases] if seed == 0 else []
         for case in filter(None, [*cases, *more]):
             arrays = _arrays(case, setting)
             run = partial(_backward_of, exercise.name, arrays, case, setting.need_dx, dy, seed)
@@ -101,6 +103,22 @@ def _deeper(case: Case) -> Case | None:
     if len({*shapes.values()}) > 1 or len(next(iter(shapes.values()))) not in (3, 4):
         return None
     return replace(case, shapes=shapes, variant="with arrays of one more axis")
+
+
+def _flat(case: Case) -> Case | None:
+    """The case without height and width, of an op with running statistics, which takes both."""
+    if "running_mean" not in case.shapes:
+        return None
+    shapes = {name: shape[:2] for name, shape in case.shapes.items()}
+    variant = ", ".join(part for part in (case.variant, "x of shape (N, C)") if part)
+    return replace(case, shapes=shapes, variant=variant)
+
+
+def _is_elementwise(op: str, original: Any) -> bool:
+    """Whether y has the shape of the only input."""
+    case = CASES[op][0]
+    y, *_ = getattr(original, f"{op}_forward")(**case.arrays(0), **case.options)
+    return [getattr(y, "shape", None)] == [*case.shapes.values()]
 
 
 def _variant(case: Case) -> str:
@@ -162,6 +180,8 @@ def _backward_of(
             raise Wrong(f"it changes {name} in place: make a new array")
     names = gradient_names(op)
     results = _as_tuple(result)
+    if len(names) == 1 and isinstance(result, tuple) and len(result) == 1:
+        raise Wrong(f"it must return {names[0]} alone, not a tuple: is there a comma behind it?")
     if len(results) != len(names) or (result is None and need_dx):
         expected = f"{len(names)} results, {', '.join(names)}" if len(names) > 1 else names[0]
         raise Wrong(f"it must return {expected}; it returned {_came(result)}")

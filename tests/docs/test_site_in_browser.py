@@ -1,4 +1,4 @@
-"""The built site in Chromium: the ten ways of docs/find.md, the search, phones, formulas."""
+"""The built site in Chromium: the ten ways of docs/find.myst, the search, phones, formulas."""
 
 import os
 import re
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built"),
 ]
 QUESTIONS = re.findall(
-    r"^\d+\. \*\*(.*?)\*\*(.*?)(?=^\d+\. |\Z)", (ROOT / "docs/find.md").read_text(), re.M | re.S
+    r"^\d+\. \*\*(.*?)\*\*(.*?)(?=^\d+\. |\Z)", (ROOT / "docs/find.myst").read_text(), re.M | re.S
 )
 ANSWERS = [
     "ops/batch_norm.html#derivation",

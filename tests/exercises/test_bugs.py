@@ -63,6 +63,16 @@ def test_another_correction_is_judged_by_tests(name):
     assert f"{GALLERY[name].killed_by} fails: " in str(verdict)
 
 
+@pytest.mark.slow
+def test_a_correction_that_breaks_something_else_or_cannot_be_judged():
+    number, text = corrected("clip-scales-up")
+    file = Path("bug.py")
+    verdict = bugs.judge_bug(file, text.replace("self.steps += 1", "self.steps = 1"), number)
+    assert verdict.sentences[0] == "It is fixed, but something else is broken now."
+    with pytest.raises(RuntimeError, match="make no change outside of functions"):
+        bugs.judge_bug(file, f"import os\n{text}", number)
+
+
 def test_without_the_tests_of_the_repository(monkeypatch, tmp_path):
     monkeypatch.setattr(bugs, "SOLVING", tmp_path / "nothing.py")
     number, text = corrected(ANY_ROOM[0])

@@ -87,8 +87,8 @@ WRONG_FILES = {
     "dy * (y > 0) / (dy != dy[0, 0])": "1 of 12 elements is NaN or infinite.",
     "None": "it must return dx; it returned None: is the `return` missing?",
     "[dy]": "dx must be a NumPy array of shape (3, 4), got a list.",
-    "exit()": "relu_backward fails in line 37: SystemExit: None",
-    "input()": "relu_backward fails in line 37: RuntimeError: an exercise cannot ask for input()",
+    "exit()": "relu_backward fails in line 39: SystemExit: None",
+    "input()": "relu_backward fails in line 39: RuntimeError: an exercise cannot ask for input()",
     "(f := lambda: f())()": "RecursionError: maximum recursion depth exceeded",
     "dy @ y": "Here dy has shape (3, 4), y has shape (3, 4).",
 }

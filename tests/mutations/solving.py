@@ -6,6 +6,7 @@ faults of this module. Prints what fails, as JSON; nothing if all pass.
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,20 +19,29 @@ from running import run_tests  # noqa: E402
 
 from scratchvae.exercises.gallery import GALLERY  # noqa: E402
 
+CUT = 200  # characters of a reason
 
-def why(fault, text):
-    """What is wrong with the module in this form, or ""."""
+
+def failure(fault, text):
+    """The test that fails with the module in this form, and why; or nothing."""
     attempt = fault._replace(changes=[(right_text(fault), text)])
     tests = dict.fromkeys(f.killed_by for f in GALLERY.values() if f.module == fault.module)
     try:
         with planted(attempt):
             run = run_tests(fault.killed_by, *(test for test in tests if test != fault.killed_by))
     except Refused as refused:
-        return str(refused).removeprefix(f"{fault.name}: ")
+        lines = str(refused).removeprefix(f"{fault.name}: ").splitlines()
+        why = next((line for line in lines if "error:" in line), lines[0])
+        if "the change reaches" in why:
+            why = "the tests run with changed functions only: make no change outside of functions"
+        sys.exit(why[:CUT])
     if run.failed:
-        return f"{run.failed[0]} fails: {run.messages[0]}"
-    return run.trouble.splitlines()[0] if run.trouble else ""
+        why = re.sub(r"^(AssertionError|GradientError)(: |$)", "", run.messages[0])
+        return {"test": run.failed[0], "why": why[:CUT]}
+    if run.trouble:
+        sys.exit(run.trouble.splitlines()[0][:CUT])
+    return {}
 
 
 if __name__ == "__main__":
-    print(json.dumps({"why": why(GALLERY[sys.argv[1]], sys.stdin.read())}))
+    print(json.dumps(failure(GALLERY[sys.argv[1]], sys.stdin.read())))
