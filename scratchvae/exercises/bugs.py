@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from .course import source_of
 from .gallery import GALLERY, Fault
@@ -122,9 +123,9 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
     if found == _meaning(file.suffix, wrong_text(fault)):
         verdict.sentences += ["The mistake is still there: the code is as it was written."]
     elif failed := _tested(file, text, fault):
-        fixed = failed["test"] != fault.killed_by
+        other = "It is fixed, but something else is broken now."
         verdict.sentences += [
-            "It is fixed, but something else is broken now." if fixed else "It is not fixed.",
+            other if failed["fixed"] else "It is not fixed.",
             f"{failed['test']} fails{': ' * bool(failed['why'])}{failed['why']}",
         ]
     if verdict.sentences:
@@ -141,9 +142,8 @@ def _meaning(suffix: str, text: str) -> str:
     return ast.dump(ast.parse(text))
 
 
-def _tested(file: Path, text: str, fault: Fault) -> dict[str, str]:
-    """Run the tests with this text in the place of the module. Returns the test that fails and
-    why, or nothing; RuntimeError if they cannot run."""
+def _tested(file: Path, text: str, fault: Fault) -> dict[str, Any]:
+    """Run the tests with this text in the place of the module: what solving.py prints."""
     if not SOLVING.is_file() or find_spec("pytest") is None:
         raise RuntimeError(
             f"{file} differs from the original, so it is judged by tests: for these you need a "

@@ -23,12 +23,15 @@ CUT = 200  # characters of a reason
 
 
 def failure(fault, text):
-    """The test that fails with the module in this form, and why; or nothing."""
+    """The test that fails with the module in this form, why, and whether this fault is gone all the
+    same; or nothing, if all tests pass."""
     attempt = fault._replace(changes=[(right_text(fault), text)])
     tests = dict.fromkeys(f.killed_by for f in GALLERY.values() if f.module == fault.module)
     try:
         with planted(attempt):
-            run = run_tests(fault.killed_by, *(test for test in tests if test != fault.killed_by))
+            run = first = run_tests(fault.killed_by)
+            if not (run.failed or run.trouble):
+                run = run_tests(*tests)
     except Refused as refused:
         lines = str(refused).removeprefix(f"{fault.name}: ").splitlines()
         why = next((line for line in lines if "error:" in line), lines[0])
@@ -37,7 +40,7 @@ def failure(fault, text):
         sys.exit(why[:CUT])
     if run.failed:
         why = re.sub(r"^(AssertionError|GradientError)(: |$)", "", run.messages[0])
-        return {"test": run.failed[0], "why": why[:CUT]}
+        return {"test": run.failed[0], "why": why[:CUT], "fixed": run is not first}
     if run.trouble:
         sys.exit(run.trouble.splitlines()[0][:CUT])
     return {}
