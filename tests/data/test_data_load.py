@@ -161,6 +161,7 @@ def test_a_place_that_cannot_be_looked_into_is_one_of_those_tried(monkeypatch, t
         raise trouble
 
     monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # without MNIST
     monkeypatch.setattr(sources, "_spelled", spelled)
     monkeypatch.setattr(sources, "fetch", lambda source, folder: ["the mirror: asleep"])
     with pytest.raises(
