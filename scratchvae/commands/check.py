@@ -94,7 +94,7 @@ def _check_file(args: argparse.Namespace) -> int:
         if getattr(args, name) != getattr(plain, name):
             args.parser.error(f"--{name} is for ops and models, not for a file")
     try:
-        text = args.target.read_text(encoding="utf-8")
+        text = args.target.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{args.target}: expected text in UTF-8: {error}") from None
     number = bug_of(text)

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .course import source_of
+from .course import file_of, source_of
 from .gallery import GALLERY, Fault
-from .judging import Verdict
+from .judging import Verdict, parsed
 
 BUGS = [*GALLERY.values()]  # bug 1 is the first
 HEAD = re.compile(r"^(?:#|//) Bug (\d+): ", re.MULTILINE)
@@ -38,8 +38,7 @@ def location(fault: Fault) -> str:
     if module.endswith(".cu"):
         return module
     path = module.replace(".", "/").replace("scratchvae/kernels", "kernels")
-    is_package = (find_spec(module) or object).submodule_search_locations  # type: ignore[union-attr]
-    return f"{path}/__init__.py" if is_package else f"{path}.py"
+    return f"{path}/__init__.py" if file_of(module).name == "__init__.py" else f"{path}.py"
 
 
 def file_name(number: int) -> str:
@@ -55,10 +54,7 @@ def right_text(module: str) -> str:
 
 
 def wrong_text(fault: Fault) -> str:
-    text = right_text(fault.module)
-    for before, after in fault.changes:
-        text = text.replace(before, after)
-    return text
+    return fault.planted_in(right_text(fault.module))
 
 
 def written(number: int) -> str:
@@ -96,7 +92,7 @@ def solution(number: int) -> str:
 
 def bug_of(text: str) -> int | None:
     """The number in the first lines of a file that `written` made."""
-    found = HEAD.match(text.lstrip("\ufeff\n "))
+    found = HEAD.match(text.lstrip())
     return int(found[1]) if found else None
 
 
@@ -114,13 +110,10 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
     fault = bug(number)
     verdict = Verdict(file, f"bug {number}, in {location(fault)}")
     verdict.praise = f"The bug is fixed. It was: {fault.mistake}."
-    try:
-        found = _meaning(file.suffix, text)
-    except SyntaxError as error:
-        raise ValueError(f"{file}, line {error.lineno}: {error.msg}") from None
-    if found == _meaning(file.suffix, right_text(fault.module)):
+    found = _meaning(file, text)
+    if found == _meaning(file, right_text(fault.module)):
         return verdict
-    if found == _meaning(file.suffix, wrong_text(fault)):
+    if found == _meaning(file, wrong_text(fault)):
         verdict.sentences += ["The mistake is still there: the code is as it was written."]
     elif failed := _tested(file, text, fault):
         other = "It is fixed, but something else is broken now."
@@ -134,12 +127,12 @@ def judge_bug(file: Path, text: str, number: int) -> Verdict:
 
 
 @cache
-def _meaning(suffix: str, text: str) -> str:
+def _meaning(file: Path, text: str) -> str:
     """The code without comments and layout."""
-    if suffix == ".cu":
+    if file.suffix == ".cu":
         without = re.sub(r"//[^\n]*", "", text)
         return "".join(re.sub(r"/\*.*?\*/", "", without, flags=re.DOTALL).split())
-    return ast.dump(ast.parse(text))
+    return ast.dump(parsed(file, text))
 
 
 def _tested(file: Path, text: str, fault: Fault) -> dict[str, Any]:
@@ -150,9 +143,15 @@ def _tested(file: Path, text: str, fault: Fault) -> dict[str, Any]:
             'clone of the repository, installed with pip install -e ".[test]"'
         )
     command = [sys.executable, str(SOLVING), fault.name]
-    done = subprocess.run(
-        command, input=text, capture_output=True, encoding="utf-8", timeout=SECONDS, cwd=ROOT
-    )
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, encoding="utf-8", timeout=SECONDS, cwd=ROOT
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(
+            f"{file} cannot be judged: the tests did not end within {SECONDS} seconds; is there a "
+            "loop that never ends?"
+        ) from None
     if done.returncode:
         why = done.stderr.strip().splitlines() or ["the tests ended without a result"]
         raise RuntimeError(f"{file} cannot be judged: {why[-1]}")

@@ -121,9 +121,7 @@ def in_the_gallery(
             continue
         if not any(before in exercise.body for before, _ in fault.changes):
             continue
-        text = source_of(fault.module)
-        for before, after in fault.changes:
-            text = text.replace(before, after)
+        text = fault.planted_in(source_of(fault.module))
         text = absolute_imports(text, fault.module.rpartition(".")[0])
         try:
             with module_of(text, Path(f"{fault.name}.py"), MISTAKEN) as module:

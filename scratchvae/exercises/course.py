@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 COURSE_FILE = Path(__file__).with_name("course.txt")
 # What stays of the body: what forward has saved, and the gradients that come in.
 KEPT = r"\s+(.+ = cache|.+ = self\.loss_backward\(\))$"
-
-
-XP = "# array_module(a) is the library of the array a, here NumPy. To write np, import numpy.\n#\n"
+ARRAYS = (
+    "# array_module(a) is the library of the array a, here NumPy. To write np, import numpy.\n#\n"
+)
 
 
 class Parts(NamedTuple):
@@ -104,17 +104,21 @@ class Exercise:
             f"# Exercise {self.number}: {self.function}\n#\n# {self.about}\n#\n"
             f"# Write the body of {self.function}, below, and run\n#\n"
             f"#     scratchvae check {self.file_name}\n#\n"
-            f"{'' if '.' in self.function else XP}"
+            f"{'' if '.' in self.function else ARRAYS}"
             f"# Two hints: scratchvae exercise {name} --hint 1, and --hint 2.\n"
             f"# The solution: scratchvae exercise {name} --solution\n\n"
         )
 
 
-def source_of(module: str) -> str:
-    """The text of a module, which need not be imported."""
+def file_of(module: str) -> Path:
+    """The file of a module, which need not be imported."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None, module
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return Path(spec.origin)
+
+
+def source_of(module: str) -> str:
+    return file_of(module).read_text(encoding="utf-8")
 
 
 def absolute_imports(source: str, package: str) -> str:

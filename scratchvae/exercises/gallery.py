@@ -33,6 +33,12 @@ class Fault(NamedTuple):
     killed_by: str  # node id of a test that must fail
     subject: str | None = None  # the op or model that the judges are asked about
 
+    def planted_in(self, text: str) -> str:
+        """The text of the module with the mistake."""
+        for before, after in self.changes:
+            text = text.replace(before, after)
+        return text
+
 
 def read(text: str) -> Iterator[Fault]:
     """The faults of a file."""

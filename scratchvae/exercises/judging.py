@@ -81,7 +81,6 @@ def judge(file: Path, text: str) -> Verdict:
     ValueError
         If the text is not Python, cannot be run, or has no such function.
     """
-    text = text.removeprefix("\ufeff")
     exercise = exercise_of(file, text)
     verdict = Verdict(file, f"exercise {exercise.number}, {exercise.function}")
     with using("numpy"), module_of(text, file) as module, np.errstate(all="ignore"):
@@ -111,16 +110,21 @@ def _praise(exercise: Exercise) -> str:
     return said + "".join(f" Next: scratchvae exercise {e.name}" for e in later)
 
 
-def exercise_of(file: Path, text: str) -> Exercise:
-    """The exercise whose function the text defines."""
+def parsed(file: Path, text: str) -> ast.Module:
+    """The text as Python. ValueError, which names the file and the line, if it is not."""
     try:
-        tree = ast.parse(text)
+        return ast.parse(text)
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         code = f": {(error.text or '').strip()[:CUT]}" if error.text else ""
         raise ValueError(f"{file}{line}: {error.msg}{code}") from None
     except (ValueError, RecursionError, MemoryError) as error:  # zeros, or too deep for the parser
         raise ValueError(f"{file}: {str(error) or 'too complex for the parser'}") from None
+
+
+def exercise_of(file: Path, text: str) -> Exercise:
+    """The exercise whose function the text defines."""
+    tree = parsed(file, text)
     defined = {name for node in tree.body for name in _names(node)}
     found = [exercise for exercise in COURSE.values() if exercise.function in defined]
     if len(found) > 1:  # the comment at the top says which it is

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scratchvae.__main__ import main
 from scratchvae.exercises import bugs
 from scratchvae.exercises.gallery import GALLERY
 
@@ -81,6 +82,23 @@ def test_without_the_tests_of_the_repository(monkeypatch, tmp_path):
         bugs.judge_bug(Path("bug.py"), text, number)
 
 
-def test_what_is_no_python():
-    with pytest.raises(ValueError, match="bug_1.py, line 2: "):
-        bugs.judge_bug(Path("bug_1.py"), "# Bug 1: \nx = = 1\n", 1)
+@pytest.mark.parametrize(
+    ("code", "said"), [("x = = 1", "bug_1.py, line 2: "), ("x = '\0'", "bug_1.py: .*null bytes")]
+)
+def test_what_is_no_python(code, said):
+    with pytest.raises(ValueError, match=said):
+        bugs.judge_bug(Path("bug_1.py"), f"# Bug 1: \n{code}\n", 1)
+
+
+def test_a_file_that_an_editor_has_marked_as_utf_8(tmp_path, capsys):
+    file = tmp_path / "bug_1.py"
+    file.write_text(bugs.written(1), encoding="utf-8-sig")
+    assert main(["check", str(file)]) == 1
+    assert "The mistake is still there" in capsys.readouterr().out
+
+
+def test_a_loop_that_never_ends(monkeypatch):
+    monkeypatch.setattr(bugs, "SECONDS", 0.01)
+    number, text = corrected(ANY_ROOM[0])
+    with pytest.raises(RuntimeError, match="did not end within 0.01 seconds"):
+        bugs.judge_bug(Path("bug.py"), text, number)
