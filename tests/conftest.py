@@ -1,6 +1,7 @@
 """Fixtures and settings of the whole suite."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -14,6 +15,8 @@ from scratchvae import backend
 from scratchvae.gpu import graph
 from scratchvae.kernels import cuda
 from scratchvae.kernels.cuda import blas
+
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 # A shell that starts pytest in the background ignores Ctrl-C, `nohup` a hangup; the processes of
 # tests must not.
@@ -115,3 +118,15 @@ def engine_left_alone():
     before = backend._engine, backend._host_engine, backend._announced
     yield
     backend._engine, backend._host_engine, backend._announced = before
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser; tests are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api")
+    if not (path := shutil.which("chromium")):
+        pytest.skip("no chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        yield browser
+        browser.close()

@@ -2,14 +2,12 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("SCRATCHVAE_SITE", ROOT / "site")).resolve()
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.filterwarnings("default"),
@@ -32,24 +30,13 @@ ANSWERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    if not (path := shutil.which("chromium")):
-        pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser):
+def opened(chromium):
     """Opens a page of the site; at the end there must have been no error and no request."""
     contexts, problems = [], []
 
     def opened(address, **options):
-        contexts.append(browser.new_context(**options))
+        contexts.append(chromium.new_context(**options))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: problems.append(request.url))

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -14,19 +13,6 @@ from scratchvae.xray.page import Content, rendered
 from scratchvae.xray.record import record
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser; tests are skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not (path := shutil.which("chromium")):
-        pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
