@@ -3,10 +3,9 @@
 
 This trains three models that differ only in their skips: all of them, all but the image itself, or
 none. Each reconstructs test images twice, from their own codes and from noise in place of the
-codes.
-Where the reconstruction is good and the noise changes nothing, the image has reached the decoder
-through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The config
-of each model names the whole data set, even if `--images` trains on fewer of them.
+codes. Where the reconstruction is good and the noise changes nothing, the image has reached the
+decoder through the skips and not through z: the skips leak. docs/leak.md shows a converged run. The
+config of each model names the whole data set, even if `--images` trains on fewer of them.
 
 .. code-block:: bash
 
